@@ -1,0 +1,56 @@
+# `make help` lists the targets. Each one first creates .venv and installs into it where that is missing.
+
+PYTHON ?= python3
+VENV ?= .venv
+DEMO_STEPS ?= 20000
+TEST_WORKERS ?= 2
+
+PY := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help .venv demo test test-slow check format bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+.venv: $(INSTALLED) ## create the virtual environment and install into it
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -x $(VENV)/bin/pip || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "error: Python 3.11 or newer is needed, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | tail -n 1);" \
+			"name another one, such as: make PYTHON=python3.12 $(or $(MAKECMDGOALS),.venv)" >&2; \
+		exit 2; }
+	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV): SUMO, PyTorch and the rest, some minutes and gigabytes the first time"
+	$(PY) -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(INSTALLED) ## train on an embedded scenario, compare with the baselines, print the table
+	rm -rf runs/demo runs/demo-evaluation
+	$(PY) train.py --scenario single --agent dqn --steps $(DEMO_STEPS) --seed 0 --out runs/demo
+	$(PY) evaluate.py --scenario single \
+		--controllers fixed_time actuated max_pressure greedy runs/demo --seeds 5 --out runs/demo-evaluation
+
+test: $(INSTALLED) ## the test suite, without its slow part
+	$(PY) -m pytest -m "not slow" -n $(TEST_WORKERS) --dist worksteal
+
+test-slow: $(INSTALLED) ## the slow part: training, whole networks, random networks
+	$(PY) -m pytest -m slow -n $(TEST_WORKERS) --dist worksteal
+
+check: $(INSTALLED) ## lint, format, types, direction of imports
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+
+format: $(INSTALLED) ## put the code in the form that `make check` asks for
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+bench: $(INSTALLED) ## the speed benchmark
+	$(PY) benchmarks/speed.py
+
+clean: ## remove the virtual environment and caches; runs/ stays
+	rm -rf .venv .venv-ci.* build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

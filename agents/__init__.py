@@ -1,0 +1,1 @@
+"""What learns: algorithms and networks; each yields a controller."""

@@ -1,0 +1,1 @@
+"""Signal control without learning: from a snapshot to a phase for every signal."""

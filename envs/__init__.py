@@ -1,0 +1,1 @@
+"""Simulated intersections as Gymnasium and PettingZoo environments; the only importer of SUMO."""

@@ -1,0 +1,1 @@
+"""Runs, their honest metrics, and the tables and statistics made from them."""

@@ -1,0 +1,261 @@
+"""What the safety monitor knows of a network: every signal's links, which conflict, and who yields.
+
+Read afresh from the .net.xml alone. It shares no code with the part of the project that drives the signals,
+since it exists to catch that part's mistakes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import xml.etree.ElementTree as ET
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import combinations_with_replacement
+from pathlib import Path
+from typing import IO, cast
+
+from evaluation.monitor_geometry import Polyline, centre_lines_cross, far_end_m, join_shapes, parse_shape
+
+DEFAULT_WIDTH_M = 3.2  # SUMO's lane width where the net names none
+
+
+class MonitorInputError(ValueError):
+    """A file that the monitor cannot judge. The message is one line: what, where, what next."""
+
+
+@dataclass(frozen=True)
+class LinkPath:
+    """One controlled connection: its way from the stop line through the junction."""
+
+    junction: str
+    request: int | None
+    """Row of the junction's right-of-way table; None where the net has no such table."""
+    from_lane: str
+    to_lane: str
+    line: Polyline | None
+    """Centre line inside the junction; None when the net has no internal lanes."""
+    width_m: float
+    speed_mps: float
+    """Speed limit of the approach lane."""
+    crossing_length_m: float | None
+    """Length of a pedestrian crossing; None for vehicles."""
+
+
+@dataclass(frozen=True)
+class Relation:
+    """How two links of one signal get in each other's way (`first` ≤ `second`)."""
+
+    first: int
+    second: int
+    first_yields: bool
+    """Every path of `first` yields to every path of `second` that it meets, by the junction's table."""
+    second_yields: bool
+    one_yields: bool
+    """In every pair of paths that meet at least one yields."""
+    pairs: tuple[tuple[LinkPath, LinkPath], ...]
+
+
+@dataclass
+class SignalLinks:
+    """The links of one signal by link index, and the pairs of them that conflict."""
+
+    tls_id: str
+    paths: dict[int, list[LinkPath]] = field(default_factory=lambda: defaultdict(list))
+    relations: list[Relation] = field(default_factory=list)
+    rail: bool = False
+    """A rail signal: it guards blocks of track by rules of its own and is not judged."""
+
+    def is_crossing(self, link: int) -> bool:
+        """Whether a link index serves pedestrians only."""
+        return all(path.crossing_length_m is not None for path in self.paths[link])
+
+
+def open_xml(path: Path) -> IO[bytes]:
+    """A plain or gzipped XML file, opened for reading."""
+    try:
+        with path.open("rb") as probe:
+            zipped = probe.read(2) == b"\x1f\x8b"
+        return cast(IO[bytes], gzip.open(path, "rb") if zipped else path.open("rb"))
+    except OSError as error:
+        raise MonitorInputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+
+
+def read_signals(net_file: Path) -> dict[str, SignalLinks]:
+    """Every signal of a net file with its conflicts, by tls id. Rail signals are listed without links."""
+    try:
+        with open_xml(net_file) as stream:
+            root = ET.parse(stream).getroot()
+    except (ET.ParseError, EOFError, OSError) as error:
+        raise MonitorInputError(f"{net_file}: not a readable XML file ({error}); rebuild the net") from error
+    if root.tag != "net":
+        raise MonitorInputError(f"{net_file}: root element is <{root.tag}>, not <net>; give a SUMO net file")
+    try:
+        return _Net(root).signals()
+    except (KeyError, ValueError) as error:
+        raise MonitorInputError(f"{net_file}: the net contradicts itself: {error}; rebuild it") from error
+
+
+class _Net:
+    """The parts of a net that matter here, and the derivation of links from them."""
+
+    def __init__(self, root: ET.Element) -> None:
+        self.lanes: dict[str, dict[str, str]] = {}
+        self.lane_of: dict[tuple[str, str], str] = {}
+        self.function: dict[str, str] = {}
+        for edge in root.iter("edge"):
+            for lane in edge.iter("lane"):
+                self.lanes[lane.attrib["id"]] = lane.attrib
+                self.lane_of[edge.attrib["id"], lane.attrib["index"]] = lane.attrib["id"]
+            self.function[edge.attrib["id"]] = edge.get("function", "normal")
+        self.connections: dict[str, list[dict[str, str]]] = defaultdict(list)
+        for connection in root.iter("connection"):
+            lane_id = self.lane_of[connection.attrib["from"], connection.attrib["fromLane"]]
+            self.connections[lane_id].append(connection.attrib)
+        self.junctions = {
+            junction.attrib["id"]: junction
+            for junction in root.iter("junction")
+            if junction.get("type") != "internal"
+        }
+        self.foes: dict[str, list[str]] = {}
+        self.response: dict[str, list[str]] = {}
+
+    def signals(self) -> dict[str, SignalLinks]:
+        """All signals, by tls id."""
+        signals: dict[str, SignalLinks] = {}
+        for junction_id, junction in self.junctions.items():
+            rail = junction.get("type") == "rail_signal"
+            for connection, lane_id, request in self._controlled(junction_id, junction):
+                signal = signals.setdefault(connection["tl"], SignalLinks(connection["tl"], rail=rail))
+                if rail:
+                    continue
+                path = self._path(junction_id, connection, lane_id, request)
+                for key in ("linkIndex", "linkIndex2"):  # a crossing may have one index for each direction
+                    if int(connection.get(key, -1)) >= 0:
+                        signal.paths[int(connection[key])].append(path)
+        for signal in signals.values():
+            signal.relations = list(self._relations(signal))
+        return signals
+
+    def _controlled(
+        self, junction_id: str, junction: ET.Element
+    ) -> list[tuple[dict[str, str], str, int | None]]:
+        """A junction's signalled connections with their approach lane and row of its right-of-way table.
+
+        SUMO numbers them by incoming lane and, within a lane, in file order; ways onto and off a walking area
+        other than those onto a crossing have no row. `intLanes` names the last internal lane of each row:
+        both must agree.
+        """
+        rows = sorted(junction.iter("request"), key=lambda row: int(row.attrib["index"]))
+        self.foes[junction_id] = [row.attrib["foes"][::-1] for row in rows]
+        self.response[junction_id] = [row.attrib["response"][::-1] for row in rows]
+        found = [
+            (connection, lane_id)
+            for lane_id in junction.get("incLanes", "").split()
+            for connection in self.connections[lane_id]
+            if self._counts(connection)
+        ]
+        if not any("tl" in connection for connection, _ in found):
+            return []
+        if not rows or junction.get("type") == "rail_signal":
+            return [(connection, lane_id, None) for connection, lane_id in found if "tl" in connection]
+        if len(rows) != len(found):
+            raise ValueError(f"junction {junction_id!r}: {len(rows)} requests, {len(found)} connections")
+        internal = junction.get("intLanes", "").split()
+        for row, (connection, _) in enumerate(found):
+            if internal and internal[row : row + 1] != self._inside(connection)[-1:]:
+                raise ValueError(f"junction {junction_id!r}: intLanes does not fit request {row}")
+        return [
+            (connection, lane_id, row)
+            for row, (connection, lane_id) in enumerate(found)
+            if "tl" in connection
+        ]
+
+    def _counts(self, connection: dict[str, str]) -> bool:
+        source, target = self.function[connection["from"]], self.function[connection["to"]]
+        return target != "walkingarea" and (source != "walkingarea" or target == "crossing")
+
+    def _inside(self, connection: dict[str, str]) -> list[str]:
+        """The internal lanes of a connection in driving order: a long turn has several."""
+        if self.function[connection["to"]] == "crossing":
+            return [self.lane_of[connection["to"], connection["toLane"]]]
+        chain: list[str] = []
+        via = connection.get("via")
+        while via is not None and via not in chain:
+            chain.append(via)
+            onward = self.connections[via]
+            via = onward[0].get("via") if onward else None
+        return chain
+
+    def _path(
+        self, junction_id: str, connection: dict[str, str], lane_id: str, request: int | None
+    ) -> LinkPath:
+        inside = [self.lanes[name] for name in self._inside(connection)]
+        crossing = self.function[connection["to"]] == "crossing"
+        approach = self.lanes[lane_id]
+        return LinkPath(
+            junction=junction_id,
+            request=request,
+            from_lane=lane_id,
+            to_lane=self.lane_of[connection["to"], connection["toLane"]],
+            line=join_shapes([parse_shape(lane["shape"]) for lane in inside]),
+            width_m=float((inside or [approach])[0].get("width", DEFAULT_WIDTH_M)),
+            speed_mps=max(float(approach["speed"]), 0.1),
+            crossing_length_m=float(inside[0]["length"]) if crossing else None,
+        )
+
+    def _relations(self, signal: SignalLinks) -> Iterator[Relation]:
+        for first, second in combinations_with_replacement(sorted(signal.paths), 2):
+            pairs, verdicts = [], []
+            for index, a in enumerate(signal.paths[first]):
+                # within one link index every pair once
+                for b in signal.paths[second][index + 1 if first == second else 0 :]:
+                    verdict = self._meet(a, b)
+                    if verdict is not None:
+                        pairs.append((a, b))
+                        verdicts.append(verdict)
+            if pairs:
+                yield Relation(
+                    first,
+                    second,
+                    all(a_yields for a_yields, _ in verdicts),
+                    all(b_yields for _, b_yields in verdicts),
+                    all(a_yields or b_yields for a_yields, b_yields in verdicts),
+                    tuple(pairs),
+                )
+
+    def _meet(self, a: LinkPath, b: LinkPath) -> tuple[bool, bool] | None:
+        """None when two paths never meet, else who yields: (a to b, b to a)."""
+        if a.from_lane == b.from_lane:
+            return None  # one lane: they follow each other
+        merge = a.to_lane == b.to_lane and a.crossing_length_m is None
+        if a.junction != b.junction or a.request is None or b.request is None:
+            # no table holds this pair, so nobody is told to yield
+            crosses = a.line is not None and b.line is not None and centre_lines_cross(a.line, b.line)
+            return (False, False) if crosses or merge else None
+        foes, response = self.foes[a.junction], self.response[a.junction]
+        a_yields = response[a.request][b.request] == "1"
+        b_yields = response[b.request][a.request] == "1"
+        if foes[a.request][b.request] == "1" or foes[b.request][a.request] == "1" or a_yields or b_yields:
+            return a_yields, b_yields
+        # SUMO warns of a lane that is the target of two G links even without a foe bit, and asks for a g
+        return (True, True) if merge else None
+
+
+def clearance_s(relation: Relation, leaving: int, vehicle_length_m: float, walking_speed_mps: float) -> float:
+    """Red clearance [s] that link `leaving` needs before the other link of a relation may start.
+
+    Vehicles: (W + L)/V, W from the stop line to the far end of the area shared with the other path, L the
+    vehicle's length, V the speed limit of the approach (ITE, Traffic Engineering Handbook); 0 where
+    the two paths share no area. Pedestrians: the crossing's length at walking speed (MUTCD 4E.06).
+    """
+    needed = 0.0
+    for first, second in relation.pairs:
+        mine, other = (first, second) if leaving == relation.first else (second, first)
+        if mine.crossing_length_m is not None:
+            needed = max(needed, mine.crossing_length_m / walking_speed_mps)
+        elif mine.line is not None and other.line is not None:
+            reach = far_end_m(mine.line, mine.width_m, other.line, other.width_m)
+            if reach is not None:
+                needed = max(needed, (reach + vehicle_length_m) / mine.speed_mps)
+    return needed

@@ -1,0 +1,242 @@
+"""`load(name or path)` gives a Scenario: the files, the window and the demand, checked, ready for SUMO."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from scenarios import build, resco
+from scenarios.additional import check_programs, holds_demand, undisturbing, with_additional_programs
+from scenarios.cache import cached_file
+from scenarios.config import SumoConfig, config_text, read_config
+from scenarios.demand import Demand, read_demand
+from scenarios.heldout import held_out_routes
+from scenarios.netfile import read_network
+from scenarios.xmlfile import require_file, root_tag
+from signals.errors import InputError, did_you_mean
+from signals.network import RoadNetwork
+
+CLEARING_S = 600.0
+"""How long a run goes on after the last departure where nobody says when to end."""
+_OPEN_END_S = 3600.0  # for demand that never ends
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A network with the demand of one time window [begin_s, end_s)."""
+
+    name: str
+    description: str
+    licence: str
+    source: str
+    net_file: Path
+    route_files: tuple[Path, ...]
+    additional_files: tuple[Path, ...]
+    begin_s: float
+    end_s: float
+    sumocfg: Path | None = None
+    demand: str = "recorded"
+    """"recorded", or "held-out:SEED"."""
+    options: tuple[tuple[str, str], ...] = ()
+    """The sumocfg's further options, such as time-to-teleport; without its outputs, seed and gui settings."""
+
+    @property
+    def horizon_s(self) -> float:
+        return self.end_s - self.begin_s
+
+    @cached_property
+    def network(self) -> RoadNetwork:
+        """The road network; of each signal's programs the last one is the one that SUMO starts with."""
+        network = read_network(self.net_file)
+        check_programs(network, self.additional_files)
+        return with_additional_programs(network, self.additional_files, self.begin_s)
+
+    @cached_property
+    def planned(self) -> Demand:
+        """The departures that the files plan, checked against the network."""
+        ignored = dict(self.options).get("ignore-route-errors", "").lower() in ("true", "1", "yes", "on", "t", "x")
+        edges = None if ignored else self.network.edges.keys()
+        return read_demand(self.route_files, self.additional_files, edges, f"network {self.net_file}")
+
+    def demand_counts(self) -> tuple[int, int]:
+        """Vehicles and persons planned to depart in [begin_s, end_s); flows drawn at random: as expected."""
+        vehicles, persons = self.planned.counts(self.begin_s, self.end_s)
+        scale = float(dict(self.options).get("scale", "1"))  # SUMO applies it to vehicles alone
+        return round(vehicles * scale), persons
+
+    def sumo_args(self, extra_additional: Sequence[Path] = (), controlled: Collection[str] = ()) -> list[str]:
+        """SUMO's options that load the scenario; append seed, step length and outputs as you like.
+
+        `controlled` names signals that someone else drives: a time-of-day switch (WAUT) lets go of them.
+        """
+        args: list[str] = []
+        if self.options:
+            # in a file, so that an option which the caller gives as well wins: SUMO refuses one given twice
+            data = config_text(self.options).encode()
+            digest = hashlib.sha256(data).hexdigest()[:20]
+            args += ["-c", str(cached_file(f"options/{digest}.sumocfg", lambda: data))]
+        args += ["-n", str(self.net_file)]
+        if self.route_files:
+            args += ["-r", ",".join(str(path) for path in self.route_files)]
+        additional = (*self.without_waut(controlled), *extra_additional)
+        if additional:
+            args += ["-a", ",".join(str(path) for path in additional)]
+        return [*args, "-b", _number(self.begin_s), "-e", _number(self.end_s)]
+
+    def without_waut(self, tls_ids: Collection[str]) -> tuple[Path, ...]:
+        """The additional files, as copies where they would switch these signals' programs or write outputs."""
+        return tuple(undisturbing(path, released=tls_ids) for path in self.additional_files)
+
+    def held_out(self, seed: int) -> Scenario:
+        """The scenario with its demand rescaled and shifted in time, the same for the same seed."""
+        if self.demand != "recorded":
+            raise InputError(f"scenario {self.name!r} has {self.demand} demand already; start from the recorded one")
+        both = [path for path in self.additional_files if holds_demand(path)]
+        routes = held_out_routes((*both, *self.route_files), self.additional_files, self.begin_s, self.end_s, seed)
+        additional = tuple(undisturbing(path, without_demand=True) if path in both else path
+                           for path in self.additional_files)
+        return dataclasses.replace(self, route_files=(routes,), additional_files=additional,
+                                   demand=f"held-out:{seed}")
+
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of each input file, by its name (with its folder where two files share one)."""
+        files = [self.net_file, *self.route_files, *self.additional_files]
+        names = [path.name for path in files]
+        found: dict[str, str] = {}
+        for path in files:
+            name = path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}"
+            with path.open("rb") as stream:
+                found[name] = hashlib.file_digest(stream, "sha256").hexdigest()
+        return found
+
+
+def names() -> list[str]:
+    """The scenarios that `load` knows by name. `grid` also comes in sizes, such as `grid:2x5`."""
+    return [*build.EMBEDDED, *resco.MAPS]
+
+
+def load(name_or_path: str | Path, *, routes: Sequence[str | Path] = (), additional: Sequence[str | Path] = (),
+         begin_s: float | None = None, end_s: float | None = None, demand: str = "recorded") -> Scenario:
+    """Finds and checks a scenario: one of `names()`, a .sumocfg, or a .net.xml(.gz) with its routes.
+
+    Args:
+        routes: route files; with a name or a sumocfg they replace its own.
+        additional: additional files, loaded after those of the sumocfg.
+        begin_s, end_s: the window; by default the sumocfg's, else from the first departure until 600 s after
+            the last.
+        demand: "recorded", or "held-out:SEED".
+
+    Raises:
+        InputError: whatever is missing, broken or doesn't fit, in one line.
+    """
+    seed = _held_out_seed(demand)
+    found = _find(name_or_path)
+    if routes:
+        found = dataclasses.replace(found, route_files=_files(routes))
+    found = dataclasses.replace(found, additional_files=(*found.additional_files, *_files(additional)))
+    for path in (found.net_file, *found.route_files, *found.additional_files):
+        what = "network" if path == found.net_file else "additional file"
+        require_file(path, "route file" if path in found.route_files else what)
+        if "," in str(path):
+            raise InputError(f"{path} has a comma in its name, at which SUMO splits lists of files; rename it")
+    network = found.network
+    if not network.controlled or not network.programs:
+        raise InputError(f"network {found.net_file} has no traffic signals, so there is nothing to control; "
+                         "give one with signals (netconvert --tls.guess sets some)")
+    found = _with_window(found, begin_s, end_s)
+    return found if seed is None else found.held_out(seed)
+
+
+def _find(name_or_path: str | Path) -> Scenario:
+    name = str(name_or_path)
+    if name in resco.MAPS:
+        of = resco.MAPS[name]
+        scenario = _from_config(resco.config_path(name))
+        return dataclasses.replace(scenario, name=name, description=of.description, licence=of.licence,
+                                   source=of.source)
+    if name.partition(":")[0] in build.EMBEDDED and not Path(name).is_file():
+        built = build.embedded(name)
+        return Scenario(name=name, description=built.description, licence="Apache-2.0", source="this project",
+                        net_file=built.net_file, route_files=(built.route_file,), additional_files=(),
+                        begin_s=built.begin_s, end_s=built.end_s)
+    path = Path(name).expanduser()
+    if not path.exists() and not re.search(r"[/\\]|\.(xml|gz|sumocfg)$", name):
+        raise InputError(f"unknown scenario {name!r}.{did_you_mean(name, names())} "
+                         f"Known are {', '.join(names())}; or give a .sumocfg or .net.xml file")
+    tag = root_tag(path, "scenario")
+    if tag == "net":
+        return Scenario(name=_stem(path), description="a network of the user's", licence="the user's",
+                        source=path.name, net_file=path.absolute(), route_files=(), additional_files=(),
+                        begin_s=math.nan, end_s=math.nan)
+    if tag.endswith("onfiguration"):
+        return _from_config(path)
+    raise InputError(f"{path} is neither a SUMO configuration nor a network: its root element is <{tag}>; "
+                     "give a .sumocfg or a .net.xml file (route files go with --routes)")
+
+
+def _from_config(path: Path) -> Scenario:
+    config: SumoConfig = read_config(path)
+    return Scenario(
+        name=_stem(path), description="a scenario of the user's", licence="the user's", source=path.name,
+        net_file=config.net_file, route_files=config.route_files, additional_files=config.additional_files,
+        begin_s=0.0 if config.begin_s is None else config.begin_s,
+        end_s=math.nan if config.end_s is None else config.end_s,
+        sumocfg=path.absolute(), options=config.options,
+    )
+
+
+def _with_window(found: Scenario, begin_s: float | None, end_s: float | None) -> Scenario:
+    """Settles begin and end, and checks that something departs between them."""
+    planned = found.planned
+    first_s, last_s = planned.first_s, planned.last_s
+    begin = found.begin_s if begin_s is None else float(begin_s)
+    if math.isnan(begin):
+        begin = float(math.floor(first_s)) if first_s is not None else 0.0
+    end = found.end_s if end_s is None else float(end_s)
+    if math.isnan(end):
+        end = begin if last_s is None else math.ceil(last_s) + CLEARING_S
+        open_ended = any(math.isinf(f.end_s) and f.number is None for f in planned.flows)
+        if last_s is None or open_ended:
+            end = max(end, begin + _OPEN_END_S)
+    if end <= begin:
+        raise InputError(f"scenario {found.name!r}: the end ({_number(end)} s) is not after the begin "
+                         f"({_number(begin)} s); give --begin and --end in seconds")
+    options = found.options
+    if not planned.in_order and "route-steps" not in dict(options):
+        options = (*options, ("route-steps", "0"))  # else SUMO drops what follows the first late departure
+    settled = dataclasses.replace(found, begin_s=begin, end_s=end, options=options)
+    settled.__dict__["planned"] = planned  # read once
+    if begin == found.begin_s or not found.additional_files:
+        settled.__dict__["network"] = found.network
+    if first_s is not None and settled.demand_counts() == (0, 0):
+        until = f"to {_number(last_s)} s" if last_s is not None else "on"
+        raise InputError(f"scenario {found.name!r}: nothing departs between {_number(begin)} s and "
+                         f"{_number(end)} s; its demand runs from {_number(first_s)} s {until}")
+    return settled
+
+
+def _held_out_seed(demand: str) -> int | None:
+    if demand == "recorded":
+        return None
+    match = re.fullmatch(r"held-out:(\d+)", demand)
+    if match is None:
+        raise InputError(f"unknown demand {demand!r}; give 'recorded' or 'held-out:SEED', such as 'held-out:1'")
+    return int(match[1])
+
+
+def _files(paths: Sequence[str | Path]) -> tuple[Path, ...]:
+    return tuple(Path(path).expanduser().absolute() for path in paths)
+
+
+def _stem(path: Path) -> str:
+    return re.sub(r"(\.net)?(\.xml)?(\.gz)?$|\.sumocfg$", "", path.name) or path.name
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}".rstrip("0").rstrip(".")

@@ -1,0 +1,93 @@
+"""Reading SUMO's XML files, gzipped or not, with errors that name the file and the place."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+from xml.etree import ElementTree
+
+from signals.errors import InputError, did_you_mean
+
+Element = ElementTree.Element
+
+
+def require_file(path: Path, what: str) -> Path:
+    """The path itself, or an InputError that says what is missing and what lies near it."""
+    if path.is_file():
+        return path
+    try:
+        beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    except OSError:
+        beside = []
+    kind = "is a folder, not a file" if path.is_dir() else "does not exist"
+    raise InputError(f"{what} {path} {kind}; check the path.{did_you_mean(path.name, beside)}")
+
+
+def open_xml(path: Path) -> IO[bytes]:
+    """The file's bytes, unzipped where its first bytes say gzip (SUMO looks there too, not at the name)."""
+    stream = path.open("rb")
+    magic = stream.read(2)
+    stream.seek(0)
+    return gzip.open(stream, "rb") if magic == b"\x1f\x8b" else stream  # type: ignore[return-value]
+
+
+def read_tree(path: Path, what: str) -> Element:
+    """The root element of the whole file."""
+    require_file(path, what)
+    try:
+        with open_xml(path) as stream:
+            return ElementTree.parse(stream).getroot()
+    except (ElementTree.ParseError, OSError, EOFError, zlib.error, ValueError) as error:
+        raise _broken(path, what, error) from error
+
+
+def root_tag(path: Path, what: str) -> str:
+    """The name of the file's root element, read without the rest."""
+    require_file(path, what)
+    try:
+        with open_xml(path) as stream:
+            for _, element in ElementTree.iterparse(stream, events=("start",)):
+                return str(element.tag)
+    except (ElementTree.ParseError, OSError, EOFError, zlib.error, ValueError) as error:
+        raise _broken(path, what, error) from error
+    raise InputError(f"{what} {path} is empty; give an XML file of SUMO's")
+
+
+def top_level(path: Path, what: str) -> Iterator[Element]:
+    """The root's children one by one, each dropped afterwards, so that a big file needs little memory."""
+    require_file(path, what)
+    try:
+        with open_xml(path) as stream:
+            depth, root = 0, None
+            for event, element in ElementTree.iterparse(stream, events=("start", "end")):
+                if event == "start":
+                    depth += 1
+                    if root is None:
+                        root = element
+                else:
+                    depth -= 1
+                    if depth == 1 and root is not None:
+                        yield element
+                        root.clear()
+    except (ElementTree.ParseError, OSError, EOFError, zlib.error) as error:
+        raise _broken(path, what, error) from error
+
+
+def _broken(path: Path, what: str, error: Exception) -> InputError:
+    return InputError(f"{what} {path} cannot be read: {error}; is it a whole, well-formed XML file?")
+
+
+def seconds(text: str | None, default: float = 0.0) -> float:
+    """SUMO's time values: seconds, or [days:]hours:minutes:seconds."""
+    if text is None or not text.strip():
+        return default
+    parts = text.strip().split(":")
+    if len(parts) == 1:
+        return float(parts[0])
+    days = float(parts[0]) if len(parts) == 4 else 0.0
+    hours, minutes, rest = (float(part) for part in parts[-3:])
+    value = ((abs(days) * 24 + abs(hours)) * 60 + minutes) * 60 + rest
+    return -value if text.strip().startswith("-") else value

@@ -1,0 +1,115 @@
+"""The change interval between any two phases: what is shown from the end of one green to the next.
+
+Each link that loses its green shows its own yellow, then red until everything that it conflicts with may go.
+Crossings end first and are cleared while vehicles of the old phase may still have green, as in the field.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from signals.links import LinkTable, conflict_distance_m
+from signals.network import Program
+from signals.phases import Phase, is_green, own_clearance_s, own_yellow_s, walk_clearance_s
+from signals.timing import Timing, red_clearance_s, yellow_change_s
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An unchanging display within a change."""
+
+    duration_s: float
+    state: str
+
+
+@dataclass
+class ChangeTimes:
+    """Yellow and red clearance per link of one signal, calculated once and looked up for every pair."""
+
+    table: LinkTable
+    program: Program
+    timing: Timing
+    _clearances: dict[tuple[int, int], float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        keep = self.timing.keep_program_times
+        self._own_clearance = [
+            own_clearance_s(self.program, link.index) if keep else 0.0 for link in self.table.links
+        ]
+        self._yellow = [self._yellow_of(link.index) for link in self.table.links]
+
+    def _yellow_of(self, index: int) -> float:
+        link = self.table.links[index]
+        if not link.used or link.pedestrian:
+            return 0.0
+        own = own_yellow_s(self.program, index) if self.timing.keep_program_times else 0.0
+        return max(self.timing.yellow_change_s, yellow_change_s(link.yellow_speed_mps), own)
+
+    def yellow_s(self, link: int) -> float:
+        """Yellow change of a vehicle link; 0 for a crossing, which has none [s]."""
+        return self._yellow[link]
+
+    def clearance_s(self, ending: int, starting: int) -> float:
+        """From the end of one link's yellow (a crossing's walk) to the start of a foe's green [s]."""
+        if not self.table.conflicts[ending, starting]:
+            return 0.0
+        pair = (ending, starting)
+        if pair not in self._clearances:
+            link = self.table.links[ending]
+            if link.pedestrian:
+                needed = walk_clearance_s(self.table, ending, self.timing)
+            else:
+                needed = red_clearance_s(
+                    conflict_distance_m(link, self.table.links[starting]),
+                    link.speed_mps,
+                    vehicle_length_m=self.timing.vehicle_length_m,
+                )
+            self._clearances[pair] = max(needed, self._own_clearance[ending])
+        return self._clearances[pair]
+
+
+def change_intervals(old: Phase, new: Phase, times: ChangeTimes) -> tuple[Interval, ...]:
+    """What is shown between two phases, in order; empty where nothing has to end first."""
+    table, step = times.table, times.timing.sim_step_s
+    pairs = list(zip(old.state, new.state, strict=True))
+    starting = [i for i, (a, b) in enumerate(pairs) if is_green(b) and not is_green(a)]
+    ending = [i for i, (a, b) in enumerate(pairs) if is_green(a) and not is_green(b)]
+    # a link that keeps its green but loses its priority to a foe that starts has to be ended first, too
+    ending += [
+        i
+        for i, (a, b) in enumerate(pairs)
+        if a in "GO" and b in "go" and any(table.conflicts[i, j] for j in starting)
+    ]
+    if not ending:
+        return ()
+    restarted = set(ending)
+    begins = starting + [i for i in ending if is_green(new.state[i])]
+    yellow = {i: math.ceil(times.yellow_s(i) / step - 1e-9) for i in ending}
+    lead = {}  # [steps] per ending link, from the end of its green to the start of the new phase
+    for i in ending:
+        clear = max((times.clearance_s(i, j) for j in begins if j != i), default=0.0)
+        lead[i] = yellow[i] + math.ceil(clear / step - 1e-9)
+    vehicles = [i for i in ending if not table.links[i].pedestrian and table.links[i].used]
+    total = max(lead.values())
+    last_yellow = max((lead[i] for i in vehicles), default=0)
+    shown: list[Interval] = []
+    for at in range(total):
+        characters = []
+        for i, (a, b) in enumerate(pairs):
+            if i in restarted:
+                # vehicles end together, as late as the longest of their changes allows; crossings at once
+                begun = at - (total - last_yellow if i in lead and i in vehicles else 0)
+                characters.append(a if begun < 0 else "y" if begun < yellow[i] else "r")
+            elif is_green(a) and is_green(b):
+                characters.append(a if a in "go" else b)  # yields until the new phase stands
+            elif a == "s" and b == "s":
+                characters.append("s")
+            else:
+                characters.append("r")
+        state = "".join(characters)
+        if shown and shown[-1].state == state:
+            shown[-1] = Interval(shown[-1].duration_s + step, state)
+        else:
+            shown.append(Interval(step, state))
+    return tuple(shown)

@@ -1,0 +1,204 @@
+"""Which element of a snapshot's arrays is what, and the sums that lead from lanes to movements and phases.
+
+Sizes: [L] lanes that are read, [C] controlled lanes of all signals, [S] signals, [P] most phases of a signal,
+[K] most movements of a signal. Slots that a signal does not have are masked by `Layout.phase_exists` and
+`Layout.movement_exists`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from signals.intersection import Intersection
+from signals.network import RoadNetwork
+from signals.phases import is_green
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Gather:
+    """A weighted sum over few elements each: `index` and `weight` [..., n], padded with weight 0."""
+
+    index: IntArray
+    weight: FloatArray
+
+    def sum(self, values: FloatArray) -> FloatArray:
+        """`values` [..., elements] to sums [..., *shape], where shape is `index.shape[:-1]`."""
+        result: FloatArray = np.einsum("...n,...n->...", values[..., self.index], self.weight)
+        return result
+
+    @staticmethod
+    def build(groups: Sequence[Iterable[tuple[int, float]]], shape: tuple[int, ...]) -> Gather:
+        """One group of (element, weight) per result, row by row of `shape`."""
+        listed = [list(group) for group in groups]
+        width = max((len(group) for group in listed), default=0) or 1
+        index = np.zeros((len(listed), width), np.int64)
+        weight = np.zeros((len(listed), width))
+        for row, group in enumerate(listed):
+            for column, (element, share) in enumerate(group):
+                index[row, column], weight[row, column] = element, share
+        return Gather(index.reshape(*shape, width), weight.reshape(*shape, width))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything is in the arrays of a run; the same for every snapshot of it."""
+
+    tls_ids: tuple[str, ...]
+    lanes: tuple[str, ...]
+    lane_speed_mps: FloatArray
+    """[L] speed limit."""
+    lane_length_m: FloatArray
+    """[L]"""
+    controlled: tuple[str, ...]
+    """[C] controlled lanes, signal by signal."""
+    controlled_signal: IntArray
+    """[C] the signal that each belongs to."""
+    controlled_lane: IntArray
+    """[C] index of each among the lanes that are read."""
+    lane_served: BoolArray
+    """[C, P] whether a phase serves a controlled lane."""
+    phase_exists: BoolArray
+    """[S, P]"""
+    movement_exists: BoolArray
+    """[S, K]"""
+    crossing: BoolArray
+    """[S, K] whether a movement is a crossing."""
+    crossing_edges: tuple[tuple[int, int, str, str], ...]
+    """(signal, movement, walking area, crossing edge) of each pedestrian movement."""
+    service: FloatArray
+    """[S, P, K] how a phase serves a movement: 1 with priority, 0.5 yielding, 0 not."""
+    zone: Gather
+    """[C] from lanes: a controlled lane's share of what is seen on its way to the stop line."""
+    signal_lanes: Gather
+    """[S] from controlled lanes."""
+    phase_lanes: Gather
+    """[S, P] from controlled lanes: each lane that a phase serves, once."""
+    movement_lanes: Gather
+    """[S, K] from controlled lanes: a movement's share of each of its lanes."""
+    phase_exits: Gather
+    """[S, P] from lanes: the mean over the exit lanes of what a phase serves."""
+    movement_exits: Gather
+    """[S, K] from lanes: the mean over a movement's exit lanes."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(S, P, K)."""
+        s, p, k = self.service.shape
+        return s, p, k
+
+
+def build_layout(intersections: Sequence[Intersection], network: RoadNetwork) -> Layout:
+    """The layout for these signals, in their order."""
+    size = len(intersections)
+    p_max = max((len(i.phases) for i in intersections), default=1)
+    k_max = max((len(i.movements) for i in intersections), default=1)
+    lanes = {lane: n for n, lane in enumerate(_lanes_read(intersections))}
+    controlled = [(s, lane) for s, i in enumerate(intersections) for lane in i.lanes]
+    place = {pair: c for c, pair in enumerate(controlled)}
+    service = np.zeros((size, p_max, k_max))
+    phase_exists, movement_exists = np.zeros((size, p_max), bool), np.zeros((size, k_max), bool)
+    crossing, lane_served = np.zeros((size, k_max), bool), np.zeros((len(controlled), p_max), bool)
+    crossing_edges: list[tuple[int, int, str, str]] = []
+    zones: list[dict[int, float]] = [{} for _ in controlled]
+    phase_exits: list[dict[int, float]] = [{} for _ in range(size * p_max)]
+    movement_lanes: list[dict[int, float]] = [{} for _ in range(size * k_max)]
+    movement_exits: list[dict[int, float]] = [{} for _ in range(size * k_max)]
+    for s, item in enumerate(intersections):
+        shares = _zone_shares(item)
+        users = {lane: sum(lane in m.lanes for m in item.movements) for lane in item.lanes}
+        phase_exists[s, : len(item.phases)] = True
+        movement_exists[s, : len(item.movements)] = True
+        for lane in item.lanes:
+            c = place[s, lane]
+            zones[c] = {lanes[seen]: share for seen, share in shares[lane].items()}
+            lane_served[c, : len(item.phases)] = [_serves_lane(item, lane, p.state) for p in item.phases]
+        for k, movement in enumerate(item.movements):
+            service[s, : len(item.phases), k] = [item.serves(p.index, movement) for p in item.phases]
+            if movement.pedestrian:
+                crossing[s, k] = True
+                crossing_edges.append((s, k, movement.from_edge, movement.to_edge))
+                continue
+            movement_lanes[s * k_max + k] = {place[s, lane]: 1.0 / users[lane] for lane in movement.lanes}
+            movement_exits[s * k_max + k] = _mean([lanes[lane] for lane in movement.exit_lanes])
+        for phase in item.phases:
+            served = [m for k, m in enumerate(item.movements) if service[s, phase.index, k] and not crossing[s, k]]
+            exits = dict.fromkeys(lanes[lane] for m in served for lane in m.exit_lanes)
+            phase_exits[s * p_max + phase.index] = _mean(list(exits))
+    own = np.array([s for s, _ in controlled], np.int64)
+    phase_groups = [
+        [(c, 1.0) for c in np.flatnonzero((own == s) & lane_served[:, p]).tolist()]
+        for s in range(size)
+        for p in range(p_max)
+    ]
+    return Layout(
+        tls_ids=tuple(i.tls_id for i in intersections),
+        lanes=tuple(lanes),
+        lane_speed_mps=np.array([network.lanes[lane].speed_mps for lane in lanes]),
+        lane_length_m=np.array([network.lanes[lane].length_m for lane in lanes]),
+        controlled=tuple(lane for _, lane in controlled),
+        controlled_signal=own,
+        controlled_lane=np.array([lanes[lane] for _, lane in controlled], np.int64),
+        lane_served=lane_served,
+        phase_exists=phase_exists,
+        movement_exists=movement_exists,
+        crossing=crossing,
+        crossing_edges=tuple(crossing_edges),
+        service=service,
+        zone=Gather.build([z.items() for z in zones], (len(controlled),)),
+        signal_lanes=Gather.build(
+            [[(c, 1.0) for c in np.flatnonzero(own == s).tolist()] for s in range(size)], (size,)
+        ),
+        phase_lanes=Gather.build(phase_groups, (size, p_max)),
+        movement_lanes=Gather.build([g.items() for g in movement_lanes], (size, k_max)),
+        phase_exits=Gather.build([g.items() for g in phase_exits], (size, p_max)),
+        movement_exits=Gather.build([g.items() for g in movement_exits], (size, k_max)),
+    )
+
+
+def _lanes_read(intersections: Sequence[Intersection]) -> list[str]:
+    """Every lane of an approach or an exit, once, in a stable order."""
+    found: dict[str, None] = {}
+    for item in intersections:
+        for watched in item.zones:
+            found.update((lane, None) for lane, _ in watched.upstream)
+        for movement in item.movements:
+            if not movement.pedestrian:
+                found.update((lane, None) for lane in movement.exit_lanes)
+    return list(found)
+
+
+def _mean(elements: list[int]) -> dict[int, float]:
+    return {element: 1.0 / len(elements) for element in elements}
+
+
+def _zone_shares(item: Intersection) -> dict[str, dict[str, float]]:
+    """Per controlled lane, its share of each lane watched: one that leads to three stop lines counts a third."""
+    own = set(item.lanes)
+    leads_to: dict[str, int] = {}
+    for watched in item.zones:
+        for lane, _ in watched.upstream:
+            leads_to[lane] = leads_to.get(lane, 0) + 1
+    return {
+        watched.lane_id: {
+            lane: 1.0 if lane in own else 1.0 / leads_to[lane]
+            for lane, _ in watched.upstream
+            if lane == watched.lane_id or lane not in own
+        }
+        for watched in item.zones
+    }
+
+
+def _serves_lane(item: Intersection, lane: str, state: str) -> bool:
+    return any(
+        is_green(state[link.index])
+        for link in item.table.links
+        if not link.pedestrian and any(c.from_lane == lane for c in link.connections)
+    )

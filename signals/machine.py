@@ -1,0 +1,154 @@
+"""The state machine below every agent: the only writer of signal states.
+
+Whatever it is asked for, it shows only the phases and change intervals that were compiled beforehand, keeps
+min green, completes each change, and forces one at max green where another phase has a call. It holds all signals
+of a run as arrays, so that a decision costs the same handful of operations for one signal and for hundreds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from signals.intersection import Intersection
+from signals.timing import Timing
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+FOREVER_S = 1e6  # [s] a green lasts until the machine ends it
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the program that the simulator runs between two decisions."""
+
+    duration_s: float
+    state: str
+    next: int
+
+
+def program_rows(intersection: Intersection) -> tuple[tuple[Row, ...], dict[tuple[int, int], int]]:
+    """One signal's program: a row per green phase, then every change; and where each change begins.
+
+    A change's last row leads to its phase, so that nothing has to be called while it runs.
+    """
+    rows = [Row(FOREVER_S, phase.state, phase.index) for phase in intersection.phases]
+    entries: dict[tuple[int, int], int] = {}
+    for (old, new), intervals in intersection.changes.items():
+        entries[old, new] = len(rows) if intervals else new
+        for position, interval in enumerate(intervals, start=1):
+            following = len(rows) + 1 if position < len(intervals) else new
+            rows.append(Row(interval.duration_s, interval.state, following))
+    return tuple(rows), entries
+
+
+class SignalMachine:
+    """The states of all controlled signals, [S] signals with up to [P] phases each."""
+
+    def __init__(self, intersections: Sequence[Intersection], timing: Timing) -> None:
+        self.intersections = tuple(intersections)
+        self.timing = timing
+        size = len(self.intersections)
+        width = max((len(i.phases) for i in self.intersections), default=1)
+        self.phase_count: IntArray = np.array([len(i.phases) for i in self.intersections], np.int64)
+        self.exists: BoolArray = np.arange(width)[None, :] < self.phase_count[:, None]
+        self.rows: list[tuple[Row, ...]] = []
+        self._entry: IntArray = np.zeros((size, width, width), np.int64)
+        self._change_s: FloatArray = np.zeros((size, width, width))
+        self._min_green_s: FloatArray = np.zeros((size, width))
+        self._max_green_s: FloatArray = np.full((size, width), math.inf)
+        self.own_green_s: FloatArray = np.zeros((size, width))
+        for s, intersection in enumerate(self.intersections):
+            rows, entries = program_rows(intersection)
+            self.rows.append(rows)
+            for phase in intersection.phases:
+                self._min_green_s[s, phase.index] = phase.min_green_s
+                self._max_green_s[s, phase.index] = phase.max_green_s
+                self.own_green_s[s, phase.index] = phase.duration_s
+            for (old, new), row in entries.items():
+                self._entry[s, old, new] = row
+                self._change_s[s, old, new] = intersection.intergreen_s(old, new)
+        self._signals = np.arange(size)
+        self.phase: IntArray = np.zeros(size, np.int64)
+        self.green_since_s: FloatArray = np.zeros(size)
+        self.served_until_s: FloatArray = np.zeros((size, width))
+        self.now_s = 0.0
+
+    def reset(self, now_s: float) -> None:
+        """Begin in each signal's first phase, its green starting now."""
+        self.now_s = now_s
+        self.phase[:] = 0
+        self.green_since_s[:] = now_s
+        self.served_until_s[:] = now_s
+
+    @property
+    def changing(self) -> BoolArray:
+        """[S] whether a signal is between two greens."""
+        return self.green_since_s > self.now_s
+
+    @property
+    def green_age_s(self) -> FloatArray:
+        """[S] how long the current green has lasted; 0 during a change [s]."""
+        return np.maximum(self.now_s - self.green_since_s, 0.0)
+
+    @property
+    def since_served_s(self) -> FloatArray:
+        """[S, P] how long ago each phase was last green; 0 for the one that is [s]."""
+        since = self.now_s - self.served_until_s
+        since[self._signals, self.phase] = 0.0
+        return np.where(self.exists, since, 0.0)
+
+    def mask(self, calls: BoolArray) -> BoolArray:
+        """[S, P] which phases may be chosen now; at least one of every signal.
+
+        Args:
+            calls: [S, P] whether anybody waits for a phase that is not green.
+        """
+        age = self.now_s - self.green_since_s  # negative during a change
+        s, current = self._signals, self.phase
+        held = age < self._min_green_s[s, current] - 1e-9
+        others = self.exists.copy()
+        others[s, current] = False
+        waited = (calls & others).any(axis=1)
+        # the next decision would come too late
+        overdue = age + self.timing.decision_interval_s > self._max_green_s[s, current] + 1e-9
+        expired = ~held & waited & overdue
+        mask = self.exists.copy()
+        mask[held] = False
+        mask[s, current] = True
+        mask[expired] = (others & calls)[expired]
+        return mask
+
+    def request(self, phases: npt.NDArray[np.integer], calls: BoolArray) -> list[tuple[int, int]]:
+        """Ask for a phase per signal; returns (signal, row) for every signal whose display has to change.
+
+        A phase that the mask forbids is not shown: the current one stays, or at max green the called phase
+        that has waited longest is served.
+        """
+        wanted = np.asarray(phases)
+        mask = self.mask(calls)
+        valid = (wanted >= 0) & (wanted < mask.shape[1])
+        index = np.where(valid, wanted, 0).astype(np.int64)
+        allowed = valid & mask[self._signals, index]
+        if not allowed.all():
+            stay = mask[self._signals, self.phase]
+            longest = np.argmin(np.where(mask, self.served_until_s, np.inf), axis=1)
+            index = np.where(allowed, index, np.where(stay, self.phase, longest))
+        changed = np.flatnonzero(index != self.phase)
+        rows = []
+        for s in changed.tolist():
+            old, new = int(self.phase[s]), int(index[s])
+            rows.append((s, int(self._entry[s, old, new])))
+            self.served_until_s[s, old] = self.now_s
+            self.green_since_s[s] = self.now_s + self._change_s[s, old, new]
+            self.phase[s] = new
+        return rows
+
+    def advance(self, now_s: float) -> None:
+        """Time has passed."""
+        self.now_s = now_s

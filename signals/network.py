@@ -1,0 +1,133 @@
+"""The road network as the signal layer sees it: plain, immutable records without any simulator.
+
+Field names follow SUMO's network format, so that a reader finds each in the file
+(https://sumo.dlr.de/docs/Networks/SUMO_Road_Networks.html). `scenarios.netfile` fills them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import cached_property
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    id: str
+    edge_id: str
+    index: int
+    length_m: float
+    speed_mps: float
+    width_m: float
+    shape: tuple[Point, ...]
+    vehicles: bool
+    """Whether any motor vehicle or bicycle may use it; False for pavements and pedestrian areas."""
+    rail: bool = False
+    """Whether only rail-bound vehicles may use it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    id: str
+    function: str
+    """"normal", "internal", "crossing", "walkingarea" or "connector"."""
+    from_junction: str
+    to_junction: str
+    lane_ids: tuple[str, ...]
+    crossed_edges: tuple[str, ...] = ()
+    """For a crossing: the edges that it crosses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    from_lane: str
+    to_lane: str
+    from_edge: str
+    to_edge: str
+    via: str | None
+    """The internal lane that it runs over first; None where the network has no internal links."""
+    direction: str
+    """"s" straight, "l" left, "r" right, "t" turn, "L"/"R" partial; crossings have "s"."""
+    tls_id: str | None
+    link_index: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Junction:
+    id: str
+    type: str
+    incoming_lanes: tuple[str, ...]
+    internal_lanes: tuple[str, ...]
+    foes: tuple[str, ...]
+    """Per request index, SUMO's foes bits; the rightmost character is index 0."""
+    response: tuple[str, ...]
+    """Per request index, SUMO's response bits: i yields to j where bit j of `response[i]` is 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramRow:
+    duration_s: float
+    state: str
+    min_duration_s: float | None = None
+    max_duration_s: float | None = None
+    next: tuple[int, ...] = ()
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    tls_id: str
+    program_id: str
+    type: str
+    offset_s: float
+    rows: tuple[ProgramRow, ...]
+    params: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class RoadNetwork:
+    lanes: dict[str, Lane]
+    edges: dict[str, Edge]
+    connections: tuple[Connection, ...]
+    junctions: dict[str, Junction]
+    programs: dict[str, tuple[Program, ...]]
+    """Per tls, its programs in the order in which they are loaded; SUMO starts with the last one."""
+    source: str = field(default="")
+
+    @cached_property
+    def outgoing(self) -> dict[str, tuple[Connection, ...]]:
+        """Per lane id, the connections that leave it, in file order."""
+        found: dict[str, list[Connection]] = defaultdict(list)
+        for connection in self.connections:
+            found[connection.from_lane].append(connection)
+        return {lane: tuple(connections) for lane, connections in found.items()}
+
+    @cached_property
+    def incoming(self) -> dict[str, tuple[Connection, ...]]:
+        """Per lane id, the connections that lead into it, in file order."""
+        found: dict[str, list[Connection]] = defaultdict(list)
+        for connection in self.connections:
+            found[connection.to_lane].append(connection)
+        return {lane: tuple(connections) for lane, connections in found.items()}
+
+    @cached_property
+    def controlled(self) -> dict[str, tuple[Connection, ...]]:
+        """Per tls id, its connections in order of link index."""
+        found: dict[str, list[Connection]] = defaultdict(list)
+        for connection in self.connections:
+            if connection.tls_id is not None:
+                found[connection.tls_id].append(connection)
+        return {
+            tls: tuple(sorted(connections, key=lambda c: (c.link_index or 0)))
+            for tls, connections in found.items()
+        }
+
+    def with_programs(self, programs: tuple[Program, ...]) -> RoadNetwork:
+        """The same network after further programs were loaded, as additional files do."""
+        merged = dict(self.programs)
+        for program in programs:
+            kept = tuple(p for p in merged.get(program.tls_id, ()) if p.program_id != program.program_id)
+            merged[program.tls_id] = (*kept, program)
+        return RoadNetwork(self.lanes, self.edges, self.connections, self.junctions, merged, self.source)

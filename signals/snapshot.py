@@ -1,0 +1,82 @@
+"""What a decision sees, as arrays in place. `signals.layout` says which element is what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from signals.layout import Layout
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass
+class Snapshot:
+    """What a decision sees. Plain arrays, written in place by the simulation at each decision.
+
+    The lanes' arrays hold true values (sensing `full`). The controlled lanes' arrays are what detectors tell
+    (sensing `detectors`); where there are none they stay 0.
+    """
+
+    time_s: FloatArray
+    """[1] simulation time."""
+    vehicles: FloatArray
+    """[L] vehicles on each lane."""
+    halting: FloatArray
+    """[L] of these, slower than 0.1 m/s."""
+    waiting_s: FloatArray
+    """[L] sum of their current stops' waiting times."""
+    loss_veh: FloatArray
+    """[L] vehicles x (1 - mean speed / limit): the rate at which time is lost [s/s]."""
+    occupied: FloatArray
+    """[C] 1 where the stop-bar detector is occupied."""
+    occupancy: FloatArray
+    """[C] share of the last decision interval during which it was."""
+    gap_s: FloatArray
+    """[C] time since the stop-bar detector was last left, 0 while occupied; at most 60."""
+    arrivals_veh: FloatArray
+    """[C] advance detector's count since the lane's green ended or, during green, since it began."""
+    flow_veh: FloatArray
+    """[C] advance detector's count in the last decision interval."""
+    healthy: FloatArray
+    """[C] 1 while both detectors of a lane are plausible."""
+    pedestrians: FloatArray
+    """[S, K] pedestrians who wait at a crossing."""
+    phase: IntArray
+    """[S] the phase that is green or, during a change, the one that comes next."""
+    changing: BoolArray
+    """[S] whether a change interval is on."""
+    green_age_s: FloatArray
+    """[S] how long the current green has lasted."""
+    since_served_s: FloatArray
+    """[S, P] how long ago each phase was last green."""
+    mask: BoolArray
+    """[S, P] the phases that may be chosen now."""
+    calls: BoolArray
+    """[S, P] whether anybody waits who is served by a phase but not by the current one."""
+
+    @staticmethod
+    def shapes(layout: Layout) -> dict[str, tuple[tuple[int, ...], type]]:
+        """Shape and type of each array."""
+        s, p, k = layout.shape
+        lanes, controlled = (len(layout.lanes),), (len(layout.controlled),)
+        result: dict[str, tuple[tuple[int, ...], type]] = {"time_s": ((1,), np.float64)}
+        result |= {name: (lanes, np.float64) for name in ("vehicles", "halting", "waiting_s", "loss_veh")}
+        names = ("occupied", "occupancy", "gap_s", "arrivals_veh", "flow_veh", "healthy")
+        result |= {name: (controlled, np.float64) for name in names}
+        result |= {"pedestrians": ((s, k), np.float64), "phase": ((s,), np.int64), "changing": ((s,), np.bool_)}
+        result |= {"green_age_s": ((s,), np.float64), "since_served_s": ((s, p), np.float64)}
+        return result | {"mask": ((s, p), np.bool_), "calls": ((s, p), np.bool_)}
+
+    @staticmethod
+    def empty(layout: Layout) -> Snapshot:
+        """A snapshot of zeros."""
+        return Snapshot(**{n: np.zeros(shape, kind) for n, (shape, kind) in Snapshot.shapes(layout).items()})
+
+    def copy(self) -> Snapshot:
+        """An independent copy, to compare a later moment with."""
+        return Snapshot(**{f.name: getattr(self, f.name).copy() for f in fields(self)})

@@ -1,0 +1,93 @@
+"""How long each interval must last: the settings, and the formulas with their sources.
+
+All formulas are in SI units. A duration becomes a whole number of simulation steps only in
+`signals.intergreen`, and is then rounded up: an interval is never shorter than it was calculated to be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from signals.errors import InputError
+
+FOOT_M = 0.3048
+GRAVITY_MPS2 = 9.81
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The clocks and bounds of every signal in a run. Seconds, unless the name says otherwise."""
+
+    sim_step_s: float = 1.0
+    """Length of one simulation step."""
+    decision_interval_s: float = 5.0
+    """Time between two decisions."""
+    yellow_change_s: float = 3.0
+    """Least yellow. MUTCD 2009 section 4D.26 asks for 3 to 6 s; RiLSA 2015 for 3 s at 50 km/h."""
+    min_green_s: float = 5.0
+    """Least green of a phase; a program's own longer `minDur` is kept."""
+    max_green_s: float = 60.0
+    """Greatest green while another phase has a call, where a program states no `maxDur`."""
+    walk_s: float = 7.0
+    """Least walk interval of a crossing (MUTCD 2009 section 4E.06)."""
+    walking_speed_mps: float = 3.5 * FOOT_M
+    """Pedestrians' clearance speed (MUTCD 2009 section 4E.06: 3.5 ft/s)."""
+    vehicle_length_m: float = 20 * FOOT_M
+    """Length of the clearing vehicle (ITE: 20 ft)."""
+    keep_program_times: bool = True
+    """Whether a program's own yellow and all-red are kept where they are longer than the calculated ones."""
+
+    def __post_init__(self) -> None:
+        for name in ("sim_step_s", "decision_interval_s", "walking_speed_mps", "vehicle_length_m"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"timing: {name} is {getattr(self, name)}; it must be greater than 0")
+        ratio = self.decision_interval_s / self.sim_step_s
+        if abs(ratio - round(ratio)) > 1e-9:
+            raise InputError(
+                f"timing: decision_interval_s {self.decision_interval_s} is no multiple of "
+                f"sim_step_s {self.sim_step_s}; choose one that is"
+            )
+        if self.yellow_change_s < 3.0 or self.yellow_change_s > 6.0:
+            raise InputError(
+                f"timing: yellow_change_s is {self.yellow_change_s}; MUTCD allows 3 to 6 s, choose within"
+            )
+        if self.min_green_s < self.sim_step_s or self.max_green_s < self.min_green_s:
+            raise InputError(
+                f"timing: min_green_s {self.min_green_s} and max_green_s {self.max_green_s} must satisfy "
+                f"sim_step_s <= min_green_s <= max_green_s"
+            )
+
+
+def yellow_change_s(
+    speed_mps: float,
+    *,
+    grade: float = 0.0,
+    perception_s: float = 1.0,
+    deceleration_mps2: float = 10 * FOOT_M,
+) -> float:
+    """Yellow change interval Y = t + V / (2a + 2Gg), bounded to 3–6 s [s].
+
+    Source: ITE, Traffic Engineering Handbook; bounds from MUTCD 2009 section 4D.26.
+
+    >>> round(yellow_change_s(45 * 0.44704), 1)
+    4.3
+    """
+    calculated = perception_s + speed_mps / (2 * deceleration_mps2 + 2 * grade * GRAVITY_MPS2)
+    return min(max(calculated, 3.0), 6.0)
+
+
+def red_clearance_s(distance_m: float, speed_mps: float, *, vehicle_length_m: float = 20 * FOOT_M) -> float:
+    """Red clearance R = (W + L) / V [s].
+
+    `distance_m` is W, from the stop line to the far side of the conflict along the vehicle's path.
+    Source: ITE, Traffic Engineering Handbook.
+
+    >>> round(red_clearance_s(80 * 0.3048, 45 * 0.44704), 1)
+    1.5
+    """
+    return (distance_m + vehicle_length_m) / speed_mps
+
+
+def pedestrian_clearance_s(crossing_length_m: float, walking_speed_mps: float = 3.5 * FOOT_M) -> float:
+    """Time to walk across [s]. Source: MUTCD 2009 section 4E.06."""
+    return crossing_length_m / walking_speed_mps
