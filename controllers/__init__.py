@@ -1,1 +1,1 @@
-"""Signal control without learning: from a snapshot to a phase for every signal."""
+"""Controllers that decide without learning: what a learned policy has to beat."""

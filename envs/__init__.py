@@ -1,1 +1,33 @@
-"""Simulated intersections as Gymnasium and PettingZoo environments; the only importer of SUMO."""
+"""Environments on SUMO: `SignalEnv` (Gymnasium, one signal) and `parallel_env` (PettingZoo, all signals).
+
+Importing this module registers `intergreen/Signal-v0`, so that
+`gymnasium.make("envs:intergreen/Signal-v0", scenario="cologne1")` works.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+
+if TYPE_CHECKING:
+    from envs.network_env import NetworkEnv, parallel_env
+    from envs.signal_env import SignalEnv
+
+__all__ = ["NetworkEnv", "SignalEnv", "parallel_env"]
+
+if "intergreen/Signal-v0" not in gymnasium.registry:
+    gymnasium.register("intergreen/Signal-v0", entry_point="envs.signal_env:SignalEnv")
+
+
+def __getattr__(name: str) -> Any:
+    """Load the environments on first use: a worker process needs neither."""
+    if name == "SignalEnv":
+        from envs.signal_env import SignalEnv
+
+        return SignalEnv
+    if name in ("NetworkEnv", "parallel_env"):
+        from envs import network_env
+
+        return getattr(network_env, name)
+    raise AttributeError(f"module 'envs' has no attribute {name!r}")

@@ -7,8 +7,9 @@ STATES is what SUMO writes for `<timedEvent type="SaveTLSStates" dest="FILE"/>`.
 when the junction's table makes them foes, when they enter one lane, or, on two junctions of one signal, when
 their centre lines cross; never when they leave one lane):
 
-* `conflicting_greens`: i and j both G; G against a g or s that does not yield to it; two g or s of which
-  neither yields. A link index shared by connections that conflict with each other counts as such a pair.
+* `conflicting_greens`: i and j both G; G against a g that does not yield to it; two g of which neither
+  yields. A link index shared by connections that conflict with each other counts as such a pair.
+* `unyielding_turn_on_red`: s against a G that it does not yield to, or against a g when neither yields.
 * `missing_yellow`, `short_yellow`, `aborted_yellow` (y, then green again), `yellow_without_green` (r, then
   y): a vehicle link that loses green shows y for `yellow_s` without a break. A crossing ends without yellow.
 * `short_min_green`: a vehicle link's green, G and g taken together, is shorter than `min_green_s`.
@@ -37,7 +38,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.monitor_net import MonitorInputError, open_xml, read_signals
+from evaluation.monitor_net import BROKEN_FILE, MonitorInputError, open_xml, read_signals
 from evaluation.monitor_rules import Finding, Interval, Judge, Rules
 
 __all__ = ["Finding", "MonitorInputError", "Rules", "check", "main"]
@@ -61,7 +62,7 @@ def read_states(states_file: Path) -> Recording:
                     time_ms = round(float(element.attrib["time"]) * 1000)
                     frames[element.attrib["id"]].append((time_ms, element.attrib["state"]))
                     element.clear()
-    except (ET.ParseError, EOFError, OSError, KeyError, ValueError) as error:
+    except (ET.ParseError, *BROKEN_FILE) as error:
         reason = f"missing attribute {error}" if isinstance(error, KeyError) else str(error)
         raise MonitorInputError(f"{states_file}: not a recording ({reason}); record it anew") from error
     if not frames:

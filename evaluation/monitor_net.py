@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import xml.etree.ElementTree as ET
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,10 +18,18 @@ from typing import IO, cast
 
 from evaluation.monitor_geometry import Polyline, centre_lines_cross, far_end_m, join_shapes, parse_shape
 
+# what reading a damaged file raises, beside the parser's own error
+BROKEN_FILE = (
+    EOFError,
+    OSError,
+    zlib.error,
+    ValueError,
+    LookupError,
+)
 DEFAULT_WIDTH_M = 3.2  # SUMO's lane width where the net names none
 
 
-class MonitorInputError(ValueError):
+class MonitorInputError(Exception):
     """A file that the monitor cannot judge. The message is one line: what, where, what next."""
 
 
@@ -34,7 +43,7 @@ class LinkPath:
     from_lane: str
     to_lane: str
     line: Polyline | None
-    """Centre line inside the junction; None when the net has no internal lanes."""
+    """Centre line inside the junction; None when it has no extent."""
     width_m: float
     speed_mps: float
     """Speed limit of the approach lane."""
@@ -86,13 +95,13 @@ def read_signals(net_file: Path) -> dict[str, SignalLinks]:
     try:
         with open_xml(net_file) as stream:
             root = ET.parse(stream).getroot()
-    except (ET.ParseError, EOFError, OSError) as error:
+    except (ET.ParseError, *BROKEN_FILE) as error:
         raise MonitorInputError(f"{net_file}: not a readable XML file ({error}); rebuild the net") from error
     if root.tag != "net":
         raise MonitorInputError(f"{net_file}: root element is <{root.tag}>, not <net>; give a SUMO net file")
     try:
         return _Net(root).signals()
-    except (KeyError, ValueError) as error:
+    except (LookupError, ValueError) as error:
         raise MonitorInputError(f"{net_file}: the net contradicts itself: {error}; rebuild it") from error
 
 
@@ -130,9 +139,12 @@ class _Net:
                 if rail:
                     continue
                 path = self._path(junction_id, connection, lane_id, request)
-                for key in ("linkIndex", "linkIndex2"):  # a crossing may have one index for each direction
-                    if int(connection.get(key, -1)) >= 0:
-                        signal.paths[int(connection[key])].append(path)
+                signal.paths[int(connection["linkIndex"])].append(path)
+                if path.crossing_length_m is not None:
+                    # a crossing may have a second index, for walking the other way, where one leaves it
+                    for back in self.connections[path.to_lane]:
+                        if back.get("tl") == connection["tl"]:
+                            signal.paths[int(back["linkIndex"])].append(path)
         for signal in signals.values():
             signal.relations = list(self._relations(signal))
         return signals
@@ -193,12 +205,16 @@ class _Net:
         inside = [self.lanes[name] for name in self._inside(connection)]
         crossing = self.function[connection["to"]] == "crossing"
         approach = self.lanes[lane_id]
+        to_lane = self.lane_of[connection["to"], connection["toLane"]]
+        shapes = [parse_shape(lane["shape"]) for lane in inside]
+        if not shapes:  # a net without internal lanes: straight across
+            shapes = [parse_shape(approach["shape"])[-1:], parse_shape(self.lanes[to_lane]["shape"])[:1]]
         return LinkPath(
             junction=junction_id,
             request=request,
             from_lane=lane_id,
-            to_lane=self.lane_of[connection["to"], connection["toLane"]],
-            line=join_shapes([parse_shape(lane["shape"]) for lane in inside]),
+            to_lane=to_lane,
+            line=join_shapes(shapes),
             width_m=float((inside or [approach])[0].get("width", DEFAULT_WIDTH_M)),
             speed_mps=max(float(approach["speed"]), 0.1),
             crossing_length_m=float(inside[0]["length"]) if crossing else None,

@@ -97,7 +97,9 @@ class Judge:
             now = known[interval.state]
             for links, message in now.items():
                 if before.get(links) != message:  # once per conflict, however long it lasts
-                    yield self._found(interval.start_ms, "conflicting_greens", links, message)
+                    turn_on_red = any(interval.state[link] == "s" for link in links)
+                    kind = "unyielding_turn_on_red" if turn_on_red else "conflicting_greens"
+                    yield self._found(interval.start_ms, kind, links, message)
             before = now
 
     def _conflicts_in(self, state: str) -> Iterator[tuple[tuple[int, ...], str]]:

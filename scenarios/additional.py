@@ -19,10 +19,21 @@ from signals.errors import InputError
 from signals.network import Program, RoadNetwork
 
 DEMAND_TAGS = frozenset({"vehicle", "trip", "flow", "person", "personFlow"})
-_OUTPUT_TAGS = frozenset({
-    "e1Detector", "inductionLoop", "instantInductionLoop", "e2Detector", "laneAreaDetector", "e3Detector",
-    "entryExitDetector", "edgeData", "laneData", "routeProbe", "vTypeProbe",
-})
+_OUTPUT_TAGS = frozenset(
+    {
+        "e1Detector",
+        "inductionLoop",
+        "instantInductionLoop",
+        "e2Detector",
+        "laneAreaDetector",
+        "e3Detector",
+        "entryExitDetector",
+        "edgeData",
+        "laneData",
+        "routeProbe",
+        "vTypeProbe",
+    }
+)
 _NOWHERE = "NUL"  # SUMO's own word for no output, on every platform
 
 
@@ -65,8 +76,9 @@ def _schedules(files: Iterable[Path]) -> dict[str, _Schedule]:
             if element.tag == "WAUT":
                 shift_s = seconds(element.get("refTime"))
                 schedule = found.setdefault(element.get("id", ""), _Schedule(element.get("startProg", "")))
-                schedule.switches += [(seconds(s.get("time")) + shift_s, s.get("to", ""))
-                                      for s in element.iter("wautSwitch")]
+                schedule.switches += [
+                    (seconds(s.get("time")) + shift_s, s.get("to", "")) for s in element.iter("wautSwitch")
+                ]
             elif element.tag == "wautJunction" and element.get("wautID") in found:
                 found[element.get("wautID", "")].tls_ids.append(element.get("junctionID", ""))
     return found
@@ -129,9 +141,13 @@ def check_programs(network: RoadNetwork, files: Sequence[Path]) -> None:
     for path in files:
         for program in read_programs(path):
             if program.tls_id not in network.programs and program.tls_id not in network.controlled:
-                raise InputError(f"additional file {path}: tlLogic {program.tls_id!r} names a signal that "
-                                 f"network {network.source} doesn't have; use the file made for this network")
+                raise InputError(
+                    f"additional file {path}: tlLogic {program.tls_id!r} names a signal that "
+                    f"network {network.source} doesn't have; use the file made for this network"
+                )
             if program.rows and (program.tls_id, program.program_id) in seen:
-                raise InputError(f"additional file {path}: tlLogic {program.tls_id!r} has a second program "
-                                 f"{program.program_id!r}; give it another programID")
+                raise InputError(
+                    f"additional file {path}: tlLogic {program.tls_id!r} has a second program "
+                    f"{program.program_id!r}; give it another programID"
+                )
             seen.add((program.tls_id, program.program_id))

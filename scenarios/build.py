@@ -1,14 +1,15 @@
-"""Our own scenarios: built with netconvert from plain files, with demand drawn from a profile, once per machine.
+"""Our own scenarios: built with netconvert from plain files, with demand drawn from a profile.
 
 Each folder holds nodes, edges, connections and signal plans in SUMO's plain XML (`grid` computes its own, for
-any size) and a scenario.yaml with the flows. What is built goes to the cache, under a key of all its inputs and
-SUMO's version, so that the same checkout always yields the same files.
+any size) and a scenario.yaml with the flows. What is built goes to the cache, under a key of all its inputs
+and SUMO's version, so that the same checkout always yields the same files.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import itertools
 import os
 import random
 import re
@@ -22,7 +23,7 @@ from xml.sax.saxutils import quoteattr
 import yaml
 
 from scenarios.cache import cached_folder
-from scenarios.grid import plain
+from scenarios.lattice import plain
 from signals.errors import InputError
 
 EMBEDDED = ("single", "tee", "arterial", "grid")
@@ -47,8 +48,11 @@ def embedded(name: str) -> Built:
     """Builds `single`, `tee`, `arterial`, `grid` or `grid:ROWSxCOLUMNS`, or finds it in the cache."""
     family = name.partition(":")[0]
     folder = Path(__file__).parent / family
-    texts = {path.name: path.read_text(encoding="utf-8")
-             for path in sorted(folder.iterdir()) if path.suffix in (".xml", ".yaml")}
+    texts = {
+        path.name: path.read_text(encoding="utf-8")
+        for path in sorted(folder.iterdir())
+        if path.suffix in (".xml", ".yaml")
+    }
     recipe: dict[str, Any] = yaml.safe_load(texts["scenario.yaml"])
     if family == "grid":
         rows, columns = _size(name, recipe)
@@ -67,8 +71,13 @@ def embedded(name: str) -> Built:
         (target / f"{plain_name}.rou.xml").write_text(demand_text(recipe), encoding="utf-8")
 
     built = cached_folder(f"scenarios/{plain_name}-{key}", fill)
-    return Built(built / f"{plain_name}.net.xml", built / f"{plain_name}.rou.xml", str(recipe["title"]),
-                 float(recipe["begin_s"]), float(recipe["end_s"]))
+    return Built(
+        built / f"{plain_name}.net.xml",
+        built / f"{plain_name}.rou.xml",
+        str(recipe["title"]),
+        float(recipe["begin_s"]),
+        float(recipe["end_s"]),
+    )
 
 
 def _size(name: str, recipe: Mapping[str, Any]) -> tuple[int, int]:
@@ -77,12 +86,15 @@ def _size(name: str, recipe: Mapping[str, Any]) -> tuple[int, int]:
     match = re.fullmatch(r"grid:(\d+)x(\d+)", name)
     rows, columns = (int(match[1]), int(match[2])) if match else (0, 0)
     if not (1 <= rows <= _GRID_LIMIT and 1 <= columns <= _GRID_LIMIT):
-        raise InputError(f"scenario {name!r}: the size is grid:ROWSxCOLUMNS with 1 to {_GRID_LIMIT} each, "
-                         "such as grid:3x4")
+        raise InputError(
+            f"scenario {name!r}: the size is grid:ROWSxCOLUMNS with 1 to {_GRID_LIMIT} each, such as grid:3x4"
+        )
     return rows, columns
 
 
-def _netconvert(family: str, texts: Mapping[str, str], options: list[str], target: Path, net_name: str) -> None:
+def _netconvert(
+    family: str, texts: Mapping[str, str], options: list[str], target: Path, net_name: str
+) -> None:
     import sumo  # the wheel that brings the binaries; it knows where they are
 
     home = str(sumo.SUMO_HOME)
@@ -95,13 +107,23 @@ def _netconvert(family: str, texts: Mapping[str, str], options: list[str], targe
             inputs.append(target / name)
             command += [option, name]
     command += ["--output-file", net_name, "--no-turnarounds", "--no-warnings", *options]
-    result = subprocess.run(command, cwd=target, env={**os.environ, "SUMO_HOME": home},
-                            capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        command,
+        cwd=target,
+        env={**os.environ, "SUMO_HOME": home},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     net = target / net_name
     if result.returncode != 0 or not net.is_file():
-        said = next((line for line in result.stderr.splitlines() if line.startswith("Error")), "no reason given")
-        raise InputError(f"scenario {family!r} cannot be built: netconvert says {said!r}; "
-                         "check the plain XML files in its folder")
+        said = next(
+            (line for line in result.stderr.splitlines() if line.startswith("Error")), "no reason given"
+        )
+        raise InputError(
+            f"scenario {family!r} cannot be built: netconvert says {said!r}; "
+            "check the plain XML files in its folder"
+        )
     for path in inputs:
         path.unlink()
     # netconvert's first comment holds the time and the place: without it, equal inputs give equal bytes
@@ -116,28 +138,47 @@ def demand_text(recipe: Mapping[str, Any]) -> str:
     entries: list[tuple[float, str]] = []
     for number, (route, flow) in enumerate(recipe["vehicles"].items()):
         draw = random.Random(f"vehicles {seed} {route}")
-        for count, time_s in enumerate(_arrivals(draw, flow["per_h"], profiles[flow["profile"]], begin_s, end_s)):
+        for count, time_s in enumerate(
+            _arrivals(draw, flow["per_h"], profiles[flow["profile"]], begin_s, end_s)
+        ):
             kind = "truck" if draw.random() < truck_share else "car"
-            entries.append((time_s, f'    <vehicle id="v{number}.{count}" type="{kind}" depart="{time_s:.2f}" '
-                                    'departLane="best" departSpeed="max">\n'
-                                    f"        <route edges={quoteattr(route)}/>\n    </vehicle>\n"))
+            entries.append(
+                (
+                    time_s,
+                    (
+                        f'    <vehicle id="v{number}.{count}" type="{kind}" depart="{time_s:.2f}" '
+                        'departLane="best" departSpeed="max">\n'
+                        f"        <route edges={quoteattr(route)}/>\n    </vehicle>\n"
+                    ),
+                )
+            )
     for number, (route, flow) in enumerate(recipe.get("persons", {}).items()):
         draw = random.Random(f"persons {seed} {route}")
         start, end = route.split()
-        for count, time_s in enumerate(_arrivals(draw, flow["per_h"], profiles[flow["profile"]], begin_s, end_s)):
-            entries.append((time_s, f'    <person id="p{number}.{count}" depart="{time_s:.2f}" departPos="random">\n'
-                                    f"        <walk from={quoteattr(start)} to={quoteattr(end)}/>\n"
-                                    "    </person>\n"))
+        for count, time_s in enumerate(
+            _arrivals(draw, flow["per_h"], profiles[flow["profile"]], begin_s, end_s)
+        ):
+            entries.append(
+                (
+                    time_s,
+                    (
+                        f'    <person id="p{number}.{count}" depart="{time_s:.2f}" departPos="random">\n'
+                        f"        <walk from={quoteattr(start)} to={quoteattr(end)}/>\n"
+                        "    </person>\n"
+                    ),
+                )
+            )
     entries.sort()
     body = "".join(text for _, text in entries)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n<routes>\n{_TYPES}{body}</routes>\n'
 
 
-def _arrivals(draw: random.Random, per_h: float, profile: list[list[float]], begin_s: float,
-              end_s: float) -> list[float]:
+def _arrivals(
+    draw: random.Random, per_h: float, profile: list[list[float]], begin_s: float, end_s: float
+) -> list[float]:
     """Poisson arrivals whose rate follows the profile ([time, factor] points, straight lines between them).
 
-    By thinning (Lewis and Shedler 1979): candidates at the highest rate, each kept with the rate's share of it.
+    By thinning (Lewis and Shedler 1979): candidates at the highest rate, each kept with its share.
     """
     highest = max(factor for _, factor in profile)
     rate_per_s = per_h / 3600.0 * highest
@@ -153,7 +194,7 @@ def _arrivals(draw: random.Random, per_h: float, profile: list[list[float]], beg
 
 
 def _factor(profile: list[list[float]], since_s: float) -> float:
-    for (t0, f0), (t1, f1) in zip(profile, profile[1:], strict=False):
+    for (t0, f0), (t1, f1) in itertools.pairwise(profile):
         if t0 <= since_s <= t1:
             return f0 + (f1 - f0) * (since_s - t0) / (t1 - t0)
     return profile[-1][1] if since_s > profile[-1][0] else profile[0][1]

@@ -22,8 +22,10 @@ def cache_dir() -> Path:
             continue
         if os.access(folder, os.W_OK | os.X_OK):
             return folder
-    raise InputError(f"no writable cache folder: neither {home} nor {tempfile.gettempdir()}; "
-                     "set XDG_CACHE_HOME to a folder that can be written")
+    raise InputError(
+        f"no writable cache folder: neither {home} nor {tempfile.gettempdir()}; "
+        "set XDG_CACHE_HOME to a folder that can be written"
+    )
 
 
 def _user() -> str:
@@ -83,5 +85,7 @@ def cached_folder(relative: str, fill: Callable[[Path], None]) -> Path:
 
 
 def _cannot_write(path: Path, error: OSError) -> InputError:
-    return InputError(f"cannot write {path}: {error.strerror or error}; "
-                      "free some space there or set XDG_CACHE_HOME to another folder")
+    return InputError(
+        f"cannot write {path}: {error.strerror or error}; "
+        "free some space there or set XDG_CACHE_HOME to another folder"
+    )

@@ -17,8 +17,14 @@ from scenarios.xmlfile import read_tree, seconds
 from signals.errors import InputError
 
 _SYNONYMS = {
-    "n": "net-file", "net": "net-file", "r": "route-files", "routes": "route-files",
-    "a": "additional-files", "additional": "additional-files", "b": "begin", "e": "end",
+    "n": "net-file",
+    "net": "net-file",
+    "r": "route-files",
+    "routes": "route-files",
+    "a": "additional-files",
+    "additional": "additional-files",
+    "b": "begin",
+    "e": "end",
 }
 _DROPPED_SECTIONS = {"output", "report", "gui_only", "traci_server", "random_number", "configuration"}
 # Options may stand outside of their section, so they are recognised by name as well. The first group is what
@@ -51,7 +57,7 @@ def read_config(path: Path) -> SumoConfig:
     found: dict[str, str] = {}
     root = read_tree(path, "configuration")
     for section in root:
-        for element in ([section] if "value" in section.attrib or "v" in section.attrib else section):
+        for element in [section] if "value" in section.attrib or "v" in section.attrib else section:
             name = _SYNONYMS.get(element.tag, element.tag)
             value = _expand(element.get("value", element.get("v", "")).strip())
             inputs = ("net-file", "route-files", "additional-files", "begin", "end")
@@ -59,7 +65,7 @@ def read_config(path: Path) -> SumoConfig:
             if value and (name in inputs or not dropped):
                 found[name] = value
     if "net-file" not in found:
-        raise InputError(f"configuration {path} names no network; add <net-file value=\"…\"/> to its <input>")
+        raise InputError(f'configuration {path} names no network; add <net-file value="…"/> to its <input>')
     folder = path.absolute().parent
     try:
         begin = seconds(found.pop("begin")) if "begin" in found else None
@@ -70,7 +76,8 @@ def read_config(path: Path) -> SumoConfig:
         net_file=_paths(found.pop("net-file"), folder)[0],
         route_files=_paths(found.pop("route-files", ""), folder),
         additional_files=_paths(found.pop("additional-files", ""), folder),
-        begin_s=begin, end_s=None if end is not None and end < 0 else end,
+        begin_s=begin,
+        end_s=None if end is not None and end < 0 else end,
         options=tuple((name, _absolute(value, folder)) for name, value in found.items()),
     )
 
@@ -94,7 +101,7 @@ def _paths(value: str, folder: Path) -> tuple[Path, ...]:
 
 
 def _absolute(value: str, folder: Path) -> str:
-    """The value, with each of its comma-separated parts that names a file beside the configuration absolute."""
+    """The value; those of its comma-separated parts that name a file beside the configuration, absolute."""
     parts = [part.strip() for part in value.split(",")]
     if not any((folder / part).is_file() for part in parts if part):
         return value

@@ -1,4 +1,4 @@
-"""What route files hold: how many vehicles and persons are planned, when, and whether the network fits them."""
+"""What route files hold: how many vehicles and persons are planned, when, and whether the network fits."""
 
 from __future__ import annotations
 
@@ -69,9 +69,12 @@ def read_flow(element: Element) -> Flow:
     if number is None and period_s is None and rate_per_s is None:
         number = 0
     return Flow(
-        person=element.tag == "personFlow", begin_s=seconds(begin if begin[:1].isdigit() else "0"),
+        person=element.tag == "personFlow",
+        begin_s=seconds(begin if begin[:1].isdigit() else "0"),
         end_s=seconds(of["end"]) if "end" in of else math.inf,
-        number=number, period_s=period_s, rate_per_s=rate_per_s,
+        number=number,
+        period_s=period_s,
+        rate_per_s=rate_per_s,
     )
 
 
@@ -115,8 +118,12 @@ class Demand:
         return max(times, default=None)
 
 
-def read_demand(route_files: Sequence[Path], additional_files: Sequence[Path] = (),
-                edges: Collection[str] | None = None, network_name: str = "the network") -> Demand:
+def read_demand(
+    route_files: Sequence[Path],
+    additional_files: Sequence[Path] = (),
+    edges: Collection[str] | None = None,
+    network_name: str = "the network",
+) -> Demand:
     """Reads all files; with `edges`, raises InputError when a route uses an edge that isn't one of them."""
     vehicles: list[float] = []
     persons: list[float] = []
@@ -132,7 +139,9 @@ def read_demand(route_files: Sequence[Path], additional_files: Sequence[Path] = 
         for element in top_level(path, what):
             tag = element.tag
             if tag in ("route", "routeDistribution"):
-                routes.update(r.get("id", "") for r in element.iter() if r.tag in ("route", "routeDistribution"))
+                routes.update(
+                    r.get("id", "") for r in element.iter() if r.tag in ("route", "routeDistribution")
+                )
             elif tag not in ("vehicle", "trip", "flow", "person", "personFlow"):
                 continue
             name = f"{tag} {element.get('id', '')!r}"
@@ -157,21 +166,28 @@ def read_demand(route_files: Sequence[Path], additional_files: Sequence[Path] = 
                     departure = dated
                     (persons if kind == "person" else vehicles).append(departure)
             except ValueError as error:
-                raise InputError(f"{what} {path}: {name} has a value that is no number ({error}); "
-                                 "correct it") from error
+                raise InputError(
+                    f"{what} {path}: {name} has a value that is no number ({error}); correct it"
+                ) from error
             in_order = in_order and departure >= latest
             latest = max(latest, departure)
     if misfits:
         path, name, edge = misfits[0]
         more = f" ({len(misfits)} entries don't fit)" if len(misfits) > 1 else ""
-        raise InputError(f"route file {path}: {name} uses edge {edge!r}, which {network_name} doesn't have{more}; "
-                         "use routes that were made for this network")
+        raise InputError(
+            f"route file {path}: {name} uses edge {edge!r}, which {network_name} doesn't have{more}; "
+            "use routes that were made for this network"
+        )
     lost = [entry for entry in wanted if entry[2] not in routes and not entry[2].startswith("!")]
     if lost:
         path, name, route = lost[0]
-        raise InputError(f"route file {path}: {name} takes route {route!r}, which no file defines; "
-                         "give the file that defines it as well")
-    return Demand(tuple(vehicles), tuple(persons), tuple(flows), undated["vehicle"], undated["person"], in_order)
+        raise InputError(
+            f"route file {path}: {name} takes route {route!r}, which no file defines; "
+            "give the file that defines it as well"
+        )
+    return Demand(
+        tuple(vehicles), tuple(persons), tuple(flows), undated["vehicle"], undated["person"], in_order
+    )
 
 
 def departure_s(element: Element) -> float | None:

@@ -21,13 +21,26 @@ from scenarios.xmlfile import Element, top_level
 SCALE_RANGE = (0.9, 1.1)
 JITTER_SD_S = 60.0
 _RECIPE = "1"  # raise it when the same seed should give another demand than before
-_TRANSIT_CLASSES = frozenset({
-    "bus", "coach", "tram", "rail_urban", "rail", "rail_electric", "rail_fast", "subway", "cable_car", "ship",
-})
+_TRANSIT_CLASSES = frozenset(
+    {
+        "bus",
+        "coach",
+        "tram",
+        "rail_urban",
+        "rail",
+        "rail_electric",
+        "rail_fast",
+        "subway",
+        "cable_car",
+        "ship",
+    }
+)
 _SCHEDULE = ("begin", "end", "number", "period", "vehsPerHour", "perHour", "probability")
 
 
-def held_out_routes(files: Sequence[Path], other: Sequence[Path], begin_s: float, end_s: float, seed: int) -> Path:
+def held_out_routes(
+    files: Sequence[Path], other: Sequence[Path], begin_s: float, end_s: float, seed: int
+) -> Path:
     """One route file, sorted by departure, that replaces the demand of `files`.
 
     `other` are the additional files, which may define vehicle types; one that holds demand is in both lists.
@@ -52,7 +65,9 @@ def _write(files: Sequence[Path], other: Sequence[Path], begin_s: float, end_s: 
     for path in files:
         for element in top_level(path, "route file"):
             tag = element.tag
-            kept = tag in ("person", "personFlow") or "line" in element.attrib or element.get("type") in transit
+            kept = (
+                tag in ("person", "personFlow") or "line" in element.attrib or element.get("type") in transit
+            )
             kept = kept or element.get("id") in ridden
             if tag not in ("vehicle", "trip", "flow", "person", "personFlow"):
                 if "href" in element.attrib:
@@ -81,7 +96,8 @@ def _write(files: Sequence[Path], other: Sequence[Path], begin_s: float, end_s: 
     root.extend(definitions)
     root.extend(element for _, _, element in departing)
     ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
+    text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return text + b"\n"
 
 
 def _scheduled(files: Sequence[Path], other: Sequence[Path]) -> tuple[set[str], set[str], set[str]]:

@@ -5,7 +5,7 @@ The format: https://sumo.dlr.de/docs/Networks/SUMO_Road_Networks.html
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from scenarios.xmlfile import Element, read_tree, seconds, top_level
@@ -16,10 +16,30 @@ DEFAULT_LANE_WIDTH_M = 3.2  # SUMO_const_laneWidth
 
 # SUMO's vehicle classes (https://sumo.dlr.de/docs/Definition_of_Vehicles,_Vehicle_Types,_and_Routes.html)
 RAIL_CLASSES = frozenset({"tram", "rail_urban", "rail", "rail_electric", "rail_fast", "subway", "cable_car"})
-ROAD_CLASSES = frozenset({
-    "private", "emergency", "authority", "army", "vip", "passenger", "hov", "taxi", "bus", "coach", "delivery",
-    "truck", "trailer", "motorcycle", "moped", "bicycle", "evehicle", "scooter", "custom1", "custom2",
-})
+ROAD_CLASSES = frozenset(
+    {
+        "private",
+        "emergency",
+        "authority",
+        "army",
+        "vip",
+        "passenger",
+        "hov",
+        "taxi",
+        "bus",
+        "coach",
+        "delivery",
+        "truck",
+        "trailer",
+        "motorcycle",
+        "moped",
+        "bicycle",
+        "evehicle",
+        "scooter",
+        "custom1",
+        "custom2",
+    }
+)
 
 
 def read_network(path: Path) -> RoadNetwork:
@@ -29,8 +49,10 @@ def read_network(path: Path) -> RoadNetwork:
     """
     root = read_tree(path, "network")
     if root.tag != "net":
-        raise InputError(f"{path} is not a SUMO network: its root element is <{root.tag}>, not <net>; "
-                         "give the .net.xml file that netconvert wrote")
+        raise InputError(
+            f"{path} is not a SUMO network: its root element is <{root.tag}>, not <net>; "
+            "give the .net.xml file that netconvert wrote"
+        )
     try:
         return _network(root, str(path))
     except (KeyError, ValueError, IndexError) as error:
@@ -41,11 +63,14 @@ def read_network(path: Path) -> RoadNetwork:
 def read_programs(path: Path) -> tuple[Program, ...]:
     """The signal programs of an additional file, in file order."""
     try:
-        return tuple(_program(element) for element in top_level(path, "additional file")
-                     if element.tag == "tlLogic")
+        return tuple(
+            _program(element) for element in top_level(path, "additional file") if element.tag == "tlLogic"
+        )
     except (KeyError, ValueError) as error:
-        raise InputError(f"additional file {path}: a tlLogic is incomplete ({error}); "
-                         "it needs id, programID and phases with duration and state") from error
+        raise InputError(
+            f"additional file {path}: a tlLogic is incomplete ({error}); "
+            "it needs id, programID and phases with duration and state"
+        ) from error
 
 
 def _network(root: Element, source: str) -> RoadNetwork:
@@ -81,18 +106,27 @@ def _edge(element: Element, lanes: dict[str, Lane]) -> Edge:
         vehicles, rail = (False, False) if footway else _usable(of.get("allow"), of.get("disallow"))
         ids.append(of["id"])
         lanes[of["id"]] = Lane(
-            id=of["id"], edge_id=edge_id, index=int(of["index"]), length_m=float(of["length"]),
-            speed_mps=float(of["speed"]), width_m=float(of.get("width", DEFAULT_LANE_WIDTH_M)),
-            shape=_shape(of.get("shape", "")), vehicles=vehicles, rail=rail,
+            id=of["id"],
+            edge_id=edge_id,
+            index=int(of["index"]),
+            length_m=float(of["length"]),
+            speed_mps=float(of["speed"]),
+            width_m=float(of.get("width", DEFAULT_LANE_WIDTH_M)),
+            shape=_shape(of.get("shape", "")),
+            vehicles=vehicles,
+            rail=rail,
         )
     return Edge(
-        id=edge_id, function=function, from_junction=attributes.get("from", ""),
-        to_junction=attributes.get("to", ""), lane_ids=tuple(ids),
+        id=edge_id,
+        function=function,
+        from_junction=attributes.get("from", ""),
+        to_junction=attributes.get("to", ""),
+        lane_ids=tuple(ids),
         crossed_edges=tuple(attributes.get("crossingEdges", "").split()),
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _usable(allow: str | None, disallow: str | None) -> tuple[bool, bool]:
     """Whether vehicles (trams included) may use a lane, and whether only rail-bound ones may."""
     every = ROAD_CLASSES | RAIL_CLASSES
@@ -119,8 +153,12 @@ def _connection(of: dict[str, str], edges: dict[str, Edge]) -> Connection:
     return Connection(
         from_lane=edges[from_edge].lane_ids[int(of["fromLane"])],
         to_lane=edges[to_edge].lane_ids[int(of["toLane"])],
-        from_edge=from_edge, to_edge=to_edge, via=of.get("via"), direction=of.get("dir", "s"),
-        tls_id=of.get("tl"), link_index=None if index is None else int(index),
+        from_edge=from_edge,
+        to_edge=to_edge,
+        via=of.get("via"),
+        direction=of.get("dir", "s"),
+        tls_id=of.get("tl"),
+        link_index=None if index is None else int(index),
     )
 
 
@@ -130,7 +168,9 @@ def _junction(element: Element) -> Junction:
     count = max(requests, default=-1) + 1
     none = "0" * count
     return Junction(
-        id=of["id"], type=of.get("type", ""), incoming_lanes=tuple(of.get("incLanes", "").split()),
+        id=of["id"],
+        type=of.get("type", ""),
+        incoming_lanes=tuple(of.get("incLanes", "").split()),
         internal_lanes=tuple(of.get("intLanes", "").split()),
         foes=tuple(requests[i].get("foes", none) if i in requests else none for i in range(count)),
         response=tuple(requests[i].get("response", none) if i in requests else none for i in range(count)),
@@ -141,7 +181,9 @@ def _program(element: Element) -> Program:
     of = element.attrib
     offset = of.get("offset", "0")
     return Program(
-        tls_id=of["id"], program_id=of.get("programID", "0"), type=of.get("type", "static"),
+        tls_id=of["id"],
+        program_id=of.get("programID", "0"),
+        type=of.get("type", "static"),
         offset_s=0.0 if offset == "begin" else seconds(offset),
         rows=tuple(_row(phase.attrib) for phase in element if phase.tag == "phase"),
         params=tuple((p.attrib["key"], p.attrib.get("value", "")) for p in element if p.tag == "param"),
@@ -152,8 +194,10 @@ def _row(of: dict[str, str]) -> ProgramRow:
     # a phase of an actuated program may leave its duration out; SUMO then takes minDur
     duration = seconds(of["duration"] if "duration" in of else of["minDur"])
     return ProgramRow(
-        duration_s=duration, state=of["state"],
+        duration_s=duration,
+        state=of["state"],
         min_duration_s=seconds(of["minDur"]) if "minDur" in of else None,
         max_duration_s=seconds(of["maxDur"]) if "maxDur" in of else None,
-        next=tuple(int(i) for i in of.get("next", "").split()), name=of.get("name", ""),
+        next=tuple(int(i) for i in of.get("next", "").split()),
+        name=of.get("name", ""),
     )

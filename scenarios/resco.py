@@ -26,20 +26,27 @@ class Map:
 
     @property
     def source(self) -> str:
-        return f"{self.origin}; RESCO's version, read from the installed sumo-rl package"
+        of_resco = "" if self.origin == "RESCO" else " by way of RESCO"
+        return f"{self.origin}{of_resco}; read from the installed sumo-rl package"
 
 
 MAPS = {
-    "arterial4x4": Map("synthetic 4x4 grid of arterials and side streets", _UNSTATED, "MA2C's grid (Chu et al.)"),
+    "arterial4x4": Map("synthetic 4x4 grid of arterials and side streets", _UNSTATED, "RESCO"),
     "cologne1": Map("one intersection in Cologne, 7 to 8 am", _COLOGNE, "TAPAS Cologne (DLR)"),
-    "cologne3": Map("a corridor of three intersections in Cologne, 7 to 8 am", _COLOGNE, "TAPAS Cologne (DLR)"),
-    "cologne8": Map("a district of eight intersections in Cologne, 7 to 8 am", _COLOGNE, "TAPAS Cologne (DLR)"),
+    "cologne3": Map(
+        "a corridor of three intersections in Cologne, 7 to 8 am", _COLOGNE, "TAPAS Cologne (DLR)"
+    ),
+    "cologne8": Map(
+        "a district of eight intersections in Cologne, 7 to 8 am", _COLOGNE, "TAPAS Cologne (DLR)"
+    ),
     "grid4x4": Map("synthetic 4x4 grid", _GRID, "RESCO"),
     "ingolstadt1": Map("one intersection in Ingolstadt, 4 to 5 pm", _INGOLSTADT, "InTAS (TH Ingolstadt)"),
-    "ingolstadt7": Map("a corridor of seven intersections in Ingolstadt, 4 to 5 pm", _INGOLSTADT,
-                       "InTAS (TH Ingolstadt)"),
-    "ingolstadt21": Map("a district of 21 intersections in Ingolstadt, 4 to 5 pm", _INGOLSTADT,
-                        "InTAS (TH Ingolstadt)"),
+    "ingolstadt7": Map(
+        "a corridor of seven intersections in Ingolstadt, 4 to 5 pm", _INGOLSTADT, "InTAS (TH Ingolstadt)"
+    ),
+    "ingolstadt21": Map(
+        "a district of 21 intersections in Ingolstadt, 4 to 5 pm", _INGOLSTADT, "InTAS (TH Ingolstadt)"
+    ),
 }
 
 
@@ -51,5 +58,7 @@ def config_path(name: str) -> Path:
         path = Path(folder) / "nets" / "RESCO" / name / f"{name}.sumocfg"
         if path.is_file():
             return path
-    raise InputError(f"scenario {name!r} comes with the package sumo-rl, which is not installed or lacks it; "
-                     "install the project with its dependencies (pip install sumo-rl)")
+    raise InputError(
+        f"scenario {name!r} comes with the package sumo-rl, which is not installed or lacks it; "
+        "install the project with its dependencies (pip install sumo-rl)"
+    )

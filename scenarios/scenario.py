@@ -60,7 +60,14 @@ class Scenario:
     @cached_property
     def planned(self) -> Demand:
         """The departures that the files plan, checked against the network."""
-        ignored = dict(self.options).get("ignore-route-errors", "").lower() in ("true", "1", "yes", "on", "t", "x")
+        ignored = dict(self.options).get("ignore-route-errors", "").lower() in (
+            "true",
+            "1",
+            "yes",
+            "on",
+            "t",
+            "x",
+        )
         edges = None if ignored else self.network.edges.keys()
         return read_demand(self.route_files, self.additional_files, edges, f"network {self.net_file}")
 
@@ -77,7 +84,7 @@ class Scenario:
         """
         args: list[str] = []
         if self.options:
-            # in a file, so that an option which the caller gives as well wins: SUMO refuses one given twice
+            # in a file, so that an option that the caller gives too wins; SUMO refuses one given twice
             data = config_text(self.options).encode()
             digest = hashlib.sha256(data).hexdigest()[:20]
             args += ["-c", str(cached_file(f"options/{digest}.sumocfg", lambda: data))]
@@ -90,19 +97,26 @@ class Scenario:
         return [*args, "-b", _number(self.begin_s), "-e", _number(self.end_s)]
 
     def without_waut(self, tls_ids: Collection[str]) -> tuple[Path, ...]:
-        """The additional files, as copies where they would switch these signals' programs or write outputs."""
+        """The additional files, as copies where they would switch these signals or write outputs."""
         return tuple(undisturbing(path, released=tls_ids) for path in self.additional_files)
 
     def held_out(self, seed: int) -> Scenario:
         """The scenario with its demand rescaled and shifted in time, the same for the same seed."""
         if self.demand != "recorded":
-            raise InputError(f"scenario {self.name!r} has {self.demand} demand already; start from the recorded one")
+            raise InputError(
+                f"scenario {self.name!r} has {self.demand} demand already; start from the recorded one"
+            )
         both = [path for path in self.additional_files if holds_demand(path)]
-        routes = held_out_routes((*both, *self.route_files), self.additional_files, self.begin_s, self.end_s, seed)
-        additional = tuple(undisturbing(path, without_demand=True) if path in both else path
-                           for path in self.additional_files)
-        return dataclasses.replace(self, route_files=(routes,), additional_files=additional,
-                                   demand=f"held-out:{seed}")
+        routes = held_out_routes(
+            (*both, *self.route_files), self.additional_files, self.begin_s, self.end_s, seed
+        )
+        additional = tuple(
+            undisturbing(path, without_demand=True) if path in both else path
+            for path in self.additional_files
+        )
+        return dataclasses.replace(
+            self, route_files=(routes,), additional_files=additional, demand=f"held-out:{seed}"
+        )
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of each input file, by its name (with its folder where two files share one)."""
@@ -121,8 +135,15 @@ def names() -> list[str]:
     return [*build.EMBEDDED, *resco.MAPS]
 
 
-def load(name_or_path: str | Path, *, routes: Sequence[str | Path] = (), additional: Sequence[str | Path] = (),
-         begin_s: float | None = None, end_s: float | None = None, demand: str = "recorded") -> Scenario:
+def load(
+    name_or_path: str | Path,
+    *,
+    routes: Sequence[str | Path] = (),
+    additional: Sequence[str | Path] = (),
+    begin_s: float | None = None,
+    end_s: float | None = None,
+    demand: str = "recorded",
+) -> Scenario:
     """Finds and checks a scenario: one of `names()`, a .sumocfg, or a .net.xml(.gz) with its routes.
 
     Args:
@@ -144,11 +165,15 @@ def load(name_or_path: str | Path, *, routes: Sequence[str | Path] = (), additio
         what = "network" if path == found.net_file else "additional file"
         require_file(path, "route file" if path in found.route_files else what)
         if "," in str(path):
-            raise InputError(f"{path} has a comma in its name, at which SUMO splits lists of files; rename it")
+            raise InputError(
+                f"{path} has a comma in its name, at which SUMO splits lists of files; rename it"
+            )
     network = found.network
     if not network.controlled or not network.programs:
-        raise InputError(f"network {found.net_file} has no traffic signals, so there is nothing to control; "
-                         "give one with signals (netconvert --tls.guess sets some)")
+        raise InputError(
+            f"network {found.net_file} has no traffic signals, so there is nothing to control; "
+            "give one with signals (netconvert --tls.guess sets some)"
+        )
     found = _with_window(found, begin_s, end_s)
     return found if seed is None else found.held_out(seed)
 
@@ -158,36 +183,63 @@ def _find(name_or_path: str | Path) -> Scenario:
     if name in resco.MAPS:
         of = resco.MAPS[name]
         scenario = _from_config(resco.config_path(name))
-        return dataclasses.replace(scenario, name=name, description=of.description, licence=of.licence,
-                                   source=of.source)
+        return dataclasses.replace(
+            scenario, name=name, description=of.description, licence=of.licence, source=of.source
+        )
     if name.partition(":")[0] in build.EMBEDDED and not Path(name).is_file():
         built = build.embedded(name)
-        return Scenario(name=name, description=built.description, licence="Apache-2.0", source="this project",
-                        net_file=built.net_file, route_files=(built.route_file,), additional_files=(),
-                        begin_s=built.begin_s, end_s=built.end_s)
+        return Scenario(
+            name=name,
+            description=built.description,
+            licence="Apache-2.0",
+            source="this project",
+            net_file=built.net_file,
+            route_files=(built.route_file,),
+            additional_files=(),
+            begin_s=built.begin_s,
+            end_s=built.end_s,
+        )
     path = Path(name).expanduser()
     if not path.exists() and not re.search(r"[/\\]|\.(xml|gz|sumocfg)$", name):
-        raise InputError(f"unknown scenario {name!r}.{did_you_mean(name, names())} "
-                         f"Known are {', '.join(names())}; or give a .sumocfg or .net.xml file")
+        raise InputError(
+            f"unknown scenario {name!r}.{did_you_mean(name, names())} "
+            f"Known are {', '.join(names())}; or give a .sumocfg or .net.xml file"
+        )
     tag = root_tag(path, "scenario")
     if tag == "net":
-        return Scenario(name=_stem(path), description="a network of the user's", licence="the user's",
-                        source=path.name, net_file=path.absolute(), route_files=(), additional_files=(),
-                        begin_s=math.nan, end_s=math.nan)
+        return Scenario(
+            name=_stem(path),
+            description="a network of the user's",
+            licence="the user's",
+            source=path.name,
+            net_file=path.absolute(),
+            route_files=(),
+            additional_files=(),
+            begin_s=math.nan,
+            end_s=math.nan,
+        )
     if tag.endswith("onfiguration"):
         return _from_config(path)
-    raise InputError(f"{path} is neither a SUMO configuration nor a network: its root element is <{tag}>; "
-                     "give a .sumocfg or a .net.xml file (route files go with --routes)")
+    raise InputError(
+        f"{path} is neither a SUMO configuration nor a network: its root element is <{tag}>; "
+        "give a .sumocfg or a .net.xml file (route files go with --routes)"
+    )
 
 
 def _from_config(path: Path) -> Scenario:
     config: SumoConfig = read_config(path)
     return Scenario(
-        name=_stem(path), description="a scenario of the user's", licence="the user's", source=path.name,
-        net_file=config.net_file, route_files=config.route_files, additional_files=config.additional_files,
+        name=_stem(path),
+        description="a scenario of the user's",
+        licence="the user's",
+        source=path.name,
+        net_file=config.net_file,
+        route_files=config.route_files,
+        additional_files=config.additional_files,
         begin_s=0.0 if config.begin_s is None else config.begin_s,
         end_s=math.nan if config.end_s is None else config.end_s,
-        sumocfg=path.absolute(), options=config.options,
+        sumocfg=path.absolute(),
+        options=config.options,
     )
 
 
@@ -205,8 +257,10 @@ def _with_window(found: Scenario, begin_s: float | None, end_s: float | None) ->
         if last_s is None or open_ended:
             end = max(end, begin + _OPEN_END_S)
     if end <= begin:
-        raise InputError(f"scenario {found.name!r}: the end ({_number(end)} s) is not after the begin "
-                         f"({_number(begin)} s); give --begin and --end in seconds")
+        raise InputError(
+            f"scenario {found.name!r}: the end ({_number(end)} s) is not after the begin "
+            f"({_number(begin)} s); give --begin and --end in seconds"
+        )
     options = found.options
     if not planned.in_order and "route-steps" not in dict(options):
         options = (*options, ("route-steps", "0"))  # else SUMO drops what follows the first late departure
@@ -216,8 +270,10 @@ def _with_window(found: Scenario, begin_s: float | None, end_s: float | None) ->
         settled.__dict__["network"] = found.network
     if first_s is not None and settled.demand_counts() == (0, 0):
         until = f"to {_number(last_s)} s" if last_s is not None else "on"
-        raise InputError(f"scenario {found.name!r}: nothing departs between {_number(begin)} s and "
-                         f"{_number(end)} s; its demand runs from {_number(first_s)} s {until}")
+        raise InputError(
+            f"scenario {found.name!r}: nothing departs between {_number(begin)} s and "
+            f"{_number(end)} s; its demand runs from {_number(first_s)} s {until}"
+        )
     return settled
 
 
@@ -226,7 +282,9 @@ def _held_out_seed(demand: str) -> int | None:
         return None
     match = re.fullmatch(r"held-out:(\d+)", demand)
     if match is None:
-        raise InputError(f"unknown demand {demand!r}; give 'recorded' or 'held-out:SEED', such as 'held-out:1'")
+        raise InputError(
+            f"unknown demand {demand!r}; give 'recorded' or 'held-out:SEED', such as 'held-out:1'"
+        )
     return int(match[1])
 
 

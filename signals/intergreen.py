@@ -84,7 +84,9 @@ def change_intervals(old: Phase, new: Phase, times: ChangeTimes) -> tuple[Interv
     if not ending:
         return ()
     restarted = set(ending)
-    begins = starting + [i for i in ending if is_green(new.state[i])]
+    # a link that need no longer yield begins, too: its drivers look out for nobody from then on
+    raised = [i for i, (a, b) in enumerate(pairs) if a in "go" and b in "GO"]
+    begins = starting + raised + [i for i in ending if is_green(new.state[i])]
     yellow = {i: math.ceil(times.yellow_s(i) / step - 1e-9) for i in ending}
     lead = {}  # [steps] per ending link, from the end of its green to the start of the new phase
     for i in ending:

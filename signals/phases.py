@@ -57,13 +57,7 @@ def unsafe_pairs(state: str, table: LinkTable) -> list[tuple[int, int]]:
 
 def _gives_way(state: str, table: LinkTable, i: int, j: int) -> bool:
     a, b = RANK[state[i]], RANK[state[j]]
-    if a == 3 and b == 3:
-        return False
-    if a == 3:
-        return bool(b == 1 or table.yields[j, i])
-    if b == 3:
-        return bool(a == 1 or table.yields[i, j])
-    return bool(a == 1 or b == 1 or table.yields[i, j] or table.yields[j, i])
+    return bool((a < 3 and table.yields[i, j]) or (b < 3 and table.yields[j, i]))
 
 
 def green_phases(program: Program, table: LinkTable, timing: Timing) -> PhaseSet:
@@ -76,15 +70,15 @@ def green_phases(program: Program, table: LinkTable, timing: Timing) -> PhaseSet
         state = _made_safe(row.state, table)
         if state is None:
             pairs = ", ".join(f"{i} and {j}" for i, j in unsafe_pairs(row.state, table))
-            notes.append(f"row {number} {row.state} is left out: links {pairs} conflict and neither gives way")
+            notes.append(f"row {number} {row.state} is left out: links {pairs} conflict, neither gives way")
             continue
         if state != row.state:
-            notes.append(f"row {number} {row.state} is shown as {state}: links that have to give way do so")
+            notes.append(f"row {number} {row.state} is shown as {state}, so that of two foes one gives way")
         if state in (known for known, _ in kept):
             notes.append(f"row {number} {row.state} repeats an earlier one")
             continue
         kept.append((state, number))
-    phases = []
+    phases: list[Phase] = []
     for state, number in kept:
         if any(_within(state, other) for other, _ in kept if other != state):
             notes.append(f"row {number} {state} only ends movements of another row: no phase of its own")
@@ -94,10 +88,16 @@ def green_phases(program: Program, table: LinkTable, timing: Timing) -> PhaseSet
 
 
 def _made_safe(state: str, table: LinkTable) -> str | None:
-    """The state with priority taken from links that have to give way; None where that does not help."""
+    """The state with priority taken from links that have to give way; None where that does not help.
+
+    A turn on red that the right of way puts before a link with green is not shown.
+    """
     characters = list(state)
     for i, j in unsafe_pairs(state, table):
         for give, take in ((i, j), (j, i)):
+            if characters[give] == "s":
+                characters[give] = "r"
+                break
             if table.yields[give, take] and characters[give] == "G":
                 characters[give] = "g"
                 break

@@ -1,0 +1,105 @@
+"""The classics of adaptive control that need no model: greedy, max-pressure, SOTL; and a random one as the floor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from controllers.base import Phases, choose
+from signals.intersection import Intersection
+from signals.layout import Layout
+from signals.measures import ApproachMeasures
+from signals.snapshot import Snapshot
+
+
+class _Heuristic:
+    """Shared by the heuristics: they see everything and keep the layout."""
+
+    sensing = "full"
+
+    def reset(self, intersections: Sequence[Intersection], layout: Layout, seed: int) -> None:
+        """Remember where what is."""
+        del intersections, seed
+        self.layout = layout
+
+
+class Greedy(_Heuristic):
+    """The phase whose approaches hold the most vehicles (longest queue first), over the detection zones."""
+
+    def __init__(self, hysteresis_veh: float = 0.0) -> None:
+        self.hysteresis_veh = hysteresis_veh
+
+    def decide(self, snapshot: Snapshot) -> Phases:
+        """[S] the phase with the most vehicles."""
+        vehicles = ApproachMeasures(self.layout, snapshot).vehicles
+        return choose(self.layout.phase_lanes.sum(vehicles), snapshot, self.hysteresis_veh)
+
+
+class MaxPressure(_Heuristic):
+    """The phase with the greatest pressure: upstream less downstream vehicles over the movements it serves.
+
+    Source: Varaiya 2013, Max pressure control of a network of signalized intersections. Every exit counts with
+    the mean over its lanes, and saturation flows are taken as equal.
+    """
+
+    def __init__(self, hysteresis_veh: float = 0.0) -> None:
+        self.hysteresis_veh = hysteresis_veh
+
+    def decide(self, snapshot: Snapshot) -> Phases:
+        """[S] the phase with the greatest pressure."""
+        layout = self.layout
+        upstream = layout.movement_lanes.sum(ApproachMeasures(layout, snapshot).vehicles)
+        pressure = upstream - layout.movement_exits.sum(snapshot.vehicles)  # [S, K] [veh]
+        served = np.where(layout.crossing, 0.0, pressure)
+        return choose(np.einsum("spk,sk->sp", layout.service > 0, served), snapshot, self.hysteresis_veh)
+
+
+class SelfOrganizing(_Heuristic):
+    """SOTL: each red phase collects vehicle-seconds and is served once they pass a threshold.
+
+    A platoon that is just passing is not cut: while few enough vehicles are close to the stop line on green, the
+    phase stays. Source: Gershenson 2005, Self-organizing traffic lights, rules 1 to 3; threshold after Cools et
+    al. 2013.
+    """
+
+    def __init__(self, threshold_veh_s: float = 45.0, platoon_veh: int = 2) -> None:
+        self.threshold_veh_s = threshold_veh_s
+        self.platoon_veh = platoon_veh
+
+    def reset(self, intersections: Sequence[Intersection], layout: Layout, seed: int) -> None:
+        """Empty counters."""
+        super().reset(intersections, layout, seed)
+        self._collected = np.zeros(layout.phase_exists.shape)
+        self._time_s = np.nan
+
+    def decide(self, snapshot: Snapshot) -> Phases:
+        """[S] the phase that has collected most, once it passes the threshold."""
+        layout, signals = self.layout, np.arange(len(snapshot.phase))
+        seen = ApproachMeasures(layout, snapshot)
+        elapsed = 0.0 if np.isnan(self._time_s) else snapshot.time_s[0] - self._time_s
+        self._time_s = float(snapshot.time_s[0])
+        self._collected += seen.new_to(seen.vehicles) * elapsed
+        self._collected[signals, snapshot.phase] = 0.0
+        moving = snapshot.vehicles[layout.controlled_lane] - snapshot.halting[layout.controlled_lane]
+        passing = layout.phase_lanes.sum(moving)[signals, snapshot.phase]
+        ripe = np.where(self._collected >= self.threshold_veh_s, self._collected, -np.inf)
+        keep = (passing > 0) & (passing <= self.platoon_veh) & ~np.isinf(ripe).all(axis=1)
+        scores = np.where(keep[:, None], -np.inf, ripe)
+        scores[signals, snapshot.phase] = np.where(np.isinf(scores).all(axis=1), 0.0, -1e9)
+        return choose(scores, snapshot)
+
+
+class RandomChoice:
+    """Any phase that may be chosen, with equal chances."""
+
+    sensing = "full"
+
+    def reset(self, intersections: Sequence[Intersection], layout: Layout, seed: int) -> None:
+        """Begin the same sequence for the same seed."""
+        del intersections, layout
+        self._random = np.random.default_rng(seed)
+
+    def decide(self, snapshot: Snapshot) -> Phases:
+        """[S] a random phase."""
+        return choose(self._random.random(snapshot.mask.shape), snapshot)

@@ -1,0 +1,107 @@
+"""A PettingZoo parallel environment for all signals of a network."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+from gymnasium.utils import seeding
+from pettingzoo import ParallelEnv
+
+from envs.options import episode_seed, split_options
+
+Observation = npt.NDArray[np.float32]
+
+
+class NetworkEnv(ParallelEnv[str, Observation, int]):
+    """Control every signal of a network that can be controlled; agents are named by their tls id.
+
+    Takes the arguments of `SignalEnv`, but for `tls_id`: `tls_ids` chooses some of the signals.
+    Actions, observations, rewards and masks are those of `SignalEnv`, per signal.
+    """
+
+    metadata = {"render_modes": ["human", "rgb_array"], "name": "intergreen_network_v0", "is_parallelizable": True}  # noqa: RUF012
+
+    def __init__(self, scenario: Any, tls_ids: list[str] | None = None, **options: Any) -> None:
+        self.options = split_options(scenario=scenario, **options)
+        self.render_mode = self.options.render_mode
+        self._worker = self.options.worker(tls_ids)
+        self.possible_agents = list(self._worker.layout.tls_ids)
+        self.agents: list[str] = []
+        self._index = {agent: n for n, agent in enumerate(self.possible_agents)}
+        self._rows = self.options.rows(self._worker)
+        self._random, _ = seeding.np_random()
+
+    @functools.cache  # noqa: B019  (PettingZoo: the same object for an agent every time)
+    def observation_space(self, agent: str) -> spaces.Box:
+        """See `signals.observations`."""
+        return self.options.observation_space(self._worker, self._index[agent])
+
+    @functools.cache  # noqa: B019
+    def action_space(self, agent: str) -> spaces.Discrete[Any]:
+        """A phase of the signal."""
+        return spaces.Discrete(int(self._worker.layout.phase_exists[self._index[agent]].sum()))
+
+    def reset(
+        self, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Observation], dict[str, dict[str, Any]]]:
+        """Begin an episode: the same one for the same seed, exactly."""
+        del options
+        if seed is not None:
+            self._random, _ = seeding.np_random(seed)
+        self._worker.begin(episode_seed(seed, self._random))
+        self.agents = list(self.possible_agents)
+        return self._observations(), self._infos()
+
+    def step(
+        self, actions: dict[str, int]
+    ) -> tuple[
+        dict[str, Observation],
+        dict[str, float],
+        dict[str, bool],
+        dict[str, bool],
+        dict[str, dict[str, Any]],
+    ]:
+        """Ask for a phase per signal and run to the next decision."""
+        if not self.agents:
+            return {}, {}, {}, {}, {}
+        # a signal that nobody decides for keeps its phase
+        wanted = self._worker.snapshot.phase.copy()
+        for agent, action in actions.items():
+            wanted[self._index[agent]] = action
+        self._worker.decide(wanted)
+        over = self._worker.done
+        rewards = {a: float(r) for a, r in zip(self.agents, self._worker.shared["reward"], strict=True)}
+        ended = dict.fromkeys(self.agents, False)
+        truncated = dict.fromkeys(self.agents, over)
+        results = self._observations(), rewards, ended, truncated, self._infos()
+        if over:
+            self.agents = []
+        return results
+
+    def render(self) -> Any:
+        """The picture of the last decision ("rgb_array"); sumo-gui shows itself ("human")."""
+        return self._worker.frame() if self.render_mode == "rgb_array" else None
+
+    def close(self) -> None:
+        """Stop the simulation's process."""
+        self._worker.close()
+
+    def _observations(self) -> dict[str, Observation]:
+        rows = self._rows.copy()
+        return {a: rows[n, : self.observation_space(a).shape[0]] for a, n in self._index.items()}
+
+    def _infos(self) -> dict[str, dict[str, Any]]:
+        mask, time_s = self._worker.snapshot.mask.copy(), float(self._worker.snapshot.time_s[0])
+        return {
+            a: {"action_mask": mask[n, : int(self.action_space(a).n)], "time_s": time_s}
+            for a, n in self._index.items()
+        }
+
+
+def parallel_env(scenario: Any, **options: Any) -> NetworkEnv:
+    """The PettingZoo environment of a scenario; arguments as of `NetworkEnv`."""
+    return NetworkEnv(scenario, **options)

@@ -1,0 +1,169 @@
+"""A simulation in a process of its own, as the environments use it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+import weakref
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from envs.channel import Asker, SharedArrays
+from envs.simulation import EpisodeSummary, SimulationError
+from envs.worker import WorkerSetup, receive, send
+from signals.errors import InputError
+from signals.snapshot import Snapshot
+
+log = logging.getLogger("intergreen.sumo")
+NOISE = re.compile(r"only loops? backs? to itself|proj_create|PROJ:|SUMO_HOME|total messages of type: Phase")
+"""What SUMO and PROJ say that means nothing here: our own programs' greens lead to themselves on purpose."""
+
+
+class RemoteSimulation:
+    """Begin, decide and end an episode in another process; results lie in shared arrays.
+
+    Several of these may live in one process, which is what libsumo itself does not allow.
+    """
+
+    def __init__(self, setup: WorkerSetup) -> None:
+        self.setup = setup
+        self.layout = setup.simulation.layout
+        self.shared = SharedArrays(setup.shapes)
+        self.snapshot = Snapshot(**{name: self.shared[name] for name in Snapshot.shapes(self.layout)})
+        self.running = False
+        self._asker: Asker | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log_read = 0
+        self._finalizer: weakref.finalize[Any, Any] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the horizon is reached."""
+        return bool(self.snapshot.time_s[0] >= self.setup.simulation.end_s - 1e-9)
+
+    def _start(self) -> None:
+        commands_read, commands_write = os.pipe()
+        answers_read, answers_write = os.pipe()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the worker)
+        self._log_read = 0
+        paths = [path for path in sys.path if path] or [os.getcwd()]
+        if os.getcwd() not in paths:
+            paths.insert(0, os.getcwd())
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "envs.worker", str(commands_read), str(answers_write), str(self.shared.fd)],
+            pass_fds=(commands_read, answers_write, self.shared.fd),
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
+            start_new_session=True,  # Ctrl-C is for the environment's process alone
+        )
+        os.close(commands_read)
+        os.close(answers_write)
+        self._commands = os.fdopen(commands_write, "wb", buffering=0)
+        self._answers = os.fdopen(answers_read, "rb")
+        self._asker = Asker(self.shared, commands_write)
+        self._finalizer = weakref.finalize(self, _stop, self._process, self._commands, self._answers)
+        send(self._commands, "setup", self.setup)
+
+    def begin(self, seed: int) -> None:
+        """Start an episode; one that still runs is ended first.
+
+        Raises:
+            InputError: SUMO refused the input; the message is its own.
+        """
+        if self.running:
+            self.end()
+        if self._process is None or self._process.poll() is not None:
+            self._start()
+        self._commands.write(b"b" + struct.pack("<q", seed))
+        kind, content = receive(self._answers)
+        self._report()
+        if kind != "begun":
+            said = self._errors() or content or "its process ended"
+            raise InputError(f"SUMO does not start with this scenario: {said}")
+        self.running = True
+
+    def decide(self, phases: npt.NDArray[np.integer[Any]]) -> None:
+        """Ask for a phase per signal and run to the next decision.
+
+        Raises:
+            SimulationError: SUMO failed or its process died.
+        """
+        assert self._asker is not None and self._process is not None
+        self.shared["action"][:] = phases
+        self._asker.ask()
+        if not self._asker.wait(lambda: self._process is not None and self._process.poll() is None):
+            self.running = False
+            kind, content = receive(self._answers)
+            self._report()
+            said = self._errors()
+            reason = f"{content}{': ' + said if said else ''}" if kind == "error" else "its process was ended"
+            raise SimulationError(f"the simulation failed after {self.snapshot.time_s[0]:g} s: {reason}")
+
+    def end(self) -> EpisodeSummary:
+        """End the episode; SUMO's outputs are complete afterwards."""
+        self.running = False
+        self._commands.write(b"e")
+        kind, content = receive(self._answers)
+        while kind == "error":
+            kind, content = receive(self._answers)
+        self._report()
+        if kind != "ended" or content is None:
+            raise SimulationError(f"the simulation's process ended early: {self._errors() or kind}")
+        summary: EpisodeSummary = content
+        return summary
+
+    def frame(self) -> Any:
+        """TODO rendering."""
+        return None
+
+    def close(self) -> None:
+        """Stop the worker. Safe to call twice."""
+        if self._finalizer is not None:
+            self._finalizer()
+            self._process = None
+        self.shared.close()
+        self.running = False
+
+    def _report(self) -> None:
+        """Pass SUMO's warnings on, but for its noise."""
+        for line in self._new_lines():
+            if NOISE.search(line):
+                continue
+            if line.startswith("Warning:"):
+                log.debug("SUMO: %s", line.removeprefix("Warning:").strip())
+            elif line.startswith("Error:"):
+                self._last_errors.append(line.removeprefix("Error:").strip())
+
+    _last_errors: list[str]
+
+    def _errors(self) -> str:
+        found, self._last_errors = list(dict.fromkeys(self._last_errors)), []
+        return "; ".join(found[:3])
+
+    def _new_lines(self) -> list[str]:
+        if not hasattr(self, "_last_errors"):
+            self._last_errors = []
+        size = os.fstat(self._log.fileno()).st_size
+        text = os.pread(self._log.fileno(), min(size - self._log_read, 1 << 20), self._log_read)
+        self._log_read = size
+        return text.decode(errors="replace").splitlines()
+
+
+def _stop(process: subprocess.Popen[bytes], commands: Any, answers: Any) -> None:
+    """Close the pipes: the episode and its template both leave at their end."""
+    for stream in (commands, answers):
+        stream.close()
+    try:
+        process.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, 9)
+        process.wait()

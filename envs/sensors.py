@@ -1,0 +1,150 @@
+"""Loops in the road, as in the field: where they lie, what they tell at a decision, and how they fail.
+
+A stop-bar loop lies where the first waiting vehicle stands, an advance loop some forty metres upstream. Both are
+SUMO induction loops (E1) with one endless interval, so that counts and occupancy over any span are differences.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+import numpy.typing as npt
+
+from signals.errors import InputError
+from signals.intersection import Intersection
+from signals.layout import Layout
+from signals.network import RoadNetwork
+from signals.snapshot import Snapshot
+
+STOP_BAR_M = 3.0  # [m] SUMO's vehicles halt about 1 m before the line: their bodies cover this point
+ADVANCE_M = 40.0  # [m] about 3 s of travel at 50 km/h, as advance loops are placed for gap detection
+GAP_LIMIT_S = 60.0
+STUCK_AFTER_S = 600.0  # [s] a loop that is occupied for so long is taken to be stuck on
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorFaults:
+    """How detectors fail. Each loop draws its own fate at the start of an episode, from the episode's seed."""
+
+    dropout: float = 0.0
+    """Probability that a loop is dead from some moment of the episode on: it reads empty."""
+    stuck_on: float = 0.0
+    """Probability that it is stuck from some moment on: it reads occupied, and counts nothing."""
+    latency_s: float = 0.0
+    """How old the readings are when they are used."""
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.dropout <= 1 and 0 <= self.stuck_on <= 1 and self.dropout + self.stuck_on <= 1):
+            raise InputError("detectors: dropout and stuck_on are probabilities whose sum is at most 1")
+        if self.latency_s < 0:
+            raise InputError(f"detectors: latency_s is {self.latency_s}; it must not be negative")
+
+
+@dataclass(frozen=True)
+class LoopPlan:
+    """The loops of a run: ids per controlled lane, and the additional file that places them."""
+
+    stop_bar: tuple[str, ...]
+    """[C] loop ids."""
+    advance: tuple[tuple[tuple[str, float], ...], ...]
+    """[C] per controlled lane, loop ids with the share of their count that belongs to it."""
+    xml: str
+
+
+def plan_loops(intersections: tuple[Intersection, ...], network: RoadNetwork) -> LoopPlan:
+    """Place a stop-bar loop on every controlled lane, and advance loops on every way to it."""
+    placed: dict[tuple[str, float], str] = {}
+
+    def loop(lane_id: str, from_end_m: float) -> str:
+        at = max(network.lanes[lane_id].length_m - from_end_m, 0.1)
+        return placed.setdefault((lane_id, round(at, 2)), f"intergreen_{len(placed)}")
+
+    stop_bar, advance = [], []
+    for item in intersections:
+        for watched in item.zones:
+            stop_bar.append(loop(watched.lane_id, min(STOP_BAR_M, network.lanes[watched.lane_id].length_m / 2)))
+            spots = [
+                (lane, ADVANCE_M - behind)
+                for lane, behind in watched.upstream
+                if behind < ADVANCE_M <= behind + network.lanes[lane].length_m
+            ] or [(watched.lane_id, network.lanes[watched.lane_id].length_m * 0.9)]
+            shares = {lane: _leads(item, lane) for lane, _ in spots}
+            advance.append(tuple((loop(lane, from_end), 1.0 / shares[lane]) for lane, from_end in spots))
+    rows = [
+        f"  <inductionLoop id={quoteattr(name)} lane={quoteattr(lane)} pos=\"{at}\" period=\"1000000\" "
+        f'friendlyPos="true" file="NUL"/>'
+        for (lane, at), name in placed.items()
+    ]
+    return LoopPlan(tuple(stop_bar), tuple(advance), "<additional>\n" + "\n".join(rows) + "\n</additional>\n")
+
+
+def _leads(item: Intersection, lane: str) -> int:
+    return sum(any(lane == other for other, _ in z.upstream) for z in item.zones) or 1
+
+
+class LoopReader:
+    """Turns cumulative loop readings into what a controller would know at a decision."""
+
+    def __init__(self, plan: LoopPlan, layout: Layout, faults: DetectorFaults) -> None:
+        self.plan, self.layout, self.faults = plan, layout, faults
+        ids = dict.fromkeys(plan.stop_bar)
+        ids.update((name, None) for group in plan.advance for name, _ in group)
+        self.ids = tuple(ids)
+        place = {name: n for n, name in enumerate(self.ids)}
+        self._stop = np.array([place[name] for name in plan.stop_bar], np.int64)
+        width = max((len(group) for group in plan.advance), default=1)
+        self._advance = np.zeros((len(plan.advance), width), np.int64)
+        self._share = np.zeros((len(plan.advance), width))
+        for c, group in enumerate(plan.advance):
+            for n, (name, share) in enumerate(group):
+                self._advance[c, n], self._share[c, n] = place[name], share
+
+    def reset(self, begin_s: float, end_s: float, seed: int) -> None:
+        """Forget everything, and draw which loops fail when."""
+        random = np.random.default_rng([seed, 0xDE7EC7])
+        fate, moment = random.random(len(self.ids)), random.uniform(begin_s, end_s, len(self.ids))
+        self._dead_from = np.where(fate < self.faults.dropout, moment, np.inf)
+        stuck = (fate >= self.faults.dropout) & (fate < self.faults.dropout + self.faults.stuck_on)
+        self._stuck_from = np.where(stuck, moment, np.inf)
+        lanes = len(self._stop)
+        self._time_s = begin_s
+        self._counts = np.zeros(len(self.ids))
+        self._busy_s = np.zeros(len(self.ids))
+        self._was_green = np.zeros(lanes, bool)
+        self._since = np.zeros(lanes)
+        self._occupied_since = np.full(lanes, np.inf)
+
+    def read(
+        self, snapshot: Snapshot, green: npt.NDArray[np.bool_], now_s: float, counts: FloatArray,
+        busy_s: FloatArray, gaps_s: FloatArray,
+    ) -> None:  # fmt: skip
+        """Fill the detectors' arrays of a snapshot.
+
+        Args:
+            green: [C] whether each controlled lane has green.
+            counts: [loops] vehicles counted since the start.
+            busy_s: [loops] seconds occupied since the start.
+            gaps_s: [loops] time since the last vehicle left; 0 while occupied, negative if none came yet.
+        """
+        dead, stuck = now_s >= self._dead_from, now_s >= self._stuck_from
+        failed = dead | stuck
+        elapsed = max(now_s - self._time_s, 1e-9)
+        counted = np.where(failed, 0.0, counts - self._counts)
+        share = np.where(dead, 0.0, np.where(stuck, 1.0, (busy_s - self._busy_s) / elapsed))
+        gap = np.where(gaps_s < 0, GAP_LIMIT_S, np.minimum(gaps_s, GAP_LIMIT_S))
+        gap = np.where(dead, GAP_LIMIT_S, np.where(stuck, 0.0, gap))
+        self._counts, self._busy_s, self._time_s = counts.copy(), busy_s.copy(), now_s
+        flow = (counted[self._advance] * self._share).sum(axis=1)
+        self._since = np.where(green != self._was_green, 0.0, self._since) + flow
+        self._was_green = green.copy()
+        occupied = gap[self._stop] <= 0.0
+        self._occupied_since = np.where(occupied, np.minimum(self._occupied_since, now_s), np.inf)
+        snapshot.occupied[:] = occupied
+        snapshot.occupancy[:] = np.clip(share[self._stop], 0.0, 1.0)
+        snapshot.gap_s[:] = gap[self._stop]
+        snapshot.arrivals_veh[:] = self._since
+        snapshot.flow_veh[:] = flow
+        snapshot.healthy[:] = now_s - self._occupied_since < STUCK_AFTER_S

@@ -1,0 +1,348 @@
+"""SUMO, stepped from decision to decision. The only module that talks to libsumo.
+
+One process can hold one simulation: a second start silently replaces the first, and a reload in the same
+process is not exact. `envs.worker` therefore runs each episode in a process of its own; use `envs.remote` from
+outside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from envs.sensors import DetectorFaults, LoopPlan, LoopReader, plan_loops
+from scenarios.scenario import Scenario
+from signals.errors import InputError
+from signals.intersection import SignalPlan, compile_signals
+from signals.layout import Layout, build_layout
+from signals.machine import SignalMachine
+from signals.measures import ApproachMeasures, lanes_green, pedestrian_demand
+from signals.snapshot import Snapshot
+from signals.timing import Timing
+
+PROGRAM_ID = "intergreen"
+Readings = tuple[float, npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]
+STUCK_S = 300.0  # [s] a vehicle that has stood still for so long is stuck: no sane cycle lasts half of that
+
+
+class SimulationError(RuntimeError):
+    """SUMO failed while it ran; the message says when, and what it said last."""
+
+
+@dataclass(frozen=True)
+class SimulationSetup:
+    """Everything that a run needs, in one picklable piece."""
+
+    sumo_args: tuple[str, ...]
+    plan: SignalPlan
+    layout: Layout
+    timing: Timing
+    begin_s: float
+    end_s: float
+    sensing: str = "full"
+    faults: DetectorFaults = field(default_factory=DetectorFaults)
+    loops: LoopPlan | None = None
+    warm_up_s: float = 0.0
+    outputs: tuple[str, ...] = ()
+    """Further SUMO options, such as outputs; `{seed}` in them is replaced."""
+    reference: str = ""
+    """"sumo-rl" to compute that package's observation and reward, too."""
+    reference_reward: str = ""
+    render: str = ""
+    """"human" or "rgb_array" to run sumo-gui in place of libsumo."""
+
+
+@dataclass
+class EpisodeSummary:
+    """The state in which an episode ended; what happened on the way is in SUMO's own outputs."""
+
+    end_s: float = 0.0
+    running_veh: int = 0
+    stuck_veh: int = 0
+    """Of the running ones, those that at the end had stood still for at least `STUCK_S`."""
+    uninserted_veh: int = 0
+
+
+def make_setup(
+    scenario: Scenario,
+    timing: Timing | None = None,
+    *,
+    tls_ids: Sequence[str] | None = None,
+    controlled: bool = True,
+    sensing: str = "full",
+    faults: DetectorFaults | None = None,
+    warm_up_s: float = 0.0,
+    extra_additional: Sequence[Path] = (),
+    outputs: Sequence[str] = (),
+    reference: str = "",
+    reference_reward: str = "",
+    render: str = "",
+    time_to_teleport_s: float = -1.0,
+) -> SimulationSetup:
+    """Compile a scenario's signals and gather what a run needs.
+
+    Args:
+        tls_ids: the signals to control; by default all that can be. The others keep their program.
+        controlled: False leaves every signal to its own program.
+        sensing: "full" or "detectors".
+        warm_up_s: simulated time before the first decision, under the signals' own green times.
+        time_to_teleport_s: after how long SUMO removes a vehicle that is stuck; negative: never.
+
+    Raises:
+        InputError: no signal of the network can be controlled, or an id or setting is wrong.
+    """
+    timing = timing or Timing()
+    if sensing not in ("full", "detectors"):
+        raise InputError(f"unknown sensing {sensing!r}; choose full or detectors")
+    if not 0 <= warm_up_s < scenario.horizon_s:
+        raise InputError(
+            f"warm_up_s is {warm_up_s:g}; it must be at least 0 and less than the horizon, {scenario.horizon_s:g} s"
+        )
+    plan = compile_signals(scenario.network, timing)
+    if not controlled:
+        plan = SignalPlan((), plan.refusals)
+    elif tls_ids is not None:
+        plan = plan.only(tls_ids)
+    elif not plan.intersections:
+        reasons = "; ".join(f"{r.tls_id}: {r.reason}" for r in plan.refusals[:4])
+        raise InputError(f"scenario {scenario.name!r}: none of its signals can be controlled ({reasons})")
+    detectors = sensing == "detectors" and plan.intersections
+    loops = plan_loops(plan.intersections, scenario.network) if detectors else None
+    args = [
+        *scenario.sumo_args(extra_additional, controlled=plan.tls_ids),
+        "--step-length", f"{timing.sim_step_s:g}",
+        "--time-to-teleport", f"{time_to_teleport_s:g}",
+        "--no-step-log", "true", "--duration-log.disable", "true", "--aggregate-warnings", "2",
+    ]  # fmt: skip
+    return SimulationSetup(
+        tuple(args),
+        plan,
+        build_layout(plan.intersections, scenario.network),
+        timing,
+        scenario.begin_s,
+        scenario.end_s,
+        sensing=sensing,
+        faults=faults or DetectorFaults(),
+        loops=loops,
+        warm_up_s=warm_up_s,
+        outputs=tuple(outputs),
+        reference=reference,
+        reference_reward=reference_reward,
+        render=render,
+    )
+
+
+class Simulation:
+    """One run of SUMO at a time: `begin`, then `decide` until `done`, then `end`."""
+
+    def __init__(self, setup: SimulationSetup, snapshot: Snapshot | None = None) -> None:
+        import libsumo
+        from libsumo import _libsumo  # the same calls without the wrapper's half microsecond
+
+        self._sumo: Any = libsumo
+        self._low: Any = _libsumo
+        self.setup = setup
+        self.layout = setup.layout
+        self.machine = SignalMachine(setup.plan.intersections, setup.timing)
+        self.snapshot = snapshot if snapshot is not None else Snapshot.empty(setup.layout)
+        self.now_s = setup.begin_s
+        self.running = False
+        self.summary = EpisodeSummary()
+        self._loops = None
+        if setup.loops is not None:
+            self._loops = LoopReader(setup.loops, self.layout, setup.faults)
+        self._loop_file: Path | None = None
+        self._readings: Readings | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the horizon is reached."""
+        return self.now_s >= self.setup.end_s - 1e-9
+
+    def begin(self, seed: int) -> None:
+        """Start an episode and take the first snapshot.
+
+        Raises:
+            SimulationError: SUMO refused to start.
+        """
+        setup = self.setup
+        args = ["sumo", *setup.sumo_args, "--seed", str(seed)]
+        args += [option.format(seed=seed) for option in setup.outputs]
+        if setup.loops is not None:
+            self._loop_file = _written(setup.loops.xml)
+            args = _with_additional(args, self._loop_file)
+        try:
+            self._sumo.start(args)
+            self.running = True
+            self._install_programs()
+        except Exception as error:  # libsumo raises several types without a common base
+            raise SimulationError(f"SUMO did not start: {error}") from error
+        self.now_s = self._low.simulation_getTime()
+        self.machine.reset(self.now_s)
+        self.summary = EpisodeSummary()
+        self._readings = None
+        if self._loops is not None:
+            self._loops.reset(self.now_s, setup.end_s, seed)
+        if setup.warm_up_s:
+            self._warm_up()
+        self.read()
+
+    def _install_programs(self) -> None:
+        sumo = self._sumo
+        for intersection, rows in zip(self.setup.plan.intersections, self.machine.rows, strict=True):
+            phases = [sumo.trafficlight.Phase(r.duration_s, r.state, r.duration_s, r.duration_s, (r.next,)) for r in rows]
+            sumo.trafficlight.setProgramLogic(
+                intersection.tls_id, sumo.trafficlight.Logic(PROGRAM_ID, 0, 0, phases)
+            )
+            sumo.trafficlight.setPhase(intersection.tls_id, 0)
+
+    def _warm_up(self) -> None:
+        """Let traffic build up: every signal goes round its phases for as long as its own program shows them."""
+        machine, until = self.machine, self.now_s + self.setup.warm_up_s
+        calls = np.zeros_like(machine.exists)
+        while self.now_s < until - 1e-9:
+            signals = np.arange(len(machine.phase))
+            over = machine.green_age_s >= machine.own_green_s[signals, machine.phase]
+            wanted = np.where(over & ~machine.changing, (machine.phase + 1) % machine.phase_count, machine.phase)
+            self._apply(machine.request(wanted, calls))
+            self._step()
+
+    def decide(self, phases: npt.NDArray[np.integer]) -> None:
+        """Ask for a phase per signal, run to the next decision and take a snapshot.
+
+        Raises:
+            SimulationError: SUMO failed on the way.
+        """
+        try:
+            self._apply(self.machine.request(phases, self.snapshot.calls))
+            self._step()
+        except Exception as error:
+            raise SimulationError(f"SUMO failed at {self.now_s:g} s: {error}") from error
+        self.read()
+
+    def _apply(self, rows: list[tuple[int, int]]) -> None:
+        set_phase = self._low.trafficlight_setPhase
+        for signal, row in rows:
+            set_phase(self.layout.tls_ids[signal], row)
+
+    def _step(self) -> None:
+        target = min(self.now_s + self.setup.timing.decision_interval_s, self.setup.end_s)
+        if self._loops is not None and self.setup.faults.latency_s > 0:
+            sensed = max(target - self.setup.faults.latency_s, self.now_s)
+            if sensed > self.now_s:
+                self._low.simulation_step(sensed)
+            self._readings = self._sense(sensed)
+        self._low.simulation_step(target)
+        self.now_s = target
+        self.machine.advance(target)
+
+    def read(self) -> None:
+        """Fill the snapshot from the simulation's present state."""
+        low, layout, snapshot, machine = self._low, self.layout, self.snapshot, self.machine
+        number = low.lane_getLastStepVehicleNumber
+        counts = [number(lane) for lane in layout.lanes]
+        vehicles = snapshot.vehicles
+        vehicles[:] = counts
+        snapshot.halting[:] = 0.0
+        snapshot.waiting_s[:] = 0.0
+        snapshot.loss_veh[:] = 0.0
+        halting, waiting, speed = (
+            low.lane_getLastStepHaltingNumber,
+            low.lane_getWaitingTime,
+            low.lane_getLastStepMeanSpeed,
+        )
+        busy = vehicles.nonzero()[0]
+        if busy.size:
+            names = [layout.lanes[n] for n in busy.tolist()]
+            snapshot.halting[busy] = [halting(lane) for lane in names]
+            snapshot.waiting_s[busy] = [waiting(lane) for lane in names]
+            share = np.array([speed(lane) for lane in names]) / layout.lane_speed_mps[busy]
+            snapshot.loss_veh[busy] = vehicles[busy] * np.maximum(1.0 - share, 0.0)
+        snapshot.time_s[0] = self.now_s
+        snapshot.phase[:] = machine.phase
+        snapshot.changing[:] = machine.changing
+        snapshot.green_age_s[:] = machine.green_age_s
+        snapshot.since_served_s[:] = machine.since_served_s
+        if layout.crossing_edges:
+            self._read_pedestrians()
+        if self._loops is not None:
+            self._read_loops(self._loops)
+        snapshot.calls[:] = self._calls()
+        snapshot.mask[:] = machine.mask(snapshot.calls)
+
+    def _calls(self) -> npt.NDArray[np.bool_]:
+        layout, snapshot = self.layout, self.snapshot
+        if self._loops is not None:
+            present = snapshot.arrivals_veh + snapshot.occupied
+            red = np.where(lanes_green(layout, snapshot), 0.0, present)
+            called = layout.phase_lanes.sum(red) > 0
+        else:
+            measures = ApproachMeasures(layout, snapshot)
+            called = measures.new_to(measures.vehicles) > 0
+        return called | (pedestrian_demand(layout, snapshot) > 0) if layout.crossing_edges else called
+
+    def _read_pedestrians(self) -> None:
+        low, waiting = self._low, self.snapshot.pedestrians
+        waiting[:] = 0.0
+        on_area: dict[str, list[str]] = {}
+        for signal, movement, area, crossing in self.layout.crossing_edges:
+            if area not in on_area:
+                people = low.edge_getLastStepPersonIDs(area)
+                on_area[area] = [low.person_getNextEdge(p) for p in people if low.person_getSpeed(p) < 0.1]
+            waiting[signal, movement] = on_area[area].count(crossing)
+
+    def end(self) -> EpisodeSummary:
+        """Close SUMO, so that its outputs are complete, and return what it counted."""
+        if not self.running:
+            return self.summary
+        sumo, low, summary = self._sumo, self._low, self.summary
+        with contextlib.suppress(Exception):
+            summary.end_s = self.now_s
+            ids = low.vehicle_getIDList()
+            summary.running_veh = len(ids)
+            summary.stuck_veh = sum(low.vehicle_getWaitingTime(v) >= STUCK_S for v in ids)
+            summary.uninserted_veh = len(low.simulation_getPendingVehicles())
+        self.running = False
+        sumo.close()
+        if self._loop_file is not None:
+            self._loop_file.unlink(missing_ok=True)
+        return summary
+
+    def _read_loops(self, reader: LoopReader) -> None:
+        late = self.setup.faults.latency_s > 0 and self._readings is not None
+        readings = self._readings if late and self._readings is not None else self._sense(self.now_s)
+        reader.read(self.snapshot, lanes_green(self.layout, self.snapshot), *readings)
+
+    def _sense(self, now_s: float) -> Readings:
+        """When, and per loop: vehicles counted, seconds occupied, time since the last vehicle."""
+        assert self.setup.loops is not None and self._loops is not None
+        low, ids = self._low, self._loops.ids
+        elapsed = now_s - self.setup.begin_s
+        counts = np.array([low.inductionloop_getIntervalVehicleNumber(name) for name in ids], float)
+        percent = np.array([low.inductionloop_getIntervalOccupancy(name) for name in ids], float)
+        gaps = np.array([low.inductionloop_getTimeSinceDetection(name) for name in ids], float)
+        return now_s, counts, percent / 100.0 * elapsed, gaps
+
+
+def _written(xml: str) -> Path:
+    with tempfile.NamedTemporaryFile("w", suffix=".add.xml", prefix="intergreen-", delete=False) as file:
+        file.write(xml)
+    return Path(file.name)
+
+
+def _with_additional(args: Sequence[str], path: Path) -> list[str]:
+    """The same options with one more additional file."""
+    found = list(args)
+    if "-a" in found:
+        place = found.index("-a") + 1
+        found[place] = f"{found[place]},{path}"
+    else:
+        found += ["-a", str(path)]
+    return found

@@ -1,0 +1,192 @@
+"""The process in which SUMO runs: a template process that forks one fresh child per episode.
+
+The template has loaded libraries and settings but never a simulation, so every episode starts from the same
+memory image. That makes a reset exact: the same seed gives the same trajectories, which a reload within one
+process does not (SUMO orders some things by address).
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import struct
+import sys
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from envs.channel import Answerer, Shapes, SharedArrays
+from envs.reference import Reference
+from envs.simulation import Simulation, SimulationSetup
+from signals.observations import ObservationShape, observation_for
+from signals.rewards import reward_for
+from signals.snapshot import Snapshot
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """A simulation, and what is computed from it beside the snapshot."""
+
+    simulation: SimulationSetup
+    reward: str = "time_loss"
+    """A name of `signals.rewards`, or "" for none."""
+    observe: bool = True
+
+    @property
+    def observation_shape(self) -> ObservationShape:
+        """How a row of the observation is cut."""
+        return observation_for(self.simulation.sensing, self.simulation.layout).shape
+
+    @property
+    def shapes(self) -> Shapes:
+        """What is shared with the environment."""
+        layout = self.simulation.layout
+        signals = layout.shape[0]
+        shapes: dict[str, tuple[tuple[int, ...], type]] = dict(Snapshot.shapes(layout))
+        shapes["action"] = ((signals,), np.int64)
+        shapes["reward"] = ((signals,), np.float64)
+        if self.observe:
+            shapes["observation"] = ((signals, self.observation_shape.size), np.float32)
+        if self.simulation.reference:
+            shapes["reference"] = ((signals, Reference.width(layout)), np.float32)
+        return shapes
+
+
+class World:
+    """A simulation with the observation and reward that are computed beside it, all in shared arrays."""
+
+    def __init__(self, setup: WorkerSetup, shared: SharedArrays) -> None:
+        self.setup, self.shared = setup, shared
+        layout = setup.simulation.layout
+        snapshot = Snapshot(**{name: shared[name] for name in Snapshot.shapes(layout)})
+        self.simulation = Simulation(setup.simulation, snapshot)
+        self._observe = observation_for(setup.simulation.sensing, layout) if setup.observe else None
+        self._reward = reward_for(setup.reward) if setup.reward else None
+        self._reference: Reference | None = None
+        # only a reward that compares two moments needs the earlier one
+        self._compares = setup.reward == "waiting_time_saved"
+
+    def begin(self, seed: int) -> None:
+        """Start an episode."""
+        self.simulation.begin(seed)
+        if self.setup.simulation.reference:
+            reward = self.setup.simulation.reference_reward
+            self._reference = Reference(self.simulation, self.setup.simulation.layout, reward)
+        self.shared["reward"][:] = 0.0
+        self._publish()
+
+    def decide(self) -> None:
+        """Take the shared actions, run to the next decision."""
+        before = self.simulation.snapshot.copy() if self._compares else self.simulation.snapshot
+        self.simulation.decide(self.shared["action"])
+        if self._reference is not None and self._reference.reward_name:
+            self.shared["reward"][:] = self._reference.reward()
+        elif self._reward is not None:
+            layout = self.setup.simulation.layout
+            self.shared["reward"][:] = self._reward(layout, before, self.simulation.snapshot)
+        self._publish()
+
+    def _publish(self) -> None:
+        if self._observe is not None:
+            self.shared["observation"][:] = self._observe(self.simulation.snapshot)
+        if self._reference is not None:
+            self._reference.observe(self.shared["reference"])
+
+
+def send(stream: BinaryIO, kind: str, content: object = None) -> None:
+    """Write one message, whole."""
+    data = pickle.dumps((kind, content))
+    view = memoryview(struct.pack("<I", len(data)) + data)
+    while view:  # a raw pipe takes what fits
+        view = view[stream.write(view) :]
+    stream.flush()
+
+
+def receive(stream: BinaryIO) -> tuple[str, Any]:
+    """Read one message; ("gone", None) at the stream's end."""
+    head = _exactly(stream, 4)
+    data = _exactly(stream, struct.unpack("<I", head)[0]) if len(head) == 4 else b""
+    try:
+        kind, content = pickle.loads(data)
+    except (EOFError, pickle.UnpicklingError):
+        return "gone", None
+    return kind, content
+
+
+def _exactly(stream: BinaryIO, size: int) -> bytes:
+    """So many bytes, or fewer at the stream's end."""
+    data = b""
+    while len(data) < size and (more := stream.read(size - len(data))):
+        data += more
+    return data
+
+
+def episode(setup: WorkerSetup, shared: SharedArrays, commands: int, answers: BinaryIO, seed: int) -> None:
+    """One episode, in a child of its own: begin, decide as often as asked, end."""
+    answerer = Answerer(shared, commands)
+    try:
+        world = World(setup, shared)
+        world.begin(seed)
+    except Exception as error:
+        send(answers, "error", str(error))
+        return
+    send(answers, "begun")
+    while True:
+        byte = answerer.wait()
+        try:
+            if byte is None:
+                world.decide()
+                answerer.answer()
+            elif byte == b"e":
+                send(answers, "ended", world.simulation.end())
+                return
+            else:  # the environment is gone
+                world.simulation.end()
+                return
+        except Exception as error:
+            send(answers, "error", str(error))
+            answerer.answer(failed=True)
+            return
+
+
+def main() -> None:
+    """Serve episodes until the environment closes the pipe.
+
+    Arguments: the descriptors of commands, answers and shared memory. The setup comes first over the commands.
+    """
+    commands_fd, answers_fd, memory_fd = (int(a) for a in sys.argv[1:4])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the environment decides what Ctrl-C means
+    answers = os.fdopen(answers_fd, "wb")
+    with os.fdopen(os.dup(commands_fd), "rb", buffering=0) as commands:
+        _, setup = receive(commands)
+    import libsumo  # noqa: F401  (so that children do not have to)
+
+    shared = SharedArrays(setup.shapes, memory_fd)
+    while True:
+        byte = os.read(commands_fd, 1)
+        if not byte or byte == b"q":
+            return
+        if byte == b"e":  # an episode that had already failed
+            send(answers, "ended", None)
+        if byte != b"b":
+            continue
+        seed = struct.unpack("<q", os.read(commands_fd, 8))[0]
+        child = os.fork()
+        if child == 0:
+            status = 0
+            try:
+                episode(setup, shared, commands_fd, answers, seed)
+            except BaseException:
+                status = 1
+            finally:
+                os._exit(status)
+        _, status = os.waitpid(child, 0)
+        if os.WIFSIGNALED(status):
+            send(answers, "error", f"SUMO died of signal {os.WTERMSIG(status)}")
+            Answerer(shared, commands_fd).answer(failed=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""`python -m scenarios` lists the scenarios; `describe` explains every signal of one; `picture` draws it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from scenarios.scenario import Scenario, load, names
+from signals.errors import InputError
+from signals.network import RoadNetwork
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "describe":
+            return _describe(_load(options), options.json)
+        if options.command == "picture":
+            from scenarios.picture import draw
+
+            draw(_load(options).network, options.out)
+            print(f"wrote {options.out}")
+            return 0
+        return _list(options.json)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # as with `| head`
+        sys.stderr.close()
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m scenarios",
+        description="Lists the scenarios, or explains one's signals.",
+        epilog="examples: python -m scenarios describe cologne3 · python -m scenarios describe my.net.xml "
+        "--routes my.rou.xml · python -m scenarios picture grid:2x5 --out grid.svg",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    commands = parser.add_subparsers(dest="command", metavar="describe | picture")
+    for name, help_ in (
+        ("describe", "explain every signal: phases, change intervals, what can't be controlled"),
+        ("picture", "draw the network as an SVG file"),
+    ):
+        command = commands.add_parser(name, help=help_)
+        command.add_argument("scenario", help="a name, a .sumocfg, or a .net.xml(.gz) file")
+        command.add_argument("--routes", nargs="+", default=[], type=Path, help="route files")
+        command.add_argument("--additional", nargs="+", default=[], type=Path, help="additional files")
+        if name == "describe":
+            command.add_argument(
+                "--json", action="store_true", default=argparse.SUPPRESS, help="print JSON instead of text"
+            )
+        else:
+            command.add_argument("--out", type=Path, required=True, help="the SVG file to write")
+    return parser
+
+
+def _load(options: argparse.Namespace) -> Scenario:
+    return load(options.scenario, routes=options.routes, additional=options.additional)
+
+
+def summary(scenario: Scenario) -> dict[str, Any]:
+    """What the list says about a scenario."""
+    network = scenario.network
+    signals = [tls for tls in network.controlled if tls in network.programs]
+    lanes = {
+        c.from_lane for tls in signals for c in network.controlled[tls] if network.lanes[c.from_lane].vehicles
+    }
+    vehicles, persons = scenario.demand_counts()
+    return {
+        "name": scenario.name,
+        "description": scenario.description,
+        "signals": len(signals),
+        "controlled_lanes": len(lanes),
+        "vehicles": vehicles,
+        "persons": persons,
+        "begin_s": scenario.begin_s,
+        "end_s": scenario.end_s,
+        "duration_s": scenario.horizon_s,
+        "licence": scenario.licence,
+        "source": scenario.source,
+    }
+
+
+def _list(as_json: bool) -> int:
+    rows: list[dict[str, Any]] = []
+    missing: list[str] = []
+    for name in names():
+        try:
+            rows.append(summary(load(name)))
+        except InputError as error:  # sumo-rl may be missing; the others can be listed all the same
+            missing.append(f"{name}: {error}")
+    if as_json:
+        print(json.dumps({"scenarios": rows, "unavailable": missing}, indent=2, ensure_ascii=False))
+        return 0
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for title in ("name", "signals", "lanes", "vehicles", "persons", "seconds", "licence"):
+        table.add_column(title, justify="left" if title in ("name", "licence") else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            row["name"],
+            str(row["signals"]),
+            str(row["controlled_lanes"]),
+            str(row["vehicles"]),
+            str(row["persons"]),
+            f"{row['duration_s']:.0f}",
+            row["licence"],
+        )
+    console = Console()
+    console.print(table)
+    console.print()
+    sources = dict.fromkeys(row["source"] for row in rows)
+    for source in sources:
+        console.print(
+            f"{', '.join(row['name'] for row in rows if row['source'] == source)}: {source}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    console.print(
+        "grid comes in any size (grid:2x5); your own .sumocfg or .net.xml works in place of a name.\n"
+        "python -m scenarios describe NAME explains the signals of one.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for line in missing:
+        print(f"unavailable: {line}", file=sys.stderr)
+    return 0
+
+
+def _describe(scenario: Scenario, as_json: bool) -> int:
+    about = summary(scenario)
+    signals = _explained(scenario.network)
+    if as_json:
+        print(json.dumps({**about, "explanation": signals}, indent=2, ensure_ascii=False))
+        return 0
+    print(f"{about['name']}: {about['description']}")
+    print(
+        f"  {about['signals']} signals, {about['controlled_lanes']} controlled lanes, "
+        f"{about['vehicles']} vehicles, {about['persons']} persons, "
+        f"{about['begin_s']:.0f} to {about['end_s']:.0f} s"
+    )
+    print(f"  licence {about['licence']}; source: {about['source']}")
+    print()
+    print("\n".join(signals))
+    return 0
+
+
+def _explained(network: RoadNetwork) -> list[str]:
+    """The lines that explain each signal; imported late, as the plain list needs no geometry."""
+    from signals.intersection import explain
+
+    return list(explain(network))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
