@@ -1,1 +1,1 @@
-"""What learns: algorithms and networks; each yields a controller."""
+"""Agents that learn signal timing: DQN and PPO, with a network that fits any intersection."""

@@ -89,7 +89,7 @@ class EnvOptions:
     def observation_space(self, worker: RemoteSimulation, signal: int) -> spaces.Box:
         """The observation space of one signal."""
         if self.observation == "sumo-rl":
-            return spaces.Box(0.0, 1.0, (Reference.sizes(worker.layout)[signal],), np.float32)
+            return spaces.Box(0.0, 1.0, (Reference.sizes(worker.setup.simulation.plan)[signal],), np.float32)
         return spaces.Box(0.0, LIMIT, (worker.setup.observation_shape.size,), np.float32)
 
     def rows(self, worker: RemoteSimulation) -> npt.NDArray[np.float32]:

@@ -2,7 +2,8 @@
 
 The quantities are those of sumo-rl 1.4 (Alegre 2019, https://github.com/LucasAlegre/sumo-rl): per signal the
 phase one-hot, whether min green is over, density and queue of each controlled lane. They are read vehicle by
-vehicle, which costs more than our own features.
+vehicle, which costs more than our own features. Min green counts from the begin of green, whatever the change
+interval before it was; sumo-rl counts min green and its one yellow from the request, which is the same.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from signals.errors import InputError, did_you_mean
+from signals.intersection import SignalPlan
 from signals.layout import Layout
 
 MIN_GAP_M = 2.5  # SUMO's default minGap, as sumo-rl assumes for every vehicle
+WAITING_MEMORY_S = 1000.0  # [s] for which a waiting time is remembered; SUMO's default is 100
 REWARDS = ("diff-waiting-time", "average-speed", "queue", "pressure")
 
 
@@ -27,29 +30,29 @@ class Reference:
         self._machine = simulation.machine
         self.layout = layout
         self.reward_name = check_reward(reward_name) if reward_name else ""
-        own = layout.controlled_signal
-        self._lanes = [
-            [layout.controlled[c] for c in np.flatnonzero(own == s)] for s in range(len(layout.tls_ids))
-        ]
+        of_tls = simulation._sumo.trafficlight
+        # in the order of SUMO's link indices; a crossing's links come from a walking area, where no vehicle is
+        self._lanes = [list(dict.fromkeys(of_tls.getControlledLanes(tls_id))) for tls_id in layout.tls_ids]
         self._exits = [
-            list(dict.fromkeys(lane for m in i.movements if not m.pedestrian for lane in m.exit_lanes))
-            for i in simulation.setup.plan.intersections
+            list(dict.fromkeys(links[0][1] for links in of_tls.getControlledLinks(tls_id) if links))
+            for tls_id in layout.tls_ids
         ]
         self._length = {lane: self._low.lane_getLength(lane) for lanes in self._lanes for lane in lanes}
         self._seen: dict[str, dict[str, float]] = {}
         self._last_wait = [0.0] * len(layout.tls_ids)
+        if self.reward_name:
+            self.reward()  # what was waited during a warm-up is not lost by the first decision
 
     @staticmethod
-    def width(layout: Layout) -> int:
+    def width(plan: SignalPlan) -> int:
         """Length of the longest signal's observation."""
-        lanes = np.bincount(layout.controlled_signal, minlength=len(layout.tls_ids))
-        return int((layout.phase_exists.sum(axis=1) + 1 + 2 * lanes).max())
+        return max(Reference.sizes(plan))
 
     @staticmethod
-    def sizes(layout: Layout) -> list[int]:
+    def sizes(plan: SignalPlan) -> list[int]:
         """Length of each signal's own observation."""
-        lanes = np.bincount(layout.controlled_signal, minlength=len(layout.tls_ids))
-        return [int(n) for n in layout.phase_exists.sum(axis=1) + 1 + 2 * lanes]
+        lanes = [{c.from_lane for link in i.table.links for c in link.connections} for i in plan.intersections]
+        return [len(i.phases) + 1 + 2 * len(own) for i, own in zip(plan.intersections, lanes, strict=True)]
 
     def observe(self, rows: npt.NDArray[np.float32]) -> None:
         """Write [phase one-hot, min green over, densities, queues] per signal, padded with 0."""
@@ -116,6 +119,7 @@ def check_reward(name: str) -> str:
         InputError: it is not.
     """
     if name not in REWARDS:
-        raise InputError(f"unknown sumo-rl reward {name!r}; choose one of {', '.join(REWARDS)}."
-                         f"{did_you_mean(name, REWARDS)}")
+        raise InputError(
+            f"unknown sumo-rl reward {name!r}; choose one of {', '.join(REWARDS)}.{did_you_mean(name, REWARDS)}"
+        )
     return name

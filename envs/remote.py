@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -49,6 +51,9 @@ class RemoteSimulation:
         return bool(self.snapshot.time_s[0] >= self.setup.simulation.end_s - 1e-9)
 
     def _start(self) -> None:
+        if self._finalizer is not None:
+            self._finalizer()  # what is left of a worker that died
+        self.shared["answered"][:] = self.shared["asked"]  # nobody will answer what that one was asked
         commands_read, commands_write = os.pipe()
         answers_read, answers_write = os.pipe()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the worker)
@@ -80,12 +85,15 @@ class RemoteSimulation:
             InputError: SUMO refused the input; the message is its own.
         """
         if self.running:
-            self.end()
+            with contextlib.suppress(SimulationError):  # nobody has asked how it went
+                self.end()
         if self._process is None or self._process.poll() is not None:
             self._start()
         self._commands.write(b"b" + struct.pack("<q", seed))
         kind, content = receive(self._answers)
         self._report()
+        if kind == "refused":
+            raise InputError(content)
         if kind != "begun":
             said = self._errors() or content or "its process ended"
             raise InputError(f"SUMO does not start with this scenario: {said}")
@@ -97,11 +105,27 @@ class RemoteSimulation:
         Raises:
             SimulationError: SUMO failed or its process died.
         """
-        assert self._asker is not None and self._process is not None
+        self.ask(phases)
+        self.wait()
+
+    def ask(self, phases: npt.NDArray[np.integer[Any]]) -> None:
+        """Ask for a phase per signal and return at once."""
+        assert self._asker is not None
         self.shared["action"][:] = phases
         self._asker.ask()
-        if not self._asker.wait(lambda: self._process is not None and self._process.poll() is None):
+
+    def wait(self) -> None:
+        """Wait for what `ask` asked for.
+
+        Raises:
+            SimulationError: SUMO failed or its process died.
+        """
+        assert self._asker is not None and self._process is not None
+        process = self._process
+        if not self._asker.wait(lambda: process.poll() is None):
             self.running = False
+            if process.poll() is not None:
+                _kill_group(process)  # the episode may have outlived the template
             kind, content = receive(self._answers)
             self._report()
             said = self._errors()
@@ -111,7 +135,10 @@ class RemoteSimulation:
     def end(self) -> EpisodeSummary:
         """End the episode; SUMO's outputs are complete afterwards."""
         self.running = False
-        self._commands.write(b"e")
+        try:
+            self._commands.write(b"e")
+        except BrokenPipeError as error:
+            raise SimulationError("the simulation's process was ended") from error
         kind, content = receive(self._answers)
         while kind == "error":
             kind, content = receive(self._answers)
@@ -121,9 +148,9 @@ class RemoteSimulation:
         summary: EpisodeSummary = content
         return summary
 
-    def frame(self) -> Any:
-        """TODO rendering."""
-        return None
+    def frame(self) -> npt.NDArray[np.uint8]:
+        """[H, W, 3] the picture of the last decision; only with render "rgb_array"."""
+        return self.shared["frame"].copy()
 
     def close(self) -> None:
         """Stop the worker. Safe to call twice."""
@@ -165,5 +192,11 @@ def _stop(process: subprocess.Popen[bytes], commands: Any, answers: Any) -> None
     try:
         process.wait(timeout=5)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, 9)
+        _kill_group(process)
         process.wait()
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """End the template, its episode and what that has started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

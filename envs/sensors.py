@@ -132,7 +132,8 @@ class LoopReader:
         dead, stuck = now_s >= self._dead_from, now_s >= self._stuck_from
         failed = dead | stuck
         elapsed = max(now_s - self._time_s, 1e-9)
-        counted = np.where(failed, 0.0, counts - self._counts)
+        # SUMO takes a vehicle back that changes lanes on a loop; a real one has counted it
+        counted = np.where(failed, 0.0, np.maximum(counts - self._counts, 0.0))
         share = np.where(dead, 0.0, np.where(stuck, 1.0, (busy_s - self._busy_s) / elapsed))
         gap = np.where(gaps_s < 0, GAP_LIMIT_S, np.minimum(gaps_s, GAP_LIMIT_S))
         gap = np.where(dead, GAP_LIMIT_S, np.where(stuck, 0.0, gap))

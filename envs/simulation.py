@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from envs.reference import WAITING_MEMORY_S
+from envs.rendering import GuiBackend
 from envs.sensors import DetectorFaults, LoopPlan, LoopReader, plan_loops
 from scenarios.scenario import Scenario
 from signals.errors import InputError
@@ -121,6 +123,8 @@ def make_setup(
         "--time-to-teleport", f"{time_to_teleport_s:g}",
         "--no-step-log", "true", "--duration-log.disable", "true", "--aggregate-warnings", "2",
     ]  # fmt: skip
+    if reference:
+        args += ["--waiting-time-memory", f"{WAITING_MEMORY_S:g}"]
     return SimulationSetup(
         tuple(args),
         plan,
@@ -143,11 +147,15 @@ class Simulation:
     """One run of SUMO at a time: `begin`, then `decide` until `done`, then `end`."""
 
     def __init__(self, setup: SimulationSetup, snapshot: Snapshot | None = None) -> None:
-        import libsumo
-        from libsumo import _libsumo  # the same calls without the wrapper's half microsecond
+        self._sumo: Any
+        self._low: Any
+        if setup.render:
+            self._sumo = self._low = GuiBackend(setup.render, setup.layout.controlled)
+        else:
+            import libsumo
+            from libsumo import _libsumo  # the same calls without the wrapper's half microsecond
 
-        self._sumo: Any = libsumo
-        self._low: Any = _libsumo
+            self._sumo, self._low = libsumo, _libsumo
         self.setup = setup
         self.layout = setup.layout
         self.machine = SignalMachine(setup.plan.intersections, setup.timing)
@@ -182,6 +190,8 @@ class Simulation:
             self._sumo.start(args)
             self.running = True
             self._install_programs()
+        except InputError:
+            raise
         except Exception as error:  # libsumo raises several types without a common base
             raise SimulationError(f"SUMO did not start: {error}") from error
         self.now_s = self._low.simulation_getTime()
@@ -297,6 +307,11 @@ class Simulation:
                 people = low.edge_getLastStepPersonIDs(area)
                 on_area[area] = [low.person_getNextEdge(p) for p in people if low.person_getSpeed(p) < 0.1]
             waiting[signal, movement] = on_area[area].count(crossing)
+
+    def frame(self) -> npt.NDArray[np.uint8]:
+        """The picture of the last decision; only with render "rgb_array"."""
+        picture: npt.NDArray[np.uint8] = self._low.frame()
+        return picture
 
     def end(self) -> EpisodeSummary:
         """Close SUMO, so that its outputs are complete, and return what it counted."""

@@ -19,7 +19,9 @@ import numpy as np
 
 from envs.channel import Answerer, Shapes, SharedArrays
 from envs.reference import Reference
+from envs.rendering import FRAME_SHAPE
 from envs.simulation import Simulation, SimulationSetup
+from signals.errors import InputError
 from signals.observations import ObservationShape, observation_for
 from signals.rewards import reward_for
 from signals.snapshot import Snapshot
@@ -50,7 +52,9 @@ class WorkerSetup:
         if self.observe:
             shapes["observation"] = ((signals, self.observation_shape.size), np.float32)
         if self.simulation.reference:
-            shapes["reference"] = ((signals, Reference.width(layout)), np.float32)
+            shapes["reference"] = ((signals, Reference.width(self.simulation.plan)), np.float32)
+        if self.simulation.render == "rgb_array":
+            shapes["frame"] = (FRAME_SHAPE, np.uint8)
         return shapes
 
 
@@ -93,6 +97,8 @@ class World:
             self.shared["observation"][:] = self._observe(self.simulation.snapshot)
         if self._reference is not None:
             self._reference.observe(self.shared["reference"])
+        if self.setup.simulation.render == "rgb_array":
+            self.shared["frame"][:] = self.simulation.frame()
 
 
 def send(stream: BinaryIO, kind: str, content: object = None) -> None:
@@ -129,6 +135,9 @@ def episode(setup: WorkerSetup, shared: SharedArrays, commands: int, answers: Bi
     try:
         world = World(setup, shared)
         world.begin(seed)
+    except InputError as error:
+        send(answers, "refused", str(error))
+        return
     except Exception as error:
         send(answers, "error", str(error))
         return

@@ -7,6 +7,7 @@ from typing import Any
 
 _SPEED_MPS = 13.89  # 50 km/h
 _STEPS = {"N": (1, 0), "E": (0, 1), "S": (-1, 0), "W": (0, -1)}  # heading: (row, column)
+_FROM = "SWNE"  # headings of the vehicles that come from north, east, south, west: the order of the links
 _RIGHT = {"N": "E", "E": "S", "S": "W", "W": "N"}
 _LEFT = {to: heading for heading, to in _RIGHT.items()}
 
@@ -32,8 +33,10 @@ def plain(rows: int, columns: int, settings: Mapping[str, Any]) -> tuple[dict[st
     nodes: dict[Node, str] = dict.fromkeys(crossings, "traffic_light")
     edges: list[str] = []
     links: list[str] = []
+    plans: list[str] = []
     for node in crossings:
-        for heading in _STEPS:
+        plans += _plan(node, settings["plan"])
+        for heading in _FROM:
             beyond = _next(node, heading)
             nodes.setdefault(beyond, "priority")
             before = _next(node, _RIGHT[_RIGHT[heading]])
@@ -43,11 +46,13 @@ def plain(rows: int, columns: int, settings: Mapping[str, Any]) -> tuple[dict[st
                     f'<edge id="{_edge(start, end)}" from="{_name(start)}" to="{_name(end)}" '
                     f'numLanes="2" speed="{_SPEED_MPS}"/>'
                 )
-            for lane, turn in ((0, _RIGHT[heading]), (0, heading), (1, _LEFT[heading])):
+            turns = ((0, _RIGHT[heading]), (0, heading), (1, _LEFT[heading]))
+            for number, (lane, turn) in enumerate(turns):
                 to = _edge(node, _next(node, turn))
-                links.append(
-                    f'<connection from="{_edge(before, node)}" to="{to}" fromLane="{lane}" toLane="{lane}"/>'
-                )
+                ends = f'from="{_edge(before, node)}" to="{to}" fromLane="{lane}" toLane="{lane}"'
+                links.append(f"<connection {ends}/>")
+                index = 3 * _FROM.index(heading) + number
+                plans.append(f'<connection {ends} tl="{_name(node)}" linkIndex="{index}"/>')
     points = [
         f'<node id="{_name(node)}" x="{place(node)[0]:g}" y="{place(node)[1]:g}" type="{kind}"/>'
         for node, kind in nodes.items()
@@ -56,8 +61,29 @@ def plain(rows: int, columns: int, settings: Mapping[str, Any]) -> tuple[dict[st
         "grid.nod.xml": _xml("nodes", points),
         "grid.edg.xml": _xml("edges", edges),
         "grid.con.xml": _xml("connections", links),
+        "grid.tll.xml": _xml("tlLogics", plans),
     }
     return files, dict(_flows(rows, columns, settings))
+
+
+def _plan(node: Node, settings: Mapping[str, Any]) -> list[str]:
+    """Two phases with left turns that give way; the offsets make a wave to the east and to the north."""
+    wave_s = node[1] * int(settings["eastward_s"]) + node[0] * int(settings["northward_s"])
+    yellow_s, red_s = int(settings["yellow_s"]), int(settings["all_red_s"])
+    greens = [
+        (int(settings["north_south_green_s"]), "{0}rrr{0}rrr"),
+        (int(settings["east_west_green_s"]), "rrr{0}rrr{0}"),
+    ]
+    cycle_s = sum(green_s + yellow_s + red_s for green_s, _ in greens)
+    lines = [f'<tlLogic id="{_name(node)}" type="static" programID="0" offset="{wave_s % cycle_s}">']
+    for green_s, shown in greens:
+        for duration_s, state in (
+            (green_s, shown.format("GGg")),
+            (yellow_s, shown.format("yyy")),
+            (red_s, "r" * 12),
+        ):
+            lines.append(f'    <phase duration="{duration_s}" state="{state}"/>')
+    return [*lines, "</tlLogic>"]
 
 
 def _flows(rows: int, columns: int, settings: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -33,18 +33,17 @@ class ChangeTimes:
     _clearances: dict[tuple[int, int], float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        keep = self.timing.keep_program_times
-        self._own_clearance = [
-            own_clearance_s(self.program, link.index) if keep else 0.0 for link in self.table.links
-        ]
+        self._own_clearance = [own_clearance_s(self.program, link.index) for link in self.table.links]
         self._yellow = [self._yellow_of(link.index) for link in self.table.links]
 
     def _yellow_of(self, index: int) -> float:
         link = self.table.links[index]
         if not link.used or link.pedestrian:
             return 0.0
-        own = own_yellow_s(self.program, index) if self.timing.keep_program_times else 0.0
-        return max(self.timing.yellow_change_s, yellow_change_s(link.yellow_speed_mps), own)
+        least = self.timing.yellow_change_s
+        if self.timing.change_interval == "fixed":
+            return least
+        return max(least, yellow_change_s(link.yellow_speed_mps), own_yellow_s(self.program, index))
 
     def yellow_s(self, link: int) -> float:
         """Yellow change of a vehicle link; 0 for a crossing, which has none [s]."""
@@ -56,16 +55,19 @@ class ChangeTimes:
             return 0.0
         pair = (ending, starting)
         if pair not in self._clearances:
-            link = self.table.links[ending]
+            link, timing = self.table.links[ending], self.timing
+            own = max(timing.red_clearance_s, self._own_clearance[ending])
             if link.pedestrian:
-                needed = walk_clearance_s(self.table, ending, self.timing)
+                needed = walk_clearance_s(self.table, ending, timing)
+            elif timing.change_interval == "fixed":
+                needed, own = timing.red_clearance_s, 0.0
             else:
                 needed = red_clearance_s(
                     conflict_distance_m(link, self.table.links[starting]),
                     link.speed_mps,
-                    vehicle_length_m=self.timing.vehicle_length_m,
+                    vehicle_length_m=timing.vehicle_length_m,
                 )
-            self._clearances[pair] = max(needed, self._own_clearance[ending])
+            self._clearances[pair] = max(needed, own)
         return self._clearances[pair]
 
 

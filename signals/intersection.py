@@ -22,7 +22,11 @@ from signals.phases import RANK, STATE_CHARACTERS, Phase, green_phases, is_green
 from signals.timing import Timing
 
 log = logging.getLogger("intergreen.signals")
-UNCONTROLLABLE_TYPES = {"railSignal": "a rail signal", "railCrossing": "a level crossing", "off": "switched off"}
+UNCONTROLLABLE_TYPES = {
+    "railSignal": "a rail signal",
+    "railCrossing": "a level crossing",
+    "off": "switched off",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +126,7 @@ def compile_signals(
     return SignalPlan(tuple(intersections), tuple(refusals))
 
 
-def _compile(
-    network: RoadNetwork, tls_id: str, timing: Timing, detection_m: float
-) -> Intersection | Refusal:
+def _compile(network: RoadNetwork, tls_id: str, timing: Timing, detection_m: float) -> Intersection | Refusal:
     program = network.programs[tls_id][-1]
     if program.type in UNCONTROLLABLE_TYPES:
         return Refusal(tls_id, f"it is {UNCONTROLLABLE_TYPES[program.type]}")

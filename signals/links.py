@@ -92,7 +92,10 @@ def _link(network: RoadNetwork, index: int, connections: tuple[Connection, ...])
         for lane_id in lanes:
             points.extend(network.lanes[lane_id].shape)
         if not points:  # without internal links a vehicle jumps from the stop line to the exit
-            points = [network.lanes[connection.from_lane].shape[-1], network.lanes[connection.to_lane].shape[0]]
+            points = [
+                network.lanes[connection.from_lane].shape[-1],
+                network.lanes[connection.to_lane].shape[0],
+            ]
         paths.append(tuple(points))
         lengths.append(sum(network.lanes[lane_id].length_m for lane_id in lanes))
         widths.append(max((network.lanes[lane_id].width_m for lane_id in lanes), default=3.2))
@@ -188,9 +191,7 @@ def conflict_distance_m(ending: Link, starting: Link) -> float:
         points, along = _samples(path)
         for other in starting.paths:
             against, _ = _samples(other)
-            gaps = np.hypot(
-                points[:, None, 0] - against[None, :, 0], points[:, None, 1] - against[None, :, 1]
-            )
+            gaps = np.hypot(points[:, None, 0] - against[None, :, 0], points[:, None, 1] - against[None, :, 1])
             near = np.flatnonzero(gaps.min(axis=1) <= reach)
             if near.size:
                 farthest = max(farthest, float(along[near[-1]]))

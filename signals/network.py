@@ -120,8 +120,7 @@ class RoadNetwork:
             if connection.tls_id is not None:
                 found[connection.tls_id].append(connection)
         return {
-            tls: tuple(sorted(connections, key=lambda c: (c.link_index or 0)))
-            for tls, connections in found.items()
+            tls: tuple(sorted(connections, key=lambda c: c.link_index or 0)) for tls, connections in found.items()
         }
 
     def with_programs(self, programs: tuple[Program, ...]) -> RoadNetwork:

@@ -35,9 +35,7 @@ class ObservationShape:
     def size(self) -> int:
         """Length of a row."""
         return (
-            self.phases * self.phase_features
-            + self.phases * self.movements
-            + self.movements * self.movement_features
+            self.phases * self.phase_features + self.phases * self.movements + self.movements * self.movement_features
         )
 
 

@@ -110,9 +110,7 @@ def _within(state: str, other: str) -> bool:
     return all(RANK[a] <= RANK[b] for a, b in zip(state, other, strict=True))
 
 
-def _phase(
-    index: int, state: str, number: int, program: Program, table: LinkTable, timing: Timing
-) -> Phase:
+def _phase(index: int, state: str, number: int, program: Program, table: LinkTable, timing: Timing) -> Phase:
     row = program.rows[number]
     walk = any(is_green(c) and link.pedestrian for c, link in zip(state, table.links, strict=True))
     min_green = max(timing.min_green_s, row.min_duration_s or 0.0, timing.walk_s if walk else 0.0)

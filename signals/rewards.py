@@ -65,7 +65,5 @@ def reward_for(name: str) -> Reward:
         InputError: no such reward.
     """
     if name not in REWARDS:
-        raise InputError(
-            f"unknown reward {name!r}; choose one of {', '.join(REWARDS)}.{did_you_mean(name, REWARDS)}"
-        )
+        raise InputError(f"unknown reward {name!r}; choose one of {', '.join(REWARDS)}.{did_you_mean(name, REWARDS)}")
     return REWARDS[name]

@@ -65,10 +65,14 @@ class Snapshot:
         s, p, k = layout.shape
         lanes, controlled = (len(layout.lanes),), (len(layout.controlled),)
         result: dict[str, tuple[tuple[int, ...], type]] = {"time_s": ((1,), np.float64)}
-        result |= {name: (lanes, np.float64) for name in ("vehicles", "halting", "waiting_s", "loss_veh")}
+        result |= dict.fromkeys(("vehicles", "halting", "waiting_s", "loss_veh"), (lanes, np.float64))
         names = ("occupied", "occupancy", "gap_s", "arrivals_veh", "flow_veh", "healthy")
-        result |= {name: (controlled, np.float64) for name in names}
-        result |= {"pedestrians": ((s, k), np.float64), "phase": ((s,), np.int64), "changing": ((s,), np.bool_)}
+        result |= dict.fromkeys(names, (controlled, np.float64))
+        result |= {
+            "pedestrians": ((s, k), np.float64),
+            "phase": ((s,), np.int64),
+            "changing": ((s,), np.bool_),
+        }
         result |= {"green_age_s": ((s,), np.float64), "since_served_s": ((s, p), np.float64)}
         return result | {"mask": ((s, p), np.bool_), "calls": ((s, p), np.bool_)}
 

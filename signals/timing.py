@@ -34,8 +34,12 @@ class Timing:
     """Pedestrians' clearance speed (MUTCD 2009 section 4E.06: 3.5 ft/s)."""
     vehicle_length_m: float = 20 * FOOT_M
     """Length of the clearing vehicle (ITE: 20 ft)."""
-    keep_program_times: bool = True
-    """Whether a program's own yellow and all-red are kept where they are longer than the calculated ones."""
+    change_interval: str = "calculated"
+    """"calculated": yellow by speed and red clearance by geometry, for every link and conflict, and a program's
+    own longer times kept. "fixed": `yellow_change_s` and `red_clearance_s` for all, as most published studies
+    have it; for comparison with these only, since vehicles may then meet inside the junction."""
+    red_clearance_s: float = 0.0
+    """Least red clearance where paths conflict."""
 
     def __post_init__(self) -> None:
         for name in ("sim_step_s", "decision_interval_s", "walking_speed_mps", "vehicle_length_m"):
@@ -51,6 +55,10 @@ class Timing:
             raise InputError(
                 f"timing: yellow_change_s is {self.yellow_change_s}; MUTCD allows 3 to 6 s, choose within"
             )
+        if self.change_interval not in ("calculated", "fixed"):
+            raise InputError(f"timing: change_interval is {self.change_interval!r}; choose calculated or fixed")
+        if not 0 <= self.red_clearance_s <= 10:
+            raise InputError(f"timing: red_clearance_s is {self.red_clearance_s}; choose within 0 to 10 s")
         if self.min_green_s < self.sim_step_s or self.max_green_s < self.min_green_s:
             raise InputError(
                 f"timing: min_green_s {self.min_green_s} and max_green_s {self.max_green_s} must satisfy "

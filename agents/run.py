@@ -1,0 +1,158 @@
+"""A run directory: what a training leaves behind, and the controller that comes out of it.
+
+| file | content |
+|---|---|
+| settings.json | agent, its settings, scenario with hashes, timing, sensing, seed, versions |
+| policy.pt | the network's weights, nothing else |
+| checkpoint.pt | everything that resuming needs: optimiser, replay buffer, counters, random states, decisions |
+| progress.csv, validation.csv | the learning curve |
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from agents.network import PhaseScorer
+from controllers.base import Phases, choose
+from scenarios.command import write_whole
+from signals.errors import InputError
+from signals.intersection import Intersection
+from signals.layout import Layout
+from signals.observations import OBSERVATIONS, ObservationShape, PhaseObservation, observation_for
+from signals.snapshot import Snapshot
+
+FORMAT = 1
+"""Of a run directory; one of another format is refused."""
+SETTINGS, POLICY, CHECKPOINT = "settings.json", "policy.pt", "checkpoint.pt"
+
+
+def save_tensors(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a file of tensors and plain values, whole or not at all."""
+    buffer = io.BytesIO()
+    torch.save(dict(content), buffer)
+    write_whole(path, lambda partial: partial.write_bytes(buffer.getbuffer()))
+
+
+def write_settings(run: Path, settings: Mapping[str, Any]) -> None:
+    """Write settings.json with this format's number."""
+    text = json.dumps({"format": FORMAT, **settings}, indent=2) + "\n"
+    write_whole(run / SETTINGS, lambda path: path.write_text(text))
+
+
+def is_run(path: Path) -> bool:
+    """Whether a path looks like a run directory."""
+    return (path / SETTINGS).is_file()
+
+
+def read_settings(run: Path) -> dict[str, Any]:
+    """The settings of a run.
+
+    Raises:
+        InputError: it is no run directory, or one of another version.
+    """
+    path = run / SETTINGS
+    if not run.exists():
+        raise InputError(f"run directory {run} does not exist; train one with train.py --out {run}")
+    if not path.is_file():
+        raise InputError(f"{run} is no run directory: it has no {SETTINGS}; give the --out of a training")
+    try:
+        content = json.loads(path.read_text())
+        written = content["format"]
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise InputError(f"{path} is not the settings file of a run ({error}); train the run anew") from error
+    if written != FORMAT:
+        raise InputError(
+            f"run {run} has format {written}, this version reads format {FORMAT}; "
+            f"use the version that wrote it ({content.get('versions', {}).get('intergreen', 'unknown')}) "
+            f"or train it anew"
+        )
+    result: dict[str, Any] = content
+    return result
+
+
+def load_tensors(path: Path) -> dict[str, Any]:
+    """A file of tensors and plain values; nothing else is unpickled, so that loading runs no code.
+
+    Raises:
+        InputError: it is missing, damaged, or holds something else.
+    """
+    try:
+        content = torch.load(path, weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing: the training has not saved yet; resume it or train anew") from error
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is damaged or was written by another version; train the run anew") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no saved state; train the run anew")
+    return content
+
+
+class LearnedController:
+    """A trained policy: the best-scored phase of every signal, in one forward pass for all."""
+
+    def __init__(self, weights: Mapping[str, torch.Tensor], units: int, sensing: str) -> None:
+        self.sensing = sensing
+        self._weights, self._units = weights, units
+        self._observe: PhaseObservation | None = None
+
+    def reset(self, intersections: Sequence[Intersection], layout: Layout, seed: int) -> None:
+        """Fit the network to these intersections; its weights know neither their number nor their size."""
+        del intersections, seed
+        self._observe = observation_for(self.sensing, layout)
+        self._network = PhaseScorer(self._observe.shape, self._units)
+        self._network.load_state_dict(dict(self._weights))
+        self._network.eval()
+
+    def scores(self, snapshot: Snapshot) -> npt.NDArray[np.float64]:
+        """[S, P] what the policy thinks of each phase."""
+        assert self._observe is not None, "call reset first"
+        with torch.inference_mode():
+            scored = self._network(torch.from_numpy(self._observe(snapshot)))
+        scores: npt.NDArray[np.float64] = scored.numpy().astype(np.float64)
+        return scores
+
+    def decide(self, snapshot: Snapshot) -> Phases:
+        """[S] the best phase that may be chosen.
+
+        Raises:
+            ArithmeticError: a score is not finite.
+        """
+        scores = self.scores(snapshot)
+        if not np.isfinite(scores).all():
+            raise ArithmeticError("the policy's scores are not finite; its weights are damaged")
+        return choose(scores, snapshot)
+
+
+def load_controller(run: Path) -> LearnedController:
+    """The trained policy of a run directory.
+
+    Raises:
+        InputError: it is none, of another version, or damaged.
+    """
+    settings = read_settings(run)
+    content = load_tensors(run / POLICY)
+    try:
+        units, sensing = int(settings["agent_settings"]["units"]), str(settings["sensing"])
+        weights = content["scorer"]
+        network = PhaseScorer(_shape_of(sensing), units)
+        network.load_state_dict(weights)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise InputError(f"{run / POLICY} does not fit {run / SETTINGS}; train the run anew") from error
+    if not all(bool(torch.isfinite(w).all()) for w in weights.values()):
+        raise InputError(f"{run / POLICY} holds weights that are not finite; train the run anew")
+    return LearnedController(weights, units, sensing)
+
+
+def _shape_of(sensing: str) -> ObservationShape:
+    """A shape of one phase and one movement: enough to check that weights fit."""
+    kind = OBSERVATIONS[sensing]
+    return ObservationShape(1, 1, len(kind.PHASE_FEATURES), len(kind.MOVEMENT_FEATURES))

@@ -1,0 +1,117 @@
+"""What can be set about an agent, with the source of each default."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from signals.errors import InputError, did_you_mean
+
+
+@dataclass(frozen=True)
+class DQNSettings:
+    """Double DQN (van Hasselt et al. 2016) with parameters shared over all signals."""
+
+    units: int = 64
+    """Width of each layer."""
+    gamma: float = 0.97
+    """Discount per decision: a horizon of some 33 decisions, about two cycles."""
+    learning_rate: float = 1e-3
+    """Adam's step at the start; it falls linearly."""
+    learning_rate_end: float = 5e-5
+    batch_size: int = 128
+    buffer_size: int = 50_000
+    """Decisions of one signal that are remembered."""
+    learning_starts: int = 500
+    """Decisions before the first gradient step."""
+    gradient_steps: int = 1
+    """After each decision (of all signals)."""
+    target_update_interval: int = 500
+    """Gradient steps between copies to the target network (Mnih et al. 2015 copy every 10,000 of 50 M)."""
+    exploration_fraction: float = 0.4
+    """Share of the training over which exploration falls from its start to its end."""
+    exploration_start: float = 1.0
+    exploration_end: float = 0.02
+    greedy_exploration: float = 0.5
+    """Share of exploring decisions that take the phase with the most vehicles; the rest are uniform."""
+    max_grad_norm: float = 10.0
+    reward_scale: float = 0.05
+    """Brings returns to the order of ten."""
+
+
+@dataclass(frozen=True)
+class PPOSettings:
+    """Proximal policy optimisation (Schulman et al. 2017) with parameters shared over all signals."""
+
+    units: int = 64
+    gamma: float = 0.97
+    """As for DQN."""
+    gae_lambda: float = 0.95
+    """Schulman et al. 2017, table 3."""
+    learning_rate: float = 7e-4
+    """At the start; it falls linearly."""
+    learning_rate_end: float = 5e-5
+    rollout: int = 1440
+    """Decisions of one signal between two updates, over all signals and workers."""
+    batch_size: int = 240
+    n_epochs: int = 8
+    clip_range: float = 0.2
+    ent_coef: float = 0.005
+    vf_coef: float = 0.5
+    max_grad_norm: float = 0.5
+    reward_scale: float = 0.02
+
+
+AGENTS: dict[str, type[DQNSettings] | type[PPOSettings]] = {"dqn": DQNSettings, "ppo": PPOSettings}
+AgentSettings = DQNSettings | PPOSettings
+
+
+def agent_settings(agent: str, changes: dict[str, Any] | None = None) -> AgentSettings:
+    """An agent's defaults with changes.
+
+    Raises:
+        InputError: no such agent or setting, or a value of the wrong kind.
+    """
+    if agent not in AGENTS:
+        raise InputError(f"unknown agent {agent!r}; choose one of {', '.join(AGENTS)}.{did_you_mean(agent, AGENTS)}")
+    settings = AGENTS[agent]()
+    known = {f.name: type(getattr(settings, f.name)) for f in fields(settings)}
+    checked: dict[str, Any] = {}
+    for name, value in (changes or {}).items():
+        if name not in known:
+            raise InputError(
+                f"unknown setting {name!r} of {agent}; known are {', '.join(known)}.{did_you_mean(name, known)}"
+            )
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or (known[name] is int and int(value) != value):
+            kind = "a whole number" if known[name] is int else "a number"
+            raise InputError(f"setting {name!r} of {agent} is {value!r}; it must be {kind}")
+        checked[name] = known[name](value)
+    return replace(settings, **checked)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Settings from a YAML file of `name: value` lines.
+
+    Raises:
+        InputError: the file is missing or holds something else.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise InputError(f"config {path}: {error.strerror}; give a YAML file of settings") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"config {path} is not YAML: {str(error).splitlines()[0]}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise InputError(f"config {path} must hold lines of `name: value`, such as `gamma: 0.97`")
+    return dict(content)
+
+
+def as_dict(settings: AgentSettings) -> dict[str, Any]:
+    """Plain values, for a run's settings file."""
+    return asdict(settings)

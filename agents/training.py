@@ -1,0 +1,214 @@
+"""The training loop around an agent: progress, learning curve, checkpoints, validation, resuming, early abort."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger, configure
+
+from agents import checkpoint
+from agents.learners import Learner
+from agents.run import LearnedController
+from agents.vec_env import SignalsVecEnv
+from scenarios.command import write_whole
+
+log = logging.getLogger("intergreen.training")
+Validate = Callable[[LearnedController], float]
+"""Judges a policy on validation seeds; returns its mean delay [s]."""
+
+
+class Interrupted(RuntimeError):
+    """Somebody pressed Ctrl-C; everything up to here is saved."""
+
+
+@dataclass
+class Progress:
+    """What the loop itself has to remember when it resumes."""
+
+    elapsed_s: float = 0.0
+    validated: int = 0
+    """Steps at the last validation."""
+    episodes: list[dict[str, float]] = field(default_factory=list)
+    validations: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long to train, and how often to look up."""
+
+    steps: int
+    """Decisions of one signal, over all signals and workers."""
+    validate_every: int
+    """Steps between validations; 0 for none."""
+    checkpoint_every_s: float = 120.0
+
+
+class _Loop(BaseCallback):
+    """Called by Stable-Baselines3 before each rollout and after each step."""
+
+    def __init__(
+        self, run: Path, env: SignalsVecEnv, schedule: Schedule, progress: Progress,
+        validate: Validate | None, controller: Callable[[Learner], LearnedController], out: TextIO,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.run, self.env, self.schedule, self.progress = run, env, schedule, progress
+        self.validate, self.make_controller, self.out = validate, controller, out
+        self.stop = False
+        self._began = time.monotonic() - progress.elapsed_s
+        self._saved = time.monotonic()
+        self._spoke = 0.0
+
+    def _on_rollout_start(self) -> None:
+        """Between an update and the next rollout nothing is half done: the moment to save and to stop."""
+        learner: Learner = self.model  # type: ignore[assignment]
+        if self.num_timesteps >= self.schedule.steps:
+            return
+        due = self.schedule.validate_every
+        if due and self.num_timesteps - self.progress.validated >= due:
+            self.run_validation()
+        if self.stop or time.monotonic() - self._saved > self.schedule.checkpoint_every_s:
+            self.save(learner)
+        if self.stop:
+            raise Interrupted
+
+    def _on_step(self) -> bool:
+        for episode in self.env.finished:
+            row = {"steps": float(self.num_timesteps), "seconds": round(self.elapsed_s, 1), **episode}
+            self.progress.episodes.append(row)
+            self.logger.record("rollout/return", episode["return"])
+            self.logger.dump(self.num_timesteps)
+        if self.env.finished:
+            self.env.finished.clear()
+            self.write_curves()
+            self.say()
+        return True
+
+    @property
+    def elapsed_s(self) -> float:
+        """Time spent on this run, earlier sessions included."""
+        return time.monotonic() - self._began
+
+    def run_validation(self) -> None:
+        """Judge the policy as it is now; the training's random states are left as they are."""
+        if self.validate is None:
+            return
+        learner: Learner = self.model  # type: ignore[assignment]
+        with torch.random.fork_rng(devices=[]):
+            delay = self.validate(self.make_controller(learner))
+        self.progress.validated = self.num_timesteps
+        self.progress.validations.append({"steps": float(self.num_timesteps), "delay_s": delay})
+        self.logger.record("validation/delay_s", delay)
+        self.logger.dump(self.num_timesteps)
+        self.write_curves()
+        self.say(force=True)
+
+    def save(self, learner: Learner) -> None:
+        """A checkpoint of everything."""
+        self.progress.elapsed_s = self.elapsed_s
+        checkpoint.save(self.run, learner, self.env, vars(self.progress))
+        self._saved = time.monotonic()
+
+    def write_curves(self) -> None:
+        """progress.csv and validation.csv."""
+        curves = {"progress.csv": self.progress.episodes, "validation.csv": self.progress.validations}
+        for name, rows in curves.items():
+            if rows:
+                write_whole(self.run / name, _csv_writer(rows))
+
+    def say(self, force: bool = False) -> None:
+        """One line of progress, at most every two seconds."""
+        if not force and time.monotonic() - self._spoke < 2.0:
+            return
+        self._spoke = time.monotonic()
+        done = self.num_timesteps / self.schedule.steps
+        left = self.elapsed_s * (1 - done) / max(done, 1e-9)
+        parts = [f"{self.num_timesteps:>8,} of {self.schedule.steps:,} steps ({done:4.0%})"]
+        if self.progress.validations:
+            last = self.progress.validations[-1]
+            parts.append(f"delay {last['delay_s']:.1f} s (validation at {int(last['steps']):,})")
+        if self.progress.episodes:
+            last = self.progress.episodes[-1]
+            parts.append(f"reward {last['return'] / max(last['decisions'], 1):.2f} a decision")
+        parts.append(f"{_clock(left)} left")
+        print("  ".join(parts), file=self.out, flush=True)
+
+
+def train(
+    learner: Learner,
+    env: SignalsVecEnv,
+    run: Path,
+    schedule: Schedule,
+    *,
+    controller: Callable[[Learner], LearnedController],
+    validate: Validate | None = None,
+    resume: bool = False,
+    tensorboard: bool = False,
+    out: TextIO = sys.stderr,
+) -> Progress:
+    """Train until the schedule's end, saving on the way and at the end.
+
+    Raises:
+        Interrupted: Ctrl-C came; the run is saved and can be resumed.
+        TrainingDiverged: a number is not finite any more; the last checkpoint is from before.
+        InputError: a checkpoint does not fit, or a file cannot be written.
+    """
+    progress = Progress()
+    if resume:
+        progress = Progress(**checkpoint.restore(run, learner, env))
+    learner.set_logger(_logger(run, tensorboard))
+    loop = _Loop(run, env, schedule, progress, validate, controller, out)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if loop.stop:
+            raise KeyboardInterrupt
+        loop.stop = True
+        print("stopping: finishing the current update, then saving (Ctrl-C again to leave at once)", file=out)
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        remaining = schedule.steps - learner.num_timesteps
+        if remaining > 0:
+            learner.learn(remaining, callback=loop, log_interval=1 << 30, reset_num_timesteps=not resume)
+        if loop.progress.validated < learner.num_timesteps:
+            loop.init_callback(learner)
+            loop.num_timesteps = learner.num_timesteps
+            loop.run_validation()
+        loop.save(learner)
+        loop.write_curves()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return progress
+
+
+def _logger(run: Path, tensorboard: bool) -> Logger:
+    """TensorBoard where it is installed and wanted; the CSV files are written by the loop itself."""
+    if tensorboard:
+        return configure(str(run / "tensorboard"), ["tensorboard"])
+    return Logger(None, [])
+
+
+def _csv_writer(rows: list[dict[str, float]]) -> Callable[[Path], object]:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return lambda path: path.write_text(text.getvalue())
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

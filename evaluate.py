@@ -1,0 +1,217 @@
+"""Run controllers on a scenario with the same seeds and print how they compare; `--help` says how."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+from controllers.registry import CONTROLLERS, make
+from evaluation.progress import RunProgress
+from evaluation.report import DEFINITION, as_json, as_table, summarise, write_report
+from evaluation.runs import Contestant, Evaluation, RunFailed, RunResult, run_all
+from scenarios.command import run_command, write_whole
+from scenarios.scenario import Scenario, load
+from scenarios.seeds import EVALUATION_SEEDS
+from signals.errors import InputError
+from signals.timing import Timing
+
+BASELINES = ("fixed_time", "actuated", "max_pressure", "greedy")
+PACKAGES = ("eclipse-sumo", "libsumo", "sumo-rl", "numpy", "polars", "torch", "intergreen")
+EPILOG = """examples:
+  python evaluate.py --scenario cologne1 --controllers fixed_time actuated max_pressure greedy --seeds 5
+  python evaluate.py --scenario cologne1 --controllers greedy runs/c1 --demand held-out --out runs/eval
+  python evaluate.py --scenario my.sumocfg --controllers fixed_time runs/mine --json > mine.json
+
+delay is time loss + departure delay, averaged over every vehicle that was to depart in the window: also
+those still on their way at the end, and those that never found room to enter. A run counts as gridlocked
+when at its end at least 5 vehicles and 5 % of those on their way had stood still for 300 s. All means include
+all runs. evaluation/metrics.py defines every metric.
+
+--out gets results (a row per run) and summary (a row per controller) as .csv and .parquet, vehicles.parquet
+(a row per vehicle and run), summary.json (what --json prints) and settings.json.
+exit status: 0 ok, 1 a run failed, 2 bad input, 130 stopped by Ctrl-C."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    default = Timing()
+    of = argparse.ArgumentParser(
+        prog="evaluate.py",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    of.add_argument(
+        "--scenario", required=True, help="a name (python -m scenarios lists them), .sumocfg or .net.xml"
+    )
+    of.add_argument("--routes", nargs="+", default=[], type=Path, metavar="FILE", help="route files")
+    of.add_argument("--additional", nargs="+", default=[], type=Path, metavar="FILE", help="additional files")
+    of.add_argument(
+        "--begin", type=float, metavar="S", help="begin of the window [s] (default: the scenario's)"
+    )
+    of.add_argument("--end", type=float, metavar="S", help="end of the window [s]")
+    of.add_argument(
+        "--demand", default="recorded", metavar="recorded|held-out[:SEED]",
+        help="held-out: rescaled and jittered demand that no training saw (default: recorded)",
+    )  # fmt: skip
+    of.add_argument(
+        "--controllers", nargs="+", default=list(BASELINES), metavar="NAME|RUN_DIR",
+        help=f"any of {', '.join(CONTROLLERS)}; run directories of train.py (default: {' '.join(BASELINES)})",
+    )  # fmt: skip
+    of.add_argument(
+        "--seeds", nargs="+", type=int, default=[5], metavar="N",
+        help=f"one number: how many, from {EVALUATION_SEEDS.start} on; several: these seeds (default: 5)",
+    )  # fmt: skip
+    of.add_argument("--workers", type=int, metavar="W", help="simulations at a time (default: one per core)")
+    of.add_argument("--json", action="store_true", help="print JSON on stdout, and nothing else there")
+    of.add_argument("--out", type=Path, metavar="DIR", help="write the results there (default: only print)")
+    of.add_argument(
+        "--keep-sumo-output", action="store_true",
+        help="leave DIR/sumo/CONTROLLER/seed-N/{tripinfo,statistics,tls_states}.xml",
+    )  # fmt: skip
+    of.add_argument(
+        "--emissions", action="store_true", help="CO2 and fuel as well (SUMO takes a third longer)"
+    )
+    for flag, name, help_ in (
+        ("--yellow-s", "yellow_change_s", "least yellow"),
+        ("--min-green-s", "min_green_s", "least green"),
+        ("--max-green-s", "max_green_s", "greatest green while another phase has a call"),
+        ("--decision-interval-s", "decision_interval_s", "time between decisions"),
+    ):
+        value = getattr(default, name)
+        of.add_argument(
+            flag, dest=name, type=float, default=value, metavar="S", help=f"{help_} (default: {value:g})"
+        )
+    return of
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command. Returns its exit status."""
+    options = parser().parse_args(arguments)
+    timing = Timing(
+        yellow_change_s=options.yellow_change_s,
+        min_green_s=options.min_green_s,
+        max_green_s=options.max_green_s,
+        decision_interval_s=options.decision_interval_s,
+    )
+    seeds = _seeds(options.seeds)
+    if options.keep_sumo_output and options.out is None:
+        raise InputError("--keep-sumo-output needs a place: add --out DIR")
+    if options.workers is not None and options.workers < 1:
+        raise InputError(f"--workers is {options.workers}; give at least 1")
+    if options.out is not None and options.out.exists() and not options.out.is_dir():
+        raise InputError(f"--out {options.out} is a file; give a folder")
+    contestants = [_contestant(name) for name in options.controllers]
+    demand = "held-out:1" if options.demand == "held-out" else options.demand
+    scenario = load(
+        options.scenario, routes=options.routes, additional=options.additional,
+        begin_s=options.begin, end_s=options.end, demand=demand,
+    )  # fmt: skip
+    about = {"scenario": scenario.name, "demand": scenario.demand, "seeds": seeds}
+    settings = _settings(scenario, about, contestants, timing)
+    if options.out is not None:  # an unwritable place is better known before the runs than after
+        text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
+        write_whole(options.out / "settings.json", lambda path: path.write_text(text, encoding="utf-8"))
+    keep = options.out / "sumo" if options.keep_sumo_output else None
+    evaluation = Evaluation(scenario, contestants, seeds, timing, options.emissions, keep)
+    workers = options.workers or len(os.sched_getaffinity(0))
+    try:
+        with RunProgress(len(contestants) * len(seeds)) as progress:
+            results = run_all(evaluation, workers, progress.advance)
+    except RunFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"stopped after {progress.done} of {progress.total} runs; no results written"
+        ) from None
+    summary = summarise(results, [c.name for c in contestants if c.baseline])
+    content = as_json(summary, about)
+    if options.out is not None:
+        write_report(options.out, results, summary, content, settings)
+    if options.json:
+        print(json.dumps(content, indent=2, ensure_ascii=False))
+    else:
+        _print_table(scenario, seeds, results, as_table(summary), options.out)
+    return 0
+
+
+def _seeds(given: list[int]) -> list[int]:
+    if len(given) == 1:
+        if not 1 <= given[0] <= len(EVALUATION_SEEDS):
+            raise InputError(
+                f"--seeds {given[0]}: one number says how many; give 1 to {len(EVALUATION_SEEDS)}"
+            )
+        return list(EVALUATION_SEEDS[: given[0]])
+    if len(set(given)) < len(given) or not all(0 <= seed < 2**31 for seed in given):
+        raise InputError(f"--seeds {' '.join(map(str, given))}: give different numbers from 0 to {2**31 - 1}")
+    return given
+
+
+def _contestant(name: str) -> Contestant:
+    if name in CONTROLLERS:
+        return Contestant(name, lambda: make(name))
+    if os.sep not in name and not Path(name).exists():
+        make(name)  # says what is known
+    from agents.run import load_controller  # imports torch, which takes seconds
+    import torch  # isort: skip
+
+    torch.set_num_threads(1)  # the runs themselves are what goes in parallel
+    path = Path(name)
+    load_controller(path)  # a wrong directory is better known now than in the first run
+    return Contestant(name, lambda: load_controller(path), baseline=False)
+
+
+def _settings(
+    scenario: Scenario, about: dict[str, Any], contestants: list[Contestant], timing: Timing
+) -> dict[str, Any]:
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "command": ["python", *sys.argv],
+        **about,
+        "controllers": [c.name for c in contestants],
+        "begin_s": scenario.begin_s,
+        "end_s": scenario.end_s,
+        "files_sha256": scenario.hashes(),
+        "timing": dataclasses.asdict(timing),
+        "versions": versions,
+    }
+
+
+def _print_table(
+    scenario: Scenario, seeds: list[int], results: list[RunResult], table: Any, out: Path | None
+) -> None:
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    console.print(table)
+    counts = sorted({run.metrics.vehicles for run in results})
+    vehicles = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+    same = seeds == list(range(seeds[0], seeds[0] + len(seeds)))
+    shown = f"{seeds[0]} to {seeds[-1]}" if same and len(seeds) > 1 else ", ".join(map(str, seeds))
+    console.print(
+        f"{scenario.name}, {scenario.demand} demand, {scenario.begin_s:g} to {scenario.end_s:g} s, "
+        f"{vehicles} vehicles, seeds {shown}\n{DEFINITION}",
+        soft_wrap=True,
+        markup=False,
+    )
+    if any(run.metrics.gridlocked for run in results):
+        console.print("red rows: runs that ended in gridlock; they are in the means", soft_wrap=True)
+    if out is not None:
+        console.print(f"written to {out}", soft_wrap=True, markup=False)
+
+
+if __name__ == "__main__":
+    run_command(main)

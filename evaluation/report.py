@@ -1,0 +1,233 @@
+"""From runs to a summary: per controller the mean of each metric with its interval, and the best baseline."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from evaluation.metrics import METRICS
+from evaluation.runs import RunResult
+from evaluation.statistics import Interval, difference, mean_interval, relative_difference
+from scenarios.command import write_whole
+
+DEFINITION = (
+    "delay: time loss + departure delay, mean over every vehicle that was to depart, arrived or not [s]; "
+    "[ ]: 95 % bootstrap interval over seeds"
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A controller's delay against the reference's, in pairs of equal seeds."""
+
+    difference_s: Interval
+    """Its delay less the reference's [s]; negative is better."""
+    share: Interval
+    """By what share its mean delay is above the reference's; negative is better."""
+
+
+@dataclass(frozen=True)
+class ControllerSummary:
+    """All runs of one controller."""
+
+    controller: str
+    runs: int
+    gridlocked_runs: int
+    """They are in the means as well: the metrics hold for every vehicle, gridlock or not."""
+    metrics: Mapping[str, Interval]
+    versus: Comparison | None
+    """None for the reference itself."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What an evaluation comes to."""
+
+    controllers: tuple[ControllerSummary, ...]
+    reference: str
+    """The baseline with the least mean delay; without baselines, the first controller."""
+
+
+def summarise(results: Sequence[RunResult], baselines: Sequence[str]) -> Summary:
+    """The summary of all runs; every controller has run the same seeds."""
+    by_name: dict[str, list[RunResult]] = {}
+    for result in results:
+        by_name.setdefault(result.controller, []).append(result)
+    delays = {
+        name: [run.metrics.delay_s for run in sorted(runs, key=lambda run: run.seed)]
+        for name, runs in by_name.items()
+    }
+    known = [name for name in by_name if name in baselines]
+    reference = min(known, key=lambda name: math.fsum(delays[name])) if known else next(iter(by_name))
+    return Summary(
+        tuple(
+            ControllerSummary(
+                controller=name,
+                runs=len(runs),
+                gridlocked_runs=sum(run.metrics.gridlocked for run in runs),
+                metrics={
+                    metric: mean_interval([float(getattr(run.metrics, metric)) for run in runs])
+                    for metric in METRICS
+                },
+                versus=None
+                if name == reference
+                else Comparison(
+                    difference(delays[name], delays[reference]),
+                    relative_difference(delays[name], delays[reference]),
+                ),
+            )
+            for name, runs in by_name.items()
+        ),
+        reference,
+    )
+
+
+def as_json(summary: Summary, about: Mapping[str, Any]) -> dict[str, Any]:
+    """What `--json` prints; `about` comes first. A value that does not exist is null."""
+    return {
+        **about,
+        "best_baseline": summary.reference,
+        "controllers": [
+            {
+                "controller": entry.controller,
+                "runs": entry.runs,
+                "gridlocked_runs": entry.gridlocked_runs,
+                **{metric: _plain(interval) for metric, interval in entry.metrics.items()},
+                "versus_best_baseline": None
+                if entry.versus is None
+                else {
+                    "delay_difference_s": _plain(entry.versus.difference_s),
+                    "delay_share": _plain(entry.versus.share),
+                },
+            }
+            for entry in summary.controllers
+        ],
+    }
+
+
+def _plain(interval: Interval) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in vars(interval).items()}
+
+
+def as_table(summary: Summary) -> Table:
+    """The table for a terminal, best delay first."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    persons = any(entry.metrics["persons_arrived"].mean > 0 for entry in summary.controllers)
+    emissions = any(math.isfinite(entry.metrics["co2_g"].mean) for entry in summary.controllers)
+    table.add_column("controller", overflow="fold")
+    for title in (
+        "delay s",
+        "vs best\nbaseline",
+        "travel\ntime s",
+        "waiting\ns",
+        "stops",
+        "arrived",
+        "running",
+    ):
+        table.add_column(title, justify="right", no_wrap=True)
+    for title in ("unin-\nserted", "tele-\nported", "grid-\nlocked"):
+        table.add_column(title, justify="right", no_wrap=True)
+    if persons:
+        table.add_column("persons'\nwaiting s", justify="right", no_wrap=True)
+    if emissions:
+        table.add_column("CO2\ng", justify="right", no_wrap=True)
+    for entry in sorted(summary.controllers, key=lambda entry: entry.metrics["delay_s"].mean):
+        of, locked = entry.metrics, entry.gridlocked_runs
+        delay = of["delay_s"]
+        cells = [
+            entry.controller,
+            f"{delay.mean:.1f} [{delay.low:.1f}, {delay.high:.1f}]".replace("[", r"\["),
+            "" if entry.versus is None else f"{_number(100 * entry.versus.share.mean, '+.0f')} %",
+            _number(of["travel_time_s"].mean, ".1f"),
+            _number(of["waiting_time_s"].mean, ".1f"),
+            _number(of["stops"].mean, ".2f"),
+            *(_number(of[f"{name}_veh"].mean, ".0f") for name in ("arrived", "running", "uninserted")),
+            _number(of["teleported_veh"].mean, ".0f"),
+            f"{locked} of {entry.runs}" if locked else "0",
+        ]
+        if persons:
+            cells.append(_number(of["person_waiting_s"].mean, ".1f"))
+        if emissions:
+            cells.append(_number(of["co2_g"].mean, ".0f"))
+        table.add_row(
+            *cells, style="red" if locked else "bold" if entry.controller == summary.reference else None
+        )
+    return table
+
+
+def _number(value: float, form: str) -> str:
+    return format(value, form) if math.isfinite(value) else "–"
+
+
+def run_table(results: Sequence[RunResult]) -> pl.DataFrame:
+    """One row per run."""
+    rows = [
+        {"controller": run.controller, "seed": run.seed, **dataclasses.asdict(run.metrics)} for run in results
+    ]
+    return pl.DataFrame(rows).fill_nan(None)
+
+
+def vehicle_table(results: Sequence[RunResult]) -> pl.DataFrame:
+    """One row per vehicle of each run."""
+    return pl.concat(
+        [
+            run.vehicles.select(
+                pl.lit(run.controller).alias("controller"), pl.lit(run.seed).alias("seed"), pl.all()
+            )
+            for run in results
+        ]
+    )
+
+
+def summary_table(summary: Summary) -> pl.DataFrame:
+    """One row per controller; three columns per metric."""
+    rows: list[dict[str, Any]] = []
+    for entry in summary.controllers:
+        row: dict[str, Any] = {
+            "controller": entry.controller,
+            "runs": entry.runs,
+            "gridlocked_runs": entry.gridlocked_runs,
+        }
+        for metric, interval in entry.metrics.items():
+            row |= {metric: interval.mean, f"{metric}_low": interval.low, f"{metric}_high": interval.high}
+        rows.append(row)
+    return pl.DataFrame(rows).fill_nan(None)
+
+
+def write_report(
+    folder: Path,
+    results: Sequence[RunResult],
+    summary: Summary,
+    content: Mapping[str, Any],
+    settings: Mapping[str, Any],
+) -> None:
+    """Results and summary as CSV and Parquet, vehicles.parquet, summary.json and settings.json.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    frames = {"results": run_table(results), "summary": summary_table(summary)}
+    for name, frame in frames.items():
+        write_whole(folder / f"{name}.csv", _writer(frame.write_csv))
+        write_whole(folder / f"{name}.parquet", _writer(frame.write_parquet))
+    write_whole(folder / "vehicles.parquet", _writer(vehicle_table(results).write_parquet))
+    for name, values in (("summary", content), ("settings", settings)):
+        text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+        write_whole(folder / f"{name}.json", _text_writer(text))
+
+
+def _writer(write: Callable[[str], object]) -> Callable[[Path], object]:
+    return lambda path: write(str(path))
+
+
+def _text_writer(text: str) -> Callable[[Path], object]:
+    return lambda path: path.write_text(text, encoding="utf-8")

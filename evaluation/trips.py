@@ -1,0 +1,159 @@
+"""Reading what SUMO wrote about a run: its trip output and its statistics.
+
+What SUMO 1.28 writes with `write-unfinished` and `write-undeparted`, found by trying: a vehicle that was
+never inserted has `depart="-1"` and as `departDelay` the time from its planned departure to the run's end; one
+that is planned for the end itself is listed, too, with 0 (and is not counted here). A person on the way at the
+end has `duration="-1"` and waiting time and time loss 0, whatever they were, so means over persons are over
+those who arrived.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import polars as pl
+
+from signals.errors import InputError
+
+VEHICLE_COLUMNS: Mapping[str, type[pl.DataType]] = {
+    "vehicle_id": pl.String,
+    "planned_s": pl.Float64,  # when it was to depart [s of simulation]
+    "depart_s": pl.Float64,  # when it was inserted; null if never
+    "arrival_s": pl.Float64,  # null if it did not arrive
+    "delay_s": pl.Float64,  # time_loss_s + depart_delay_s
+    "time_loss_s": pl.Float64,
+    "depart_delay_s": pl.Float64,
+    "travel_time_s": pl.Float64,  # insertion to arrival; null if it did not arrive
+    "waiting_time_s": pl.Float64,  # below 0.1 m/s, over the whole trip so far
+    "stops": pl.Int64,  # how often it came to a halt, other than where it was to stop
+    "distance_m": pl.Float64,
+    "removed": pl.Boolean,  # taken out of the simulation on its way
+    "co2_g": pl.Float64,  # null without emissions
+    "fuel_g": pl.Float64,
+}
+PERSON_COLUMNS: Mapping[str, type[pl.DataType]] = {
+    "person_id": pl.String,
+    "depart_s": pl.Float64,
+    "arrived": pl.Boolean,
+    "waiting_time_s": pl.Float64,
+    "time_loss_s": pl.Float64,
+}
+_LEFT_BY_ITSELF = ("", "end")  # of the attribute `vaporized`
+
+
+@dataclass(frozen=True)
+class Trips:
+    """One row per vehicle that was to depart in [begin, end), and one per person who set out."""
+
+    vehicles: pl.DataFrame
+    persons: pl.DataFrame
+
+
+def read_trips(path: Path, end_s: float) -> Trips:
+    """The trip output of a run that ended at `end_s`.
+
+    Raises:
+        InputError: the file is not whole.
+    """
+    vehicles: dict[str, list[Any]] = defaultdict(list)
+    persons: dict[str, list[Any]] = defaultdict(list)
+    try:
+        with path.open("rb") as stream:
+            for _, element in ElementTree.iterparse(stream):
+                if element.tag == "tripinfo":
+                    row = _vehicle(element, end_s)
+                    if row is not None:
+                        _append(vehicles, VEHICLE_COLUMNS, row)
+                    element.clear()
+                elif element.tag == "personinfo":
+                    if float(element.attrib["depart"]) >= 0:
+                        _append(persons, PERSON_COLUMNS, _person(element))
+                    element.clear()
+    except (ElementTree.ParseError, KeyError, ValueError, OSError) as error:
+        raise InputError(
+            f"{path} is not SUMO's whole trip output ({error}); is the disk of {path.parent} full?"
+        ) from error
+    return Trips(_frame(vehicles, VEHICLE_COLUMNS), _frame(persons, PERSON_COLUMNS))
+
+
+def _append(columns: dict[str, list[Any]], names: Mapping[str, Any], row: tuple[Any, ...]) -> None:
+    for name, value in zip(names, row, strict=True):
+        columns[name].append(value)
+
+
+def _frame(columns: dict[str, list[Any]], schema: Mapping[str, type[pl.DataType]]) -> pl.DataFrame:
+    return pl.DataFrame({name: columns[name] for name in schema}, schema=dict(schema))
+
+
+def _vehicle(element: ElementTree.Element, end_s: float) -> tuple[Any, ...] | None:
+    of = element.attrib
+    depart, arrival, depart_delay = float(of["depart"]), float(of["arrival"]), float(of["departDelay"])
+    inserted = depart >= 0
+    if not inserted and depart_delay <= 0:
+        return None  # planned for the end or later
+    removed = of.get("vaporized", "") not in _LEFT_BY_ITSELF
+    arrived = arrival >= 0 and not removed
+    emissions = element.find("emissions")
+    return (
+        of["id"],
+        (depart if inserted else end_s) - depart_delay,
+        depart if inserted else None,
+        arrival if arrived else None,
+        float(of["timeLoss"]) + depart_delay,
+        float(of["timeLoss"]),
+        depart_delay,
+        float(of["duration"]) if arrived else None,
+        float(of["waitingTime"]),
+        int(of["waitingCount"]),
+        float(of["routeLength"]),
+        removed,
+        None if emissions is None else float(emissions.attrib["CO2_abs"]) / 1000.0,  # from mg
+        None if emissions is None else float(emissions.attrib["fuel_abs"]) / 1000.0,
+    )
+
+
+def _person(element: ElementTree.Element) -> tuple[Any, ...]:
+    of = element.attrib
+    arrived = float(of["duration"]) >= 0
+    return (
+        of["id"],
+        float(of["depart"]),
+        arrived,
+        float(of["waitingTime"]) if arrived else None,
+        float(of["timeLoss"]) if arrived else None,
+    )
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Counts of a whole run, from SUMO's statistic output."""
+
+    inserted_veh: int
+    teleported_veh: int
+    collisions: int
+    emergency_stops: int
+    emergency_brakings: int
+
+
+def read_statistics(path: Path) -> Statistics:
+    """Raises InputError when the file is not whole."""
+    try:
+        root = ElementTree.parse(path).getroot()
+        found = {child.tag: child.attrib for child in root}
+        safety = found["safety"]
+        return Statistics(
+            inserted_veh=int(found["vehicles"]["inserted"]),
+            teleported_veh=int(found["teleports"]["total"]),
+            collisions=int(safety["collisions"]),
+            emergency_stops=int(safety["emergencyStops"]),
+            emergency_brakings=int(safety["emergencyBraking"]),
+        )
+    except (ElementTree.ParseError, KeyError, ValueError, OSError) as error:
+        raise InputError(
+            f"{path} is not SUMO's whole statistic output ({error}); is the disk of {path.parent} full?"
+        ) from error

@@ -1,0 +1,115 @@
+"""What all commands share: one line for bad input, the exit statuses, and files written whole or not at all."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from signals.errors import InputError
+from signals.timing import Timing
+
+INTERRUPTED = 130  # as shells report a program that Ctrl-C ended
+_USERS_TO_SOLVE = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM,
+    errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EMFILE,
+}  # fmt: skip
+
+
+def run_command(main: Callable[[list[str] | None], int]) -> NoReturn:
+    """Run a command and leave with its exit status: 0 ok, 1 failed, 2 bad input, 130 after Ctrl-C."""
+    try:
+        status = main(None)
+        sys.stdout.flush()
+    except InputError as error:
+        status = _complain(str(error))
+    except KeyboardInterrupt as error:
+        print(*(error.args or ("stopped",)), file=sys.stderr)
+        status = INTERRUPTED
+    except BrokenPipeError:  # as with `| head`: what was asked for has been read
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except OSError as error:
+        if error.errno not in _USERS_TO_SOLVE:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        status = _complain(f"{where}{error.strerror}; make room or choose another place")
+    sys.exit(status)
+
+
+def _complain(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a file beside its place, then move it there: a reader never finds half of it.
+
+    Raises:
+        InputError: it cannot be written, such as on a full disk; an older file stays as it was.
+    """
+    partial: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        partial = Path(name)
+        write(partial)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.chmod(0o666 & ~_umask())
+        partial.replace(path)
+        partial = None
+    except OSError as error:
+        reason = error.strerror or str(error).splitlines()[0]
+        raise InputError(f"cannot write {path}: {reason}; make room or choose another place") from error
+    finally:
+        if partial is not None:
+            partial.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """The process's own; it can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+TIMING_OPTIONS = {
+    "yellow": ("yellow_change_s", "least yellow [s]"),
+    "red-clearance": ("red_clearance_s", "least red clearance where paths conflict [s]"),
+    "min-green": ("min_green_s", "least green [s]"),
+    "max-green": ("max_green_s", "greatest green while others wait, where a program states none [s]"),
+    "decision-interval": ("decision_interval_s", "time between decisions [s]"),
+    "sim-step": ("sim_step_s", "length of a simulation step [s]"),
+}
+
+
+def add_timing_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that set `Timing`, the same in every command."""
+    defaults, group = Timing(), parser.add_argument_group("timing")
+    for option, (name, meaning) in TIMING_OPTIONS.items():
+        value = getattr(defaults, name)
+        group.add_argument(
+            f"--{option}", type=float, default=value, metavar="S", help=f"{meaning} (default: {value:g})"
+        )
+    group.add_argument(
+        "--change-interval", default=defaults.change_interval, metavar="KIND",
+        help="calculated (yellow by speed, red clearance by geometry; the default), or fixed (the two values "
+        "above for all, as most published studies have it: for comparison only)",
+    )  # fmt: skip
+
+
+def timing_from(arguments: argparse.Namespace) -> Timing:
+    """The timing that these options ask for."""
+    values = {
+        name: getattr(arguments, option.replace("-", "_")) for option, (name, _) in TIMING_OPTIONS.items()
+    }
+    return Timing(**values, change_interval=arguments.change_interval)

@@ -1,0 +1,384 @@
+"""The environments: conformance, exact resets, windows, masks, and what they refuse."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env as gymnasium_check_env
+from pettingzoo.test import parallel_api_test, parallel_seed_test
+from stable_baselines3.common.env_checker import check_env as sb3_check_env
+
+import envs
+from envs import NetworkEnv, SignalEnv
+from envs.remote import RemoteSimulation
+from envs.sensors import DetectorFaults
+from envs.simulation import make_setup
+from envs.worker import WorkerSetup
+from scenarios.scenario import Scenario, load
+from signals.errors import InputError
+from signals.observations import DetectorObservation, PhaseObservation
+
+ROOT = Path(__file__).parents[1]
+CONFORMING = ("single", "cologne1", "cologne3", "ingolstadt7", "grid4x4")
+
+
+@functools.cache
+def window(name: str, seconds: float, skipped_s: float = 0.0) -> Scenario:
+    """So many seconds from a scenario's begin."""
+    begin_s = load(name).begin_s + skipped_s
+    return load(name, begin_s=begin_s, end_s=begin_s + seconds)
+
+
+def phase_of(env: Any, signal: int = 0) -> int:
+    """The phase that a signal shows, or changes to."""
+    return int(env._worker.snapshot.phase[signal])
+
+
+# --- conformance
+
+
+@pytest.mark.filterwarnings("ignore:.*not within the observation space bounds:UserWarning")
+@pytest.mark.parametrize("name", CONFORMING)
+def test_gymnasium_and_stable_baselines3_accept_the_signal_env(name: str) -> None:
+    network = NetworkEnv(window(name, 60))
+    tls_id = network.possible_agents[0]
+    env = SignalEnv(window(name, 60), tls_id=tls_id)
+    gymnasium_check_env(env, skip_render_check=True)
+    sb3_check_env(env)
+    env.close()
+
+
+@pytest.mark.parametrize("name", CONFORMING)
+def test_pettingzoo_accepts_the_network_env(name: str) -> None:
+    env = NetworkEnv(window(name, 60))
+    parallel_api_test(env, num_cycles=20)
+    env.close()
+    made: list[NetworkEnv] = []
+
+    def make() -> NetworkEnv:
+        made.append(envs.parallel_env(window(name, 60)))
+        return made[-1]
+
+    parallel_seed_test(make, num_cycles=8)
+    for one in made:
+        one.close()
+
+
+def test_gymnasium_makes_the_registered_id() -> None:
+    env = gymnasium.make("envs:intergreen/Signal-v0", scenario=window("cologne1", 60))
+    observation, _ = env.reset(seed=0)
+    assert env.observation_space.contains(observation)
+    env.close()
+
+
+@pytest.mark.parametrize("table", [PhaseObservation, DetectorObservation])
+def test_the_docstrings_tables_are_the_arrays(table: type[PhaseObservation]) -> None:
+    rows = re.findall(r"^\s*\| (\d+) \| (\w+) \|.*\| ([\d.]+) \|$", table.__doc__ or "", re.MULTILINE)
+    first = len(table.PHASE_FEATURES)
+    assert [int(n) for n, _, _ in rows] == [*range(first), *range(len(table.MOVEMENT_FEATURES))]
+    assert tuple(name for _, name, _ in rows) == table.PHASE_FEATURES + table.MOVEMENT_FEATURES
+    assert [float(scale) for _, _, scale in rows[:first]] == table.PHASE_SCALE.tolist()
+    assert [float(scale) for _, _, scale in rows[first:]] == table.MOVEMENT_SCALE.tolist()
+
+
+# --- exact resets
+
+
+class Recorded:
+    """A simulation whose every vehicle's way is written down."""
+
+    def __init__(self, scenario: Scenario, folder: Path) -> None:
+        self.file = folder / "fcd.xml"
+        options = ("--fcd-output", str(self.file), "--precision", "6")
+        self.simulation = RemoteSimulation(WorkerSetup(make_setup(scenario, outputs=options)))
+
+    def trajectories(self, seed: int) -> str:
+        """Hash of all positions and speeds under decisions drawn from the seed."""
+        random, simulation = np.random.default_rng(seed), self.simulation
+        simulation.begin(seed)
+        while not simulation.done:
+            simulation.decide(random.integers(simulation.layout.phase_exists.sum(axis=1)))
+        simulation.end()
+        text = self.file.read_text()
+        text = text[text.index("<fcd-export") :]  # without the date and the options
+        assert text.count("<vehicle ") > 1000
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_a_seed_gives_the_same_trajectories_at_every_reset_and_in_every_env(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    one = Recorded(window("cologne1", 200), tmp_path / "a")
+    other = Recorded(window("cologne1", 200), tmp_path / "b")
+    found = [one.trajectories(seed) for seed in (3, 3, 4, 3, 3, 3)]
+    assert len({found[n] for n in (0, 1, 3, 4, 5)}) == 1
+    assert found[2] != found[0], "another seed is another episode"
+    assert other.trajectories(3) == found[0]
+    one.simulation.close()
+    other.simulation.close()
+
+
+def test_two_envs_at_once_do_not_disturb_each_other() -> None:
+    def step(env: SignalEnv) -> tuple[bytes, float]:
+        observation, reward, *_ = env.step(phase_of(env))
+        return observation.tobytes(), reward
+
+    first, second = SignalEnv(window("cologne1", 100)), SignalEnv(window("ingolstadt1", 100))
+    first.reset(seed=1)
+    alone = [step(first) for _ in range(15)]
+    first.reset(seed=1)
+    second.reset(seed=1)
+    together = []
+    for _ in range(15):
+        together.append(step(first))
+        step(second)
+    assert together == alone
+    first.close()
+    second.close()
+
+
+def test_without_a_seed_episodes_differ_but_repeat_after_the_first_one_is_seeded() -> None:
+    def episode(env: SignalEnv, seed: int | None) -> bytes:
+        env.reset(seed=seed)
+        return b"".join(env.step(0)[0].tobytes() for _ in range(12))
+
+    env = SignalEnv(window("cologne1", 60))
+    first = [episode(env, 5), episode(env, None), episode(env, None)]
+    assert len(set(first)) == 3
+    assert [episode(env, 5), episode(env, None), episode(env, None)] == first
+    env.close()
+
+
+# --- windows, masks, choice of signals
+
+
+def test_the_horizon_is_a_truncation_also_between_two_decisions() -> None:
+    env = SignalEnv(window("cologne1", 62))
+    env.reset(seed=0)
+    ends = [env.step(0)[2:4] for _ in range(13)]
+    assert ends == [(False, False)] * 12 + [(False, True)]
+    assert env._worker.snapshot.time_s[0] == window("cologne1", 62).end_s
+    env.close()
+
+
+def test_a_warm_up_runs_before_the_first_decision() -> None:
+    env = SignalEnv(window("cologne1", 300), warm_up_s=120)
+    _, info = env.reset(seed=0)
+    assert info["time_s"] == window("cologne1", 300).begin_s + 120
+    assert env._worker.snapshot.vehicles.sum() > 10
+    assert env._worker.snapshot.since_served_s.max() < 120, "the signals went round"
+    env.close()
+    with pytest.raises(InputError, match="less than the horizon"):
+        SignalEnv(window("cologne1", 300), warm_up_s=300)
+
+
+def test_a_masked_phase_is_not_shown_and_an_allowed_one_is() -> None:
+    env = SignalEnv(window("cologne1", 300))
+    random = np.random.default_rng(0)
+    _, info = env.reset(seed=0)
+    refused = 0
+    for _ in range(60):
+        action, before = int(random.integers(env.action_space.n)), phase_of(env)
+        mask = info["action_mask"]
+        assert mask.any()
+        assert np.array_equal(mask, env.action_masks())
+        info = env.step(action)[-1]
+        if mask[action]:
+            assert phase_of(env) == action
+        else:
+            refused += 1
+            assert phase_of(env) != action
+            assert mask[phase_of(env)]
+            assert not mask[before] or phase_of(env) == before
+    assert refused > 5
+    env.close()
+
+
+def test_a_call_ends_a_green_that_is_held_for_too_long() -> None:
+    env = SignalEnv(window("cologne1", 200))
+    _, info = env.reset(seed=0)
+    shown = []
+    for _ in range(40):
+        info = env.step(0)[-1]
+        shown.append(phase_of(env))
+    assert set(shown) != {0}, "max green is honoured"
+    env.close()
+
+
+def test_the_other_signals_keep_their_program(tmp_path: Path) -> None:
+    scenario = window("cologne3", 200)
+    ids = make_setup(scenario).plan.tls_ids
+
+    def states(tls_ids: list[str], controlled: bool) -> dict[str, list[tuple[str, ...]]]:
+        out, events = tmp_path / "states.xml", tmp_path / "events.add.xml"
+        rows = [f'<timedEvent type="SaveTLSStates" source="{tls}" dest="{out}"/>' for tls in ids]
+        events.write_text(f"<additional>{''.join(rows)}</additional>")
+        setup = make_setup(scenario, tls_ids=tls_ids, controlled=controlled, extra_additional=[events])
+        simulation = RemoteSimulation(WorkerSetup(setup, reward="", observe=False))
+        simulation.begin(1)
+        while not simulation.done:
+            simulation.decide((simulation.snapshot.phase + 1) % simulation.layout.phase_exists.sum(axis=1))
+        simulation.end()
+        simulation.close()
+        found: dict[str, list[tuple[str, ...]]] = {tls: [] for tls in ids}
+        for row in ET.parse(out).getroot():
+            found[row.attrib["id"]].append((row.attrib["time"], row.attrib["programID"], row.attrib["state"]))
+        return found
+
+    free, chosen = states([], False), states([ids[1]], True)
+    assert chosen[ids[0]] == free[ids[0]]
+    assert chosen[ids[2]] == free[ids[2]]
+    # the program is swapped right at the start, so that not one state of it is shown
+    assert {program for _, program, _ in chosen[ids[1]]} == {"intergreen"}
+    assert chosen[ids[1]] != free[ids[1]]
+
+
+def test_a_network_env_can_control_some_signals_and_leave_undecided_ones_green() -> None:
+    every = NetworkEnv(window("cologne3", 60)).possible_agents
+    env = NetworkEnv(window("cologne3", 60), tls_ids=every[1:])
+    assert env.possible_agents == every[1:]
+    env.reset(seed=0)
+    for _ in range(4):
+        env.step({every[1]: 0})
+    assert phase_of(env, 1) == 0
+    env.close()
+
+
+# --- sensing by detectors
+
+
+def detector_run(faults: DetectorFaults, seed: int = 0, decisions: int = 60) -> list[dict[str, Any]]:
+    """The detectors' readings at each decision of a run that holds the first phase while it may."""
+    env = SignalEnv(window("cologne1", 5 * decisions), sensing="detectors", faults=faults)
+    names = ("occupied", "occupancy", "gap_s", "arrivals_veh", "flow_veh", "healthy", "time_s", "calls")
+    observation, _ = env.reset(seed=seed)
+    found = []
+    for step in range(decisions):
+        observation = env.step((step // 6) % 4)[0]
+        assert env.observation_space.contains(observation)
+        found.append({name: getattr(env._worker.snapshot, name).copy() for name in names})
+    env.close()
+    return found
+
+
+@functools.cache
+def sound_run() -> list[dict[str, Any]]:
+    """The same without faults."""
+    return detector_run(DetectorFaults())
+
+
+def test_detectors_read_finite_values_in_their_ranges_and_see_the_queues() -> None:
+    run = sound_run()
+    for reading in run:
+        assert all(np.isfinite(values).all() for values in reading.values())
+        assert set(reading["occupied"]) <= {0.0, 1.0}
+        assert (reading["occupancy"] >= 0).all()
+        assert (reading["occupancy"] <= 1).all()
+        assert ((reading["gap_s"] >= 0) & (reading["gap_s"] <= 60)).all()
+        assert np.array_equal(reading["gap_s"] == 0, reading["occupied"] == 1)
+        assert (reading["arrivals_veh"] >= reading["flow_veh"] - 1e-9).all()
+        assert reading["healthy"].all()
+    assert sum(reading["flow_veh"].sum() for reading in run) > 30
+    assert max(reading["occupancy"].max() for reading in run) > 0.99, "a queue stands on its stop bar"
+    assert any(reading["calls"].any() for reading in run)
+
+
+def test_dead_loops_read_empty() -> None:
+    last = detector_run(DetectorFaults(dropout=1.0))[-1]
+    assert not last["occupied"].any()
+    assert not last["occupancy"].any()
+    assert not last["flow_veh"].any()
+    assert (last["gap_s"] == 60).all()
+
+
+def test_stuck_loops_read_occupied_and_are_found_out() -> None:
+    run = detector_run(DetectorFaults(stuck_on=1.0), decisions=250)
+    assert run[-1]["occupied"].all()
+    assert run[-1]["occupancy"].all()
+    assert not run[-1]["flow_veh"].any()
+    assert not run[-1]["healthy"].all(), "those stuck for 600 s are not plausible"
+    assert run[0]["healthy"].all()
+
+
+def test_late_readings_are_those_of_an_earlier_moment() -> None:
+    # nothing else is decided by them here, so the traffic is the same
+    late = detector_run(DetectorFaults(latency_s=2.0))
+    sound = sound_run()
+    assert any(not np.array_equal(a["gap_s"], b["gap_s"]) for a, b in zip(late, sound, strict=True))
+    counted = [sum(reading["flow_veh"].sum() for reading in run) for run in (late, sound)]
+    assert abs(counted[0] - counted[1]) < 0.2 * counted[1]
+
+
+def test_faults_are_drawn_from_the_episodes_seed() -> None:
+    def hashed(seed: int) -> str:
+        run = detector_run(DetectorFaults(dropout=0.3, stuck_on=0.3), seed, decisions=30)
+        return hashlib.sha256(b"".join(v.tobytes() for r in run for v in r.values())).hexdigest()
+
+    assert hashed(1) == hashed(1)
+    assert hashed(1) != hashed(2)
+
+
+# --- bad input
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scenario": "colonge1"}, "Did you mean 'cologne1'"),
+        ({"scenario": "cologne1", "tls_id": "GS_cluster_357187"}, "Did you mean 'GS_cluster_357187_359543'"),
+        ({"scenario": "cologne3"}, "has 3 signals; name one with tls_id"),
+        ({"scenario": "cologne1", "rewards": "queue"}, "unknown option 'rewards'.*Did you mean 'reward'"),
+        ({"scenario": "cologne1", "reward": "queue_vehs"}, "unknown reward.*Did you mean 'queue_veh'"),
+        ({"scenario": "cologne1", "observation": "phase"}, "unknown observation.*Did you mean 'phases'"),
+        ({"scenario": "cologne1", "sensing": "detector"}, "unknown sensing"),
+        ({"scenario": "cologne1", "render_mode": "ansi"}, "unknown render_mode 'ansi'; choose one of human"),
+        ({"scenario": "cologne1", "end_s": 100}, "is not after the begin"),
+        ({"scenario": "cologne1", "warm_up_s": -1}, "warm_up_s is -1"),
+        ({"scenario": "cologne1", "demand": "heldout"}, "unknown demand"),
+        ({"scenario": "no/such.sumocfg"}, "no/such.sumocfg"),
+    ],
+)
+def test_bad_settings_are_refused_in_one_line_with_a_hint(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        SignalEnv(**options)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_signal_of_a_network_is_refused() -> None:
+    with pytest.raises(InputError, match="not in the network"):
+        NetworkEnv("cologne3", tls_ids=["360083"])
+
+
+# --- surroundings
+
+
+def test_neither_sumo_home_nor_the_terminal_is_touched() -> None:
+    script = (
+        "from envs import NetworkEnv\n"
+        "for name in ('cologne1', 'ingolstadt7'):\n"
+        "    env = NetworkEnv(name)\n"
+        "    env.reset(seed=0)\n"
+        "    for _ in range(20): env.step({})\n"
+        "    env.reset(seed=1)\n"
+        "    env.close()\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k not in ("SUMO_HOME", "PROJ_LIB", "PROJ_DATA")}
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")

@@ -1,0 +1,159 @@
+"""The simulation's process: what happens when it dies, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from envs import SignalEnv
+from envs.remote import RemoteSimulation
+from envs.simulation import SimulationError, make_setup
+from envs.worker import WorkerSetup
+from scenarios.scenario import load
+
+ROOT = Path(__file__).parents[1]
+
+
+def descendants(pid: int) -> set[int]:
+    """The processes that a process has started, and theirs, those that have ended left out."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, parent = entry.read_text().rpartition(")")[2].split()[:2]
+            if state != "Z":
+                parents.setdefault(int(parent), []).append(int(entry.parent.name))
+    found, todo = set(), [pid]
+    while todo:
+        for child in parents.get(todo.pop(), []):
+            found.add(child)
+            todo.append(child)
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits for its parent does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def left_after(pids: Iterable[int], seconds: float = 10.0) -> set[int]:
+    """Those that still run after so long."""
+    until = time.monotonic() + seconds
+    left = set(pids)
+    while left and time.monotonic() < until:
+        time.sleep(0.02)
+        left = {pid for pid in left if alive(pid)}
+    return left
+
+
+@pytest.fixture
+def env() -> Iterable[SignalEnv]:
+    """One signal, in an episode."""
+    made = SignalEnv("cologne1", end_s=load("cologne1").begin_s + 300)
+    made.reset(seed=0)
+    made.step(0)
+    yield made
+    made.close()
+
+
+def processes(env: SignalEnv) -> tuple[int, int]:
+    """The template and the episode."""
+    process = env._worker._process
+    assert process is not None
+    (episode,) = descendants(process.pid)
+    return process.pid, episode
+
+
+@pytest.mark.parametrize("killed", ["episode", "both"])
+def test_a_killed_simulation_is_an_error_and_the_next_reset_works(env: SignalEnv, killed: str) -> None:
+    template, episode = processes(env)
+    first = env._worker.snapshot.vehicles.copy()
+    os.kill(episode, signal.SIGKILL)
+    if killed == "both":
+        os.kill(template, signal.SIGKILL)
+    with pytest.raises(SimulationError, match=r"the simulation failed after \d+ s"):
+        for _ in range(3):
+            env.step(0)
+    env.reset(seed=0)
+    env.step(0)
+    assert np.array_equal(env._worker.snapshot.vehicles, first), "and is the same episode"
+
+
+def test_a_reset_takes_no_notice_of_a_simulation_that_died_meanwhile(env: SignalEnv) -> None:
+    both = processes(env)
+    for pid in both:
+        os.kill(pid, signal.SIGKILL)
+    assert not left_after(both)
+    _, info = env.reset(seed=0)
+    assert info["time_s"] == load("cologne1").begin_s
+
+
+def test_a_killed_template_is_replaced_at_the_next_reset(env: SignalEnv) -> None:
+    template, episode = processes(env)
+    os.kill(template, signal.SIGKILL)
+    left_after([template])
+    env.reset(seed=0)
+    env.step(0)
+    assert not left_after([episode])
+
+
+def test_closing_leaves_no_process_and_may_be_repeated(env: SignalEnv) -> None:
+    both = processes(env)
+    env.close()
+    assert not left_after(both)
+    env.close()
+
+
+def test_an_env_that_is_forgotten_leaves_no_process() -> None:
+    env = SignalEnv("cologne1")
+    env.reset(seed=0)
+    both = processes(env)
+    del env
+    assert not left_after(both)
+
+
+def test_a_killed_environment_leaves_no_process() -> None:
+    script = (
+        "import sys, time\n"
+        "from envs import SignalEnv\n"
+        "env = SignalEnv('cologne1')\n"
+        "env.reset(seed=0); env.step(0)\n"
+        "print(env._worker._process.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE
+    )
+    assert run.stdout is not None
+    template = int(run.stdout.readline())
+    started = {template, *descendants(template)}
+    assert len(started) == 2
+    run.kill()
+    run.wait()
+    run.stdout.close()
+    assert not left_after(started)
+
+
+def test_an_ended_episode_says_what_it_left() -> None:
+    begin_s = load("cologne1").begin_s
+    setup = make_setup(load("cologne1", end_s=begin_s + 100))
+    simulation = RemoteSimulation(WorkerSetup(setup))
+    simulation.begin(0)
+    while not simulation.done:
+        simulation.decide(simulation.snapshot.phase)
+    summary = simulation.end()
+    assert summary.end_s == begin_s + 100
+    assert summary.running_veh > 0
+    assert summary.stuck_veh == 0
+    simulation.close()

@@ -1,0 +1,276 @@
+"""Train an agent on a scenario: `python train.py --scenario cologne1 --agent dqn --steps 20000 --out runs/first`.
+
+What comes out is a run directory, which evaluate.py takes as a controller.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import math
+import platform
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from agents.checkpoint import scorer_of
+from agents.learners import Learner, TrainingDiverged, make_learner
+from agents.run import (
+    CHECKPOINT,
+    POLICY,
+    LearnedController,
+    is_run,
+    load_tensors,
+    read_settings,
+    write_settings,
+)
+from agents.settings import AGENTS, AgentSettings, agent_settings, as_dict, read_config
+from agents.training import Interrupted, Schedule, train
+from agents.vec_env import SignalsVecEnv
+from envs.remote import RemoteSimulation
+from envs.sensors import DetectorFaults
+from envs.simulation import SimulationError, make_setup
+from envs.worker import WorkerSetup
+from evaluation.runs import Contestant, Evaluation, run_all
+from scenarios.command import add_timing_arguments, run_command, timing_from
+from scenarios.scenario import Scenario, load
+from scenarios.seeds import VALIDATION_SEEDS
+from signals.errors import InputError
+from signals.rewards import REWARDS, reward_for
+from signals.timing import Timing
+
+EXAMPLES = """examples:
+  python train.py --scenario single --agent dqn --steps 20000 --out runs/single
+  python train.py --scenario cologne3 --agent ppo --steps 200000 --workers 2 --out runs/cologne3-ppo
+  python train.py --scenario mine/city.sumocfg --agent dqn --steps 50000 --out runs/city
+  python train.py --out runs/single --resume          goes on exactly where a stopped run was
+  python evaluate.py --scenario single --controllers fixed_time actuated runs/single
+
+A step is one decision of one signal: an hour of a network with three signals has 3 x 720 of them at the default
+interval of 5 s. Every tenth of the run the policy is judged on validation seeds (never trained on, never used by
+evaluate.py) by its mean delay over all vehicles that were to depart.
+"""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that defines a training, as it stands in settings.json."""
+
+    scenario: str
+    routes: tuple[str, ...]
+    additional: tuple[str, ...]
+    begin_s: float | None
+    end_s: float | None
+    agent: str
+    agent_settings: dict[str, Any]
+    steps: int
+    seed: int
+    workers: int
+    sensing: str
+    reward: str
+    faults: dict[str, float]
+    timing: dict[str, Any]
+    warm_up_s: float
+    validate_every: int
+    validation_runs: int
+    started_from: str = ""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("--scenario", help="a name (python -m scenarios lists them), a .sumocfg or a .net.xml file")
+    p.add_argument("--routes", nargs="+", default=[], metavar="FILE", help="route files, for a .net.xml")
+    p.add_argument("--additional", nargs="+", default=[], metavar="FILE", help="further additional files")
+    p.add_argument("--begin", type=float, metavar="S", help="begin of the window [s]; default: the scenario's")
+    p.add_argument("--end", type=float, metavar="S", help="end of the window [s]; default: the scenario's")
+    p.add_argument("--agent", default="dqn", help=f"{' or '.join(AGENTS)} (default: dqn)")
+    p.add_argument("--steps", type=int, default=20_000, help="decisions of one signal (default: 20000)")
+    p.add_argument("--seed", type=int, default=0, help="of everything random in the training (default: 0)")
+    p.add_argument("--workers", type=int, default=1, metavar="W", help="simulations at a time (default: 1)")
+    p.add_argument("--sensing", default="full", help="full, or detectors as in the field (default: full)")
+    p.add_argument("--dropout", type=float, default=0.0, help="probability that a detector dies in an episode")
+    p.add_argument("--stuck-on", type=float, default=0.0, help="probability that a detector sticks in an episode")
+    p.add_argument("--latency", type=float, default=0.0, metavar="S", help="age of the detectors' readings [s]")
+    p.add_argument("--reward", default="time_loss", help=f"one of {', '.join(REWARDS)} (default: time_loss)")
+    p.add_argument("--warm-up", type=float, default=0.0, metavar="S", help="simulated before the first decision")
+    p.add_argument("--from", dest="start", metavar="RUN_DIR", help="start from this run's weights")
+    p.add_argument("--config", metavar="F.yaml", help="settings of the agent, such as `gamma: 0.98`")
+    p.add_argument("--validate-every", type=int, metavar="N", help="steps between (default: a tenth; 0: never)")
+    p.add_argument("--validation-runs", type=int, default=1, metavar="N", help="episodes a time (default: 1)")
+    p.add_argument("--resume", action="store_true", help="go on with the run in --out, with its own settings")
+    p.add_argument("--overwrite", action="store_true", help="replace a run that is in --out already")
+    p.add_argument("--out", required=True, metavar="DIR", help="the run directory")
+    add_timing_arguments(p)
+    return p
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train; returns the exit status."""
+    command = parser().parse_args(arguments)
+    run = Path(command.out)
+    torch.set_num_threads(1)  # the network is small: a second thread costs more than it brings
+    if command.resume:
+        settings = read_settings(run)
+        job = Job(**{name: settings["job"][name] for name in Job.__dataclass_fields__})
+        if not (run / CHECKPOINT).is_file():
+            raise InputError(f"run {run} has no {CHECKPOINT} to resume from; train it anew with --overwrite")
+    else:
+        job = _job(command)
+        _make_room(run, command.overwrite)
+    return _train(job, run, command.resume)
+
+
+def _job(command: argparse.Namespace) -> Job:
+    if not command.scenario:
+        raise InputError("--scenario is missing; give a name (python -m scenarios lists them) or a file")
+    for name, least in (("steps", 1), ("workers", 1), ("validation_runs", 1), ("seed", 0)):
+        if getattr(command, name) < least:
+            option = "--" + name.replace("_", "-")
+            raise InputError(f"{option} is {getattr(command, name)}; it must be at least {least}")
+    reward_for(command.reward)
+    changes = read_config(Path(command.config)) if command.config else {}
+    every = command.validate_every
+    if command.start:
+        read_settings(Path(command.start))
+    return Job(
+        scenario=command.scenario,
+        routes=tuple(command.routes),
+        additional=tuple(command.additional),
+        begin_s=command.begin,
+        end_s=command.end,
+        agent=command.agent,
+        agent_settings=as_dict(agent_settings(command.agent, changes)),
+        steps=command.steps,
+        seed=command.seed,
+        workers=command.workers,
+        sensing=command.sensing,
+        reward=command.reward,
+        faults={"dropout": command.dropout, "stuck_on": command.stuck_on, "latency_s": command.latency},
+        timing=asdict(timing_from(command)),
+        warm_up_s=command.warm_up,
+        validate_every=math.ceil(command.steps / 10) if every is None else every,
+        validation_runs=command.validation_runs,
+        started_from=command.start or "",
+    )
+
+
+def _make_room(run: Path, overwrite: bool) -> None:
+    if run.exists() and not run.is_dir():
+        raise InputError(f"--out {run} is a file; give a directory")
+    if is_run(run):
+        if not overwrite:
+            raise InputError(f"{run} holds a run already; go on with --resume, replace it with --overwrite")
+        for name in (CHECKPOINT, POLICY, "progress.csv", "validation.csv"):
+            (run / name).unlink(missing_ok=True)
+        shutil.rmtree(run / "tensorboard", ignore_errors=True)
+    elif run.is_dir() and any(run.iterdir()):
+        raise InputError(f"{run} is not empty and no run directory; give another --out")
+
+
+def _train(job: Job, run: Path, resume: bool) -> int:
+    scenario = load(job.scenario, routes=job.routes, additional=job.additional, begin_s=job.begin_s, end_s=job.end_s)
+    timing = Timing(**job.timing)
+    settings = agent_settings(job.agent, job.agent_settings)
+    setup = make_setup(
+        scenario,
+        timing,
+        sensing=job.sensing,
+        faults=DetectorFaults(**job.faults),
+        warm_up_s=job.warm_up_s,
+    )
+    for refusal in setup.plan.refusals:
+        print(f"tls {refusal.tls_id} keeps its own program: {refusal.reason}", file=sys.stderr)
+    workers = [RemoteSimulation(WorkerSetup(setup, job.reward)) for _ in range(job.workers)]
+    env = SignalsVecEnv(workers, job.seed, settings.reward_scale)
+    try:
+        tensorboard = importlib.util.find_spec("tensorboard") is not None
+        learner = make_learner(settings, env, job.seed, None)
+        if job.started_from and not resume:
+            _start_from(learner, settings, Path(job.started_from))
+        if not resume:
+            write_settings(run, _settings(job, scenario))
+        _announce(job, scenario, len(setup.layout.tls_ids), run, resume)
+        progress = train(
+            learner,
+            env,
+            run,
+            Schedule(job.steps, job.validate_every),
+            controller=lambda trained: _controller(trained, settings, job.sensing),
+            validate=lambda controller: _validate(controller, scenario, timing, job.validation_runs),
+            resume=resume,
+            tensorboard=tensorboard,
+        )
+    except Interrupted:
+        print(f"stopped and saved; go on with: python train.py --out {run} --resume", file=sys.stderr)
+        return 130
+    except (TrainingDiverged, SimulationError) as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    finally:
+        env.close()
+    last = progress.validations[-1]["delay_s"] if progress.validations else math.nan
+    print(f"trained {job.steps:,} steps in {progress.elapsed_s:.0f} s; validation delay {last:.1f} s; in {run}")
+    print(f"judge it: python evaluate.py --scenario {job.scenario} --controllers fixed_time actuated {run}")
+    return 0
+
+
+def _controller(learner: Learner, settings: AgentSettings, sensing: str) -> LearnedController:
+    weights = {name: weight.clone() for name, weight in scorer_of(learner).state_dict().items()}
+    return LearnedController(weights, settings.units, sensing)
+
+
+def _validate(controller: LearnedController, scenario: Scenario, timing: Timing, runs: int) -> float:
+    judged = Evaluation(scenario, [Contestant("policy", lambda: controller)], tuple(VALIDATION_SEEDS[:runs]), timing)
+    return float(np.mean([result.metrics.delay_s for result in run_all(judged)]))
+
+
+def _start_from(learner: Learner, settings: AgentSettings, source: Path) -> None:
+    weights = load_tensors(source / POLICY)["scorer"]
+    try:
+        scorer_of(learner).load_state_dict(weights)
+    except RuntimeError as error:
+        units = read_settings(source)["agent_settings"].get("units")
+        raise InputError(
+            f"--from {source}: its network ({units} units, its sensing) does not fit this one "
+            f"({settings.units} units); choose the same units and sensing"
+        ) from error
+    target = getattr(learner, "q_net_target", None)
+    if target is not None:
+        target.load_state_dict(learner.q_net.state_dict())  # type: ignore[union-attr]
+
+
+def _settings(job: Job, scenario: Scenario) -> dict[str, Any]:
+    packages = ("eclipse-sumo", "libsumo", "stable-baselines3", "torch", "numpy", "gymnasium")
+    versions = {name: importlib.metadata.version(name) for name in ("intergreen", *packages)}
+    return {
+        "agent": job.agent,
+        "agent_settings": job.agent_settings,
+        "sensing": job.sensing,
+        "scenario": {"name": scenario.name, "files": scenario.hashes(), "licence": scenario.licence},
+        "versions": {**versions, "python": platform.python_version()},
+        "job": asdict(job),
+    }
+
+
+def _announce(job: Job, scenario: Scenario, signals: int, run: Path, resume: bool) -> None:
+    plural = "s" if signals > 1 else ""
+    doing = "resuming" if resume else "training"
+    print(
+        f"{doing} {job.agent} on {scenario.name} ({signals} signal{plural}, {scenario.horizon_s:g} s an episode), "
+        f"{job.steps:,} steps, {job.workers} worker{'s' if job.workers > 1 else ''}, into {run}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)
