@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from controllers.registry import CONTROLLERS, make
 from evaluation.progress import RunProgress
 from evaluation.report import DEFINITION, as_json, as_table, summarise, write_report
 from evaluation.runs import Contestant, Evaluation, RunFailed, RunResult, run_all
-from scenarios.command import run_command, write_whole
+from scenarios.command import add_timing_arguments, run_command, timing_from
 from scenarios.scenario import Scenario, load
 from scenarios.seeds import EVALUATION_SEEDS
 from signals.errors import InputError
@@ -41,21 +42,16 @@ exit status: 0 ok, 1 a run failed, 2 bad input, 130 stopped by Ctrl-C."""
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    default = Timing()
     of = argparse.ArgumentParser(
         prog="evaluate.py",
         description=__doc__,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    of.add_argument(
-        "--scenario", required=True, help="a name (python -m scenarios lists them), .sumocfg or .net.xml"
-    )
+    of.add_argument("--scenario", required=True, help="a name (python -m scenarios lists them), .sumocfg or .net.xml")
     of.add_argument("--routes", nargs="+", default=[], type=Path, metavar="FILE", help="route files")
     of.add_argument("--additional", nargs="+", default=[], type=Path, metavar="FILE", help="additional files")
-    of.add_argument(
-        "--begin", type=float, metavar="S", help="begin of the window [s] (default: the scenario's)"
-    )
+    of.add_argument("--begin", type=float, metavar="S", help="begin of the window [s] (default: the scenario's)")
     of.add_argument("--end", type=float, metavar="S", help="end of the window [s]")
     of.add_argument(
         "--demand", default="recorded", metavar="recorded|held-out[:SEED]",
@@ -76,31 +72,15 @@ def parser() -> argparse.ArgumentParser:
         "--keep-sumo-output", action="store_true",
         help="leave DIR/sumo/CONTROLLER/seed-N/{tripinfo,statistics,tls_states}.xml",
     )  # fmt: skip
-    of.add_argument(
-        "--emissions", action="store_true", help="CO2 and fuel as well (SUMO takes a third longer)"
-    )
-    for flag, name, help_ in (
-        ("--yellow-s", "yellow_change_s", "least yellow"),
-        ("--min-green-s", "min_green_s", "least green"),
-        ("--max-green-s", "max_green_s", "greatest green while another phase has a call"),
-        ("--decision-interval-s", "decision_interval_s", "time between decisions"),
-    ):
-        value = getattr(default, name)
-        of.add_argument(
-            flag, dest=name, type=float, default=value, metavar="S", help=f"{help_} (default: {value:g})"
-        )
+    of.add_argument("--emissions", action="store_true", help="CO2 and fuel as well (SUMO takes a third longer)")
+    add_timing_arguments(of)
     return of
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns its exit status."""
     options = parser().parse_args(arguments)
-    timing = Timing(
-        yellow_change_s=options.yellow_change_s,
-        min_green_s=options.min_green_s,
-        max_green_s=options.max_green_s,
-        decision_interval_s=options.decision_interval_s,
-    )
+    timing = timing_from(options)
     seeds = _seeds(options.seeds)
     if options.keep_sumo_output and options.out is None:
         raise InputError("--keep-sumo-output needs a place: add --out DIR")
@@ -108,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
         raise InputError(f"--workers is {options.workers}; give at least 1")
     if options.out is not None and options.out.exists() and not options.out.is_dir():
         raise InputError(f"--out {options.out} is a file; give a folder")
-    contestants = [_contestant(name) for name in options.controllers]
+    contestants = [_contestant(name, timing) for name in options.controllers]
     demand = "held-out:1" if options.demand == "held-out" else options.demand
     scenario = load(
         options.scenario, routes=options.routes, additional=options.additional,
@@ -116,12 +96,11 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     about = {"scenario": scenario.name, "demand": scenario.demand, "seeds": seeds}
     settings = _settings(scenario, about, contestants, timing)
-    if options.out is not None:  # an unwritable place is better known before the runs than after
-        text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
-        write_whole(options.out / "settings.json", lambda path: path.write_text(text, encoding="utf-8"))
+    if options.out is not None:
+        _try_writing(options.out)
     keep = options.out / "sumo" if options.keep_sumo_output else None
     evaluation = Evaluation(scenario, contestants, seeds, timing, options.emissions, keep)
-    workers = options.workers or len(os.sched_getaffinity(0))
+    workers = options.workers or _cores()
     try:
         with RunProgress(len(contestants) * len(seeds)) as progress:
             results = run_all(evaluation, workers, progress.advance)
@@ -146,26 +125,45 @@ def main(arguments: list[str] | None = None) -> int:
 def _seeds(given: list[int]) -> list[int]:
     if len(given) == 1:
         if not 1 <= given[0] <= len(EVALUATION_SEEDS):
-            raise InputError(
-                f"--seeds {given[0]}: one number says how many; give 1 to {len(EVALUATION_SEEDS)}"
-            )
+            raise InputError(f"--seeds {given[0]}: one number says how many; give 1 to {len(EVALUATION_SEEDS)}")
         return list(EVALUATION_SEEDS[: given[0]])
     if len(set(given)) < len(given) or not all(0 <= seed < 2**31 for seed in given):
         raise InputError(f"--seeds {' '.join(map(str, given))}: give different numbers from 0 to {2**31 - 1}")
     return given
 
 
-def _contestant(name: str) -> Contestant:
+def _try_writing(folder: Path) -> None:
+    """Raises InputError now where the results could not be written in the end."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            file.write(bytes(4096))
+    except OSError as error:
+        raise InputError(
+            f"cannot write into --out {folder}: {error.strerror}; make room or choose another"
+        ) from error
+
+
+def _cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _contestant(name: str, timing: Timing) -> Contestant:
     if name in CONTROLLERS:
         return Contestant(name, lambda: make(name))
     if os.sep not in name and not Path(name).exists():
-        make(name)  # says what is known
-    from agents.run import load_controller  # imports torch, which takes seconds
-    import torch  # isort: skip
+        make(name)  # says which there are
+    import torch  # takes seconds, so only where a policy needs it
 
-    torch.set_num_threads(1)  # the runs themselves are what goes in parallel
+    from agents.run import load_controller, read_settings
+
+    torch.set_num_threads(1)  # the runs are what goes in parallel
     path = Path(name)
     load_controller(path)  # a wrong directory is better known now than in the first run
+    trained = read_settings(path).get("timing")
+    if trained is not None and trained != dataclasses.asdict(timing):
+        print(f"note: {name} was trained with another timing than this evaluation's", file=sys.stderr)
     return Contestant(name, lambda: load_controller(path), baseline=False)
 
 

@@ -17,8 +17,8 @@ class DQNSettings:
 
     units: int = 64
     """Width of each layer."""
-    gamma: float = 0.97
-    """Discount per decision: a horizon of some 33 decisions, about two cycles."""
+    gamma: float = 0.98
+    """Discount per decision: a horizon of some 50 decisions, about two cycles."""
     learning_rate: float = 1e-3
     """Adam's step at the start; it falls linearly."""
     learning_rate_end: float = 5e-5
@@ -29,7 +29,7 @@ class DQNSettings:
     """Decisions before the first gradient step."""
     gradient_steps: int = 1
     """After each decision (of all signals)."""
-    target_update_interval: int = 500
+    target_update_interval: int = 1000
     """Gradient steps between copies to the target network (Mnih et al. 2015 copy every 10,000 of 50 M)."""
     exploration_fraction: float = 0.4
     """Share of the training over which exploration falls from its start to its end."""
@@ -38,8 +38,8 @@ class DQNSettings:
     greedy_exploration: float = 0.5
     """Share of exploring decisions that take the phase with the most vehicles; the rest are uniform."""
     max_grad_norm: float = 10.0
-    reward_scale: float = 0.05
-    """Brings returns to the order of ten."""
+    reward_scale: float = 0.01
+    """Brings returns to the order of one to ten, where the Huber loss is still quadratic."""
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,7 @@ class SharedArrays:
         self.fd = fd
         self._memory = mmap.mmap(fd, size)
         self.arrays: dict[str, npt.NDArray[Any]] = {
-            name: np.ndarray(shape, kind, self._memory, offsets[name])
-            for name, (shape, kind) in self.shapes.items()
+            name: np.ndarray(shape, kind, self._memory, offsets[name]) for name, (shape, kind) in self.shapes.items()
         }
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:

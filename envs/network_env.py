@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -33,17 +32,22 @@ class NetworkEnv(ParallelEnv[str, Observation, int]):
         self.agents: list[str] = []
         self._index = {agent: n for n, agent in enumerate(self.possible_agents)}
         self._rows = self.options.rows(self._worker)
+        self._widths = [
+            int(np.prod(self.options.observation_space(self._worker, n).shape)) for n in self._index.values()
+        ]
+        self.observation_spaces = {a: self.options.observation_space(self._worker, n) for a, n in self._index.items()}
+        phases = self._worker.layout.phase_exists.sum(axis=1).tolist()
+        self.action_spaces = {a: cast(Any, spaces.Discrete(phases[n])) for a, n in self._index.items()}
+        self._phases: list[int] = phases
         self._random, _ = seeding.np_random()
 
-    @functools.cache  # noqa: B019  (PettingZoo: the same object for an agent every time)
-    def observation_space(self, agent: str) -> spaces.Box:
-        """See `signals.observations`."""
-        return self.options.observation_space(self._worker, self._index[agent])
+    def observation_space(self, agent: str) -> spaces.Space[Observation]:
+        """See `signals.observations`; the same object every time."""
+        return self.observation_spaces[agent]
 
-    @functools.cache  # noqa: B019
-    def action_space(self, agent: str) -> spaces.Discrete[Any]:
-        """A phase of the signal."""
-        return spaces.Discrete(int(self._worker.layout.phase_exists[self._index[agent]].sum()))
+    def action_space(self, agent: str) -> spaces.Space[Any]:
+        """A phase of the signal; the same object every time."""
+        return self.action_spaces[agent]
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
@@ -92,14 +96,11 @@ class NetworkEnv(ParallelEnv[str, Observation, int]):
 
     def _observations(self) -> dict[str, Observation]:
         rows = self._rows.copy()
-        return {a: rows[n, : self.observation_space(a).shape[0]] for a, n in self._index.items()}
+        return {a: rows[n, : self._widths[n]] for a, n in self._index.items()}
 
     def _infos(self) -> dict[str, dict[str, Any]]:
         mask, time_s = self._worker.snapshot.mask.copy(), float(self._worker.snapshot.time_s[0])
-        return {
-            a: {"action_mask": mask[n, : int(self.action_space(a).n)], "time_s": time_s}
-            for a, n in self._index.items()
-        }
+        return {a: {"action_mask": mask[n, : self._phases[n]], "time_s": time_s} for a, n in self._index.items()}
 
 
 def parallel_env(scenario: Any, **options: Any) -> NetworkEnv:

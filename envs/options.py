@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -58,18 +58,13 @@ class EnvOptions:
         known = (*REWARDS, *SUMO_RL_REWARDS)
         if self.reward not in known:
             raise InputError(
-                f"unknown reward {self.reward!r}; choose one of {', '.join(known)}."
-                f"{did_you_mean(self.reward, known)}"
+                f"unknown reward {self.reward!r}; choose one of {', '.join(known)}.{did_you_mean(self.reward, known)}"
             )
         if self.render_mode is not None and self.render_mode not in RENDER_MODES:
-            raise InputError(
-                f"unknown render_mode {self.render_mode!r}; choose one of {', '.join(RENDER_MODES)}"
-            )
+            raise InputError(f"unknown render_mode {self.render_mode!r}; choose one of {', '.join(RENDER_MODES)}")
         scenario = self.scenario
         if not isinstance(scenario, Scenario):
-            scenario = load(
-                scenario, routes=self.routes, begin_s=self.begin_s, end_s=self.end_s, demand=self.demand
-            )
+            scenario = load(scenario, routes=self.routes, begin_s=self.begin_s, end_s=self.end_s, demand=self.demand)
         peer_reward = self.reward if self.reward in SUMO_RL_REWARDS else ""
         simulation = make_setup(
             scenario,
@@ -86,11 +81,13 @@ class EnvOptions:
             WorkerSetup(simulation, "" if peer_reward else self.reward, observe=self.observation == "phases")
         )
 
-    def observation_space(self, worker: RemoteSimulation, signal: int) -> spaces.Box:
+    def observation_space(self, worker: RemoteSimulation, signal: int) -> spaces.Space[npt.NDArray[np.float32]]:
         """The observation space of one signal."""
-        if self.observation == "sumo-rl":
-            return spaces.Box(0.0, 1.0, (Reference.sizes(worker.setup.simulation.plan)[signal],), np.float32)
-        return spaces.Box(0.0, LIMIT, (worker.setup.observation_shape.size,), np.float32)
+        peer = self.observation == "sumo-rl"
+        size = worker.setup.observation_shape.size
+        if peer:
+            size = Reference.sizes(worker.setup.simulation.plan)[signal]
+        return cast(Any, spaces.Box(0.0, 1.0 if peer else LIMIT, (size,), np.float32))
 
     def rows(self, worker: RemoteSimulation) -> npt.NDArray[np.float32]:
         """[S, …] the shared array that holds the observations."""
@@ -111,7 +108,5 @@ def split_options(**options: Any) -> EnvOptions:
     known = EnvOptions.__dataclass_fields__
     for name in options:
         if name not in known:
-            raise InputError(
-                f"unknown option {name!r}; known are {', '.join(known)}.{did_you_mean(name, known)}"
-            )
+            raise InputError(f"unknown option {name!r}; known are {', '.join(known)}.{did_you_mean(name, known)}")
     return EnvOptions(**options)

@@ -50,6 +50,12 @@ class RemoteSimulation:
         """Whether the horizon is reached."""
         return bool(self.snapshot.time_s[0] >= self.setup.simulation.end_s - 1e-9)
 
+    def __enter__(self) -> RemoteSimulation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _start(self) -> None:
         if self._finalizer is not None:
             self._finalizer()  # what is left of a worker that died
@@ -109,8 +115,13 @@ class RemoteSimulation:
         self.wait()
 
     def ask(self, phases: npt.NDArray[np.integer[Any]]) -> None:
-        """Ask for a phase per signal and return at once."""
-        assert self._asker is not None
+        """Ask for a phase per signal and return at once.
+
+        Raises:
+            SimulationError: no episode is running.
+        """
+        if not self.running or self._asker is None:  # nobody would ever answer
+            raise SimulationError("no episode is running; call reset() first")
         self.shared["action"][:] = phases
         self._asker.ask()
 
@@ -120,7 +131,8 @@ class RemoteSimulation:
         Raises:
             SimulationError: SUMO failed or its process died.
         """
-        assert self._asker is not None and self._process is not None
+        assert self._asker is not None
+        assert self._process is not None
         process = self._process
         if not self._asker.wait(lambda: process.poll() is None):
             self.running = False

@@ -31,6 +31,8 @@ MARGIN_M = 80.0  # [m] shown around the stop lines: room for ten queued vehicles
 WINDOW_FRAME_PX = (5, 97, 5, 89)  # left, top, right, bottom: what sumo-gui 1.28 draws around its view
 DELAY_MS = 50  # [ms] per simulation step in a window: twenty times real time at 1 s a step
 START_LIMIT_S = 60.0
+LIBRARIES = "libgl1 libx11-6 libxext6 libxrender1 libatomic1"
+"""Debian's packages that sumo-gui needs beside what its wheel brings."""
 Frame = npt.NDArray[np.uint8]
 
 
@@ -114,15 +116,13 @@ class GuiBackend:
         Raises:
             InputError: it, or the display, does not start.
         """
-        from traci.exceptions import FatalTraCIError, TraCIException
-
         if self.mode == "rgb_array":
             self._display = _virtual_display()
             # not unlinked when killed: small, and in the system's temporary folder
             self._picture = Path(tempfile.mkdtemp(prefix="intergreen-frame-")) / "frame.png"
         try:
             self._connection = _connect([str(gui_binary()), *args[1:], *self._window_options()])
-        except (OSError, FatalTraCIError, TraCIException) as error:
+        except Exception as error:  # traci raises several types without a common base
             self._close_display()
             raise InputError(f"sumo-gui does not start: {error}; {_missing_libraries()}") from error
         self._step_s = self._connection.simulation.getDeltaT()
@@ -234,7 +234,5 @@ def _missing_libraries() -> str:
         found = subprocess.run(["ldd", str(gui_binary())], capture_output=True, text=True, check=False)
         missing = [line.split()[0] for line in found.stdout.splitlines() if line.endswith("not found")]
         if missing:
-            return (
-                f"it misses {', '.join(missing)} (Debian, Ubuntu: apt-get install libgl1 libxext6 libxrender1)"
-            )
-    return "check that the display can be opened, and SUMO's own message"
+            return f"it misses {', '.join(missing)} (Debian, Ubuntu: apt-get install {LIBRARIES})"
+    return f"check that the display {os.environ.get('DISPLAY', '')} can be opened"

@@ -34,7 +34,7 @@ class DetectorFaults:
     stuck_on: float = 0.0
     """Probability that it is stuck from some moment on: it reads occupied, and counts nothing."""
     latency_s: float = 0.0
-    """How old the readings are when they are used."""
+    """How old the readings are when they are used; at most one decision interval."""
 
     def __post_init__(self) -> None:
         if not (0 <= self.dropout <= 1 and 0 <= self.stuck_on <= 1 and self.dropout + self.stuck_on <= 1):
@@ -74,7 +74,7 @@ def plan_loops(intersections: tuple[Intersection, ...], network: RoadNetwork) ->
             shares = {lane: _leads(item, lane) for lane, _ in spots}
             advance.append(tuple((loop(lane, from_end), 1.0 / shares[lane]) for lane, from_end in spots))
     rows = [
-        f"  <inductionLoop id={quoteattr(name)} lane={quoteattr(lane)} pos=\"{at}\" period=\"1000000\" "
+        f'  <inductionLoop id={quoteattr(name)} lane={quoteattr(lane)} pos="{at}" period="1000000" '
         f'friendlyPos="true" file="NUL"/>'
         for (lane, at), name in placed.items()
     ]

@@ -82,7 +82,8 @@ class SignalEnv(gymnasium.Env[Observation, np.int64]):
 
     def action_masks(self) -> BoolArray:
         """[P] the phases that may be chosen now; the name that sb3-contrib looks for."""
-        return self._worker.snapshot.mask[0].copy()
+        mask: BoolArray = self._worker.snapshot.mask[0].copy()
+        return mask
 
     def render(self) -> Any:
         """The picture of the last decision ("rgb_array"); sumo-gui shows itself ("human")."""

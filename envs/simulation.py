@@ -107,6 +107,11 @@ def make_setup(
         raise InputError(
             f"warm_up_s is {warm_up_s:g}; it must be at least 0 and less than the horizon, {scenario.horizon_s:g} s"
         )
+    if faults is not None and faults.latency_s > timing.decision_interval_s:
+        raise InputError(
+            f"detectors: latency_s is {faults.latency_s:g}; it can be at most the decision interval, "
+            f"{timing.decision_interval_s:g} s"
+        )
     plan = compile_signals(scenario.network, timing)
     if not controlled:
         plan = SignalPlan((), plan.refusals)
@@ -207,10 +212,10 @@ class Simulation:
     def _install_programs(self) -> None:
         sumo = self._sumo
         for intersection, rows in zip(self.setup.plan.intersections, self.machine.rows, strict=True):
-            phases = [sumo.trafficlight.Phase(r.duration_s, r.state, r.duration_s, r.duration_s, (r.next,)) for r in rows]
-            sumo.trafficlight.setProgramLogic(
-                intersection.tls_id, sumo.trafficlight.Logic(PROGRAM_ID, 0, 0, phases)
-            )
+            make, phases = sumo.trafficlight.Phase, []
+            for row in rows:
+                phases.append(make(row.duration_s, row.state, row.duration_s, row.duration_s, (row.next,)))
+            sumo.trafficlight.setProgramLogic(intersection.tls_id, sumo.trafficlight.Logic(PROGRAM_ID, 0, 0, phases))
             sumo.trafficlight.setPhase(intersection.tls_id, 0)
 
     def _warm_up(self) -> None:
@@ -337,7 +342,7 @@ class Simulation:
 
     def _sense(self, now_s: float) -> Readings:
         """When, and per loop: vehicles counted, seconds occupied, time since the last vehicle."""
-        assert self.setup.loops is not None and self._loops is not None
+        assert self._loops is not None
         low, ids = self._low, self._loops.ids
         elapsed = now_s - self.setup.begin_s
         counts = np.array([low.inductionloop_getIntervalVehicleNumber(name) for name in ids], float)

@@ -28,7 +28,7 @@ class RunMetrics:
     """All of them."""
     delay_s: float
     """Mean over all of time loss + departure delay [s]. Time loss: SUMO's, against driving at the vehicle's
-    own desired speed, up to arrival or the end. Departure delay: planned departure to insertion or the end."""
+    own desired speed, to arrival or the end. Departure delay: planned departure to insertion or the end."""
     time_loss_s: float
     """Its first part: mean over all [s]; 0 for the never inserted."""
     depart_delay_s: float

@@ -107,9 +107,7 @@ def check(
     for tls_id in dict.fromkeys(tls_ids):
         for known, where in ((signals, net_file), (recording.intervals, states_file)):
             if tls_id not in known:
-                raise MonitorInputError(
-                    f"{where}: has no signal {tls_id!r}; give a net and its own recording"
-                )
+                raise MonitorInputError(f"{where}: has no signal {tls_id!r}; give a net and its own recording")
         intervals, links = recording.intervals[tls_id], signals[tls_id]
         if links.rail:
             raise MonitorInputError(f"{net_file}: {tls_id!r} is a rail signal, not judged here; leave it out")

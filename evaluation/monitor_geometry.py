@@ -52,12 +52,8 @@ def centre_lines_cross(a: Polyline, b: Polyline) -> bool:
     last_a = np.arange(len(a) - 1)[:, None] == len(a) - 2
     last_b = np.arange(len(b) - 1)[None, :] == len(b) - 2
     margin = 1e-6
-    inside_a = (along_a > np.where(first_a, margin, -margin)) & (
-        along_a < np.where(last_a, 1 - margin, 1 + margin)
-    )
-    inside_b = (along_b > np.where(first_b, margin, -margin)) & (
-        along_b < np.where(last_b, 1 - margin, 1 + margin)
-    )
+    inside_a = (along_a > np.where(first_a, margin, -margin)) & (along_a < np.where(last_a, 1 - margin, 1 + margin))
+    inside_b = (along_b > np.where(first_b, margin, -margin)) & (along_b < np.where(last_b, 1 - margin, 1 + margin))
     return bool(np.any(inside_a & inside_b & (np.abs(det) > 1e-9)))
 
 

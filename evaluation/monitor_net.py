@@ -149,9 +149,7 @@ class _Net:
             signal.relations = list(self._relations(signal))
         return signals
 
-    def _controlled(
-        self, junction_id: str, junction: ET.Element
-    ) -> list[tuple[dict[str, str], str, int | None]]:
+    def _controlled(self, junction_id: str, junction: ET.Element) -> list[tuple[dict[str, str], str, int | None]]:
         """A junction's signalled connections with their approach lane and row of its right-of-way table.
 
         SUMO numbers them by incoming lane and, within a lane, in file order; ways onto and off a walking area
@@ -177,11 +175,7 @@ class _Net:
         for row, (connection, _) in enumerate(found):
             if internal and internal[row : row + 1] != self._inside(connection)[-1:]:
                 raise ValueError(f"junction {junction_id!r}: intLanes does not fit request {row}")
-        return [
-            (connection, lane_id, row)
-            for row, (connection, lane_id) in enumerate(found)
-            if "tl" in connection
-        ]
+        return [(connection, lane_id, row) for row, (connection, lane_id) in enumerate(found) if "tl" in connection]
 
     def _counts(self, connection: dict[str, str]) -> bool:
         source, target = self.function[connection["from"]], self.function[connection["to"]]
@@ -199,9 +193,7 @@ class _Net:
             via = onward[0].get("via") if onward else None
         return chain
 
-    def _path(
-        self, junction_id: str, connection: dict[str, str], lane_id: str, request: int | None
-    ) -> LinkPath:
+    def _path(self, junction_id: str, connection: dict[str, str], lane_id: str, request: int | None) -> LinkPath:
         inside = [self.lanes[name] for name in self._inside(connection)]
         crossing = self.function[connection["to"]] == "crossing"
         approach = self.lanes[lane_id]

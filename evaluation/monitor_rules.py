@@ -204,9 +204,7 @@ class Judge:
             )
             yield self._found(time_ms, kind, (i, j), message)
 
-    def _protection_lost(
-        self, relation: Relation, i: int, j: int, at: int, time_ms: int
-    ) -> Iterator[Finding]:
+    def _protection_lost(self, relation: Relation, i: int, j: int, at: int, time_ms: int) -> Iterator[Finding]:
         """Link i shows g and yields to j, which starts: has i shown g for long enough if it had G before?"""
         now = self.displays[i][at]
         before = self.displays[i][at - 1] if at else None
@@ -225,7 +223,5 @@ class Judge:
         key = (relation.first, relation.second, leaving)
         if key not in self._clearances:
             rules = self.rules
-            self._clearances[key] = clearance_s(
-                relation, leaving, rules.vehicle_length_m, rules.walking_speed_mps
-            )
+            self._clearances[key] = clearance_s(relation, leaving, rules.vehicle_length_m, rules.walking_speed_mps)
         return self._clearances[key]

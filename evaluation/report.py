@@ -75,8 +75,7 @@ def summarise(results: Sequence[RunResult], baselines: Sequence[str]) -> Summary
                 runs=len(runs),
                 gridlocked_runs=sum(run.metrics.gridlocked for run in runs),
                 metrics={
-                    metric: mean_interval([float(getattr(run.metrics, metric)) for run in runs])
-                    for metric in METRICS
+                    metric: mean_interval([float(getattr(run.metrics, metric)) for run in runs]) for metric in METRICS
                 },
                 versus=None
                 if name == reference
@@ -158,9 +157,7 @@ def as_table(summary: Summary) -> Table:
             cells.append(_number(of["person_waiting_s"].mean, ".1f"))
         if emissions:
             cells.append(_number(of["co2_g"].mean, ".0f"))
-        table.add_row(
-            *cells, style="red" if locked else "bold" if entry.controller == summary.reference else None
-        )
+        table.add_row(*cells, style="red" if locked else "bold" if entry.controller == summary.reference else None)
     return table
 
 
@@ -170,9 +167,7 @@ def _number(value: float, form: str) -> str:
 
 def run_table(results: Sequence[RunResult]) -> pl.DataFrame:
     """One row per run."""
-    rows = [
-        {"controller": run.controller, "seed": run.seed, **dataclasses.asdict(run.metrics)} for run in results
-    ]
+    rows = [{"controller": run.controller, "seed": run.seed, **dataclasses.asdict(run.metrics)} for run in results]
     return pl.DataFrame(rows).fill_nan(None)
 
 
@@ -180,9 +175,7 @@ def vehicle_table(results: Sequence[RunResult]) -> pl.DataFrame:
     """One row per vehicle of each run."""
     return pl.concat(
         [
-            run.vehicles.select(
-                pl.lit(run.controller).alias("controller"), pl.lit(run.seed).alias("seed"), pl.all()
-            )
+            run.vehicles.select(pl.lit(run.controller).alias("controller"), pl.lit(run.seed).alias("seed"), pl.all())
             for run in results
         ]
     )

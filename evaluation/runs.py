@@ -31,6 +31,7 @@ from scenarios.scenario import Scenario
 from signals.errors import InputError
 from signals.timing import Timing
 
+TURN_S = 0.2
 OUTPUTS = ("tripinfo.xml", "statistics.xml", "tls_states.xml")
 
 
@@ -96,16 +97,15 @@ def run_all(
         stack.callback(stop.set)  # whatever ends this block: first of all no further decision
         futures = {}
         for contestant, seed in jobs:
-            kept = (
-                None
-                if evaluation.keep is None
-                else evaluation.keep / folders[contestant.name] / f"seed-{seed}"
-            )
+            kept = None if evaluation.keep is None else evaluation.keep / folders[contestant.name] / f"seed-{seed}"
             future = pool.submit(stage.run, contestant, seed, kept)
             future.add_done_callback(lambda f: on_done(f.result()) if _succeeded(f) else None)
             futures[contestant.name, seed] = future
         try:
-            wait(futures.values(), return_when=FIRST_EXCEPTION)
+            waiting = True
+            while waiting:  # in short turns: polars' own signal handler keeps Ctrl-C from ending a long one
+                done, left = wait(futures.values(), TURN_S, return_when=FIRST_EXCEPTION)
+                waiting = bool(left) and not any(future.exception() for future in done)
         finally:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
@@ -207,9 +207,7 @@ class _Place:
         )
         self.simulation = RemoteSimulation(WorkerSetup(setup, reward="", observe=False))
 
-    def episode(
-        self, controller: Controller | ProgramControl, seed: int, stop: threading.Event
-    ) -> EpisodeSummary:
+    def episode(self, controller: Controller | ProgramControl, seed: int, stop: threading.Event) -> EpisodeSummary:
         """One run to the end; the outputs are complete afterwards."""
         simulation, plan = self.simulation, self.simulation.setup.simulation.plan
         simulation.begin(seed)
@@ -246,6 +244,5 @@ def _folders(contestants: Sequence[Contestant]) -> dict[str, str]:
     last = {name: Path(name).resolve().name if os.sep in name else name for name in names}
     ends = list(last.values())
     return {
-        name: last[name] if ends.count(last[name]) == 1 else name.strip(os.sep).replace(os.sep, "-")
-        for name in names
+        name: last[name] if ends.count(last[name]) == 1 else name.strip(os.sep).replace(os.sep, "-") for name in names
     }

@@ -1,10 +1,10 @@
 """Reading what SUMO wrote about a run: its trip output and its statistics.
 
 What SUMO 1.28 writes with `write-unfinished` and `write-undeparted`, found by trying: a vehicle that was
-never inserted has `depart="-1"` and as `departDelay` the time from its planned departure to the run's end; one
-that is planned for the end itself is listed, too, with 0 (and is not counted here). A person on the way at the
-end has `duration="-1"` and waiting time and time loss 0, whatever they were, so means over persons are over
-those who arrived.
+never inserted has `depart="-1"` and as `departDelay` the time from its planned departure to the run's end;
+one that is planned for the end itself is listed, too, with 0 (and is not counted here). A person on the way at
+the end has `duration="-1"` and waiting time and time loss 0, whatever they were, so means over persons are
+over those who arrived.
 """
 
 from __future__ import annotations

@@ -67,9 +67,7 @@ def summary(scenario: Scenario) -> dict[str, Any]:
     """What the list says about a scenario."""
     network = scenario.network
     signals = [tls for tls in network.controlled if tls in network.programs]
-    lanes = {
-        c.from_lane for tls in signals for c in network.controlled[tls] if network.lanes[c.from_lane].vehicles
-    }
+    lanes = {c.from_lane for tls in signals for c in network.controlled[tls] if network.lanes[c.from_lane].vehicles}
     vehicles, persons = scenario.demand_counts()
     return {
         "name": scenario.name,

@@ -92,9 +92,7 @@ def _size(name: str, recipe: Mapping[str, Any]) -> tuple[int, int]:
     return rows, columns
 
 
-def _netconvert(
-    family: str, texts: Mapping[str, str], options: list[str], target: Path, net_name: str
-) -> None:
+def _netconvert(family: str, texts: Mapping[str, str], options: list[str], target: Path, net_name: str) -> None:
     import sumo  # the wheel that brings the binaries; it knows where they are
 
     home = str(sumo.SUMO_HOME)
@@ -117,12 +115,9 @@ def _netconvert(
     )
     net = target / net_name
     if result.returncode != 0 or not net.is_file():
-        said = next(
-            (line for line in result.stderr.splitlines() if line.startswith("Error")), "no reason given"
-        )
+        said = next((line for line in result.stderr.splitlines() if line.startswith("Error")), "no reason given")
         raise InputError(
-            f"scenario {family!r} cannot be built: netconvert says {said!r}; "
-            "check the plain XML files in its folder"
+            f"scenario {family!r} cannot be built: netconvert says {said!r}; check the plain XML files in its folder"
         )
     for path in inputs:
         path.unlink()
@@ -138,9 +133,7 @@ def demand_text(recipe: Mapping[str, Any]) -> str:
     entries: list[tuple[float, str]] = []
     for number, (route, flow) in enumerate(recipe["vehicles"].items()):
         draw = random.Random(f"vehicles {seed} {route}")
-        for count, time_s in enumerate(
-            _arrivals(draw, flow["per_h"], profiles[flow["profile"]], begin_s, end_s)
-        ):
+        for count, time_s in enumerate(_arrivals(draw, flow["per_h"], profiles[flow["profile"]], begin_s, end_s)):
             kind = "truck" if draw.random() < truck_share else "car"
             entries.append(
                 (
@@ -155,9 +148,7 @@ def demand_text(recipe: Mapping[str, Any]) -> str:
     for number, (route, flow) in enumerate(recipe.get("persons", {}).items()):
         draw = random.Random(f"persons {seed} {route}")
         start, end = route.split()
-        for count, time_s in enumerate(
-            _arrivals(draw, flow["per_h"], profiles[flow["profile"]], begin_s, end_s)
-        ):
+        for count, time_s in enumerate(_arrivals(draw, flow["per_h"], profiles[flow["profile"]], begin_s, end_s)):
             entries.append(
                 (
                     time_s,

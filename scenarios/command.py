@@ -1,4 +1,4 @@
-"""What all commands share: one line for bad input, the exit statuses, and files written whole or not at all."""
+"""What all commands share: one line for bad input, exit statuses, and files written whole or not at all."""
 
 from __future__ import annotations
 
@@ -109,7 +109,5 @@ def add_timing_arguments(parser: argparse.ArgumentParser) -> None:
 
 def timing_from(arguments: argparse.Namespace) -> Timing:
     """The timing that these options ask for."""
-    values = {
-        name: getattr(arguments, option.replace("-", "_")) for option, (name, _) in TIMING_OPTIONS.items()
-    }
+    values = {name: getattr(arguments, option.replace("-", "_")) for option, (name, _) in TIMING_OPTIONS.items()}
     return Timing(**values, change_interval=arguments.change_interval)

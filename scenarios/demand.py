@@ -139,9 +139,7 @@ def read_demand(
         for element in top_level(path, what):
             tag = element.tag
             if tag in ("route", "routeDistribution"):
-                routes.update(
-                    r.get("id", "") for r in element.iter() if r.tag in ("route", "routeDistribution")
-                )
+                routes.update(r.get("id", "") for r in element.iter() if r.tag in ("route", "routeDistribution"))
             elif tag not in ("vehicle", "trip", "flow", "person", "personFlow"):
                 continue
             name = f"{tag} {element.get('id', '')!r}"
@@ -185,9 +183,7 @@ def read_demand(
             f"route file {path}: {name} takes route {route!r}, which no file defines; "
             "give the file that defines it as well"
         )
-    return Demand(
-        tuple(vehicles), tuple(persons), tuple(flows), undated["vehicle"], undated["person"], in_order
-    )
+    return Demand(tuple(vehicles), tuple(persons), tuple(flows), undated["vehicle"], undated["person"], in_order)
 
 
 def departure_s(element: Element) -> float | None:

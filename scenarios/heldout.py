@@ -38,9 +38,7 @@ _TRANSIT_CLASSES = frozenset(
 _SCHEDULE = ("begin", "end", "number", "period", "vehsPerHour", "perHour", "probability")
 
 
-def held_out_routes(
-    files: Sequence[Path], other: Sequence[Path], begin_s: float, end_s: float, seed: int
-) -> Path:
+def held_out_routes(files: Sequence[Path], other: Sequence[Path], begin_s: float, end_s: float, seed: int) -> Path:
     """One route file, sorted by departure, that replaces the demand of `files`.
 
     `other` are the additional files, which may define vehicle types; one that holds demand is in both lists.
@@ -65,9 +63,7 @@ def _write(files: Sequence[Path], other: Sequence[Path], begin_s: float, end_s: 
     for path in files:
         for element in top_level(path, "route file"):
             tag = element.tag
-            kept = (
-                tag in ("person", "personFlow") or "line" in element.attrib or element.get("type") in transit
-            )
+            kept = tag in ("person", "personFlow") or "line" in element.attrib or element.get("type") in transit
             kept = kept or element.get("id") in ridden
             if tag not in ("vehicle", "trip", "flow", "person", "personFlow"):
                 if "href" in element.attrib:

@@ -63,9 +63,7 @@ def read_network(path: Path) -> RoadNetwork:
 def read_programs(path: Path) -> tuple[Program, ...]:
     """The signal programs of an additional file, in file order."""
     try:
-        return tuple(
-            _program(element) for element in top_level(path, "additional file") if element.tag == "tlLogic"
-        )
+        return tuple(_program(element) for element in top_level(path, "additional file") if element.tag == "tlLogic")
     except (KeyError, ValueError) as error:
         raise InputError(
             f"additional file {path}: a tlLogic is incomplete ({error}); "

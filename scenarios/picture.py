@@ -41,8 +41,7 @@ def svg(network: RoadNetwork) -> str:
             colour = "#cbd5e0"
         line = " ".join(place(x, y) for x, y in lane.shape)
         parts.append(
-            f'<polyline points="{line}" stroke="{colour}" '
-            f'stroke-width="{max(0.6, lane.width_m * scale * 0.9):.2f}"/>'
+            f'<polyline points="{line}" stroke="{colour}" stroke-width="{max(0.6, lane.width_m * scale * 0.9):.2f}"/>'
         )
     radius = max(4.0, 4.0 * scale)
     for tls_id, connections in network.controlled.items():

@@ -33,12 +33,8 @@ class Map:
 MAPS = {
     "arterial4x4": Map("synthetic 4x4 grid of arterials and side streets", _UNSTATED, "RESCO"),
     "cologne1": Map("one intersection in Cologne, 7 to 8 am", _COLOGNE, "TAPAS Cologne (DLR)"),
-    "cologne3": Map(
-        "a corridor of three intersections in Cologne, 7 to 8 am", _COLOGNE, "TAPAS Cologne (DLR)"
-    ),
-    "cologne8": Map(
-        "a district of eight intersections in Cologne, 7 to 8 am", _COLOGNE, "TAPAS Cologne (DLR)"
-    ),
+    "cologne3": Map("a corridor of three intersections in Cologne, 7 to 8 am", _COLOGNE, "TAPAS Cologne (DLR)"),
+    "cologne8": Map("a district of eight intersections in Cologne, 7 to 8 am", _COLOGNE, "TAPAS Cologne (DLR)"),
     "grid4x4": Map("synthetic 4x4 grid", _GRID, "RESCO"),
     "ingolstadt1": Map("one intersection in Ingolstadt, 4 to 5 pm", _INGOLSTADT, "InTAS (TH Ingolstadt)"),
     "ingolstadt7": Map(

@@ -103,16 +103,11 @@ class Scenario:
     def held_out(self, seed: int) -> Scenario:
         """The scenario with its demand rescaled and shifted in time, the same for the same seed."""
         if self.demand != "recorded":
-            raise InputError(
-                f"scenario {self.name!r} has {self.demand} demand already; start from the recorded one"
-            )
+            raise InputError(f"scenario {self.name!r} has {self.demand} demand already; start from the recorded one")
         both = [path for path in self.additional_files if holds_demand(path)]
-        routes = held_out_routes(
-            (*both, *self.route_files), self.additional_files, self.begin_s, self.end_s, seed
-        )
+        routes = held_out_routes((*both, *self.route_files), self.additional_files, self.begin_s, self.end_s, seed)
         additional = tuple(
-            undisturbing(path, without_demand=True) if path in both else path
-            for path in self.additional_files
+            undisturbing(path, without_demand=True) if path in both else path for path in self.additional_files
         )
         return dataclasses.replace(
             self, route_files=(routes,), additional_files=additional, demand=f"held-out:{seed}"
@@ -165,9 +160,7 @@ def load(
         what = "network" if path == found.net_file else "additional file"
         require_file(path, "route file" if path in found.route_files else what)
         if "," in str(path):
-            raise InputError(
-                f"{path} has a comma in its name, at which SUMO splits lists of files; rename it"
-            )
+            raise InputError(f"{path} has a comma in its name, at which SUMO splits lists of files; rename it")
     network = found.network
     if not network.controlled or not network.programs:
         raise InputError(
@@ -282,9 +275,7 @@ def _held_out_seed(demand: str) -> int | None:
         return None
     match = re.fullmatch(r"held-out:(\d+)", demand)
     if match is None:
-        raise InputError(
-            f"unknown demand {demand!r}; give 'recorded' or 'held-out:SEED', such as 'held-out:1'"
-        )
+        raise InputError(f"unknown demand {demand!r}; give 'recorded' or 'held-out:SEED', such as 'held-out:1'")
     return int(match[1])
 
 

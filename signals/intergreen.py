@@ -57,7 +57,7 @@ class ChangeTimes:
         if pair not in self._clearances:
             link, timing = self.table.links[ending], self.timing
             own = max(timing.red_clearance_s, self._own_clearance[ending])
-            if link.pedestrian:
+            if link.crossing_m > 0:  # walkers who share a character with vehicles are slower than these
                 needed = walk_clearance_s(self.table, ending, timing)
             elif timing.change_interval == "fixed":
                 needed, own = timing.red_clearance_s, 0.0
@@ -77,17 +77,17 @@ def change_intervals(old: Phase, new: Phase, times: ChangeTimes) -> tuple[Interv
     pairs = list(zip(old.state, new.state, strict=True))
     starting = [i for i, (a, b) in enumerate(pairs) if is_green(b) and not is_green(a)]
     ending = [i for i, (a, b) in enumerate(pairs) if is_green(a) and not is_green(b)]
-    # a link that keeps its green but loses its priority to a foe that starts has to be ended first, too
+    # a link that need no longer yield begins, too: its drivers look out for nobody from then on
+    raised = [i for i, (a, b) in enumerate(pairs) if a in "go" and b in "GO"]
+    # a link that keeps its green but loses its priority to a foe that begins has to be ended first, too
     ending += [
         i
         for i, (a, b) in enumerate(pairs)
-        if a in "GO" and b in "go" and any(table.conflicts[i, j] for j in starting)
+        if a in "GO" and b in "go" and any(table.conflicts[i, j] for j in (*starting, *raised))
     ]
     if not ending:
         return ()
     restarted = set(ending)
-    # a link that need no longer yield begins, too: its drivers look out for nobody from then on
-    raised = [i for i, (a, b) in enumerate(pairs) if a in "go" and b in "GO"]
     begins = starting + raised + [i for i in ending if is_green(new.state[i])]
     yellow = {i: math.ceil(times.yellow_s(i) / step - 1e-9) for i in ending}
     lead = {}  # [steps] per ending link, from the end of its green to the start of the new phase
@@ -117,3 +117,32 @@ def change_intervals(old: Phase, new: Phase, times: ChangeTimes) -> tuple[Interv
         else:
             shown.append(Interval(step, state))
     return tuple(shown)
+
+
+def settling_s(old: Phase, new: Phase, later: Phase, shown: tuple[Interval, ...], times: ChangeTimes) -> float:
+    """How long after `new` has begun a phase `later` may begin at the earliest, because of what `old` let go [s].
+
+    A change clears the foes of what begins with it. What ended then, but meets nobody before a later phase, may
+    still need its time when that one begins: a long crossing, say, that a short phase in between does not touch.
+    """
+    table, needed = times.table, 0.0
+    begins = [
+        j
+        for j, (b, c) in enumerate(zip(new.state, later.state, strict=True))
+        if is_green(c) and (not is_green(b) or (b in "go" and c in "GO"))
+    ]
+    for i, (a, b) in enumerate(zip(old.state, new.state, strict=True)):
+        lowered = a in "GO" and b in "go"  # keeps its green, yet who entered with priority has to get out
+        if not is_green(a) or (is_green(b) and not lowered):
+            continue
+        clear = max((times.clearance_s(i, j) for j in begins if j != i and table.conflicts[i, j]), default=None)
+        if clear is None:
+            continue
+        if lowered:
+            clear += times.yellow_s(i)
+        for interval in reversed(shown):  # the part of it that this change has covered already
+            if not lowered and interval.state[i] != "r":
+                break
+            clear -= interval.duration_s
+        needed = max(needed, clear)
+    return needed

@@ -15,7 +15,7 @@ import numpy as np
 
 from signals.approaches import DETECTION_M, Zone, controlled_lanes, zone
 from signals.errors import InputError, did_you_mean
-from signals.intergreen import ChangeTimes, Interval, change_intervals
+from signals.intergreen import ChangeTimes, Interval, change_intervals, settling_s
 from signals.links import LinkTable, link_table
 from signals.network import Program, RoadNetwork
 from signals.phases import RANK, STATE_CHARACTERS, Phase, green_phases, is_green
@@ -55,6 +55,8 @@ class Intersection:
     """Per controlled lane, where its vehicles are seen."""
     changes: dict[tuple[int, int], tuple[Interval, ...]]
     """Per ordered pair of phases, what is shown between them."""
+    settling_s: dict[tuple[int, int], tuple[float, ...]]
+    """Per ordered pair of phases, how long after the second has begun each phase may begin at the earliest."""
     times: ChangeTimes
     notes: tuple[str, ...]
 
@@ -134,6 +136,8 @@ def _compile(network: RoadNetwork, tls_id: str, timing: Timing, detection_m: flo
         return Refusal(tls_id, reason)
     if not network.controlled.get(tls_id):
         return Refusal(tls_id, "it controls no link of this network")
+    if others := network.sharing.get(tls_id):
+        return Refusal(tls_id, f"it shares a junction with tls {others[0]!r}, and neither knows what the other shows")
     try:
         table = link_table(network, tls_id, len(program.rows[0].state))
     except InputError as error:
@@ -156,9 +160,22 @@ def _compile(network: RoadNetwork, tls_id: str, timing: Timing, detection_m: flo
         for new in found.phases
         if old is not new
     }
+    settling = {
+        (old, new): tuple(settling_s(found.phases[old], found.phases[new], p, shown, times) for p in found.phases)
+        for (old, new), shown in changes.items()
+    }
     zones = tuple(zone(network, lane, detection_m) for lane in controlled_lanes(table.links))
     return Intersection(
-        tls_id, program, table, found.phases, _movements(network, table), zones, changes, times, tuple(notes)
+        tls_id,
+        program,
+        table,
+        found.phases,
+        _movements(network, table),
+        zones,
+        changes,
+        settling,
+        times,
+        tuple(notes),
     )
 
 
@@ -182,7 +199,10 @@ def _movements(network: RoadNetwork, table: LinkTable) -> tuple[Movement, ...]:
     for link in table.links:
         for c in link.connections:
             entry = (link.index, c.from_lane, c.to_lane, c.direction, link.pedestrian)
-            groups.setdefault((c.from_edge, c.to_edge), []).append(entry)
+            ends = (c.from_edge, c.to_edge)
+            if network.edges[c.from_edge].function == "crossing":  # who walks the other way comes from its far end
+                ends = (c.to_edge, c.from_edge)
+            groups.setdefault(ends, []).append(entry)
     return tuple(
         Movement(
             from_edge,
@@ -205,7 +225,7 @@ def explain(network: RoadNetwork, timing: Timing | None = None) -> list[str]:
         lines += [f"{item.tls_id}: {len(item.phases)} phases, {len(item.lanes)} controlled lanes"]
         vehicle_links = sum(link.used and not link.pedestrian for link in item.table.links)
         crossings = sum(link.pedestrian for link in item.table.links)
-        pairs = int(np.triu(item.table.conflicts).sum())
+        pairs = int(np.triu(item.table.conflicts, 1).sum())
         lines += [f"  links: {vehicle_links} for vehicles, {crossings} crossings; {pairs} conflicting pairs"]
         for phase in item.phases:
             bounds = f"green {phase.min_green_s:g} to {phase.max_green_s:g} s"

@@ -15,6 +15,9 @@ from signals.errors import InputError
 from signals.network import Connection, Junction, Point, RoadNetwork
 
 BoolMatrix = npt.NDArray[np.bool_]
+Place = tuple[Junction | None, int]
+"""A junction and a row of its right-of-way table."""
+LEAST_SPEED_MPS = 0.1  # a closed lane's limit may be 0: it clears never, and must not break a quotient
 SAMPLE_M = 0.5  # [m] spacing of the points at which two paths are compared
 
 
@@ -33,6 +36,8 @@ class Link:
     """Per connection, its way over the junction."""
     width_m: float
     length_m: float
+    crossing_m: float
+    """Length of the longest crossing among its connections; 0 where it has none."""
 
     @property
     def used(self) -> bool:
@@ -46,8 +51,10 @@ class LinkTable:
 
     links: tuple[Link, ...]
     conflicts: BoolMatrix
+    """On the diagonal: whether connections that share the character conflict with each other."""
     yields: BoolMatrix
-    """`yields[i, j]`: i has to give way to j by the junction's right of way."""
+    """`yields[i, j]`: wherever i and j meet, i has to give way to j by the junction's right of way. On the
+    diagonal: wherever two connections that share the character meet, one has to."""
 
 
 def internal_path(network: RoadNetwork, connection: Connection) -> list[str]:
@@ -61,15 +68,27 @@ def internal_path(network: RoadNetwork, connection: Connection) -> list[str]:
     return lanes
 
 
+def crossing_lane(network: RoadNetwork, connection: Connection) -> str | None:
+    """The crossing that a connection leads onto, or off where walkers the other way have their own signal."""
+    for edge, lane in ((connection.to_edge, connection.to_lane), (connection.from_edge, connection.from_lane)):
+        if network.edges[edge].function == "crossing":
+            return lane
+    return None
+
+
 def link_table(network: RoadNetwork, tls_id: str, size: int) -> LinkTable:
     """The links of `tls_id`, whose states have `size` characters.
 
     Raises:
-        InputError: the network has a link index beyond the state's length.
+        InputError: a connection has no link index, or one beyond the state's length.
     """
     by_index: dict[int, list[Connection]] = {}
     for connection in network.controlled.get(tls_id, ()):
-        assert connection.link_index is not None
+        if connection.link_index is None:
+            raise InputError(
+                f"tls {tls_id!r}: a connection from lane {connection.from_lane!r} has no link index; "
+                f"write the network anew with netconvert"
+            )
         by_index.setdefault(connection.link_index, []).append(connection)
     if by_index and max(by_index) >= size:
         raise InputError(
@@ -83,11 +102,13 @@ def link_table(network: RoadNetwork, tls_id: str, size: int) -> LinkTable:
 
 def _link(network: RoadNetwork, index: int, connections: tuple[Connection, ...]) -> Link:
     paths, lengths, widths, speeds = [], [], [], []
-    pedestrian = bool(connections)
+    pedestrian, crossing_m = bool(connections), 0.0
     for connection in connections:
-        crossing = network.edges[connection.to_edge].function == "crossing"
-        pedestrian = pedestrian and crossing
-        lanes = [connection.to_lane] if crossing else internal_path(network, connection)
+        crossing = crossing_lane(network, connection)
+        if crossing is None:
+            pedestrian, lanes = False, internal_path(network, connection)
+        else:
+            lanes, crossing_m = [crossing], max(crossing_m, network.lanes[crossing].length_m)
         points: list[Point] = []
         for lane_id in lanes:
             points.extend(network.lanes[lane_id].shape)
@@ -99,7 +120,7 @@ def _link(network: RoadNetwork, index: int, connections: tuple[Connection, ...])
         paths.append(tuple(points))
         lengths.append(sum(network.lanes[lane_id].length_m for lane_id in lanes))
         widths.append(max((network.lanes[lane_id].width_m for lane_id in lanes), default=3.2))
-        speeds.append(network.lanes[connection.from_lane].speed_mps)
+        speeds.append(max(network.lanes[connection.from_lane].speed_mps, LEAST_SPEED_MPS))
     return Link(
         index,
         connections,
@@ -109,6 +130,7 @@ def _link(network: RoadNetwork, index: int, connections: tuple[Connection, ...])
         paths=tuple(paths),
         width_m=max(widths, default=0.0),
         length_m=max(lengths, default=0.0),
+        crossing_m=crossing_m,
     )
 
 
@@ -117,28 +139,48 @@ def _relations(network: RoadNetwork, links: tuple[Link, ...]) -> tuple[BoolMatri
     conflicts, yields = np.zeros((size, size), bool), np.zeros((size, size), bool)
     places = [[_request(network, connection) for connection in link.connections] for link in links]
     for i in range(size):
-        for j in range(i):
-            for a, (junction, request) in enumerate(places[i]):
-                for b, (other, other_request) in enumerate(places[j]):
-                    if junction is other and junction is not None:
-                        foes = _bit(junction.foes, request, other_request)
-                        foes = foes or _bit(junction.foes, other_request, request)
-                        conflicts[i, j] |= foes
-                        yields[i, j] |= foes and _bit(junction.response, request, other_request)
-                        yields[j, i] |= foes and _bit(junction.response, other_request, request)
-                    elif not (links[i].pedestrian and links[j].pedestrian):
-                        conflicts[i, j] |= paths_meet(links[i], a, links[j], b)
-            conflicts[j, i] = conflicts[i, j]
+        for j in range(i + 1):
+            met = []
+            for a in range(len(places[i])):
+                for b in range(a if i == j else len(places[j])):
+                    met += _relation(links[i], places[i][a], a, links[j], places[j][b], b)
+            if met:
+                conflicts[i, j] = conflicts[j, i] = True
+                yields[i, j] = all(first for first, _ in met)
+                yields[j, i] = all(second for _, second in met)
+                if i == j:
+                    yields[i, i] = all(first or second for first, second in met)
     return conflicts, yields
 
 
-def _request(network: RoadNetwork, connection: Connection) -> tuple[Junction | None, int]:
+def _relation(one: Link, at: Place, a: int, other: Link, there: Place, b: int) -> list[tuple[bool, bool]]:
+    """Whether each of two connections gives way to the other; empty where they do not conflict."""
+    (junction, request), (second, second_request) = at, there
+    first_way, second_way = one.connections[a], other.connections[b]
+    if first_way.from_lane == second_way.from_lane:
+        return []  # they follow each other
+    merge = first_way.to_lane == second_way.to_lane and not (one.crossing_m or other.crossing_m)
+    if junction is second and junction is not None and max(request, second_request) < len(junction.foes):
+        if request < 0 or second_request < 0:
+            return [(False, False)]  # a connection that the table does not hold is taken to conflict with all
+        if _bit(junction.foes, request, second_request) or _bit(junction.foes, second_request, request):
+            first = _bit(junction.response, request, second_request)
+            return [(first, _bit(junction.response, second_request, request))]
+        return [(True, True)] if merge else []  # whoever has no priority looks out when changing lanes into one
+    if one.pedestrian and other.pedestrian:
+        return []
+    return [(False, False)] if merge or paths_meet(one, a, other, b) else []
+
+
+def _request(network: RoadNetwork, connection: Connection) -> Place:
     """A connection's junction and its index in that junction's right-of-way table."""
-    if network.edges[connection.to_edge].function == "crossing":
-        junction = network.junctions.get(network.edges[connection.to_edge].from_junction)
+    crossing = crossing_lane(network, connection)
+    if crossing is not None:
+        edge = network.edges[network.lanes[crossing].edge_id]
+        junction = network.junctions.get(edge.from_junction)
         if junction is None:  # older files name a crossing's junction only in its id, ":J_c0"
-            junction = network.junctions.get(connection.to_edge[1:].rsplit("_c", 1)[0])
-        lanes = [connection.to_lane]
+            junction = network.junctions.get(edge.id[1:].rsplit("_c", 1)[0])
+        lanes = [crossing]
     else:
         junction = network.junctions.get(network.edges[connection.from_edge].to_junction)
         lanes = internal_path(network, connection)
@@ -157,9 +199,7 @@ def _request(network: RoadNetwork, connection: Connection) -> tuple[Junction | N
 
 
 def _bit(rows: tuple[str, ...], i: int, j: int) -> bool:
-    if not (0 <= i < len(rows) and 0 <= j < len(rows[i])):
-        return i < 0 or j < 0  # a link that the table does not hold is taken to conflict with all
-    return rows[i][len(rows[i]) - 1 - j] == "1"
+    return j < len(rows[i]) and rows[i][len(rows[i]) - 1 - j] == "1"
 
 
 def _samples(path: tuple[Point, ...]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

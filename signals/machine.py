@@ -62,6 +62,7 @@ class SignalMachine:
         self._change_s: FloatArray = np.zeros((size, width, width))
         self._min_green_s: FloatArray = np.zeros((size, width))
         self._max_green_s: FloatArray = np.full((size, width), math.inf)
+        self._settling_s: FloatArray = np.zeros((size, width, width, width))
         self.own_green_s: FloatArray = np.zeros((size, width))
         for s, intersection in enumerate(self.intersections):
             rows, entries = program_rows(intersection)
@@ -73,9 +74,11 @@ class SignalMachine:
             for (old, new), row in entries.items():
                 self._entry[s, old, new] = row
                 self._change_s[s, old, new] = intersection.intergreen_s(old, new)
+                self._settling_s[s, old, new, : len(intersection.phases)] = intersection.settling_s[old, new]
         self._signals = np.arange(size)
         self.phase: IntArray = np.zeros(size, np.int64)
         self.green_since_s: FloatArray = np.zeros(size)
+        self.settled_at_s: FloatArray = np.zeros((size, width))
         self.served_until_s: FloatArray = np.zeros((size, width))
         self.now_s = 0.0
 
@@ -85,11 +88,12 @@ class SignalMachine:
         self.phase[:] = 0
         self.green_since_s[:] = now_s
         self.served_until_s[:] = now_s
+        self.settled_at_s[:] = now_s
 
     @property
     def changing(self) -> BoolArray:
         """[S] whether a signal is between two greens."""
-        return self.green_since_s > self.now_s
+        return self.green_since_s > self.now_s + 1e-6
 
     @property
     def green_age_s(self) -> FloatArray:
@@ -111,14 +115,15 @@ class SignalMachine:
         """
         age = self.now_s - self.green_since_s  # negative during a change
         s, current = self._signals, self.phase
-        held = age < self._min_green_s[s, current] - 1e-9
-        others = self.exists.copy()
+        held = age < self._min_green_s[s, current] - 1e-6
+        # what ended earlier may still have to be cleared for a phase, however short its own change is
+        others = self.exists & (self.now_s + self._change_s[s, current] >= self.settled_at_s - 1e-6)
         others[s, current] = False
         waited = (calls & others).any(axis=1)
         # the next decision would come too late
-        overdue = age + self.timing.decision_interval_s > self._max_green_s[s, current] + 1e-9
+        overdue = age + self.timing.decision_interval_s > self._max_green_s[s, current] + 1e-6
         expired = ~held & waited & overdue
-        mask = self.exists.copy()
+        mask = others.copy()
         mask[held] = False
         mask[s, current] = True
         mask[expired] = (others & calls)[expired]
@@ -146,6 +151,8 @@ class SignalMachine:
             rows.append((s, int(self._entry[s, old, new])))
             self.served_until_s[s, old] = self.now_s
             self.green_since_s[s] = self.now_s + self._change_s[s, old, new]
+            settled_at_s = self.green_since_s[s] + self._settling_s[s, old, new]
+            self.settled_at_s[s] = np.maximum(self.settled_at_s[s], settled_at_s)
             self.phase[s] = new
         return rows
 

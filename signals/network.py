@@ -123,6 +123,20 @@ class RoadNetwork:
             tls: tuple(sorted(connections, key=lambda c: c.link_index or 0)) for tls, connections in found.items()
         }
 
+    @cached_property
+    def sharing(self) -> dict[str, tuple[str, ...]]:
+        """Per tls id, the other ones that control connections of the same junction; without those that share none."""
+        at: dict[str, set[str]] = defaultdict(set)
+        for connection in self.connections:
+            junction = self.edges[connection.from_edge].to_junction
+            if connection.tls_id is not None and junction:
+                at[junction].add(connection.tls_id)
+        found: dict[str, set[str]] = defaultdict(set)
+        for together in at.values():
+            for tls_id in together if len(together) > 1 else ():
+                found[tls_id] |= together - {tls_id}
+        return {tls_id: tuple(sorted(others)) for tls_id, others in found.items()}
+
     def with_programs(self, programs: tuple[Program, ...]) -> RoadNetwork:
         """The same network after further programs were loaded, as additional files do."""
         merged = dict(self.programs)

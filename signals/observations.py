@@ -93,7 +93,7 @@ class PhaseObservation:
         self._movement[:, :, 1] = layout.crossing
         self._rows: Rows = np.zeros((s, self.shape.size), np.float32)
         first = p * self._phase.shape[2]
-        self._rows[:, first : first + p * k] = layout.service.reshape(s, -1)
+        self._rows[:, first : first + p * k] = layout.service.reshape(s, p * k)
 
     def __call__(self, snapshot: Snapshot) -> Rows:
         """[S, size] rows; a new array each time."""
@@ -123,10 +123,10 @@ class PhaseObservation:
         s, p, _ = self._phase.shape
         rows = self._rows.copy()
         first = p * self._phase.shape[2]
-        rows[:, :first] = np.minimum(self._phase / self.PHASE_SCALE, LIMIT).reshape(s, -1)
-        rows[:, first + p * self._movement.shape[1] :] = np.minimum(
-            self._movement / self.MOVEMENT_SCALE, LIMIT
-        ).reshape(s, -1)
+        rows[:, :first] = np.minimum(self._phase / self.PHASE_SCALE, LIMIT).reshape(s, first)
+        k, features = self._movement.shape[1:]
+        scaled = np.minimum(self._movement / self.MOVEMENT_SCALE, LIMIT)
+        rows[:, first + p * k :] = scaled.reshape(s, k * features)
         return rows
 
 

@@ -49,7 +49,7 @@ def unsafe_pairs(state: str, table: LinkTable) -> list[tuple[int, int]]:
     greens = [i for i, c in enumerate(state) if RANK[c] > 0]
     found = []
     for position, i in enumerate(greens):
-        for j in greens[:position]:
+        for j in greens[: position + 1]:  # itself, too: connections that share a character may conflict
             if table.conflicts[i, j] and not _gives_way(state, table, i, j):
                 found.append((j, i))
     return found
@@ -80,7 +80,11 @@ def green_phases(program: Program, table: LinkTable, timing: Timing) -> PhaseSet
         kept.append((state, number))
     phases: list[Phase] = []
     for state, number in kept:
-        if any(_within(state, other) for other, _ in kept if other != state):
+        if any(
+            _within(state, other) and (other_number < number or not _within(other, state))
+            for other, other_number in kept
+            if other != state
+        ):
             notes.append(f"row {number} {state} only ends movements of another row: no phase of its own")
             continue
         phases.append(_phase(len(phases), state, number, program, table, timing))
@@ -170,4 +174,4 @@ def own_clearance_s(program: Program, link: int) -> float:
 
 def walk_clearance_s(table: LinkTable, link: int, timing: Timing) -> float:
     """Pedestrian clearance of a crossing's link [s]."""
-    return pedestrian_clearance_s(table.links[link].length_m, timing.walking_speed_mps)
+    return pedestrian_clearance_s(table.links[link].crossing_m, timing.walking_speed_mps)

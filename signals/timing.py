@@ -6,6 +6,7 @@ All formulas are in SI units. A duration becomes a whole number of simulation st
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from signals.errors import InputError
@@ -42,9 +43,16 @@ class Timing:
     """Least red clearance where paths conflict."""
 
     def __post_init__(self) -> None:
+        for name in ("yellow_change_s", "min_green_s", "max_green_s", "walk_s", "red_clearance_s"):
+            if math.isnan(getattr(self, name)):
+                raise InputError(f"timing: {name} is no number; give one in seconds")
         for name in ("sim_step_s", "decision_interval_s", "walking_speed_mps", "vehicle_length_m"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"timing: {name} is {getattr(self, name)}; it must be greater than 0")
+        if abs(self.sim_step_s * 1000 - round(self.sim_step_s * 1000)) > 1e-6:
+            raise InputError(
+                f"timing: sim_step_s is {self.sim_step_s}; SUMO counts whole milliseconds, choose such a number"
+            )
         ratio = self.decision_interval_s / self.sim_step_s
         if abs(ratio - round(ratio)) > 1e-9:
             raise InputError(

@@ -51,9 +51,7 @@ def _cross(folder: Path, *options: str) -> Path:
         f'<edge id="C{name}" from="C" to="{name}" numLanes="2" speed="13.89" sidewalkWidth="2"/>'
         for name in ends
     )
-    (folder / "n.nod.xml").write_text(
-        f'<nodes><node id="C" x="0" y="0" type="traffic_light"/>{nodes}</nodes>'
-    )
+    (folder / "n.nod.xml").write_text(f'<nodes><node id="C" x="0" y="0" type="traffic_light"/>{nodes}</nodes>')
     (folder / "e.edg.xml").write_text(f"<edges>{edges}</edges>")
     net = folder / "cross.net.xml"
     command = [BIN / "netconvert", "-n", "n.nod.xml", "-e", "e.edg.xml", "-o", net.name]
@@ -222,9 +220,7 @@ TWO_JUNCTIONS = """<junction id="J" type="traffic_light" incLanes="a_0" intLanes
 
 def _two_streets(folder: Path, junctions: str, second: int = 1, target: str = "B") -> Path:
     net = folder / "two.net.xml.gz"
-    net.write_bytes(
-        gzip.compress(TWO_STREETS.format(junctions=junctions, second=second, target=target).encode())
-    )
+    net.write_bytes(gzip.compress(TWO_STREETS.format(junctions=junctions, second=second, target=target).encode()))
     return net
 
 
@@ -320,9 +316,7 @@ def test_the_command(cross: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
         ('<a><tlsState time="0" id="Q" state="r"/></a>', "has no signal 'Q'"),
         ('<a><tlsState time="0" id="C" state="rrr"/></a>', "states of 3 characters"),
         (
-            "".join(
-                ["<a>", *(f'<tlsState time="{t}" id="C" state="{"r" * 20}"/>' for t in (0, 1, 3)), "</a>"]
-            ),
+            "".join(["<a>", *(f'<tlsState time="{t}" id="C" state="{"r" * 20}"/>' for t in (0, 1, 3)), "</a>"]),
             "jumps from 1 s to 3 s",
         ),
     ],

@@ -74,9 +74,7 @@ def test_who_yields_is_what_sumo_says(tmp_path: Path, name: str) -> None:
     ],
 )
 @pytest.mark.parametrize("seed", ["1", "2"])
-def test_netconverts_own_programs_show_no_conflicting_greens(
-    tmp_path: Path, options: list[str], seed: str
-) -> None:
+def test_netconverts_own_programs_show_no_conflicting_greens(tmp_path: Path, options: list[str], seed: str) -> None:
     net = _generate(tmp_path, "--seed", seed, *options)
     add = tmp_path / "add.xml"
     add.write_text('<additional><timedEvent type="SaveTLSStates" dest="states.xml"/></additional>')

@@ -33,7 +33,7 @@ def drawn(env_class: Any, scenario: Scenario) -> Any:
     """The environment with pictures or, where there can be none, None once the error is found to be clear."""
     if CAN_DRAW:
         return env_class(scenario, render_mode="rgb_array")
-    with pytest.raises(InputError, match="pip install|apt-get install xvfb"):
+    with pytest.raises(InputError, match=r"pip install|apt-get install xvfb"):
         env_class(scenario, render_mode="rgb_array")
     return None
 
@@ -107,7 +107,7 @@ def test_a_window_opens_and_goes_with_the_env(display: bool) -> None:
 
 def test_without_a_display_a_window_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DISPLAY", raising=False)
-    with pytest.raises(InputError, match='DISPLAY is not set.*use render_mode "rgb_array"'):
+    with pytest.raises(InputError, match=r'DISPLAY is not set.*use render_mode "rgb_array"'):
         SignalEnv("cologne1", render_mode="human")
 
 
@@ -120,12 +120,16 @@ def test_a_display_that_cannot_be_opened_is_an_error_of_one_line(monkeypatch: py
     env.close()
 
 
-def test_without_xvfb_the_error_says_how_to_install_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_missing_libraries_are_named_with_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "\tlibGL.so.1 => not found\n\tlibc.so.6 => /lib/libc.so.6 (0x7f00)\n"
+    monkeypatch.setattr(rendering.subprocess, "run", lambda *_, **__: types.SimpleNamespace(stdout=said))
+    assert rendering._missing_libraries().startswith("it misses libGL.so.1 (Debian, Ubuntu: apt-get install libgl1")
+
+
+def test_without_xvfb_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(rendering.importlib.util, "find_spec", lambda name: types.SimpleNamespace(name=name))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(InputError, match="Xvfb, which is not on the PATH.*apt-get install xvfb"):
+    with pytest.raises(InputError, match=r"Xvfb, which is not on the PATH.*apt-get install xvfb"):
         render_setup("rgb_array")
 
 
@@ -138,7 +142,7 @@ def test_without_the_packages_the_error_says_how_to_install_them(monkeypatch: py
 def test_without_sumo_gui_the_error_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert os.access(gui_binary(), os.X_OK)
     monkeypatch.setattr(sumo, "SUMO_HOME", str(tmp_path))
-    with pytest.raises(InputError, match="sumo-gui is missing at .*eclipse-sumo"):
+    with pytest.raises(InputError, match=r"sumo-gui is missing at .*eclipse-sumo"):
         gui_binary()
 
 

@@ -309,9 +309,7 @@ def test_a_sumocfg_keeps_its_additional_files_and_writes_nothing(configured: Pat
     assert programs[-1][1] == "night"
 
 
-def test_a_waut_decides_which_program_is_active_and_lets_go_of_our_signals(
-    configured: Path, tmp_path: Path
-) -> None:
+def test_a_waut_decides_which_program_is_active_and_lets_go_of_our_signals(configured: Path, tmp_path: Path) -> None:
     assert load(configured).network.programs["C"][-1].program_id == "day"
     assert load(configured, begin_s=350).network.programs["C"][-1].program_id == "night"
     scenario = load(configured)
@@ -343,9 +341,7 @@ def test_vehicles_in_an_additional_file_count_and_are_held_out(cross: Path) -> N
         '<additional><vType id="van" vClass="delivery"/>'
         '<flow id="vans" type="van" from="W_in" to="S_out" begin="0" end="600" period="10"/></additional>'
     )
-    scenario = load(
-        cross / "my.net.xml.gz", routes=[cross / "my.rou.xml"], additional=[more], begin_s=0, end_s=600
-    )
+    scenario = load(cross / "my.net.xml.gz", routes=[cross / "my.rou.xml"], additional=[more], begin_s=0, end_s=600)
     assert scenario.demand_counts()[0] == 63 + 60
     held_out = scenario.held_out(4)
     assert "<flow" not in held_out.additional_files[0].read_text()
@@ -397,8 +393,7 @@ def test_each_mistake_gets_one_clear_line(cross: Path) -> None:
     refused("cannot be read", cross / "cut.net.xml.gz")
     misfit = write(
         "bad.rou.xml",
-        '<routes><trip id="a" depart="1" from="E_in" to="X"/>'
-        '<trip id="b" depart="2" from="Y" to="S_out"/></routes>',
+        '<routes><trip id="a" depart="1" from="E_in" to="X"/><trip id="b" depart="2" from="Y" to="S_out"/></routes>',
     )
     refused(r"trip 'a' uses edge 'X', .* doesn't have \(2 entries don't fit\)", net, routes=[misfit])
     lost = write("lost.rou.xml", '<routes><vehicle id="a" depart="1" route="r9"/></routes>')

@@ -83,8 +83,9 @@ def test_a_killed_simulation_is_an_error_and_the_next_reset_works(env: SignalEnv
     if killed == "both":
         os.kill(template, signal.SIGKILL)
     with pytest.raises(SimulationError, match=r"the simulation failed after \d+ s"):
-        for _ in range(3):
-            env.step(0)
+        env.step(0)
+    with pytest.raises(SimulationError, match=r"call reset\(\) first"):
+        env.step(0)
     env.reset(seed=0)
     env.step(0)
     assert np.array_equal(env._worker.snapshot.vehicles, first), "and is the same episode"
@@ -106,6 +107,13 @@ def test_a_killed_template_is_replaced_at_the_next_reset(env: SignalEnv) -> None
     env.reset(seed=0)
     env.step(0)
     assert not left_after([episode])
+
+
+def test_a_step_without_a_reset_is_an_error() -> None:
+    env = SignalEnv("cologne1")
+    with pytest.raises(SimulationError, match=r"call reset\(\) first"):
+        env.step(0)
+    env.close()
 
 
 def test_closing_leaves_no_process_and_may_be_repeated(env: SignalEnv) -> None:
