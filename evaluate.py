@@ -15,7 +15,7 @@ from typing import Any
 
 from controllers.registry import CONTROLLERS, make
 from evaluation.progress import RunProgress
-from evaluation.report import DEFINITION, as_json, as_table, summarise, write_report
+from evaluation.report import DEFINITION, Summary, as_json, as_table, summarise, write_report
 from evaluation.runs import Contestant, Evaluation, RunFailed, RunResult, run_all
 from scenarios.command import add_timing_arguments, run_command, timing_from
 from scenarios.scenario import Scenario, load
@@ -118,7 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.json:
         print(json.dumps(content, indent=2, ensure_ascii=False))
     else:
-        _print_table(scenario, seeds, results, as_table(summary), options.out)
+        _print_table(scenario, seeds, results, summary, options.out)
     return 0
 
 
@@ -161,7 +161,7 @@ def _contestant(name: str, timing: Timing) -> Contestant:
     torch.set_num_threads(1)  # the runs are what goes in parallel
     path = Path(name)
     load_controller(path)  # a wrong directory is better known now than in the first run
-    trained = read_settings(path).get("timing")
+    trained = read_settings(path).get("job", {}).get("timing")
     if trained is not None and trained != dataclasses.asdict(timing):
         print(f"note: {name} was trained with another timing than this evaluation's", file=sys.stderr)
     return Contestant(name, lambda: load_controller(path), baseline=False)
@@ -189,12 +189,12 @@ def _settings(
 
 
 def _print_table(
-    scenario: Scenario, seeds: list[int], results: list[RunResult], table: Any, out: Path | None
+    scenario: Scenario, seeds: list[int], results: list[RunResult], summary: Summary, out: Path | None
 ) -> None:
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
-    console.print(table)
+    console.print(as_table(summary))
     counts = sorted({run.metrics.vehicles for run in results})
     vehicles = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
     same = seeds == list(range(seeds[0], seeds[0] + len(seeds)))
@@ -205,6 +205,9 @@ def _print_table(
         soft_wrap=True,
         markup=False,
     )
+    if len(summary.controllers) > 1:
+        which = "best of the baselines" if summary.reference in CONTROLLERS else "first named"
+        console.print(f"reference: {summary.reference}, the {which}", soft_wrap=True, markup=False)
     if any(run.metrics.gridlocked for run in results):
         console.print("red rows: runs that ended in gridlock; they are in the means", soft_wrap=True)
     if out is not None:

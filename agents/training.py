@@ -177,7 +177,7 @@ def train(
         loop.stop = True
         print("stopping: finishing the current update, then saving (Ctrl-C again to leave at once)", file=out)
 
-    before = signal.signal(signal.SIGINT, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         remaining = schedule.steps - learner.num_timesteps
         if remaining > 0:
@@ -189,7 +189,8 @@ def train(
         loop.save(learner)
         loop.write_curves()
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return progress
 
 

@@ -110,7 +110,8 @@ def drive(worker: RemoteSimulation) -> float:
 
 def random_phases(mask: npt.NDArray[np.bool_], random: np.random.Generator) -> npt.NDArray[np.int64]:
     """[S] a random phase of each signal among those that may be chosen."""
-    return np.where(mask, random.random(mask.shape), -1.0).argmax(axis=1)
+    chosen: npt.NDArray[np.int64] = np.where(mask, random.random(mask.shape), -1.0).argmax(axis=1)
+    return chosen
 
 
 class Recorded:
@@ -144,7 +145,7 @@ class Recorded:
 
     def run_binary(self) -> float:
         """The stock binary, its start included [s]."""
-        import sumo  # type: ignore[import-untyped]
+        import sumo
 
         binary = Path(sumo.SUMO_HOME) / "bin" / "sumo"
         began = time.perf_counter()
@@ -193,7 +194,7 @@ def _step_bare(args: list[str], begin_s: float, end_s: float, step_s: float) -> 
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
-    import libsumo  # type: ignore[import-untyped]
+    import libsumo
 
     libsumo.start(args)
     decisions = round((end_s - begin_s) / step_s)

@@ -9,7 +9,7 @@ import numpy as np
 from controllers.base import Phases, choose
 from signals.intersection import Intersection
 from signals.layout import Layout
-from signals.measures import ApproachMeasures
+from signals.measures import ApproachMeasures, lanes_green
 from signals.snapshot import Snapshot
 
 
@@ -56,37 +56,36 @@ class MaxPressure(_Heuristic):
 
 
 class SelfOrganizing(_Heuristic):
-    """SOTL: each red phase collects vehicle-seconds and is served once they pass a threshold.
+    """SOTL: each lane at red collects vehicle-seconds; the phase that would serve most is shown once they suffice.
 
-    A platoon that is just passing is not cut: while few enough vehicles are close to the stop line on green, the
-    phase stays. Source: Gershenson 2005, Self-organizing traffic lights, rules 1 to 3; threshold after Cools et
-    al. 2013.
+    A short platoon that is just passing is not cut: while some vehicles, but few, move towards the stop line on
+    green, the phase stays. Source: Gershenson 2005, Self-organizing traffic lights; Cools et al. 2013. The default
+    threshold did best of 45, 150 and 400 on training seeds of cologne1 and cologne3.
     """
 
-    def __init__(self, threshold_veh_s: float = 45.0, platoon_veh: int = 2) -> None:
+    def __init__(self, threshold_veh_s: float = 400.0, platoon_veh: int = 2) -> None:
         self.threshold_veh_s = threshold_veh_s
         self.platoon_veh = platoon_veh
 
     def reset(self, intersections: Sequence[Intersection], layout: Layout, seed: int) -> None:
         """Empty counters."""
         super().reset(intersections, layout, seed)
-        self._collected = np.zeros(layout.phase_exists.shape)
-        self._time_s = np.nan
+        self._collected = np.zeros(len(layout.controlled))
+        self._time_s: float | None = None
 
     def decide(self, snapshot: Snapshot) -> Phases:
-        """[S] the phase that has collected most, once it passes the threshold."""
-        layout, signals = self.layout, np.arange(len(snapshot.phase))
-        seen = ApproachMeasures(layout, snapshot)
-        elapsed = 0.0 if np.isnan(self._time_s) else snapshot.time_s[0] - self._time_s
-        self._time_s = float(snapshot.time_s[0])
-        self._collected += seen.new_to(seen.vehicles) * elapsed
-        self._collected[signals, snapshot.phase] = 0.0
-        moving = snapshot.vehicles[layout.controlled_lane] - snapshot.halting[layout.controlled_lane]
-        passing = layout.phase_lanes.sum(moving)[signals, snapshot.phase]
-        ripe = np.where(self._collected >= self.threshold_veh_s, self._collected, -np.inf)
-        keep = (passing > 0) & (passing <= self.platoon_veh) & ~np.isinf(ripe).all(axis=1)
-        scores = np.where(keep[:, None], -np.inf, ripe)
-        scores[signals, snapshot.phase] = np.where(np.isinf(scores).all(axis=1), 0.0, -1e9)
+        """[S] the phase whose lanes have collected most, once that passes the threshold."""
+        layout, signals, now_s = self.layout, np.arange(len(snapshot.phase)), float(snapshot.time_s[0])
+        elapsed_s = 0.0 if self._time_s is None else now_s - self._time_s
+        self._time_s = now_s
+        green = lanes_green(layout, snapshot)
+        waiting = ApproachMeasures(layout, snapshot).vehicles
+        self._collected = np.where(green, 0.0, self._collected + waiting * elapsed_s)
+        scores = layout.phase_lanes.sum(self._collected)
+        moving = (snapshot.vehicles - snapshot.halting)[layout.controlled_lane]
+        passing = layout.signal_lanes.sum(np.where(green, moving, 0.0))
+        stay = (passing > 0) & (passing <= self.platoon_veh) | (scores.max(axis=1) < self.threshold_veh_s)
+        scores[signals, snapshot.phase] = np.where(stay, np.inf, scores[signals, snapshot.phase])
         return choose(scores, snapshot)
 
 

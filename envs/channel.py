@@ -19,8 +19,7 @@ import numpy.typing as npt
 
 Shapes = Mapping[str, tuple[tuple[int, ...], type]]
 ALIGN = 64  # [bytes] a cache line, so that the two sides' counters never share one
-ASKED, ANSWERED, ASLEEP, FAILED = range(4)
-COUNTERS: Shapes = {name: ((1,), np.int64) for name in ("asked", "answered", "asleep", "failed")}
+COUNTERS: Shapes = dict.fromkeys(("asked", "answered", "asleep", "failed"), ((1,), np.int64))
 SPIN_S = 0.002  # [s] longer than most steps of a small network, shorter than anybody minds
 NAP_S = 50e-6
 _give_way: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
@@ -80,7 +79,11 @@ class Asker:
         while answered[0] != target:
             turns += 1
             _give_way()
-            if turns & 63 or time.perf_counter() < spin_until:
+            if turns & 63:
+                continue
+            if self._failed[0]:  # it died before it was asked
+                return False
+            if time.perf_counter() < spin_until:
                 continue
             time.sleep(NAP_S)
             if turns & 4095 == 0 and not alive():

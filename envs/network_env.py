@@ -32,9 +32,7 @@ class NetworkEnv(ParallelEnv[str, Observation, int]):
         self.agents: list[str] = []
         self._index = {agent: n for n, agent in enumerate(self.possible_agents)}
         self._rows = self.options.rows(self._worker)
-        self._widths = [
-            int(np.prod(self.options.observation_space(self._worker, n).shape)) for n in self._index.values()
-        ]
+        self._widths = [self.options.observation_size(self._worker, n) for n in self._index.values()]
         self.observation_spaces = {a: self.options.observation_space(self._worker, n) for a, n in self._index.items()}
         phases = self._worker.layout.phase_exists.sum(axis=1).tolist()
         self.action_spaces = {a: cast(Any, spaces.Discrete(phases[n])) for a, n in self._index.items()}

@@ -81,13 +81,17 @@ class EnvOptions:
             WorkerSetup(simulation, "" if peer_reward else self.reward, observe=self.observation == "phases")
         )
 
+    def observation_size(self, worker: RemoteSimulation, signal: int) -> int:
+        """The length of one signal's observation."""
+        if self.observation == "sumo-rl":
+            return Reference.sizes(worker.setup.simulation.plan)[signal]
+        return worker.setup.observation_shape.size
+
     def observation_space(self, worker: RemoteSimulation, signal: int) -> spaces.Space[npt.NDArray[np.float32]]:
         """The observation space of one signal."""
-        peer = self.observation == "sumo-rl"
-        size = worker.setup.observation_shape.size
-        if peer:
-            size = Reference.sizes(worker.setup.simulation.plan)[signal]
-        return cast(Any, spaces.Box(0.0, 1.0 if peer else LIMIT, (size,), np.float32))
+        limit = 1.0 if self.observation == "sumo-rl" else LIMIT
+        box: Any = spaces.Box(0.0, limit, (self.observation_size(worker, signal),), np.float32)
+        return cast(spaces.Space[npt.NDArray[np.float32]], box)
 
     def rows(self, worker: RemoteSimulation) -> npt.NDArray[np.float32]:
         """[S, …] the shared array that holds the observations."""

@@ -95,6 +95,7 @@ class RemoteSimulation:
                 self.end()
         if self._process is None or self._process.poll() is not None:
             self._start()
+        self.shared["failed"][0] = 0
         self._commands.write(b"b" + struct.pack("<q", seed))
         kind, content = receive(self._answers)
         self._report()

@@ -94,14 +94,14 @@ def as_json(summary: Summary, about: Mapping[str, Any]) -> dict[str, Any]:
     """What `--json` prints; `about` comes first. A value that does not exist is null."""
     return {
         **about,
-        "best_baseline": summary.reference,
+        "reference": summary.reference,
         "controllers": [
             {
                 "controller": entry.controller,
                 "runs": entry.runs,
                 "gridlocked_runs": entry.gridlocked_runs,
                 **{metric: _plain(interval) for metric, interval in entry.metrics.items()},
-                "versus_best_baseline": None
+                "versus_reference": None
                 if entry.versus is None
                 else {
                     "delay_difference_s": _plain(entry.versus.difference_s),
@@ -125,7 +125,7 @@ def as_table(summary: Summary) -> Table:
     table.add_column("controller", overflow="fold")
     for title in (
         "delay s",
-        "vs best\nbaseline",
+        "vs refe-\nrence",
         "travel\ntime s",
         "waiting\ns",
         "stops",

@@ -103,7 +103,7 @@ def run_all(
             futures[contestant.name, seed] = future
         try:
             waiting = True
-            while waiting:  # in short turns: polars' own signal handler keeps Ctrl-C from ending a long one
+            while waiting:  # in short turns, since Ctrl-C does not end a long one
                 done, left = wait(futures.values(), TURN_S, return_when=FIRST_EXCEPTION)
                 waiting = bool(left) and not any(future.exception() for future in done)
         finally:

@@ -6,10 +6,12 @@ import argparse
 import contextlib
 import errno
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 from signals.errors import InputError
@@ -24,6 +26,7 @@ _USERS_TO_SOLVE = {
 
 def run_command(main: Callable[[list[str] | None], int]) -> NoReturn:
     """Run a command and leave with its exit status: 0 ok, 1 failed, 2 bad input, 130 after Ctrl-C."""
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         status = main(None)
         sys.stdout.flush()
@@ -42,6 +45,12 @@ def run_command(main: Callable[[list[str] | None], int]) -> NoReturn:
         where = f"{error.filename}: " if error.filename else ""
         status = _complain(f"{where}{error.strerror}; make room or choose another place")
     sys.exit(status)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """As Ctrl-C, so that nothing is left behind."""
+    del number, frame
+    raise KeyboardInterrupt("terminated")
 
 
 def _complain(message: str) -> int:

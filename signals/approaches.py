@@ -46,6 +46,7 @@ def zone(network: RoadNetwork, lane_id: str, reach_m: float = DETECTION_M) -> Zo
             for inner in reversed(internal_path(network, connection)):
                 found.setdefault(inner, behind)
                 behind += network.lanes[inner].length_m
+            reached = max(reached, behind)
             if connection.tls_id is None and behind < reach_m and connection.from_lane not in found:
                 found[connection.from_lane] = behind
                 frontier.append(connection.from_lane)

@@ -169,6 +169,8 @@ def _relation(one: Link, at: Place, a: int, other: Link, there: Place, b: int) -
         return [(True, True)] if merge else []  # whoever has no priority looks out when changing lanes into one
     if one.pedestrian and other.pedestrian:
         return []
+    if first_way.to_lane == second_way.from_lane or second_way.to_lane == first_way.from_lane:
+        return []  # one leads to the other's stop line, at the next junction of the same signal
     return [(False, False)] if merge or paths_meet(one, a, other, b) else []
 
 

@@ -71,11 +71,11 @@ class PhaseObservation:
     | 6 | pedestrians | who wait at the crossing | persons | 5 |
     """
 
-    PHASE_FEATURES = (
+    PHASE_FEATURES: tuple[str, ...] = (
         "exists", "selectable", "current", "changing", "green_age", "since_served",
         "vehicles", "halting", "waiting", "new_vehicles", "downstream_halting",
     )  # fmt: skip
-    MOVEMENT_FEATURES = (
+    MOVEMENT_FEATURES: tuple[str, ...] = (
         "exists", "crossing", "vehicles", "halting", "waiting", "downstream_halting", "pedestrians",
     )  # fmt: skip
     PHASE_SCALE = np.array([1, 1, 1, 1, 60, 120, 20, 20, 600, 20, 10], float)
@@ -163,11 +163,11 @@ class DetectorObservation(PhaseObservation):
     | 7 | call | the pedestrians' button has been pressed | 0/1 | 1 |
     """
 
-    PHASE_FEATURES = (
+    PHASE_FEATURES: tuple[str, ...] = (
         "exists", "selectable", "current", "changing", "green_age", "since_served",
         "occupied", "occupancy", "arrivals", "new_arrivals", "flow",
     )  # fmt: skip
-    MOVEMENT_FEATURES = (
+    MOVEMENT_FEATURES: tuple[str, ...] = (
         "exists", "crossing", "occupied", "occupancy", "arrivals", "gap", "healthy", "call",
     )  # fmt: skip
     PHASE_SCALE = np.array([1, 1, 1, 1, 60, 120, 4, 4, 20, 20, 10], float)

@@ -81,7 +81,7 @@ def green_phases(program: Program, table: LinkTable, timing: Timing) -> PhaseSet
     phases: list[Phase] = []
     for state, number in kept:
         if any(
-            _within(state, other) and (other_number < number or not _within(other, state))
+            within(state, other) and (other_number < number or not within(other, state))
             for other, other_number in kept
             if other != state
         ):
@@ -109,7 +109,7 @@ def _made_safe(state: str, table: LinkTable) -> str | None:
     return None if unsafe_pairs(safe, table) else safe
 
 
-def _within(state: str, other: str) -> bool:
+def within(state: str, other: str) -> bool:
     """Whether `other` lets go everything that `state` does, with the same priority or more."""
     return all(RANK[a] <= RANK[b] for a, b in zip(state, other, strict=True))
 

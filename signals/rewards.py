@@ -47,7 +47,9 @@ def pressure(layout: Layout, before: Snapshot, after: Snapshot) -> FloatArray:
     del before
     upstream = layout.movement_lanes.sum(layout.zone.sum(after.vehicles))
     downstream = layout.movement_exits.sum(after.vehicles)
-    return -np.abs(np.where(layout.movement_exists & ~layout.crossing, upstream - downstream, 0.0)).sum(axis=1)
+    apart = np.where(layout.movement_exists & ~layout.crossing, upstream - downstream, 0.0)
+    total: FloatArray = -np.abs(apart).sum(axis=1)
+    return total
 
 
 REWARDS: dict[str, Reward] = {

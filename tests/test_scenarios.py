@@ -14,12 +14,14 @@ from xml.etree import ElementTree
 
 import pytest
 
+from evaluation.monitor import Rules, check
 from scenarios import build
 from scenarios.demand import read_demand
 from scenarios.netfile import read_network
 from scenarios.resco import MAPS
 from scenarios.scenario import load, names
 from signals.errors import InputError
+from signals.intersection import compile_signals
 
 ROOT = Path(__file__).resolve().parents[1]
 SIGNALS = {
@@ -185,6 +187,30 @@ def test_the_embedded_ones_run_without_a_complaint(name: str, tmp_path: Path) ->
     assert int(vehicles.get("loaded")) == scenario.demand_counts()[0]
     assert int(vehicles.get("waiting")) <= 5
     assert int(vehicles.get("running")) < 150
+
+
+@pytest.mark.parametrize("name", [*build.EMBEDDED, "grid:1x4"])
+def test_the_embedded_plans_change_as_safely_as_we_do(name: str, tmp_path: Path) -> None:
+    """Between two greens a plan shows what the signal layer would, and the monitor finds nothing to report."""
+    scenario = load(name)
+    for item in compile_signals(scenario.network).intersections:
+        index = {phase.state: phase.index for phase in item.phases}
+        rows = item.program.rows
+        starts = [k for k, row in enumerate(rows) if row.state in index]
+        assert [index[rows[k].state] for k in starts] == list(range(len(item.phases)))
+        for here, there in zip(starts, [*starts[1:], starts[0] + len(rows)], strict=True):
+            old, new = (item.phases[index[rows[k % len(rows)].state]] for k in (here, there))
+            shown = [(rows[k % len(rows)].duration_s, rows[k % len(rows)].state) for k in range(here + 1, there)]
+            assert shown == [(i.duration_s, i.state) for i in item.changes[old.index, new.index]]
+            assert old.min_green_s <= rows[here].duration_s <= old.max_green_s
+    states, extra = tmp_path / "states.xml", tmp_path / "extra.add.xml"
+    rows_to_save = "".join(
+        f'<timedEvent type="SaveTLSStates" source="{tls}" dest="{states}"/>' for tls in scenario.network.controlled
+    )
+    extra.write_text(f"<additional>{rows_to_save}</additional>")
+    result = sumo(["-n", str(scenario.net_file), "-a", str(extra), "-b", "0", "-e", "400"], tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert check(scenario.net_file, states, Rules(yellow_s=4)) == []
 
 
 # -- held-out demand --------------------

@@ -75,13 +75,15 @@ def processes(env: SignalEnv) -> tuple[int, int]:
     return process.pid, episode
 
 
-@pytest.mark.parametrize("killed", ["episode", "both"])
+@pytest.mark.parametrize("killed", ["episode", "episode, noticed late", "both"])
 def test_a_killed_simulation_is_an_error_and_the_next_reset_works(env: SignalEnv, killed: str) -> None:
     template, episode = processes(env)
     first = env._worker.snapshot.vehicles.copy()
     os.kill(episode, signal.SIGKILL)
     if killed == "both":
         os.kill(template, signal.SIGKILL)
+    if "late" in killed:  # the template has seen it die before anybody asks
+        time.sleep(0.5)
     with pytest.raises(SimulationError, match=r"the simulation failed after \d+ s"):
         env.step(0)
     with pytest.raises(SimulationError, match=r"call reset\(\) first"):

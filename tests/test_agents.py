@@ -1,0 +1,264 @@
+"""Agents: the network's symmetries, masks everywhere, exact resume, early abort, and that a toy is learned."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import train as train_command
+from agents import checkpoint
+from agents.learners import MaskedDoubleDQN, MaskedPPO, TrainingDiverged, make_learner
+from agents.network import MASKED, PhaseScorer, StateValue
+from agents.run import CHECKPOINT, POLICY, SETTINGS, LearnedController, load_controller, read_settings
+from agents.settings import AGENTS, agent_settings, read_config
+from agents.training import Interrupted, Schedule, train
+from agents.vec_env import SignalsVecEnv
+from envs.remote import RemoteSimulation
+from envs.simulation import make_setup
+from envs.worker import WorkerSetup
+from scenarios.scenario import load
+from signals.errors import InputError
+from signals.observations import ObservationShape
+
+SHAPE = ObservationShape(phases=4, movements=5, phase_features=11, movement_features=7)
+COLOGNE = {"begin_s": 25200.0, "end_s": 25500.0}  # 60 decisions
+
+
+def rows(count: int, shape: ObservationShape = SHAPE, seed: int = 0) -> torch.Tensor:
+    """Random observations in which phase 2 may not be chosen."""
+    made = torch.rand(count, shape.size, generator=torch.Generator().manual_seed(seed))
+    phases = made[:, : shape.phases * shape.phase_features].view(count, shape.phases, shape.phase_features)
+    phases[:, :, :2] = 1.0
+    phases[:, 2, 1] = 0.0
+    return made
+
+
+def permuted(made: torch.Tensor, phase_order: list[int], movement_order: list[int]) -> torch.Tensor:
+    """The same situations with phases and movements listed in another order."""
+    p, k, f = SHAPE.phases, SHAPE.movements, SHAPE.phase_features
+    phases = made[:, : p * f].reshape(-1, p, f)[:, phase_order]
+    service = made[:, p * f : p * f + p * k].reshape(-1, p, k)[:, phase_order][:, :, movement_order]
+    movements = made[:, p * f + p * k :].reshape(-1, k, SHAPE.movement_features)[:, movement_order]
+    return torch.cat([part.reshape(len(made), -1) for part in (phases, service, movements)], dim=1)
+
+
+def vec_env(seed: int = 0, scale: float = 0.01) -> SignalsVecEnv:
+    setup = make_setup(load("cologne1", **COLOGNE))
+    return SignalsVecEnv([RemoteSimulation(WorkerSetup(setup))], seed, scale)
+
+
+def test_scores_follow_phases_and_ignore_the_order_of_movements() -> None:
+    torch.manual_seed(0)
+    scorer, value, made = PhaseScorer(SHAPE), StateValue(SHAPE), rows(6)
+    order = [3, 0, 2, 1]
+    shuffled = permuted(made, order, [4, 2, 0, 1, 3])
+    torch.testing.assert_close(scorer(shuffled), scorer(made)[:, order])
+    torch.testing.assert_close(value(shuffled), value(made))
+
+
+def test_weights_fit_any_number_of_phases_and_movements() -> None:
+    small, large = PhaseScorer(SHAPE), PhaseScorer(ObservationShape(8, 16, 11, 7))
+    large.load_state_dict(small.state_dict())
+    assert large(rows(3, large.encoder.shape)).shape == (3, 8)
+
+
+def test_padding_does_not_change_a_score() -> None:
+    torch.manual_seed(0)
+    scorer, made = PhaseScorer(SHAPE), rows(4)
+    wide = ObservationShape(6, 9, 11, 7)
+    padded = PhaseScorer(wide)
+    padded.load_state_dict(scorer.state_dict())
+    p, k, f = SHAPE.phases, SHAPE.movements, SHAPE.phase_features
+    phases, service, movements = torch.zeros(4, 6, f), torch.zeros(4, 6, 9), torch.zeros(4, 9, 7)
+    phases[:, :p] = made[:, : p * f].view(4, p, f)
+    service[:, :p, :k] = made[:, p * f : p * f + p * k].view(4, p, k)
+    movements[:, :k] = made[:, p * f + p * k :].view(4, k, 7)
+    wider = torch.cat([part.reshape(4, -1) for part in (phases, service, movements)], dim=1)
+    torch.testing.assert_close(padded(wider)[:, :p], scorer(made))
+    assert (padded(wider)[:, p:] == MASKED).all()
+
+
+def test_dqn_masks_exploration_and_target() -> None:
+    env = vec_env()
+    learner = make_learner(agent_settings("dqn", {"buffer_size": 64}), env, 0, None)
+    assert isinstance(learner, MaskedDoubleDQN)
+    learner.shape = SHAPE
+    made = rows(200).numpy()
+    explored = learner._explore(made)
+    assert 2 not in explored
+    assert set(explored.tolist()) == {0, 1, 3}
+    env.close()
+
+
+def test_ppo_never_draws_a_masked_phase() -> None:
+    env = vec_env()
+    learner = make_learner(agent_settings("ppo"), env, 0, None)
+    assert isinstance(learner, MaskedPPO)
+    observations = torch.as_tensor(np.asarray(env.reset()))
+    shape = env.workers[0].setup.observation_shape
+    features = observations[:, : shape.phases * shape.phase_features].view(-1, shape.phases, shape.phase_features)
+    features[:, :, 1] = torch.tensor([1.0, 0.0, 1.0, 0.0])
+    drawn, _, log_probability = learner.policy(observations.repeat(300, 1))
+    assert set(drawn.tolist()) == {0, 2}
+    assert torch.isfinite(log_probability).all()
+    assert torch.isfinite(learner.policy.get_distribution(observations).entropy()).all()
+    env.close()
+
+
+@pytest.mark.parametrize("agent", list(AGENTS))
+def test_a_stopped_training_resumes_to_the_bit(agent: str, tmp_path: Path) -> None:
+    changes = {"learning_starts": 40, "batch_size": 16} if agent == "dqn" else {"rollout": 50, "batch_size": 25}
+    settings = agent_settings(agent, changes)
+
+    def trained(run: Path, stop_at: int | None, resume: bool = False) -> dict[str, Any]:
+        env = vec_env(scale=settings.reward_scale)
+        learner = make_learner(settings, env, 0, None)
+        if stop_at is not None:
+            save = checkpoint.save
+            learner.train = _then_stop(learner.train, learner, stop_at)  # type: ignore[method-assign]
+            with pytest.raises(Interrupted):
+                train(learner, env, run, Schedule(150, 0), controller=_controller, resume=resume)
+            save(run, learner, env, {})
+        else:
+            train(learner, env, run, Schedule(150, 0), controller=_controller, resume=resume)
+        env.close()
+        return {name: weight.clone() for name, weight in learner.policy.state_dict().items()}
+
+    def _then_stop(update: Any, learner: Any, at: int) -> Any:
+        def wrapped(*arguments: Any, **named: Any) -> None:
+            update(*arguments, **named)
+            if learner.num_timesteps >= at:
+                raise Interrupted
+
+        return wrapped
+
+    whole = trained(tmp_path / "whole", None)
+    # the exception leaves right after an update: what the loop saves on Ctrl-C is this same moment
+    trained(tmp_path / "parts", 100)
+    _forget_progress(tmp_path / "parts")
+    parts = trained(tmp_path / "parts", None, resume=True)
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    curves = [(tmp_path / run / "progress.csv").read_text().splitlines() for run in ("whole", "parts")]
+    assert [line.split(",")[2] for line in curves[0]] == [line.split(",")[2] for line in curves[1]]
+
+
+def _forget_progress(run: Path) -> None:
+    state = torch.load(run / CHECKPOINT, weights_only=True)
+    rows_so_far = (run / "progress.csv").read_text().splitlines()
+    header = rows_so_far[0].split(",")
+    episodes = [dict(zip(header, map(float, line.split(",")), strict=True)) for line in rows_so_far[1:]]
+    state["progress"] = {"elapsed_s": 0.0, "validated": 0, "episodes": episodes, "validations": []}
+    torch.save(state, run / CHECKPOINT)
+
+
+def _controller(learner: Any) -> LearnedController:
+    return LearnedController(checkpoint.scorer_of(learner).state_dict(), 64, "full")
+
+
+def test_a_loss_that_is_no_number_stops_the_training_with_a_reason(tmp_path: Path) -> None:
+    env = vec_env(scale=float("nan"))
+    learner = make_learner(agent_settings("dqn", {"learning_starts": 20, "batch_size": 8}), env, 0, None)
+    with pytest.raises(TrainingDiverged, match="lower learning_rate"):
+        train(learner, env, tmp_path, Schedule(60, 0), controller=_controller)
+    env.close()
+
+
+def test_train_command_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    window = ["--begin", "25200", "--end", "25500"]
+    arguments = ["--scenario", "cologne1", *window, "--steps", "150", "--out", str(run)]
+    assert train_command.main(arguments) == 0
+    assert "validation delay" in capsys.readouterr().out
+    settings = json.loads((run / SETTINGS).read_text())
+    assert settings["agent"] == "dqn"
+    assert settings["scenario"]["name"] == "cologne1"
+    controller = load_controller(run)
+    scenario = load("cologne1", **COLOGNE)
+    setup = make_setup(scenario)
+    with RemoteSimulation(WorkerSetup(setup, reward="")) as simulation:
+        simulation.begin(1)
+        controller.reset(setup.plan.intersections, setup.layout, 1)
+        chosen = controller.decide(simulation.snapshot)
+        assert simulation.snapshot.mask[0, chosen[0]]
+    with pytest.raises(InputError, match="--resume, replace it with --overwrite"):
+        train_command.main(arguments)
+    _tamper(run / SETTINGS, format=99)
+    with pytest.raises(InputError, match="format 99"):
+        load_controller(run)
+
+
+def _tamper(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_run_directories_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        read_settings(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="is no run directory"):
+        read_settings(tmp_path)
+    (tmp_path / SETTINGS).write_text(json.dumps({"format": 1, "agent_settings": {"units": 64}, "sensing": "full"}))
+    with pytest.raises(InputError, match="is missing"):
+        load_controller(tmp_path)
+    (tmp_path / POLICY).write_bytes(b"not a file of tensors")
+    with pytest.raises(InputError, match="damaged"):
+        load_controller(tmp_path)
+    torch.save({"scorer": PhaseScorer(SHAPE, units=8).state_dict()}, tmp_path / POLICY)
+    with pytest.raises(InputError, match="does not fit"):
+        load_controller(tmp_path)
+    broken = {name: weight * torch.nan for name, weight in PhaseScorer(SHAPE).state_dict().items()}
+    torch.save({"scorer": broken}, tmp_path / POLICY)
+    with pytest.raises(InputError, match="not finite"):
+        load_controller(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--scenario", "colonge1"], "Did you mean 'cologne1'"),
+        (["--scenario", "cologne1", "--agent", "dqm"], "Did you mean 'dqn'"),
+        (["--scenario", "cologne1", "--reward", "tme_loss"], "Did you mean 'time_loss'"),
+        (["--scenario", "cologne1", "--steps", "0"], "must be at least 1"),
+        (["--scenario", "cologne1", "--sensing", "ful"], "choose full or detectors"),
+        (["--scenario", "cologne1", "--decision-interval", "2.5"], "no multiple"),
+        (["--scenario", "cologne1", "--from", "nowhere"], "does not exist"),
+        ([], "--scenario is missing"),
+    ],
+)
+def test_train_refuses_bad_input(arguments: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        train_command.main([*arguments, "--out", str(tmp_path / "run")])
+    assert not (tmp_path / "run" / SETTINGS).exists()
+
+
+def test_settings_of_an_agent(tmp_path: Path) -> None:
+    config = tmp_path / "f.yaml"
+    config.write_text("gamma: 0.9\nunits: 32\n")
+    assert agent_settings("dqn", read_config(config)).units == 32
+    with pytest.raises(InputError, match="Did you mean 'gamma'"):
+        agent_settings("dqn", {"gama": 0.9})
+    with pytest.raises(InputError, match="must be a whole number"):
+        agent_settings("ppo", {"n_epochs": 1.5})
+    config.write_text("- a list")
+    with pytest.raises(InputError, match="name: value"):
+        read_config(config)
+    with pytest.raises(InputError, match="f2.yaml"):
+        read_config(tmp_path / "f2.yaml")
+
+
+def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
+    full = tmp_path / "run"
+    full.mkdir()
+    full.chmod(0o500)
+    (full / "blocked").exists()
+    target = Path("/dev/full")
+    if not target.exists():
+        pytest.fail("this test needs /dev/full")
+    from agents.run import save_tensors
+
+    with pytest.raises(InputError, match="cannot write"):
+        save_tensors(target / "policy.pt", {})
