@@ -20,7 +20,7 @@ import numpy.typing as npt
 Shapes = Mapping[str, tuple[tuple[int, ...], type]]
 ALIGN = 64  # [bytes] a cache line, so that the two sides' counters never share one
 COUNTERS: Shapes = dict.fromkeys(("asked", "answered", "asleep", "failed"), ((1,), np.int64))
-SPIN_S = 0.002  # [s] longer than most steps of a small network, shorter than anybody minds
+SPIN_S = 0.0003  # [s] as long as the other side needs for a hand-over; a whole step is slept through
 NAP_S = 50e-6
 _give_way: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
 """While it looks at the counter, a side leaves its core to whoever needs it."""

@@ -59,7 +59,6 @@ class RemoteSimulation:
     def _start(self) -> None:
         if self._finalizer is not None:
             self._finalizer()  # what is left of a worker that died
-        self.shared["answered"][:] = self.shared["asked"]  # nobody will answer what that one was asked
         commands_read, commands_write = os.pipe()
         answers_read, answers_write = os.pipe()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the worker)
@@ -96,6 +95,7 @@ class RemoteSimulation:
         if self._process is None or self._process.poll() is not None:
             self._start()
         self.shared["failed"][0] = 0
+        self.shared["answered"][0] = self.shared["asked"][0]  # what a dead episode was asked is not the next one's
         self._commands.write(b"b" + struct.pack("<q", seed))
         kind, content = receive(self._answers)
         self._report()

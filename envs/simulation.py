@@ -165,6 +165,7 @@ class Simulation:
         self.layout = setup.layout
         self.machine = SignalMachine(setup.plan.intersections, setup.timing)
         self.snapshot = snapshot if snapshot is not None else Snapshot.empty(setup.layout)
+        self.measures = ApproachMeasures(self.layout, self.snapshot)
         self.now_s = setup.begin_s
         self.running = False
         self.summary = EpisodeSummary()
@@ -248,7 +249,8 @@ class Simulation:
             set_phase(self.layout.tls_ids[signal], row)
 
     def _step(self) -> None:
-        target = min(self.now_s + self.setup.timing.decision_interval_s, self.setup.end_s)
+        # SUMO counts whole milliseconds; sums of floats would drift away from them
+        target = min(round(self.now_s + self.setup.timing.decision_interval_s, 3), self.setup.end_s)
         if self._loops is not None and self.setup.faults.latency_s > 0:
             sensed = max(target - self.setup.faults.latency_s, self.now_s)
             if sensed > self.now_s:
@@ -261,25 +263,20 @@ class Simulation:
     def read(self) -> None:
         """Fill the snapshot from the simulation's present state."""
         low, layout, snapshot, machine = self._low, self.layout, self.snapshot, self.machine
-        number = low.lane_getLastStepVehicleNumber
-        counts = [number(lane) for lane in layout.lanes]
-        vehicles = snapshot.vehicles
-        vehicles[:] = counts
-        snapshot.halting[:] = 0.0
-        snapshot.waiting_s[:] = 0.0
-        snapshot.loss_veh[:] = 0.0
-        halting, waiting, speed = (
-            low.lane_getLastStepHaltingNumber,
-            low.lane_getWaitingTime,
-            low.lane_getLastStepMeanSpeed,
-        )
+        # every lane's count, then the rest of the few that hold anybody: plain calls beat SUMO's subscriptions
+        vehicles = np.fromiter(map(low.lane_getLastStepVehicleNumber, layout.lanes), float, len(layout.lanes))
         busy = vehicles.nonzero()[0]
+        snapshot.lanes[:] = 0.0
         if busy.size:
             names = [layout.lanes[n] for n in busy.tolist()]
-            snapshot.halting[busy] = [halting(lane) for lane in names]
-            snapshot.waiting_s[busy] = [waiting(lane) for lane in names]
-            share = np.array([speed(lane) for lane in names]) / layout.lane_speed_mps[busy]
-            snapshot.loss_veh[busy] = vehicles[busy] * np.maximum(1.0 - share, 0.0)
+            seen = vehicles[busy]
+            share = np.array(list(map(low.lane_getLastStepMeanSpeed, names))) / layout.lane_speed_mps[busy]
+            snapshot.lanes[:, busy] = (
+                seen,
+                list(map(low.lane_getLastStepHaltingNumber, names)),
+                list(map(low.lane_getWaitingTime, names)),
+                seen * np.maximum(1.0 - share, 0.0),
+            )
         snapshot.time_s[0] = self.now_s
         snapshot.phase[:] = machine.phase
         snapshot.changing[:] = machine.changing
@@ -289,6 +286,7 @@ class Simulation:
             self._read_pedestrians()
         if self._loops is not None:
             self._read_loops(self._loops)
+        self.measures = ApproachMeasures(layout, snapshot)
         snapshot.calls[:] = self._calls()
         snapshot.mask[:] = machine.mask(snapshot.calls)
 
@@ -299,8 +297,7 @@ class Simulation:
             red = np.where(lanes_green(layout, snapshot), 0.0, present)
             called = layout.phase_lanes.sum(red) > 0
         else:
-            measures = ApproachMeasures(layout, snapshot)
-            called = measures.new_to(measures.vehicles) > 0
+            called = self.measures.phases[3] > 0
         return called | (pedestrian_demand(layout, snapshot) > 0) if layout.crossing_edges else called
 
     def _read_pedestrians(self) -> None:
@@ -311,7 +308,7 @@ class Simulation:
             if area not in on_area:
                 people = low.edge_getLastStepPersonIDs(area)
                 on_area[area] = [low.person_getNextEdge(p) for p in people if low.person_getSpeed(p) < 0.1]
-            waiting[signal, movement] = on_area[area].count(crossing)
+            waiting[signal, movement] += on_area[area].count(crossing)
 
     def frame(self) -> npt.NDArray[np.uint8]:
         """The picture of the last decision; only with render "rgb_array"."""

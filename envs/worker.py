@@ -66,7 +66,9 @@ class World:
         layout = setup.simulation.layout
         snapshot = Snapshot(**{name: shared[name] for name in Snapshot.shapes(layout)})
         self.simulation = Simulation(setup.simulation, snapshot)
-        self._observe = observation_for(setup.simulation.sensing, layout) if setup.observe else None
+        self._observe = (
+            observation_for(setup.simulation.sensing, layout, shared["observation"]) if setup.observe else None
+        )
         self._reward = reward_for(setup.reward) if setup.reward else None
         self._reference: Reference | None = None
         # only a reward that compares two moments needs the earlier one
@@ -94,7 +96,7 @@ class World:
 
     def _publish(self) -> None:
         if self._observe is not None:
-            self.shared["observation"][:] = self._observe(self.simulation.snapshot)
+            self._observe.write(self.simulation.snapshot, self.simulation.measures)
         if self._reference is not None:
             self._reference.observe(self.shared["reference"])
         if self.setup.simulation.render == "rgb_array":

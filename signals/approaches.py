@@ -15,13 +15,17 @@ from signals.network import RoadNetwork
 DETECTION_M = 150.0  # [m] at 50 km/h, eleven seconds of driving: two decisions ahead
 
 
+PASSING_M = 15.0  # [m] two queued cars: what is shorter inside a junction is passed in a second, not waited on
+
+
 @dataclass(frozen=True, slots=True)
 class Zone:
     """What is watched for one controlled lane."""
 
     lane_id: str
     upstream: tuple[tuple[str, float], ...]
-    """(lane, distance from its downstream end to the stop line [m]); the controlled lane first, at 0."""
+    """(lane, distance from its downstream end to the stop line [m]); the controlled lane first, at 0. Without the
+    inside of junctions where that is shorter than `PASSING_M`: reading a lane costs, and there is little to see."""
     length_m: float
     """How far upstream it reaches; less than asked for only where the road or the network ends."""
 
@@ -44,8 +48,10 @@ def zone(network: RoadNetwork, lane_id: str, reach_m: float = DETECTION_M) -> Zo
                 continue
             behind = begin
             for inner in reversed(internal_path(network, connection)):
-                found.setdefault(inner, behind)
-                behind += network.lanes[inner].length_m
+                length_m = network.lanes[inner].length_m
+                if length_m >= PASSING_M:
+                    found.setdefault(inner, behind)
+                behind += length_m
             reached = max(reached, behind)
             if connection.tls_id is None and behind < reach_m and connection.from_lane not in found:
                 found[connection.from_lane] = behind

@@ -7,8 +7,10 @@ Sizes: [L] lanes that are read, [C] controlled lanes of all signals, [S] signals
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +24,10 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 
+DENSE_LIMIT = 8_000
+"""Elements up to which a matrix product is faster than gathering: up to some ten signals."""
+
+
 @dataclass(frozen=True)
 class Gather:
     """A weighted sum over few elements each: `index` and `weight` [..., n], padded with weight 0."""
@@ -31,8 +37,27 @@ class Gather:
 
     def sum(self, values: FloatArray) -> FloatArray:
         """`values` [..., elements] to sums [..., *shape], where shape is `index.shape[:-1]`."""
-        result: FloatArray = np.einsum("...n,...n->...", values[..., self.index], self.weight)
+        elements, shape = values.shape[-1], self.index.shape[:-1]
+        result: FloatArray
+        if math.prod(shape) * elements <= DENSE_LIMIT:
+            result = values @ self._matrix(elements)
+            return result.reshape(*values.shape[:-1], *shape)
+        result = np.einsum("...n,...n->...", values[..., self.index], self.weight)
         return result
+
+    def _matrix(self, elements: int) -> FloatArray:
+        """[elements, results] the same sum as one matrix."""
+        matrix = self._matrices.get(elements)
+        if matrix is None:
+            matrix = np.zeros((elements, self.index[..., 0].size))
+            rows = np.repeat(np.arange(matrix.shape[1]), self.index.shape[-1])
+            np.add.at(matrix, (self.index.ravel(), rows), self.weight.ravel())
+            self._matrices[elements] = matrix
+        return matrix
+
+    @cached_property
+    def _matrices(self) -> dict[int, FloatArray]:
+        return {}
 
     @staticmethod
     def build(groups: Sequence[Iterable[tuple[int, float]]], shape: tuple[int, ...]) -> Gather:
@@ -124,7 +149,10 @@ def build_layout(intersections: Sequence[Intersection], network: RoadNetwork) ->
             service[s, : len(item.phases), k] = [item.serves(p.index, movement) for p in item.phases]
             if movement.pedestrian:
                 crossing[s, k] = True
-                crossing_edges.append((s, k, movement.from_edge, movement.to_edge))
+                areas = {movement.from_edge: None}  # people come from both ends, whichever has the connection
+                for lane in movement.exit_lanes:
+                    areas.update((c.to_edge, None) for c in network.outgoing.get(lane, ()))
+                crossing_edges += [(s, k, area, movement.to_edge) for area in areas]
                 continue
             movement_lanes[s * k_max + k] = {place[s, lane]: 1.0 / users[lane] for lane in movement.lanes}
             movement_exits[s * k_max + k] = _mean([lanes[lane] for lane in movement.exit_lanes])

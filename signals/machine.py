@@ -80,7 +80,11 @@ class SignalMachine:
         self.green_since_s: FloatArray = np.zeros(size)
         self.settled_at_s: FloatArray = np.zeros((size, width))
         self.served_until_s: FloatArray = np.zeros((size, width))
+        self._held_until_s: FloatArray = np.zeros(size)
+        self._max_until_s: FloatArray = np.zeros(size)
+        self._settles = bool(self._settling_s.any())
         self.now_s = 0.0
+        self._known: tuple[float, bytes, BoolArray] | None = None
 
     def reset(self, now_s: float) -> None:
         """Begin in each signal's first phase, its green starting now."""
@@ -89,6 +93,8 @@ class SignalMachine:
         self.green_since_s[:] = now_s
         self.served_until_s[:] = now_s
         self.settled_at_s[:] = now_s
+        self._bound_green(slice(None))
+        self._known = None
 
     @property
     def changing(self) -> BoolArray:
@@ -102,10 +108,9 @@ class SignalMachine:
 
     @property
     def since_served_s(self) -> FloatArray:
-        """[S, P] how long ago each phase was last green; 0 for the one that is [s]."""
-        since = self.now_s - self.served_until_s
-        since[self._signals, self.phase] = 0.0
-        return np.where(self.exists, since, 0.0)
+        """[S, P] how long ago each phase was last green; 0 for the one that is or comes next [s]."""
+        since: FloatArray = (self.now_s - self.served_until_s) * self.exists
+        return since
 
     def mask(self, calls: BoolArray) -> BoolArray:
         """[S, P] which phases may be chosen now; at least one of every signal.
@@ -113,20 +118,24 @@ class SignalMachine:
         Args:
             calls: [S, P] whether anybody waits for a phase that is not green.
         """
-        age = self.now_s - self.green_since_s  # negative during a change
+        if self._known is not None and self._known[0] == self.now_s and self._known[1] == calls.tobytes():
+            return self._known[2].copy()
         s, current = self._signals, self.phase
-        held = age < self._min_green_s[s, current] - 1e-6
-        # what ended earlier may still have to be cleared for a phase, however short its own change is
-        others = self.exists & (self.now_s + self._change_s[s, current] >= self.settled_at_s - 1e-6)
-        others[s, current] = False
-        waited = (calls & others).any(axis=1)
-        # the next decision would come too late
-        overdue = age + self.timing.decision_interval_s > self._max_green_s[s, current] + 1e-6
-        expired = ~held & waited & overdue
-        mask = others.copy()
+        held = self.now_s < self._held_until_s - 1e-6
+        mask = self.exists.copy()
+        if self._settles:
+            # what ended earlier may still have to be cleared for a phase, however short its own change is
+            mask &= self.now_s + self._change_s[s, current] >= self.settled_at_s - 1e-6
         mask[held] = False
         mask[s, current] = True
-        mask[expired] = (others & calls)[expired]
+        # the next decision would come too late
+        overdue = self.now_s + self.timing.decision_interval_s > self._max_until_s + 1e-6
+        if overdue.any():
+            called = mask & calls
+            called[s, current] = False
+            expired = overdue & ~held & called.any(axis=1)
+            mask[expired] = called[expired]
+        self._known = self.now_s, calls.tobytes(), mask.copy()
         return mask
 
     def request(self, phases: npt.NDArray[np.integer], calls: BoolArray) -> list[tuple[int, int]]:
@@ -144,7 +153,9 @@ class SignalMachine:
             stay = mask[self._signals, self.phase]
             longest = np.argmin(np.where(mask, self.served_until_s, np.inf), axis=1)
             index = np.where(allowed, index, np.where(stay, self.phase, longest))
-        changed = np.flatnonzero(index != self.phase)
+        changed = (index != self.phase).nonzero()[0]
+        if changed.size:
+            self._known = None
         rows = []
         for s in changed.tolist():
             old, new = int(self.phase[s]), int(index[s])
@@ -154,8 +165,16 @@ class SignalMachine:
             settled_at_s = self.green_since_s[s] + self._settling_s[s, old, new]
             self.settled_at_s[s] = np.maximum(self.settled_at_s[s], settled_at_s)
             self.phase[s] = new
+            self._bound_green(s)
         return rows
+
+    def _bound_green(self, s: int | slice) -> None:
+        """Note how long the green that has been decided on is held, and when it is over at the latest."""
+        signals = self._signals[s]
+        self._held_until_s[s] = self.green_since_s[s] + self._min_green_s[signals, self.phase[s]]
+        self._max_until_s[s] = self.green_since_s[s] + self._max_green_s[signals, self.phase[s]]
 
     def advance(self, now_s: float) -> None:
         """Time has passed."""
         self.now_s = now_s
+        self.served_until_s[self._signals, self.phase] = now_s

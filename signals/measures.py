@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import numpy.typing as npt
 
@@ -16,24 +18,36 @@ class ApproachMeasures:
     """True values on the approaches (sensing `full`), computed once per snapshot."""
 
     def __init__(self, layout: Layout, snapshot: Snapshot) -> None:
-        lanes = np.stack((snapshot.vehicles, snapshot.halting, snapshot.waiting_s, snapshot.loss_veh))
-        zones = layout.zone.sum(lanes)
         self.layout = layout
         self.snapshot = snapshot
-        self.vehicles: FloatArray = zones[0]
-        """[C] vehicles on the way to each stop line."""
-        self.halting: FloatArray = zones[1]
-        """[C]"""
-        self.waiting_s: FloatArray = zones[2]
-        """[C]"""
-        self.loss_veh: FloatArray = zones[3]
-        """[C] rate of time loss."""
+        self.zones: FloatArray = layout.zone.sum(snapshot.lanes)
+        """[4, C] vehicles, halting, waiting time and rate of time loss on the way to each stop line."""
 
-    def new_to(self, present: FloatArray) -> FloatArray:
-        """[S, P] of what is present on controlled lanes, what a phase would serve and the current one does not."""
-        layout = self.layout
-        waiting = np.where(lanes_green(layout, self.snapshot), 0.0, present)
-        return layout.phase_lanes.sum(waiting)
+    @property
+    def vehicles(self) -> FloatArray:
+        """[C] vehicles on the way to each stop line."""
+        row: FloatArray = self.zones[0]
+        return row
+
+    @property
+    def halting(self) -> FloatArray:
+        """[C] of these, slower than 0.1 m/s."""
+        row: FloatArray = self.zones[1]
+        return row
+
+    @cached_property
+    def phases(self) -> FloatArray:
+        """[4, S, P] vehicles, halting and waiting time on what a phase serves; and of the vehicles those whom
+        the current phase does not serve."""
+        rows = self.zones.copy()
+        rows[3] = rows[0]
+        rows[3, lanes_green(self.layout, self.snapshot)] = 0.0
+        return self.layout.phase_lanes.sum(rows)
+
+    @cached_property
+    def movements(self) -> FloatArray:
+        """[3, S, K] a movement's share of vehicles, halting and waiting time."""
+        return self.layout.movement_lanes.sum(self.zones[:3])
 
 
 def lanes_green(layout: Layout, snapshot: Snapshot) -> BoolArray:

@@ -81,53 +81,59 @@ class PhaseObservation:
     PHASE_SCALE = np.array([1, 1, 1, 1, 60, 120, 20, 20, 600, 20, 10], float)
     MOVEMENT_SCALE = np.array([1, 1, 10, 10, 300, 10, 5], float)
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, rows: Rows | None = None) -> None:
+        """See the class.
+
+        Args:
+            rows: [S, size] where to write; by default an array of its own.
+        """
         self.layout = layout
         s, p, k = layout.shape
         self.shape = ObservationShape(p, k, len(self.PHASE_FEATURES), len(self.MOVEMENT_FEATURES))
-        self._signals = np.arange(s)
-        self._phase = np.zeros((s, p, len(self.PHASE_FEATURES)))
+        self._rows = np.zeros((s, self.shape.size), np.float32) if rows is None else rows
+        first = p * len(self.PHASE_FEATURES)
+        # views into the rows: what is written there is written once
+        self._phase = self._rows[:, :first].reshape(s, p, len(self.PHASE_FEATURES))
+        self._movement = self._rows[:, first + p * k :].reshape(s, k, len(self.MOVEMENT_FEATURES))
+        self._rows[:, first : first + p * k] = layout.service.reshape(s, p * k)
         self._phase[:, :, 0] = layout.phase_exists
-        self._movement = np.zeros((s, k, len(self.MOVEMENT_FEATURES)))
         self._movement[:, :, 0] = layout.movement_exists
         self._movement[:, :, 1] = layout.crossing
-        self._rows: Rows = np.zeros((s, self.shape.size), np.float32)
-        first = p * self._phase.shape[2]
-        self._rows[:, first : first + p * k] = layout.service.reshape(s, p * k)
+        self._signals = np.arange(s)
+        self._phase_factor = (1.0 / self.PHASE_SCALE).astype(np.float32)
+        self._movement_factor = (1.0 / self.MOVEMENT_SCALE).astype(np.float32)
 
     def __call__(self, snapshot: Snapshot) -> Rows:
         """[S, size] rows; a new array each time."""
-        s = self._signals
-        phase = self._phase
+        self.write(snapshot)
+        return self._rows.copy()
+
+    def write(self, snapshot: Snapshot, measures: ApproachMeasures | None = None) -> None:
+        """Bring the rows up to this snapshot.
+
+        Args:
+            measures: of the snapshot, where somebody has computed them already.
+        """
+        s, current, phase = self._signals, snapshot.phase, self._phase
         phase[:, :, 1] = snapshot.mask
         phase[:, :, 2:5] = 0.0
-        phase[s, snapshot.phase, 2] = 1.0
-        phase[s, snapshot.phase, 3] = snapshot.changing
-        phase[s, snapshot.phase, 4] = snapshot.green_age_s
+        phase[s, current, 2] = 1.0
+        phase[s, current, 3] = snapshot.changing
+        phase[s, current, 4] = snapshot.green_age_s
         phase[:, :, 5] = snapshot.since_served_s
-        self._fill(snapshot)
-        return self._flatten()
+        self._fill(snapshot, measures)
+        np.multiply(phase, self._phase_factor, out=phase)
+        np.multiply(self._movement, self._movement_factor, out=self._movement)
+        np.minimum(self._rows, LIMIT, out=self._rows)
 
-    def _fill(self, snapshot: Snapshot) -> None:
+    def _fill(self, snapshot: Snapshot, measures: ApproachMeasures | None) -> None:
         """Write what is sensed into the phase block from 6 on and the movement block from 2 on."""
-        layout, seen = self.layout, ApproachMeasures(self.layout, snapshot)
-        red = np.where(lanes_green(layout, snapshot), 0.0, seen.vehicles)
-        lanes = np.stack((seen.vehicles, seen.halting, seen.waiting_s, red))
-        self._phase[:, :, 6:10] = np.moveaxis(layout.phase_lanes.sum(lanes), 0, -1)
+        layout, seen = self.layout, measures or ApproachMeasures(self.layout, snapshot)
+        self._phase[:, :, 6:10] = seen.phases.transpose(1, 2, 0)
         self._phase[:, :, 10] = layout.phase_exits.sum(snapshot.halting)
-        self._movement[:, :, 2:5] = np.moveaxis(layout.movement_lanes.sum(lanes[:3]), 0, -1)
+        self._movement[:, :, 2:5] = seen.movements.transpose(1, 2, 0)
         self._movement[:, :, 5] = layout.movement_exits.sum(snapshot.halting)
         self._movement[:, :, 6] = snapshot.pedestrians
-
-    def _flatten(self) -> Rows:
-        s, p, _ = self._phase.shape
-        rows = self._rows.copy()
-        first = p * self._phase.shape[2]
-        rows[:, :first] = np.minimum(self._phase / self.PHASE_SCALE, LIMIT).reshape(s, first)
-        k, features = self._movement.shape[1:]
-        scaled = np.minimum(self._movement / self.MOVEMENT_SCALE, LIMIT)
-        rows[:, first + p * k :] = scaled.reshape(s, k * features)
-        return rows
 
 
 class DetectorObservation(PhaseObservation):
@@ -173,13 +179,14 @@ class DetectorObservation(PhaseObservation):
     PHASE_SCALE = np.array([1, 1, 1, 1, 60, 120, 4, 4, 20, 20, 10], float)
     MOVEMENT_SCALE = np.array([1, 1, 2, 2, 10, 60, 1, 1], float)
 
-    def _fill(self, snapshot: Snapshot) -> None:
+    def _fill(self, snapshot: Snapshot, measures: ApproachMeasures | None) -> None:
+        del measures
         layout = self.layout
         red = np.where(lanes_green(layout, snapshot), 0.0, snapshot.arrivals_veh)
         lanes = np.stack((snapshot.occupied, snapshot.occupancy, snapshot.arrivals_veh, red, snapshot.flow_veh))
-        self._phase[:, :, 6:11] = np.moveaxis(layout.phase_lanes.sum(lanes), 0, -1)
+        self._phase[:, :, 6:11] = layout.phase_lanes.sum(lanes).transpose(1, 2, 0)
         shares = np.stack((snapshot.occupied, snapshot.occupancy, snapshot.arrivals_veh, snapshot.gap_s))
-        self._movement[:, :, 2:6] = np.moveaxis(layout.movement_lanes.sum(shares), 0, -1)
+        self._movement[:, :, 2:6] = layout.movement_lanes.sum(shares).transpose(1, 2, 0)
         lanes_of = np.maximum(layout.movement_lanes.weight.sum(-1), 1e-9)
         self._movement[:, :, 6] = layout.movement_lanes.sum(snapshot.healthy) / lanes_of
         self._movement[:, :, 7] = snapshot.pedestrians > 0
@@ -188,8 +195,8 @@ class DetectorObservation(PhaseObservation):
 OBSERVATIONS = {"full": PhaseObservation, "detectors": DetectorObservation}
 
 
-def observation_for(sensing: str, layout: Layout) -> PhaseObservation:
-    """The observation of a sensing level.
+def observation_for(sensing: str, layout: Layout, rows: Rows | None = None) -> PhaseObservation:
+    """The observation of a sensing level, which writes into `rows` if given.
 
     Raises:
         InputError: no such level.
@@ -198,4 +205,4 @@ def observation_for(sensing: str, layout: Layout) -> PhaseObservation:
         raise InputError(
             f"unknown sensing {sensing!r}; choose full or detectors.{did_you_mean(sensing, OBSERVATIONS)}"
         )
-    return OBSERVATIONS[sensing](layout)
+    return OBSERVATIONS[sensing](layout, rows)

@@ -24,14 +24,8 @@ class Snapshot:
 
     time_s: FloatArray
     """[1] simulation time."""
-    vehicles: FloatArray
-    """[L] vehicles on each lane."""
-    halting: FloatArray
-    """[L] of these, slower than 0.1 m/s."""
-    waiting_s: FloatArray
-    """[L] sum of their current stops' waiting times."""
-    loss_veh: FloatArray
-    """[L] vehicles x (1 - mean speed / limit): the rate at which time is lost [s/s]."""
+    lanes: FloatArray
+    """[4, L] vehicles, halting, waiting_s and loss_veh of each lane, in one piece."""
     occupied: FloatArray
     """[C] 1 where the stop-bar detector is occupied."""
     occupancy: FloatArray
@@ -59,13 +53,37 @@ class Snapshot:
     calls: BoolArray
     """[S, P] whether anybody waits who is served by a phase but not by the current one."""
 
+    @property
+    def vehicles(self) -> FloatArray:
+        """[L] vehicles on each lane."""
+        row: FloatArray = self.lanes[0]
+        return row
+
+    @property
+    def halting(self) -> FloatArray:
+        """[L] of these, slower than 0.1 m/s."""
+        row: FloatArray = self.lanes[1]
+        return row
+
+    @property
+    def waiting_s(self) -> FloatArray:
+        """[L] sum of their current stops' waiting times."""
+        row: FloatArray = self.lanes[2]
+        return row
+
+    @property
+    def loss_veh(self) -> FloatArray:
+        """[L] vehicles x (1 - mean speed / limit): the rate at which time is lost [s/s]."""
+        row: FloatArray = self.lanes[3]
+        return row
+
     @staticmethod
     def shapes(layout: Layout) -> dict[str, tuple[tuple[int, ...], type]]:
         """Shape and type of each array."""
         s, p, k = layout.shape
         lanes, controlled = (len(layout.lanes),), (len(layout.controlled),)
         result: dict[str, tuple[tuple[int, ...], type]] = {"time_s": ((1,), np.float64)}
-        result |= dict.fromkeys(("vehicles", "halting", "waiting_s", "loss_veh"), (lanes, np.float64))
+        result["lanes"] = ((4, *lanes), np.float64)
         names = ("occupied", "occupancy", "gap_s", "arrivals_veh", "flow_veh", "healthy")
         result |= dict.fromkeys(names, (controlled, np.float64))
         result |= {

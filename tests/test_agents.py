@@ -246,7 +246,7 @@ def test_settings_of_an_agent(tmp_path: Path) -> None:
     config.write_text("- a list")
     with pytest.raises(InputError, match="name: value"):
         read_config(config)
-    with pytest.raises(InputError, match="f2.yaml"):
+    with pytest.raises(InputError, match=r"f2\.yaml"):
         read_config(tmp_path / "f2.yaml")
 
 

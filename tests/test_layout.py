@@ -190,7 +190,7 @@ def test_an_unknown_reward_is_refused_with_a_hint() -> None:
 def test_observations_stay_within_their_bounds(name: str, sensing: str) -> None:
     of = layout(name)
     observe, snapshot = observation_for(sensing, of), traffic(of, 1)
-    snapshot.vehicles *= 1000
+    snapshot.lanes[0] *= 1000
     snapshot.since_served_s[:] = 1e9
     rows = observe(snapshot)
     assert rows.shape == (len(of.tls_ids), observe.shape.size)
