@@ -96,6 +96,7 @@ class MaskedDoubleDQN(DQN):
 
     shape: ObservationShape
     greedy_exploration: float = 0.5
+    staying_exploration: float = 0.25
     explorer: np.random.Generator
 
     def _sample_action(
@@ -115,8 +116,11 @@ class MaskedDoubleDQN(DQN):
         selectable = phases[:, :, SELECTABLE] > 0.5
         most = np.where(selectable, phases[:, :, VEHICLES] + 1e-3 * phases[:, :, CURRENT], -1.0).argmax(1)
         any_ = np.where(selectable, self.explorer.random(selectable.shape), -1.0).argmax(1)
-        greedy = self.explorer.random(len(rows)) < self.greedy_exploration
-        return np.asarray(np.where(greedy, most, any_), np.int64)
+        current = phases[:, :, CURRENT].argmax(1)
+        kept = np.where(selectable[np.arange(len(rows)), current], current, any_)
+        drawn = self.explorer.random(len(rows))
+        chosen = np.where(drawn < self.greedy_exploration + self.staying_exploration, kept, any_)
+        return np.asarray(np.where(drawn < self.greedy_exploration, most, chosen), np.int64)
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """Gradient steps on the double-DQN target.
@@ -206,14 +210,15 @@ def make_learner(settings: AgentSettings, env: SignalsVecEnv, seed: int, tensorb
         learning_starts=settings.learning_starts,
         train_freq=1,
         gradient_steps=settings.gradient_steps,
-        # SB3 counts vector steps here; one gradient step follows each
-        target_update_interval=settings.target_update_interval * env.num_envs,
+        tau=settings.tau,
+        target_update_interval=1,
         exploration_fraction=settings.exploration_fraction,
         exploration_initial_eps=settings.exploration_start,
         exploration_final_eps=settings.exploration_end,
     )
     learner.shape = shape
     learner.greedy_exploration = settings.greedy_exploration
+    learner.staying_exploration = settings.staying_exploration
     learner.explorer = np.random.default_rng([seed, 0xE])
     return learner
 

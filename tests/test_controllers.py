@@ -1,0 +1,128 @@
+"""The controllers without learning: what each prefers, on situations small enough to count by hand."""
+
+from __future__ import annotations
+
+from functools import cache
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from controllers.base import choose
+from controllers.heuristics import Greedy, MaxPressure, RandomChoice, SelfOrganizing
+from controllers.programs import ProgramControl
+from controllers.registry import CONTROLLERS, make
+from scenarios.scenario import load
+from signals.errors import InputError
+from signals.intersection import SignalPlan, compile_signals
+from signals.layout import Layout, build_layout
+from signals.snapshot import Snapshot
+
+
+@cache
+def compiled(name: str) -> tuple[SignalPlan, Layout]:
+    network = load(name).network
+    plan = compile_signals(network)
+    return plan, build_layout(plan.intersections, network)
+
+
+def situation(name: str = "cologne1") -> tuple[SignalPlan, Layout, Snapshot]:
+    plan, layout = compiled(name)
+    snapshot = Snapshot.empty(layout)
+    snapshot.mask[:] = layout.phase_exists
+    return plan, layout, snapshot
+
+
+def put(layout: Layout, snapshot: Snapshot, phase: int, vehicles: float) -> None:
+    """Vehicles on the first controlled lane that only this phase and its like serve, counted from the front."""
+    lane = layout.controlled_lane[np.flatnonzero(layout.lane_served[:, phase])[0]]
+    snapshot.vehicles[lane] += vehicles
+    snapshot.halting[lane] += vehicles
+
+
+@pytest.mark.parametrize("controller", [Greedy(), MaxPressure()])
+def test_the_fuller_approach_is_served(controller: Greedy | MaxPressure) -> None:
+    plan, layout, snapshot = situation()
+    controller.reset(plan.intersections, layout, 0)
+    put(layout, snapshot, 2, 6)
+    assert controller.decide(snapshot)[0] == 2
+    put(layout, snapshot, 0, 9)
+    assert controller.decide(snapshot)[0] == 0
+    snapshot.mask[0, 0] = False
+    assert controller.decide(snapshot)[0] != 0, "a phase that may not be chosen is not asked for"
+
+
+def test_max_pressure_does_not_send_vehicles_into_a_full_exit() -> None:
+    plan, layout, snapshot = situation()
+    greedy, pressure = Greedy(), MaxPressure()
+    for controller in (greedy, pressure):
+        controller.reset(plan.intersections, layout, 0)
+    put(layout, snapshot, 0, 9)
+    put(layout, snapshot, 2, 6)
+    assert greedy.decide(snapshot)[0] == pressure.decide(snapshot)[0] == 0
+    movements = plan.intersections[0].movements
+    straight = [m for k, m in enumerate(movements) if layout.service[0, 0, k] > 0 and m.direction in "sr"]
+    for lane in {lane for m in straight for lane in m.exit_lanes}:
+        snapshot.vehicles[layout.lanes.index(lane)] += 30
+    assert pressure.decide(snapshot)[0] != 0, "where phase 0 leads to is full"
+
+
+def test_hysteresis_keeps_the_current_phase() -> None:
+    plan, layout, snapshot = situation()
+    put(layout, snapshot, 2, 2)
+    eager, calm = Greedy(), Greedy(hysteresis_veh=3.0)
+    for controller in (eager, calm):
+        controller.reset(plan.intersections, layout, 0)
+    assert eager.decide(snapshot)[0] == 2
+    assert calm.decide(snapshot)[0] == 0
+
+
+def test_the_current_phase_wins_ties() -> None:
+    _, layout, snapshot = situation()
+    snapshot.phase[0] = 3
+    assert choose(np.zeros(layout.phase_exists.shape), snapshot)[0] == 3
+
+
+def test_sotl_changes_once_enough_vehicle_seconds_have_gathered() -> None:
+    plan, layout, snapshot = situation()
+    controller = SelfOrganizing(threshold_veh_s=100.0)
+    controller.reset(plan.intersections, layout, 0)
+    put(layout, snapshot, 2, 4)
+    chosen = []
+    for moment in range(0, 40, 5):
+        snapshot.time_s[0] = moment
+        chosen.append(int(controller.decide(snapshot)[0]))
+    # 4 vehicles gather 20 veh s in 5 s: 100 are there after 25 s
+    assert chosen == [0, 0, 0, 0, 0, 2, 2, 2]
+
+
+def test_random_is_masked_and_repeatable() -> None:
+    plan, layout, snapshot = situation()
+    snapshot.mask[0, 1] = False
+    runs = []
+    for _ in range(2):
+        controller = RandomChoice()
+        controller.reset(plan.intersections, layout, 5)
+        runs.append([int(controller.decide(snapshot)[0]) for _ in range(50)])
+    assert runs[0] == runs[1]
+    assert set(runs[0]) == {0, 2, 3}
+
+
+def test_actuated_extends_greens_but_neither_intervals_nor_walk_clearance() -> None:
+    network = load("single").network
+    assert ProgramControl().additional_xml(network) == ""
+    (logic,) = ElementTree.fromstring(ProgramControl(actuated=True).additional_xml(network))
+    own = network.programs["C"][-1]
+    phases = {phase.state: phase for phase in compiled("single")[0].intersections[0].phases}
+    assert [row.get("state") for row in logic] == [row.state for row in own.rows], "the states are untouched"
+    for row in logic:
+        extended = row.get("maxDur") is not None
+        assert extended == (row.get("state") in phases)
+        if extended:
+            assert float(str(row.get("minDur"))) >= (7 if phases[str(row.get("state"))].walk else 5)
+
+
+def test_names() -> None:
+    assert {"fixed_time", "actuated", "max_pressure", "greedy", "sotl", "random"} == set(CONTROLLERS)
+    with pytest.raises(InputError, match="Did you mean 'max_pressure'"):
+        make("maxpressure")
