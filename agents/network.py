@@ -23,9 +23,8 @@ class PhaseEncoder(nn.Module):
     def __init__(self, shape: ObservationShape, units: int) -> None:
         super().__init__()
         self.shape = shape
-        served = max(units // 2, 1)
-        self.movement = nn.Sequential(nn.Linear(shape.movement_features, served), nn.ReLU())
-        self.phase = nn.Sequential(nn.Linear(shape.phase_features + served, units), nn.ReLU())
+        self.movement = nn.Sequential(nn.Linear(shape.movement_features, units), nn.ReLU())
+        self.phase = nn.Sequential(nn.Linear(shape.phase_features + units, units), nn.ReLU())
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Encodings, and [B, P] whether each phase may be chosen."""

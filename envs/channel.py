@@ -1,7 +1,7 @@
 """Arrays that two processes share, and a hand-over between them that costs microseconds.
 
-A decision goes to the worker and comes back without a system call as long as both are awake: each side looks at
-a counter for a moment before it goes to sleep.
+A decision goes to the worker and comes back over a counter that each side looks at for a moment before it goes to
+sleep; who sleeps is woken by a byte in a pipe.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import numpy.typing as npt
 
 Shapes = Mapping[str, tuple[tuple[int, ...], type]]
 ALIGN = 64  # [bytes] a cache line, so that the two sides' counters never share one
-COUNTERS: Shapes = dict.fromkeys(("asked", "answered", "asleep", "failed"), ((1,), np.int64))
+COUNTERS: Shapes = dict.fromkeys(("asked", "answered", "asker_asleep", "answerer_asleep", "failed"), ((1,), np.int64))
+WAKE = b"w"
 SPIN_S = 0.0003  # [s] as long as the other side needs for a hand-over; a whole step is slept through
-NAP_S = 50e-6
+DOZE_S = 0.01  # [s] after which a sleeper looks itself, should a wake-up ever be missed
 _give_way: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
 """While it looks at the counter, a side leaves its core to whoever needs it."""
 
@@ -57,71 +58,80 @@ class SharedArrays:
             self.fd = -1
 
 
-class Asker:
-    """The side that asks: the environment."""
+class _Side:
+    """What both sides share: to look at a counter for a moment, then to sleep until a byte comes."""
 
-    def __init__(self, shared: SharedArrays, wake_fd: int) -> None:
-        self._asked, self._answered = shared["asked"], shared["answered"]
-        self._asleep, self._failed = shared["asleep"], shared["failed"]
-        self._wake_fd = wake_fd
+    def __init__(self, shared: SharedArrays, wait_on: str, asleep: str, wake_fd: int) -> None:
+        self._counter, self._asleep, self._wake_fd = shared[wait_on], shared[asleep], wake_fd
+
+    def _spin(self, unchanged: int) -> bool:
+        """Whether the counter has changed within the moment."""
+        counter, until = self._counter, time.perf_counter() + SPIN_S
+        while counter[0] == unchanged:
+            _give_way()
+            if time.perf_counter() >= until:
+                return False
+        return True
+
+    def _sleep(self, unchanged: int) -> bool:
+        """Sleep until there is something to read; False after `DOZE_S` without."""
+        self._asleep[0] = 1
+        # looked at once more: the other side may have changed it before it could see that we sleep
+        readable = self._counter[0] == unchanged and select.select([self._wake_fd], [], [], DOZE_S)[0]
+        self._asleep[0] = 0
+        return bool(readable)
+
+
+class Asker(_Side):
+    """The side that asks: the environment. It sleeps on `wake_fd`, and wakes the other over `other_fd`."""
+
+    def __init__(self, shared: SharedArrays, wake_fd: int, other_fd: int) -> None:
+        super().__init__(shared, "answered", "asker_asleep", wake_fd)
+        self._asked, self._failed, self._other = shared["asked"], shared["failed"], shared["answerer_asleep"]
+        self._other_fd = other_fd
 
     def ask(self) -> None:
         """Hand over."""
         self._asked[0] += 1
-        if self._asleep[0]:
-            os.write(self._wake_fd, b"w")
+        if self._other[0]:
+            os.write(self._other_fd, WAKE)
 
     def wait(self, alive: Callable[[], bool]) -> bool:
         """Until the answer is there; False if the other side failed or is gone."""
-        target, answered = int(self._asked[0]), self._answered
-        spin_until = time.perf_counter() + SPIN_S
-        turns = 0
-        while answered[0] != target:
-            turns += 1
-            _give_way()
-            if turns & 63:
-                continue
+        target = int(self._asked[0])
+        # the counter goes up by one: what it shows before the answer is the answer before
+        while self._counter[0] != target:
             if self._failed[0]:  # it died before it was asked
                 return False
-            if time.perf_counter() < spin_until:
+            if self._spin(target - 1):
                 continue
-            time.sleep(NAP_S)
-            if turns & 4095 == 0 and not alive():
-                return answered[0] == target and not self._failed[0]
-            turns += 63
+            woken = self._sleep(target - 1) and os.read(self._wake_fd, 4096)
+            if not woken and not alive():
+                return bool(self._counter[0] == target and not self._failed[0])
         return not self._failed[0]
 
 
-class Answerer:
-    """The side that answers: the worker."""
+class Answerer(_Side):
+    """The side that answers: the worker. It sleeps on the commands' pipe."""
 
-    def __init__(self, shared: SharedArrays, wake_fd: int) -> None:
-        self._asked, self._answered = shared["asked"], shared["answered"]
-        self._asleep, self._failed = shared["asleep"], shared["failed"]
-        self._wake_fd = wake_fd
+    def __init__(self, shared: SharedArrays, commands_fd: int, other_fd: int) -> None:
+        super().__init__(shared, "asked", "answerer_asleep", commands_fd)
+        self._answered, self._failed, self._other = shared["answered"], shared["failed"], shared["asker_asleep"]
+        self._other_fd = other_fd
 
     def wait(self) -> bytes | None:
         """Until something is asked (None) or a command byte comes over the pipe (that byte; b"" at its end)."""
-        asked, done = self._asked, int(self._answered[0])
-        spin_until = time.perf_counter() + SPIN_S
-        turns = 0
-        while True:
-            if asked[0] != done:
-                return None
-            turns += 1
-            _give_way()
-            if turns & 63 or time.perf_counter() < spin_until:
-                continue
-            self._asleep[0] = 1
-            readable, _, _ = select.select([self._wake_fd], [], [], 0.005)
-            self._asleep[0] = 0
-            if readable:
+        done = int(self._answered[0])
+        while self._counter[0] == done:
+            if not self._spin(done) and self._sleep(done):
                 byte = os.read(self._wake_fd, 1)
-                if byte != b"w":
+                if byte != WAKE:
                     return byte
-            turns += 63
+        return None
 
     def answer(self, failed: bool = False) -> None:
         """Hand back."""
         self._failed[0] = failed
-        self._answered[0] = self._asked[0]
+        self._answered[0] = self._counter[0]
+        if self._other[0]:
+            os.write(self._other_fd, WAKE)

@@ -61,26 +61,29 @@ class RemoteSimulation:
             self._finalizer()  # what is left of a worker that died
         commands_read, commands_write = os.pipe()
         answers_read, answers_write = os.pipe()
+        wake_read, wake_write = os.pipe()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the worker)
         self._log_read = 0
         paths = [path for path in sys.path if path] or [os.getcwd()]
         if os.getcwd() not in paths:
             paths.insert(0, os.getcwd())
+        passed = (commands_read, answers_write, wake_write, self.shared.fd)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "envs.worker", str(commands_read), str(answers_write), str(self.shared.fd)],
-            pass_fds=(commands_read, answers_write, self.shared.fd),
+            [sys.executable, "-m", "envs.worker", *map(str, passed)],
+            pass_fds=passed,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
             start_new_session=True,  # Ctrl-C is for the environment's process alone
         )
-        os.close(commands_read)
-        os.close(answers_write)
+        for descriptor in passed[:3]:
+            os.close(descriptor)
         self._commands = os.fdopen(commands_write, "wb", buffering=0)
         self._answers = os.fdopen(answers_read, "rb")
-        self._asker = Asker(self.shared, commands_write)
-        self._finalizer = weakref.finalize(self, _stop, self._process, self._commands, self._answers)
+        wake = os.fdopen(wake_read, "rb", buffering=0)
+        self._asker = Asker(self.shared, wake_read, commands_write)
+        self._finalizer = weakref.finalize(self, _stop, self._process, self._commands, self._answers, wake)
         send(self._commands, "setup", self.setup)
 
     def begin(self, seed: int) -> None:
@@ -92,12 +95,12 @@ class RemoteSimulation:
         if self.running:
             with contextlib.suppress(SimulationError):  # nobody has asked how it went
                 self.end()
-        if self._process is None or self._process.poll() is not None:
-            self._start()
-        self.shared["failed"][0] = 0
-        self.shared["answered"][0] = self.shared["asked"][0]  # what a dead episode was asked is not the next one's
-        self._commands.write(b"b" + struct.pack("<q", seed))
-        kind, content = receive(self._answers)
+        kind, content = self._ask_to_begin(seed)
+        if kind == "gone":  # the template was about to end when it was asked
+            assert self._process is not None
+            _kill_group(self._process)
+            self._process.wait()
+            kind, content = self._ask_to_begin(seed)
         self._report()
         if kind == "refused":
             raise InputError(content)
@@ -105,6 +108,17 @@ class RemoteSimulation:
             said = self._errors() or content or "its process ended"
             raise InputError(f"SUMO does not start with this scenario: {said}")
         self.running = True
+
+    def _ask_to_begin(self, seed: int) -> tuple[str, Any]:
+        if self._process is None or self._process.poll() is not None:
+            self._start()
+        self.shared["failed"][0] = 0
+        self.shared["answered"][0] = self.shared["asked"][0]  # what a dead episode was asked is not the next one's
+        try:
+            self._commands.write(b"b" + struct.pack("<q", seed))
+        except BrokenPipeError:
+            return "gone", None
+        return receive(self._answers)
 
     def decide(self, phases: npt.NDArray[np.integer[Any]]) -> None:
         """Ask for a phase per signal and run to the next decision.
@@ -198,9 +212,9 @@ class RemoteSimulation:
         return text.decode(errors="replace").splitlines()
 
 
-def _stop(process: subprocess.Popen[bytes], commands: Any, answers: Any) -> None:
+def _stop(process: subprocess.Popen[bytes], *streams: Any) -> None:
     """Close the pipes: the episode and its template both leave at their end."""
-    for stream in (commands, answers):
+    for stream in streams:
         stream.close()
     try:
         process.wait(timeout=5)

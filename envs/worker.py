@@ -131,9 +131,9 @@ def _exactly(stream: BinaryIO, size: int) -> bytes:
     return data
 
 
-def episode(setup: WorkerSetup, shared: SharedArrays, commands: int, answers: BinaryIO, seed: int) -> None:
+def episode(setup: WorkerSetup, shared: SharedArrays, commands: int, wake: int, answers: BinaryIO, seed: int) -> None:
     """One episode, in a child of its own: begin, decide as often as asked, end."""
-    answerer = Answerer(shared, commands)
+    answerer = Answerer(shared, commands, wake)
     try:
         world = World(setup, shared)
         world.begin(seed)
@@ -165,9 +165,9 @@ def episode(setup: WorkerSetup, shared: SharedArrays, commands: int, answers: Bi
 def main() -> None:
     """Serve episodes until the environment closes the pipe.
 
-    Arguments: the descriptors of commands, answers and shared memory. The setup comes first over the commands.
+    Arguments: the descriptors of commands, answers, wake-ups and shared memory. The setup comes first of all.
     """
-    commands_fd, answers_fd, memory_fd = (int(a) for a in sys.argv[1:4])
+    commands_fd, answers_fd, wake_fd, memory_fd = (int(a) for a in sys.argv[1:5])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the environment decides what Ctrl-C means
     answers = os.fdopen(answers_fd, "wb")
     with os.fdopen(os.dup(commands_fd), "rb", buffering=0) as commands:
@@ -188,7 +188,7 @@ def main() -> None:
         if child == 0:
             status = 0
             try:
-                episode(setup, shared, commands_fd, answers, seed)
+                episode(setup, shared, commands_fd, wake_fd, answers, seed)
             except BaseException:
                 status = 1
             finally:
@@ -196,7 +196,7 @@ def main() -> None:
         _, status = os.waitpid(child, 0)
         if os.WIFSIGNALED(status):
             send(answers, "error", f"SUMO died of signal {os.WTERMSIG(status)}")
-            Answerer(shared, commands_fd).answer(failed=True)
+            Answerer(shared, commands_fd, wake_fd).answer(failed=True)
 
 
 if __name__ == "__main__":
