@@ -243,9 +243,9 @@ def _start_from(learner: Learner, settings: AgentSettings, source: Path) -> None
             f"--from {source}: its network ({units} units, its sensing) does not fit this one "
             f"({settings.units} units); choose the same units and sensing"
         ) from error
-    online = getattr(learner, "q_net", None)
-    if online is not None:
-        online.load_state_dict(learner.q_net_target.state_dict())  # type: ignore[union-attr]
+    target = getattr(learner, "q_net_target", None)
+    if target is not None:
+        target.load_state_dict(learner.q_net.state_dict())  # type: ignore[union-attr]
 
 
 def _settings(job: Job, scenario: Scenario) -> dict[str, Any]:

@@ -86,9 +86,9 @@ def restore(run: Path, learner: Learner, env: SignalsVecEnv) -> dict[str, Any]:
 
 
 def scorer_of(learner: Learner) -> torch.nn.Module:
-    """The network that scores phases: all that a controller needs. DQN's is the target, the steadier average."""
+    """The network that scores phases: all that a controller needs."""
     if isinstance(learner, MaskedDoubleDQN):
-        return learner.policy.q_net_target.q_net
+        return learner.policy.q_net.q_net
     actor = learner.policy.mlp_extractor.actor
     assert isinstance(actor, torch.nn.Module)
     return actor

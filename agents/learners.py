@@ -96,7 +96,6 @@ class MaskedDoubleDQN(DQN):
 
     shape: ObservationShape
     greedy_exploration: float = 0.5
-    staying_exploration: float = 0.25
     explorer: np.random.Generator
 
     def _sample_action(
@@ -116,11 +115,8 @@ class MaskedDoubleDQN(DQN):
         selectable = phases[:, :, SELECTABLE] > 0.5
         most = np.where(selectable, phases[:, :, VEHICLES] + 1e-3 * phases[:, :, CURRENT], -1.0).argmax(1)
         any_ = np.where(selectable, self.explorer.random(selectable.shape), -1.0).argmax(1)
-        current = phases[:, :, CURRENT].argmax(1)
-        kept = np.where(selectable[np.arange(len(rows)), current], current, any_)
-        drawn = self.explorer.random(len(rows))
-        chosen = np.where(drawn < self.greedy_exploration + self.staying_exploration, kept, any_)
-        return np.asarray(np.where(drawn < self.greedy_exploration, most, chosen), np.int64)
+        greedy = self.explorer.random(len(rows)) < self.greedy_exploration
+        return np.asarray(np.where(greedy, most, any_), np.int64)
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """Gradient steps on the double-DQN target.
@@ -137,8 +133,7 @@ class MaskedDoubleDQN(DQN):
             with torch.no_grad():
                 best = self.q_net(batch.next_observations).argmax(dim=1, keepdim=True)
                 value = self.q_net_target(batch.next_observations).gather(1, best)
-                discount = self.gamma if batch.discounts is None else batch.discounts
-                target = batch.rewards + (1 - batch.dones) * discount * value
+                target = batch.rewards + (1 - batch.dones) * self.gamma * value
             estimate = self.q_net(batch.observations).gather(1, batch.actions.long())
             loss = functional.smooth_l1_loss(estimate, target)
             losses.append(loss.item())
@@ -211,16 +206,14 @@ def make_learner(settings: AgentSettings, env: SignalsVecEnv, seed: int, tensorb
         learning_starts=settings.learning_starts,
         train_freq=1,
         gradient_steps=settings.gradient_steps,
-        n_steps=settings.n_steps,
-        tau=settings.tau,
-        target_update_interval=1,
+        # SB3 counts vector steps here; one gradient step follows each
+        target_update_interval=settings.target_update_interval * env.num_envs,
         exploration_fraction=settings.exploration_fraction,
         exploration_initial_eps=settings.exploration_start,
         exploration_final_eps=settings.exploration_end,
     )
     learner.shape = shape
     learner.greedy_exploration = settings.greedy_exploration
-    learner.staying_exploration = settings.staying_exploration
     learner.explorer = np.random.default_rng([seed, 0xE])
     return learner
 

@@ -29,19 +29,14 @@ class DQNSettings:
     """Decisions before the first gradient step."""
     gradient_steps: int = 1
     """After each decision (of all signals)."""
-    n_steps: int = 1
-    """Decisions whose rewards are summed before the target takes over; 3 learned worse on cologne1."""
-    tau: float = 0.002
-    """Share of the online network that the target takes over at each step (Lillicrap et al. 2016). The target is
-    an average over the last hundreds of steps: it is also what acts in the end."""
-    exploration_fraction: float = 0.3
+    target_update_interval: int = 1000
+    """Gradient steps between copies to the target network (Mnih et al. 2015 copy every 10,000 of 50 M)."""
+    exploration_fraction: float = 0.4
     """Share of the training over which exploration falls from its start to its end."""
     exploration_start: float = 1.0
     exploration_end: float = 0.02
     greedy_exploration: float = 0.5
-    """Share of exploring decisions that take the phase with the most vehicles."""
-    staying_exploration: float = 0.25
-    """Share that keep the phase, since every change costs seconds; the rest are uniform."""
+    """Share of exploring decisions that take the phase with the most vehicles; the rest are uniform."""
     max_grad_norm: float = 10.0
     reward_scale: float = 0.01
     """Brings returns to the order of one to ten, where the Huber loss is still quadratic."""
