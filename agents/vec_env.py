@@ -25,6 +25,8 @@ class SignalsVecEnv(VecEnv):
         reward_scale: what rewards are multiplied with before an agent sees them.
     """
 
+    render_mode: str | None = None
+
     def __init__(self, workers: Sequence[RemoteSimulation], seed: int, reward_scale: float) -> None:
         self.workers = list(workers)
         self.seed_base = seed
@@ -37,7 +39,6 @@ class SignalsVecEnv(VecEnv):
             spaces.Box(0.0, LIMIT, (size,), np.float32),
             spaces.Discrete(phases),
         )
-        self.render_mode = None
         self.episodes = [0] * len(self.workers)
         self._history: list[list[list[int]]] = [[] for _ in self.workers]
         self._returns = [0.0] * len(self.workers)
