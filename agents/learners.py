@@ -133,8 +133,7 @@ class MaskedDoubleDQN(DQN):
             with torch.no_grad():
                 best = self.q_net(batch.next_observations).argmax(dim=1, keepdim=True)
                 value = self.q_net_target(batch.next_observations).gather(1, best)
-                discount = self.gamma if batch.discounts is None else batch.discounts
-                target = batch.rewards + (1 - batch.dones) * discount * value
+                target = batch.rewards + (1 - batch.dones) * self.gamma * value
             estimate = self.q_net(batch.observations).gather(1, batch.actions.long())
             loss = functional.smooth_l1_loss(estimate, target)
             losses.append(loss.item())
@@ -204,7 +203,6 @@ def make_learner(settings: AgentSettings, env: SignalsVecEnv, seed: int, tensorb
         PhaseDQNPolicy,
         **common,
         buffer_size=settings.buffer_size,
-        n_steps=settings.n_steps,
         learning_starts=settings.learning_starts,
         train_freq=1,
         gradient_steps=settings.gradient_steps,

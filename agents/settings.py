@@ -29,9 +29,6 @@ class DQNSettings:
     """Decisions before the first gradient step."""
     gradient_steps: int = 1
     """After each decision (of all signals)."""
-    n_steps: int = 1
-    """Decisions whose rewards are summed before the target takes over (Hessel et al. 2018, section 3). More of them
-    help where a change takes long, as on `single`, and hurt on cologne1."""
     target_update_interval: int = 1000
     """Gradient steps between copies to the target network (Mnih et al. 2015 copy every 10,000 of 50 M)."""
     exploration_fraction: float = 0.4
