@@ -13,6 +13,7 @@ import signal
 import struct
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -36,7 +37,7 @@ class WorkerSetup:
     """A name of `signals.rewards`, or "" for none."""
     observe: bool = True
 
-    @property
+    @cached_property
     def observation_shape(self) -> ObservationShape:
         """How a row of the observation is cut."""
         return observation_for(self.simulation.sensing, self.simulation.layout).shape
