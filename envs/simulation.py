@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from envs.getters import LaneReader, LoopGetters
 from envs.reference import WAITING_MEMORY_S
 from envs.rendering import GuiBackend
 from envs.sensors import DetectorFaults, LoopPlan, LoopReader, plan_loops
@@ -87,6 +88,7 @@ def make_setup(
     reference_reward: str = "",
     render: str = "",
     time_to_teleport_s: float = -1.0,
+    room: tuple[int, int] = (1, 1),
 ) -> SimulationSetup:
     """Compile a scenario's signals and gather what a run needs.
 
@@ -96,6 +98,7 @@ def make_setup(
         sensing: "full" or "detectors".
         warm_up_s: simulated time before the first decision, under the signals' own green times.
         time_to_teleport_s: after how long SUMO removes a vehicle that is stuck; negative: never.
+        room: phases and movements that every signal gets slots for at least; see `envs.vector_env`.
 
     Raises:
         InputError: no signal of the network can be controlled, or an id or setting is wrong.
@@ -133,7 +136,7 @@ def make_setup(
     return SimulationSetup(
         tuple(args),
         plan,
-        build_layout(plan.intersections, scenario.network),
+        build_layout(plan.intersections, scenario.network, *room),
         timing,
         scenario.begin_s,
         scenario.end_s,
@@ -162,8 +165,10 @@ class Simulation:
 
             self._sumo, self._low = libsumo, _libsumo
         self.setup = setup
-        self.layout = setup.layout
-        self.machine = SignalMachine(setup.plan.intersections, setup.timing)
+        self.layout = layout = setup.layout
+        compiled = not setup.render
+        self._lane_reader = LaneReader(self._low, layout.lanes, layout.lane_speed_mps, compiled=compiled)
+        self.machine = SignalMachine(setup.plan.intersections, setup.timing, layout.shape[1])
         self.snapshot = snapshot if snapshot is not None else Snapshot.empty(setup.layout)
         self.measures = ApproachMeasures(self.layout, self.snapshot)
         self.now_s = setup.begin_s
@@ -172,6 +177,7 @@ class Simulation:
         self._loops = None
         if setup.loops is not None:
             self._loops = LoopReader(setup.loops, self.layout, setup.faults)
+            self._loop_getters = LoopGetters(self._low, self._loops.ids, compiled=compiled)
         self._loop_file: Path | None = None
         self._readings: Readings | None = None
 
@@ -262,21 +268,8 @@ class Simulation:
 
     def read(self) -> None:
         """Fill the snapshot from the simulation's present state."""
-        low, layout, snapshot, machine = self._low, self.layout, self.snapshot, self.machine
-        # every lane's count, then the rest of the few that hold anybody: plain calls beat SUMO's subscriptions
-        vehicles = np.fromiter(map(low.lane_getLastStepVehicleNumber, layout.lanes), float, len(layout.lanes))
-        busy = vehicles.nonzero()[0]
-        snapshot.lanes[:] = 0.0
-        if busy.size:
-            names = [layout.lanes[n] for n in busy.tolist()]
-            seen = vehicles[busy]
-            share = np.array(list(map(low.lane_getLastStepMeanSpeed, names))) / layout.lane_speed_mps[busy]
-            snapshot.lanes[:, busy] = (
-                seen,
-                list(map(low.lane_getLastStepHaltingNumber, names)),
-                list(map(low.lane_getWaitingTime, names)),
-                seen * np.maximum(1.0 - share, 0.0),
-            )
+        layout, snapshot, machine = self.layout, self.snapshot, self.machine
+        self._lane_reader.read(snapshot.lanes)
         snapshot.time_s[0] = self.now_s
         snapshot.phase[:] = machine.phase
         snapshot.changing[:] = machine.changing
@@ -339,12 +332,8 @@ class Simulation:
 
     def _sense(self, now_s: float) -> Readings:
         """When, and per loop: vehicles counted, seconds occupied, time since the last vehicle."""
-        assert self._loops is not None
-        low, ids = self._low, self._loops.ids
         elapsed = now_s - self.setup.begin_s
-        counts = np.array([low.inductionloop_getIntervalVehicleNumber(name) for name in ids], float)
-        percent = np.array([low.inductionloop_getIntervalOccupancy(name) for name in ids], float)
-        gaps = np.array([low.inductionloop_getTimeSinceDetection(name) for name in ids], float)
+        counts, percent, gaps = self._loop_getters.read()
         return now_s, counts, percent / 100.0 * elapsed, gaps
 
 

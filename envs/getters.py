@@ -1,0 +1,158 @@
+"""Reading many lanes or loops at once: in one compiled call where the package could build it, else call by call.
+
+Both ways ask libsumo the same questions and give the same numbers to the bit.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+LIBRARY = Path(__file__).parent / "native" / "libgetters.so"
+SWITCH = "INTERGREEN_NATIVE"
+"""Set to 0 in the environment to do without the compiled reader, as where it was not built."""
+LANES = ("getLastStepVehicleNumber", "getLastStepHaltingNumber", "getLastStepMeanSpeed", "getWaitingTime")
+LOOPS = ("getIntervalVehicleNumber", "getIntervalOccupancy", "getTimeSinceDetection")
+BY_NAME = "ERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE"
+"""How the compiler writes a function of one `const std::string&` (Itanium C++ ABI)."""
+
+
+class _LaneGetters(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_void_p) for name in ("vehicles", "halting", "mean_speed", "waiting")]
+
+
+class Native:
+    """The compiled library, joined to the libsumo of this process."""
+
+    def __init__(self, library: ctypes.CDLL, module: str) -> None:
+        self.library = library
+        self._module = os.fsencode(module)
+        library.find_symbol.restype = library.new_names.restype = ctypes.c_void_p
+        library.free_names.argtypes = [ctypes.c_void_p]
+        for function in (library.read_ints, library.read_doubles):
+            function.argtypes = [ctypes.c_void_p] * 3
+        library.read_lanes.argtypes = [ctypes.c_void_p] * 4
+        lanes = [self.address("Lane", name) for name in LANES]
+        self.loops = [self.address("InductionLoop", name) for name in LOOPS]
+        self.lanes = _LaneGetters(*lanes)
+        self.complete = all(lanes) and all(self.loops)
+        """Whether this libsumo exports all that is asked of it."""
+
+    def address(self, domain: str, name: str) -> int | None:
+        """Where `libsumo::DOMAIN::NAME(const std::string&)` is, None where it is not."""
+        symbol = f"_ZN7libsumo{len(domain)}{domain}{len(name)}{name}{BY_NAME}"
+        found: int | None = self.library.find_symbol(self._module, symbol.encode())
+        return found
+
+    def names(self, names: Sequence[str]) -> int:
+        """A list of names on the other side; it lives as long as the process."""
+        encoded = (ctypes.c_char_p * len(names))(*(name.encode() for name in names))
+        made: int | None = self.library.new_names(encoded, ctypes.c_size_t(len(names)))
+        if made is None:
+            raise MemoryError("no memory for the names of the lanes")
+        return made
+
+
+@cache
+def native() -> Native | None:
+    """The compiled library, or None where it was not built, does not fit or is switched off."""
+    if os.environ.get(SWITCH) == "0" or not LIBRARY.is_file():
+        return None
+    from libsumo import _libsumo
+
+    try:
+        found = Native(ctypes.CDLL(str(LIBRARY)), _libsumo.__file__)
+    except (OSError, AttributeError):
+        return None
+    return found if found.complete else None
+
+
+class LaneReader:
+    """Vehicles, halting, waiting time and rate of time loss of each lane.
+
+    Args:
+        low: libsumo's lowest layer, or what answers the same calls.
+        lanes: [L] names.
+        speed_mps: [L] limits.
+        compiled: whether `low` is libsumo, so that the compiled reader may go beside it.
+    """
+
+    def __init__(self, low: Any, lanes: Sequence[str], speed_mps: FloatArray, *, compiled: bool) -> None:
+        self._low, self._lanes = low, lanes
+        self._speed_mps = np.ascontiguousarray(speed_mps, np.float64)
+        self._native = native() if compiled else None
+        if self._native is not None:
+            self._names = self._native.names(lanes)
+            self._arguments = (ctypes.addressof(self._native.lanes), self._names, self._speed_mps.ctypes.data)
+            self._read = self._native.library.read_lanes
+        self._target: FloatArray | None = None
+        self._address = 0
+
+    def read(self, out: FloatArray) -> None:
+        """Fill `out` [4, L].
+
+        Raises:
+            RuntimeError: SUMO does not know one of the lanes.
+        """
+        if self._native is None:
+            self._read_plainly(out)
+            return
+        if out is not self._target:  # asking numpy for an address takes longer than the reading
+            assert out.flags.c_contiguous
+            self._target, self._address = out, out.ctypes.data
+        if self._read(*self._arguments, self._address):
+            self._read_plainly(out)  # which says what is wrong
+
+    def _read_plainly(self, out: FloatArray) -> None:
+        # every lane's count, then the rest of the few that hold anybody: plain calls beat SUMO's subscriptions
+        low, lanes = self._low, self._lanes
+        vehicles = np.fromiter(map(low.lane_getLastStepVehicleNumber, lanes), float, len(lanes))
+        busy = vehicles.nonzero()[0]
+        out[:] = 0.0
+        if busy.size:
+            names = [lanes[n] for n in busy.tolist()]
+            seen = vehicles[busy]
+            share = np.array(list(map(low.lane_getLastStepMeanSpeed, names))) / self._speed_mps[busy]
+            out[:, busy] = (
+                seen,
+                list(map(low.lane_getLastStepHaltingNumber, names)),
+                list(map(low.lane_getWaitingTime, names)),
+                seen * np.maximum(1.0 - share, 0.0),
+            )
+
+
+class LoopGetters:
+    """Of each induction loop: vehicles and occupancy of the interval so far, and the time since the last vehicle."""
+
+    def __init__(self, low: Any, loops: Sequence[str], *, compiled: bool) -> None:
+        self._low, self._loops = low, loops
+        self._native = native() if compiled else None
+        if self._native is not None:
+            self._names = self._native.names(loops)
+
+    def read(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """[loops] vehicles counted, occupancy in percent, time since the last vehicle [s]."""
+        if self._native is not None:
+            values = np.empty((3, len(self._loops)))
+            library = self._native.library
+            failed = 0
+            for row, (read, getter) in enumerate(
+                zip((library.read_ints, library.read_doubles, library.read_doubles), self._native.loops, strict=True)
+            ):
+                failed |= read(getter, self._names, values[row].ctypes.data)
+            if not failed:
+                return values[0], values[1], values[2]
+        low, loops = self._low, self._loops
+        return (
+            np.array([low.inductionloop_getIntervalVehicleNumber(name) for name in loops], float),
+            np.array([low.inductionloop_getIntervalOccupancy(name) for name in loops], float),
+            np.array([low.inductionloop_getTimeSinceDetection(name) for name in loops], float),
+        )

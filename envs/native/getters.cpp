@@ -1,0 +1,99 @@
+// Batches of libsumo's getters: one call from Python for a whole list of lanes or loops.
+//
+// libsumo's Python module holds SUMO itself and exports its C++ interface. The functions below are given the address of
+// such a getter and call it for each name, so that nothing but that public interface is relied on. Plain C outside:
+// envs/getters.py loads this with ctypes, and does without where it was not built.
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <dlfcn.h>
+#include <exception>
+#include <string>
+#include <vector>
+
+namespace {
+
+using IntGetter = int (*)(const std::string&);
+using DoubleGetter = double (*)(const std::string&);
+
+struct LaneGetters {
+    IntGetter vehicles, halting;
+    DoubleGetter mean_speed, waiting;
+};
+
+struct Names {
+    std::vector<std::string> list;
+};
+
+}  // namespace
+
+extern "C" {
+
+// The address of a symbol in a library that is already loaded; null where it has none.
+void* find_symbol(const char* library, const char* symbol) {
+    void* handle = dlopen(library, RTLD_LAZY | RTLD_NOLOAD);
+    if (handle == nullptr) {
+        return nullptr;
+    }
+    void* found = dlsym(handle, symbol);
+    dlclose(handle);  // the module keeps it loaded
+    return found;
+}
+
+Names* new_names(const char* const* names, std::size_t count) {
+    try {
+        return new Names{std::vector<std::string>(names, names + count)};
+    } catch (const std::exception&) {
+        return nullptr;
+    }
+}
+
+void free_names(Names* names) { delete names; }
+
+// out[n] = getter(names[n]); -1 where a getter raises, such as for an unknown name.
+int read_ints(IntGetter getter, const Names* names, double* out) {
+    try {
+        for (std::size_t n = 0; n < names->list.size(); ++n) {
+            out[n] = getter(names->list[n]);
+        }
+        return 0;
+    } catch (...) {
+        return -1;
+    }
+}
+
+int read_doubles(DoubleGetter getter, const Names* names, double* out) {
+    try {
+        for (std::size_t n = 0; n < names->list.size(); ++n) {
+            out[n] = getter(names->list[n]);
+        }
+        return 0;
+    } catch (...) {
+        return -1;
+    }
+}
+
+// out[4, L]: vehicles, halting vehicles, waiting time, rate of time loss; what an empty lane holds is 0.
+int read_lanes(const LaneGetters* getters, const Names* names, const double* speed_mps, double* out) {
+    const std::size_t count = names->list.size();
+    std::fill(out, out + 4 * count, 0.0);
+    try {
+        for (std::size_t n = 0; n < count; ++n) {
+            const std::string& lane = names->list[n];
+            const double vehicles = getters->vehicles(lane);
+            if (vehicles == 0.0) {
+                continue;
+            }
+            out[n] = vehicles;
+            out[count + n] = getters->halting(lane);
+            out[2 * count + n] = getters->waiting(lane);
+            out[3 * count + n] = vehicles * std::max(1.0 - getters->mean_speed(lane) / speed_mps[n], 0.0);
+        }
+        return 0;
+    } catch (...) {
+        return -1;
+    }
+}
+
+}  // extern "C"

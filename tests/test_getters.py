@@ -1,0 +1,85 @@
+"""The compiled reader and the plain one: the same questions, the same answers to the bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from envs import getters
+from envs.allocator import allocator_library, preloading
+from envs.remote import RemoteSimulation
+from envs.simulation import make_setup
+from envs.worker import WorkerSetup
+from scenarios.scenario import load
+from signals.errors import InputError
+
+needs_library = pytest.mark.skipif(
+    not getters.LIBRARY.is_file(), reason="the compiled reader was not built: there was no C++ compiler"
+)
+
+
+@needs_library
+@pytest.mark.parametrize(("name", "sensing"), [("cologne3", "full"), ("single", "detectors")])
+def test_the_compiled_reader_gives_the_plain_ones_numbers(
+    name: str, sensing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every array of the snapshot and the observation, over 40 decisions."""
+    scenario = load(name)
+    setup = WorkerSetup(make_setup(scenario, sensing=sensing))
+    seen: dict[str, list[dict[str, bytes]]] = {}
+    for switch in ("0", "1"):
+        monkeypatch.setenv(getters.SWITCH, switch)
+        with RemoteSimulation(setup) as worker:
+            worker.begin(3)
+            random, rows = np.random.default_rng(3), []
+            for _ in range(40):
+                mask = worker.snapshot.mask
+                worker.decide(np.where(mask, random.random(mask.shape), -1.0).argmax(axis=1))
+                rows.append({key: array.tobytes() for key, array in worker.shared.arrays.items()})
+                assert worker.snapshot.vehicles.any() or len(rows) < 5, "an empty network would prove nothing"
+        seen[switch] = rows
+    # how the two processes waited for each other is none of the simulation's numbers
+    for waited in ("asker_asleep", "answerer_asleep"):
+        for row in (*seen["0"], *seen["1"]):
+            row.pop(waited)
+    assert seen["0"] == seen["1"]
+
+
+@needs_library
+def test_the_compiled_library_fits_the_installed_libsumo() -> None:
+    """Else it would be passed over in silence, and nobody would know why it is slow."""
+    assert getters.native() is not None
+
+
+def test_an_unknown_lane_is_an_error_and_no_number() -> None:
+    """The compiled reader hands over to the plain one, whose message names the lane."""
+    setup = make_setup(load("single"))
+    lanes = ("no_such_lane", *setup.layout.lanes[1:])
+    broken = WorkerSetup(_with_lanes(setup, lanes))
+    with RemoteSimulation(broken) as worker, pytest.raises(InputError, match="no_such_lane"):
+        worker.begin(1)
+
+
+def _with_lanes(setup, lanes):  # type: ignore[no-untyped-def]
+    from dataclasses import replace
+
+    return replace(setup, layout=replace(setup.layout, lanes=lanes))
+
+
+def test_the_allocator_goes_after_what_is_preloaded_already() -> None:
+    library = allocator_library()
+    if not library:
+        assert preloading({"A": "b"}) == {"A": "b"}
+        return
+    assert preloading({"A": "b"}) == {"A": "b", "LD_PRELOAD": library}
+    assert preloading({"LD_PRELOAD": "/x.so"})["LD_PRELOAD"] == f"/x.so:{library}"
+
+
+def test_a_worker_runs_with_the_allocator_where_there_is_one() -> None:
+    """Asked of the running process, not of its settings."""
+    with RemoteSimulation(WorkerSetup(make_setup(load("single")))) as worker:
+        worker.begin(1)
+        assert worker._process is not None
+        with open(f"/proc/{worker._process.pid}/maps") as file:
+            mapped = file.read()
+    assert ("libmimalloc" in mapped) == bool(allocator_library())
