@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from stable_baselines3.common.buffers import ReplayBuffer
 
 from agents.learners import Learner, MaskedDoubleDQN
+from agents.replay import DecisionBuffer
 from agents.run import CHECKPOINT, POLICY, load_tensors, save_tensors
 from agents.vec_env import SignalsVecEnv
 from signals.errors import InputError
 
 COUNTERS = ("num_timesteps", "_episode_num", "_n_updates", "_current_progress_remaining")
-REPLAY = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+REPLAY = ("observations", "next_observations", "actions", "rewards", "discounts")
 
 
 def save(run: Path, learner: Learner, env: SignalsVecEnv, progress: dict[str, Any]) -> None:
@@ -38,7 +38,7 @@ def save(run: Path, learner: Learner, env: SignalsVecEnv, progress: dict[str, An
         "random": _random_states(),
     }
     if isinstance(learner, MaskedDoubleDQN):
-        assert learner.replay_buffer is not None
+        assert isinstance(learner.replay_buffer, DecisionBuffer)
         state["dqn"] = {
             "n_calls": learner._n_calls,
             "exploration_rate": learner.exploration_rate,
@@ -68,7 +68,7 @@ def restore(run: Path, learner: Learner, env: SignalsVecEnv) -> dict[str, Any]:
             learner._n_calls = dqn["n_calls"]
             learner.exploration_rate = dqn["exploration_rate"]
             learner.explorer.bit_generator.state = dqn["explorer"]
-            assert learner.replay_buffer is not None
+            assert isinstance(learner.replay_buffer, DecisionBuffer)
             _restore_replay(learner.replay_buffer, dqn["replay"])
         seen = env.restore(state["env"])
     except (KeyError, RuntimeError, ValueError, TypeError) as error:
@@ -94,16 +94,19 @@ def scorer_of(learner: Learner) -> torch.nn.Module:
     return actor
 
 
-def _replay_state(buffer: ReplayBuffer) -> dict[str, Any]:
+def _replay_state(buffer: DecisionBuffer) -> dict[str, Any]:
     filled = buffer.buffer_size if buffer.full else buffer.pos
     arrays = {name: torch.from_numpy(getattr(buffer, name)[:filled].copy()) for name in REPLAY}
-    return {"pos": buffer.pos, "full": buffer.full, "arrays": arrays}
+    pending = {name: torch.from_numpy(getattr(buffer, name).copy()) for name in buffer.PENDING}
+    return {"pos": buffer.pos, "full": buffer.full, "arrays": arrays, "pending": pending}
 
 
-def _restore_replay(buffer: ReplayBuffer, state: dict[str, Any]) -> None:
+def _restore_replay(buffer: DecisionBuffer, state: dict[str, Any]) -> None:
     for name in REPLAY:
         saved = state["arrays"][name].numpy()
         getattr(buffer, name)[: len(saved)] = saved
+    for name in buffer.PENDING:
+        getattr(buffer, name)[:] = state["pending"][name].numpy()
     buffer.pos, buffer.full = state["pos"], state["full"]
 
 

@@ -21,9 +21,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from agents.network import CURRENT, SELECTABLE, VEHICLES, PhaseScorer, StateValue
+from agents.replay import DecisionBuffer
 from agents.settings import AgentSettings, DQNSettings, PPOSettings
 from agents.vec_env import SignalsVecEnv
 from signals.observations import ObservationShape
+
+RANDOM_STAYS = 0.75
+"""Share of the uniform explorer's decisions that keep the current green: a mean of four decisions."""
+GREEDY_STAYS = 0.2
+"""By how much, as a scaled count of vehicles, another phase must be ahead for the greedy explorer to switch."""
 
 
 class TrainingDiverged(RuntimeError):
@@ -113,8 +119,11 @@ class MaskedDoubleDQN(DQN):
         shape = self.shape
         phases = rows[:, : shape.phases * shape.phase_features].reshape(len(rows), shape.phases, -1)
         selectable = phases[:, :, SELECTABLE] > 0.5
-        most = np.where(selectable, phases[:, :, VEHICLES] + 1e-3 * phases[:, :, CURRENT], -1.0).argmax(1)
-        any_ = np.where(selectable, self.explorer.random(selectable.shape), -1.0).argmax(1)
+        current = phases[:, :, CURRENT]
+        most = np.where(selectable, phases[:, :, VEHICLES] + GREEDY_STAYS * current, -1.0).argmax(1)
+        # every switch costs a change interval: who draws anew each time sees little but its own queues
+        stays = self.explorer.random((len(rows), 1)) < RANDOM_STAYS
+        any_ = np.where(selectable, self.explorer.random(selectable.shape) + stays * current, -1.0).argmax(1)
         greedy = self.explorer.random(len(rows)) < self.greedy_exploration
         return np.asarray(np.where(greedy, most, any_), np.int64)
 
@@ -128,12 +137,14 @@ class MaskedDoubleDQN(DQN):
         self._update_learning_rate(self.policy.optimizer)
         losses = []
         assert self.replay_buffer is not None
+        if self.replay_buffer.size() == 0:  # nobody has had a choice yet
+            return
         for _ in range(gradient_steps):
             batch = self.replay_buffer.sample(batch_size)
             with torch.no_grad():
                 best = self.q_net(batch.next_observations).argmax(dim=1, keepdim=True)
                 value = self.q_net_target(batch.next_observations).gather(1, best)
-                target = batch.rewards + (1 - batch.dones) * self.gamma * value
+                target = batch.rewards + batch.discounts * value
             estimate = self.q_net(batch.observations).gather(1, batch.actions.long())
             loss = functional.smooth_l1_loss(estimate, target)
             losses.append(loss.item())
@@ -203,8 +214,10 @@ def make_learner(settings: AgentSettings, env: SignalsVecEnv, seed: int, tensorb
         PhaseDQNPolicy,
         **common,
         buffer_size=settings.buffer_size,
+        replay_buffer_class=DecisionBuffer,
+        replay_buffer_kwargs={"shape": shape, "gamma": settings.gamma},
         learning_starts=settings.learning_starts,
-        train_freq=1,
+        train_freq=settings.train_freq,
         gradient_steps=settings.gradient_steps,
         # SB3 counts vector steps here; one gradient step follows each
         target_update_interval=settings.target_update_interval * env.num_envs,

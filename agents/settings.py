@@ -27,8 +27,10 @@ class DQNSettings:
     """Decisions of one signal that are remembered."""
     learning_starts: int = 500
     """Decisions before the first gradient step."""
+    train_freq: int = 1
+    """Decisions (of all signals) between trainings."""
     gradient_steps: int = 1
-    """After each decision (of all signals)."""
+    """At each training."""
     target_update_interval: int = 1000
     """Gradient steps between copies to the target network (Mnih et al. 2015 copy every 10,000 of 50 M)."""
     exploration_fraction: float = 0.4

@@ -1,0 +1,91 @@
+"""The replay buffer of decisions that were decisions: from one free choice of a signal to its next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
+from stable_baselines3.common.vec_env import VecNormalize
+
+from agents.network import SELECTABLE
+from signals.observations import ObservationShape
+
+
+class DecisionBuffer(ReplayBuffer):
+    """Transitions of a semi-Markov decision process (Sutton, Precup, Singh 1999), of all signals in one ring.
+
+    While a signal changes or holds its min green, one phase alone may be chosen. Such moments teach nothing about
+    choosing, and their observations do not tell how much of the change is left. They are passed over: what is
+    stored leads from one moment of choice to the next, with the discounted sum of the rewards between them and
+    the discount that is left for the value after them.
+
+    Args:
+        n_envs: signals that are added at a time.
+        shape: how a row of the observation is cut.
+        gamma: discount per decision interval.
+    """
+
+    PENDING = ("open", "began", "chosen", "summed", "left")
+    """The names of the arrays that hold what each signal has begun and not ended."""
+
+    def __init__(
+        self, buffer_size: int, observation_space: spaces.Space[Any], action_space: spaces.Space[Any],
+        device: torch.device | str = "auto", n_envs: int = 1, *, shape: ObservationShape, gamma: float, **_: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            buffer_size, observation_space, action_space, device, n_envs=1, handle_timeout_termination=False
+        )
+        self.shape, self.gamma = shape, gamma
+        self.discounts = np.zeros((self.buffer_size, 1), np.float32)
+        self.open = np.zeros(n_envs, bool)
+        self.began = np.zeros((n_envs, shape.size), np.float32)
+        self.chosen = np.zeros(n_envs, np.int64)
+        self.summed = np.zeros(n_envs, np.float32)
+        self.left = np.ones(n_envs, np.float32)
+
+    def free(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+        """[N] whether more than one phase may be chosen."""
+        block = rows[:, : self.shape.phases * self.shape.phase_features]
+        selectable = block.reshape(len(rows), self.shape.phases, -1)[:, :, SELECTABLE] > 0.5
+        several: npt.NDArray[np.bool_] = selectable.sum(axis=1) > 1
+        return several
+
+    def add(
+        self, obs: npt.NDArray[Any], next_obs: npt.NDArray[Any], action: npt.NDArray[Any],
+        reward: npt.NDArray[Any], done: npt.NDArray[Any], infos: list[dict[str, Any]],
+    ) -> None:  # fmt: skip
+        """One step of every signal. `next_obs` of one whose episode ended is its last observation."""
+        del infos  # the horizon cuts an episode short and never ends it, so the last value counts as well
+        begins = ~self.open & self.free(obs)
+        self.began[begins], self.chosen[begins] = obs[begins], action.reshape(-1)[begins]
+        self.summed[begins], self.left[begins] = 0.0, 1.0
+        self.open |= begins
+        self.summed += self.left * reward
+        self.left *= self.gamma
+        chooses = self.free(next_obs)
+        for n in (self.open & chooses).nonzero()[0].tolist():
+            at = self.pos
+            self.observations[at, 0], self.next_observations[at, 0] = self.began[n], next_obs[n]
+            self.actions[at, 0], self.rewards[at, 0], self.discounts[at, 0] = (
+                self.chosen[n],
+                self.summed[n],
+                self.left[n],
+            )
+            self.pos = (at + 1) % self.buffer_size
+            self.full |= self.pos == 0
+        self.open &= ~(chooses | done.astype(bool))
+
+    def _get_samples(self, batch_inds: npt.NDArray[Any], env: VecNormalize | None = None) -> ReplayBufferSamples:
+        return ReplayBufferSamples(
+            self.to_torch(self.observations[batch_inds, 0]),
+            self.to_torch(self.actions[batch_inds, 0]),
+            self.to_torch(self.next_observations[batch_inds, 0]),
+            self.to_torch(self.dones[batch_inds]),
+            self.to_torch(self.rewards[batch_inds]),
+            self.to_torch(self.discounts[batch_inds]),
+        )
