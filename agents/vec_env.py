@@ -10,6 +10,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvObs, VecEnvStepReturn
 
+from envs.batch import SignalBatch
 from envs.remote import RemoteSimulation
 from scenarios.seeds import training_seed
 from signals.errors import InputError
@@ -20,7 +21,7 @@ class SignalsVecEnv(VecEnv):
     """[workers x signals] environments of one decision each; an episode ends for all signals of a worker at once.
 
     Args:
-        workers: simulations of the same network.
+        workers: simulations whose observations are cut alike.
         seed: of the whole training; each episode's own seed follows from it.
         reward_scale: what rewards are multiplied with before an agent sees them.
     """
@@ -28,18 +29,14 @@ class SignalsVecEnv(VecEnv):
     render_mode: str | None = None
 
     def __init__(self, workers: Sequence[RemoteSimulation], seed: int, reward_scale: float) -> None:
-        self.workers = list(workers)
-        self.seed_base = seed
+        self.batch = SignalBatch(workers, lambda worker, episode: training_seed(seed, worker, episode))
+        self.workers = self.batch.workers
         self.reward_scale = reward_scale
-        signals, phases, _ = self.workers[0].layout.shape
-        self.signals = signals
-        size = self.workers[0].setup.observation_shape.size
         super().__init__(
-            len(self.workers) * signals,
-            spaces.Box(0.0, LIMIT, (size,), np.float32),
-            spaces.Discrete(phases),
+            self.batch.size,
+            spaces.Box(0.0, LIMIT, (self.batch.shape.size,), np.float32),
+            spaces.Discrete(self.batch.shape.phases),
         )
-        self.episodes = [0] * len(self.workers)
         self._history: list[list[list[int]]] = [[] for _ in self.workers]
         self._returns = [0.0] * len(self.workers)
         self.finished: list[dict[str, float]] = []
@@ -47,69 +44,57 @@ class SignalsVecEnv(VecEnv):
 
     def reset(self) -> VecEnvObs:
         """Begin the first episode of every worker."""
-        for n in range(len(self.workers)):
-            self._begin(n)
-        return self._observations()
-
-    def _begin(self, n: int) -> None:
-        self.workers[n].begin(training_seed(self.seed_base, n, self.episodes[n]))
-        self.episodes[n] += 1
-        self._history[n] = []
-        self._returns[n] = 0.0
+        self.batch.reset()
+        self._history = [[] for _ in self.workers]
+        self._returns = [0.0] * len(self.workers)
+        return self.batch.observations()
 
     def step_async(self, actions: npt.NDArray[Any]) -> None:
         """Hand every worker its decisions."""
-        self._actions = np.asarray(actions).reshape(len(self.workers), self.signals)
-        for worker, chosen, history in zip(self.workers, self._actions, self._history, strict=True):
-            history.append([int(a) for a in chosen])
-            worker.ask(chosen)
+        actions = np.asarray(actions)
+        for n, rows in enumerate(self.batch.rows):
+            self._history[n].append(actions[rows].tolist())
+            self.batch.send(n, actions[rows])
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Collect what came of them; a worker at its horizon begins its next episode."""
+        """Collect what came of them; a worker at its horizon, or that failed, has begun its next episode."""
         rewards = np.zeros(self.num_envs, np.float32)
         dones = np.zeros(self.num_envs, bool)
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        for n, worker in enumerate(self.workers):
-            worker.wait()
-            rows = slice(n * self.signals, (n + 1) * self.signals)
-            rewards[rows] = worker.shared["reward"] * self.reward_scale
-            self._returns[n] += float(worker.shared["reward"].sum())
-            if worker.done:
-                last = worker.shared["observation"].copy()
-                dones[rows] = True
-                for s in range(self.signals):
-                    infos[n * self.signals + s] = {
-                        "TimeLimit.truncated": True,
-                        "terminal_observation": last[s],
-                    }
+        for turn in sorted(self.batch.receive(), key=lambda turn: turn.worker):
+            n, rows = turn.worker, self.batch.rows[turn.worker]
+            rewards[rows] = turn.reward * self.reward_scale
+            self._returns[n] += float(turn.reward.sum())
+            if turn.last is None:
+                continue
+            dones[rows] = True
+            for row, last in zip(range(rows.start, rows.stop), turn.last, strict=True):
+                infos[row] = {"TimeLimit.truncated": True, "terminal_observation": last}
+            if not turn.failure:
                 self.finished.append({"return": self._returns[n], "decisions": len(self._history[n])})
-                self._begin(n)
-        return self._observations(), rewards, dones, infos
-
-    def _observations(self) -> npt.NDArray[np.float32]:
-        return np.concatenate([worker.shared["observation"] for worker in self.workers])
+            self._history[n], self._returns[n] = [], 0.0
+        return self.batch.observations(), rewards, dones, infos
 
     def close(self) -> None:
         """Stop the workers."""
-        for worker in self.workers:
-            worker.close()
+        self.batch.close()
 
     def state(self) -> dict[str, Any]:
         """Where every worker's episode stands, in plain values: its number and the decisions so far."""
-        return {"episodes": list(self.episodes), "history": self._history, "returns": list(self._returns)}
+        return {"episodes": list(self.batch.episodes), "history": self._history, "returns": list(self._returns)}
 
     def restore(self, state: dict[str, Any]) -> VecEnvObs:
         """Repeat the unfinished episodes up to where they stood; a reset with the same seed is exact."""
         if len(state["episodes"]) != len(self.workers):
             raise InputError(f"the run was trained with --workers {len(state['episodes'])}; resume it with as many")
-        for n, worker in enumerate(self.workers):
-            self.episodes[n] = state["episodes"][n] - 1
-            self._begin(n)
-            for actions in state["history"][n]:
+        self.batch.episodes = [number - 1 for number in state["episodes"]]
+        self.batch.reset()
+        for worker, history in zip(self.workers, state["history"], strict=True):
+            for actions in history:
                 worker.decide(np.asarray(actions, np.int64))
-            self._history[n] = [list(actions) for actions in state["history"][n]]
-            self._returns[n] = state["returns"][n]
-        return self._observations()
+        self._history = [[list(actions) for actions in history] for history in state["history"]]
+        self._returns = list(state["returns"])
+        return self.batch.observations()
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         """The attribute once per environment: they are all the same."""
@@ -123,7 +108,7 @@ class SignalsVecEnv(VecEnv):
         """`action_masks`, per environment."""
         if method_name != "action_masks":
             raise NotImplementedError(f"no method {method_name!r}; there is action_masks")
-        masks = np.concatenate([worker.snapshot.mask for worker in self.workers])
+        masks = self.batch.masks()
         return [masks[i] for i in self._get_indices(indices)]
 
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:

@@ -1,4 +1,5 @@
-"""Environments on SUMO: `SignalEnv` (Gymnasium, one signal) and `parallel_env` (PettingZoo, all signals).
+"""Environments on SUMO: `SignalEnv` (Gymnasium, one signal), `parallel_env` (PettingZoo, all signals) and
+`vector_env` (Gymnasium, all signals of several simulations in parallel processes).
 
 Importing this module registers `intergreen/Signal-v0`, so that
 `gymnasium.make("envs:intergreen/Signal-v0", scenario="cologne1")` works.
@@ -13,8 +14,9 @@ import gymnasium
 if TYPE_CHECKING:
     from envs.network_env import NetworkEnv, parallel_env
     from envs.signal_env import SignalEnv
+    from envs.vectorised import SignalsVectorEnv, vector_env
 
-__all__ = ["NetworkEnv", "SignalEnv", "parallel_env"]
+__all__ = ["NetworkEnv", "SignalEnv", "SignalsVectorEnv", "parallel_env", "vector_env"]
 
 if "intergreen/Signal-v0" not in gymnasium.registry:
     gymnasium.register("intergreen/Signal-v0", entry_point="envs.signal_env:SignalEnv")
@@ -30,4 +32,8 @@ def __getattr__(name: str) -> Any:
         from envs import network_env
 
         return getattr(network_env, name)
+    if name in ("SignalsVectorEnv", "vector_env"):
+        from envs import vectorised
+
+        return getattr(vectorised, name)
     raise AttributeError(f"module 'envs' has no attribute {name!r}")

@@ -11,7 +11,7 @@ import os
 import select
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -96,19 +96,39 @@ class Asker(_Side):
         if self._other[0]:
             os.write(self._other_fd, WAKE)
 
-    def wait(self, alive: Callable[[], bool]) -> bool:
-        """Until the answer is there; False if the other side failed or is gone."""
-        target = int(self._asked[0])
-        # the counter goes up by one: what it shows before the answer is the answer before
-        while self._counter[0] != target:
-            if self._failed[0]:  # it died before it was asked
-                return False
-            if self._spin(target - 1):
-                continue
-            woken = self._sleep(target - 1) and os.read(self._wake_fd, 4096)
-            if not woken and not alive():
-                return bool(self._counter[0] == target and not self._failed[0])
-        return not self._failed[0]
+    def answered(self) -> bool:
+        """Whether the answer is there, or never will be because the other side failed."""
+        return bool(self._counter[0] == self._asked[0] or self._failed[0])
+
+    @property
+    def failed(self) -> bool:
+        """Whether the other side failed."""
+        return bool(self._failed[0])
+
+    @staticmethod
+    def wait_any(askers: Sequence[Asker], others: Sequence[int] = (), spin: bool = True) -> None:
+        """Until one of several has its answer or something can be read from `others`, or for `DOZE_S` at most.
+
+        Args:
+            spin: look at the counters for a moment before going to sleep.
+        """
+        until = time.perf_counter() + (SPIN_S if spin else 0.0)
+        while True:
+            if any(asker.answered() for asker in askers):
+                return
+            if time.perf_counter() >= until:
+                break
+            _give_way()
+        for asker in askers:
+            asker._asleep[0] = 1
+        # looked at once more: one may have answered before it could see that we sleep
+        if not any(asker.answered() for asker in askers):
+            fds = [asker._wake_fd for asker in askers]
+            readable, _, _ = select.select([*fds, *others], [], [], DOZE_S)
+            for fd in set(readable).intersection(fds):
+                os.read(fd, 4096)
+        for asker in askers:
+            asker._asleep[0] = 0
 
 
 class Answerer(_Side):

@@ -44,8 +44,11 @@ class EnvOptions:
     warm_up_s: float = 0.0
     render_mode: str | None = None
 
-    def worker(self, tls_ids: Sequence[str] | None) -> RemoteSimulation:
+    def worker(self, tls_ids: Sequence[str] | None, room: tuple[int, int] = (1, 1)) -> RemoteSimulation:
         """The simulation's process, not yet started.
+
+        Args:
+            room: phases and movements that every signal gets slots for at least.
 
         Raises:
             InputError: a name or a setting is wrong.
@@ -76,6 +79,7 @@ class EnvOptions:
             reference="sumo-rl" if peer_reward or self.observation == "sumo-rl" else "",
             reference_reward=peer_reward,
             render=render_setup(self.render_mode),
+            room=room,
         )
         return RemoteSimulation(
             WorkerSetup(simulation, "" if peer_reward else self.reward, observe=self.observation == "phases")

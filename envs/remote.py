@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from envs.allocator import preloading
 from envs.channel import Asker, SharedArrays
 from envs.simulation import EpisodeSummary, SimulationError
 from envs.worker import WorkerSetup, receive, send
@@ -40,7 +41,8 @@ class RemoteSimulation:
         self.shared = SharedArrays(setup.shapes)
         self.snapshot = Snapshot(**{name: self.shared[name] for name in Snapshot.shapes(self.layout)})
         self.running = False
-        self._asker: Asker | None = None
+        self.asker: Asker | None = None
+        self._seed = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._log_read = 0
         self._finalizer: weakref.finalize[Any, Any] | None = None
@@ -74,7 +76,7 @@ class RemoteSimulation:
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
+            env=preloading({**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}),
             start_new_session=True,  # Ctrl-C is for the environment's process alone
         )
         for descriptor in passed[:3]:
@@ -82,7 +84,7 @@ class RemoteSimulation:
         self._commands = os.fdopen(commands_write, "wb", buffering=0)
         self._answers = os.fdopen(answers_read, "rb")
         wake = os.fdopen(wake_read, "rb", buffering=0)
-        self._asker = Asker(self.shared, wake_read, commands_write)
+        self.asker = Asker(self.shared, wake_read, commands_write)
         self._finalizer = weakref.finalize(self, _stop, self._process, self._commands, self._answers, wake)
         send(self._commands, "setup", self.setup)
 
@@ -92,15 +94,30 @@ class RemoteSimulation:
         Raises:
             InputError: SUMO refused the input; the message is its own.
         """
+        self.ask_to_begin(seed)
+        self.wait_until_begun()
+
+    def ask_to_begin(self, seed: int) -> None:
+        """Start an episode and return at once."""
         if self.running:
             with contextlib.suppress(SimulationError):  # nobody has asked how it went
                 self.end()
-        kind, content = self._ask_to_begin(seed)
-        if kind == "gone":  # the template was about to end when it was asked
-            assert self._process is not None
-            _kill_group(self._process)
-            self._process.wait()
-            kind, content = self._ask_to_begin(seed)
+        self._seed = seed
+        if not self._send_begin():  # the template was about to end when it was asked
+            self.kill()
+            self._send_begin()
+
+    def wait_until_begun(self) -> None:
+        """Wait for what `ask_to_begin` asked for.
+
+        Raises:
+            InputError: SUMO refused the input; the message is its own.
+        """
+        kind, content = receive(self._answers)
+        if kind == "gone":
+            self.kill()
+            self._send_begin()
+            kind, content = receive(self._answers)
         self._report()
         if kind == "refused":
             raise InputError(content)
@@ -109,16 +126,23 @@ class RemoteSimulation:
             raise InputError(f"SUMO does not start with this scenario: {said}")
         self.running = True
 
-    def _ask_to_begin(self, seed: int) -> tuple[str, Any]:
+    def _send_begin(self) -> bool:
         if self._process is None or self._process.poll() is not None:
             self._start()
         self.shared["failed"][0] = 0
         self.shared["answered"][0] = self.shared["asked"][0]  # what a dead episode was asked is not the next one's
         try:
-            self._commands.write(b"b" + struct.pack("<q", seed))
+            self._commands.write(b"b" + struct.pack("<q", self._seed))
         except BrokenPipeError:
-            return "gone", None
-        return receive(self._answers)
+            return False
+        return True
+
+    def kill(self) -> None:
+        """End the worker's processes at once; the next episode starts new ones."""
+        self.running = False
+        if self._process is not None:
+            _kill_group(self._process)
+            self._process.wait()
 
     def decide(self, phases: npt.NDArray[np.integer[Any]]) -> None:
         """Ask for a phase per signal and run to the next decision.
@@ -135,10 +159,10 @@ class RemoteSimulation:
         Raises:
             SimulationError: no episode is running.
         """
-        if not self.running or self._asker is None:  # nobody would ever answer
+        if not self.running or self.asker is None:  # nobody would ever answer
             raise SimulationError("no episode is running; call reset() first")
         self.shared["action"][:] = phases
-        self._asker.ask()
+        self.asker.ask()
 
     def wait(self) -> None:
         """Wait for what `ask` asked for.
@@ -146,18 +170,42 @@ class RemoteSimulation:
         Raises:
             SimulationError: SUMO failed or its process died.
         """
-        assert self._asker is not None
+        assert self.asker is not None
+        alone = [self.asker]
+        while not self.asker.answered():
+            Asker.wait_any(alone)
+            if not self.asker.answered() and not self.alive:
+                break
+        self.check()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the worker's process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def answers_fd(self) -> int:
+        """Readable once what `ask_to_begin` asked for is done."""
+        return self._answers.fileno()
+
+    def check(self) -> None:
+        """After an answer, or where none will come.
+
+        Raises:
+            SimulationError: SUMO failed or its process died.
+        """
+        assert self.asker is not None
         assert self._process is not None
-        process = self._process
-        if not self._asker.wait(lambda: process.poll() is None):
-            self.running = False
-            if process.poll() is not None:
-                _kill_group(process)  # the episode may have outlived the template
-            kind, content = receive(self._answers)
-            self._report()
-            said = self._errors()
-            reason = f"{content}{': ' + said if said else ''}" if kind == "error" else "its process was ended"
-            raise SimulationError(f"the simulation failed after {self.snapshot.time_s[0]:g} s: {reason}")
+        if self.asker.answered() and not self.asker.failed:
+            return
+        self.running = False
+        if not self.alive:
+            _kill_group(self._process)  # the episode may have outlived the template
+        kind, content = receive(self._answers)
+        self._report()
+        said = self._errors()
+        reason = f"{content}{': ' + said if said else ''}" if kind == "error" else "its process was ended"
+        raise SimulationError(f"the simulation failed after {self.snapshot.time_s[0]:g} s: {reason}")
 
     def end(self) -> EpisodeSummary:
         """End the episode; SUMO's outputs are complete afterwards."""

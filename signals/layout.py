@@ -120,11 +120,18 @@ class Layout:
         return s, p, k
 
 
-def build_layout(intersections: Sequence[Intersection], network: RoadNetwork) -> Layout:
-    """The layout for these signals, in their order."""
+def build_layout(
+    intersections: Sequence[Intersection], network: RoadNetwork, phases: int = 1, movements: int = 1
+) -> Layout:
+    """The layout for these signals, in their order.
+
+    Args:
+        phases, movements: slots that every signal gets at least, so that unlike networks fit into one batch.
+    """
     size = len(intersections)
     p_max = max((len(i.phases) for i in intersections), default=1)
     k_max = max((len(i.movements) for i in intersections), default=1)
+    p_max, k_max = max(p_max, phases), max(k_max, movements)
     lanes = {lane: n for n, lane in enumerate(_lanes_read(intersections))}
     controlled = [(s, lane) for s, i in enumerate(intersections) for lane in i.lanes]
     place = {pair: c for c, pair in enumerate(controlled)}

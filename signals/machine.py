@@ -50,11 +50,16 @@ def program_rows(intersection: Intersection) -> tuple[tuple[Row, ...], dict[tupl
 class SignalMachine:
     """The states of all controlled signals, [S] signals with up to [P] phases each."""
 
-    def __init__(self, intersections: Sequence[Intersection], timing: Timing) -> None:
+    def __init__(self, intersections: Sequence[Intersection], timing: Timing, width: int = 1) -> None:
+        """See the class.
+
+        Args:
+            width: phases that the arrays have room for at least.
+        """
         self.intersections = tuple(intersections)
         self.timing = timing
         size = len(self.intersections)
-        width = max((len(i.phases) for i in self.intersections), default=1)
+        width = max(width, *(len(i.phases) for i in self.intersections), 1)
         self.phase_count: IntArray = np.array([len(i.phases) for i in self.intersections], np.int64)
         self.exists: BoolArray = np.arange(width)[None, :] < self.phase_count[:, None]
         self.rows: list[tuple[Row, ...]] = []
