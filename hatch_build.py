@@ -1,4 +1,4 @@
-"""Builds the compiled reader while the package is installed; where there is no compiler, installs without it."""
+"""Builds the compiled part of envs while the package is installed; without a compiler it installs without."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE, LIBRARY = "envs/native/getters.cpp", "envs/native/libgetters.so"
+SOURCES, LIBRARY = "envs/native/*.cpp", "envs/native/libintergreen.so"
 # no contraction into fused multiply-adds: the numbers must be those of numpy, to the bit
 FLAGS = ("-O2", "-std=c++17", "-fPIC", "-shared", "-ffp-contract=off", "-Wall", "-Wextra")
 
 
-class CompiledReader(BuildHookInterface[Any]):
-    """Calls the C++ compiler ($CXX, c++, g++ or clang++); where it fails, envs/getters.py has a way round."""
+class CompiledPart(BuildHookInterface[Any]):
+    """Calls the C++ compiler ($CXX, c++, g++ or clang++); where it fails, everything has a way round."""
 
     PLUGIN_NAME = "custom"
 
@@ -28,13 +28,15 @@ class CompiledReader(BuildHookInterface[Any]):
         build_data["pure_python"] = True  # it is the checkout's own, and runs without the library, too
         compiler = next(filter(shutil.which, (os.environ.get("CXX", ""), "c++", "g++", "clang++")), None)
         if compiler is None or not sys.platform.startswith("linux"):
-            self.app.display_warning("no C++ compiler found: lanes will be read one by one, a little slower")
+            self.app.display_warning("no C++ compiler found: the environments will be a little slower")
             return
         partial = root / f"{LIBRARY}.{os.getpid()}"
-        command = [compiler, *FLAGS, "-o", str(partial), str(root / SOURCE), "-ldl"]
+        command = [compiler, *FLAGS, "-o", str(partial), *map(str, sorted(root.glob(SOURCES))), "-ldl"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             partial.unlink(missing_ok=True)
-            self.app.display_warning(f"{compiler} failed, lanes will be read one by one:\n{done.stderr[-2000:]}")
+            self.app.display_warning(
+                f"{compiler} failed, the environments will be a little slower:\n{done.stderr[-2000:]}"
+            )
             return
         partial.replace(root / LIBRARY)

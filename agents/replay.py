@@ -68,16 +68,13 @@ class DecisionBuffer(ReplayBuffer):
         self.summed += self.left * reward
         self.left *= self.gamma
         chooses = self.free(next_obs)
-        for n in (self.open & chooses).nonzero()[0].tolist():
-            at = self.pos
-            self.observations[at, 0], self.next_observations[at, 0] = self.began[n], next_obs[n]
-            self.actions[at, 0], self.rewards[at, 0], self.discounts[at, 0] = (
-                self.chosen[n],
-                self.summed[n],
-                self.left[n],
-            )
-            self.pos = (at + 1) % self.buffer_size
-            self.full |= self.pos == 0
+        ends = (self.open & chooses).nonzero()[0]
+        at = (self.pos + np.arange(ends.size)) % self.buffer_size
+        self.observations[at, 0], self.next_observations[at, 0] = self.began[ends], next_obs[ends]
+        self.actions[at, 0, 0], self.rewards[at, 0] = self.chosen[ends], self.summed[ends]
+        self.discounts[at, 0] = self.left[ends]
+        self.full |= self.pos + ends.size >= self.buffer_size
+        self.pos = (self.pos + ends.size) % self.buffer_size
         self.open &= ~(chooses | done.astype(bool))
 
     def _get_samples(self, batch_inds: npt.NDArray[Any], env: VecNormalize | None = None) -> ReplayBufferSamples:

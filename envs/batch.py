@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from envs.channel import Asker
+from envs.channel import SPIN_S, Asker
 from envs.remote import RemoteSimulation
 from envs.simulation import SimulationError
 from signals.errors import InputError
@@ -81,7 +81,7 @@ class SignalBatch:
         self._in_a_row = [0] * len(self.workers)
         self._held: dict[int, Turn] = {}
         # a core that looks at counters is one that no simulation has
-        self._spin = len(self.workers) < (os.cpu_count() or 1)
+        self._spin_s = SPIN_S if len(self.workers) < (os.cpu_count() or 1) else 0.0
 
     def reset(self) -> None:
         """Begin each worker's next episode, all at the same time.
@@ -131,7 +131,7 @@ class SignalBatch:
                 return turns
             askers = [self.workers[n].asker for n in busy if self._doing[n] == DECIDING]
             fds = [self.workers[n].answers_fd for n in busy if self._doing[n] == BEGINNING]
-            Asker.wait_any([asker for asker in askers if asker is not None], fds, self._spin)
+            Asker.wait_any([asker for asker in askers if asker is not None], fds, self._spin_s)
 
     def step(self, phases: npt.NDArray[np.integer]) -> list[Turn]:
         """Ask all workers and wait for all of them; their turns in order.

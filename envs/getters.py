@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
-LIBRARY = Path(__file__).parent / "native" / "libgetters.so"
+LIBRARY = Path(__file__).parent / "native" / "libintergreen.so"
 SWITCH = "INTERGREEN_NATIVE"
 """Set to 0 in the environment to do without the compiled reader, as where it was not built."""
 LANES = ("getLastStepVehicleNumber", "getLastStepHaltingNumber", "getLastStepMeanSpeed", "getWaitingTime")
@@ -40,6 +40,10 @@ class Native:
         for function in (library.read_ints, library.read_doubles):
             function.argtypes = [ctypes.c_void_p] * 3
         library.read_lanes.argtypes = [ctypes.c_void_p] * 4
+        library.measure.argtypes = [ctypes.c_void_p]
+        library.observe.argtypes = [ctypes.c_void_p] * 2
+        library.minus_sum.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
+        library.measure.restype = library.observe.restype = library.minus_sum.restype = None
         lanes = [self.address("Lane", name) for name in LANES]
         self.loops = [self.address("InductionLoop", name) for name in LOOPS]
         self.lanes = _LaneGetters(*lanes)

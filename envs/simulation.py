@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.getters import LaneReader, LoopGetters
+from envs.kernel import Kernel, usable
 from envs.reference import WAITING_MEMORY_S
 from envs.rendering import GuiBackend
 from envs.sensors import DetectorFaults, LoopPlan, LoopReader, plan_loops
@@ -170,7 +171,7 @@ class Simulation:
         self._lane_reader = LaneReader(self._low, layout.lanes, layout.lane_speed_mps, compiled=compiled)
         self.machine = SignalMachine(setup.plan.intersections, setup.timing, layout.shape[1])
         self.snapshot = snapshot if snapshot is not None else Snapshot.empty(setup.layout)
-        self.measures = ApproachMeasures(self.layout, self.snapshot)
+        self.kernel = Kernel(layout, self.snapshot) if compiled and usable(setup.sensing) else None
         self.now_s = setup.begin_s
         self.running = False
         self.summary = EpisodeSummary()
@@ -271,16 +272,15 @@ class Simulation:
         layout, snapshot, machine = self.layout, self.snapshot, self.machine
         self._lane_reader.read(snapshot.lanes)
         snapshot.time_s[0] = self.now_s
-        snapshot.phase[:] = machine.phase
-        snapshot.changing[:] = machine.changing
-        snapshot.green_age_s[:] = machine.green_age_s
-        snapshot.since_served_s[:] = machine.since_served_s
+        machine.show(snapshot)
         if layout.crossing_edges:
             self._read_pedestrians()
         if self._loops is not None:
             self._read_loops(self._loops)
-        self.measures = ApproachMeasures(layout, snapshot)
-        snapshot.calls[:] = self._calls()
+        if self.kernel is not None:
+            self.kernel.measure()
+        else:
+            snapshot.calls[:] = self._calls()
         snapshot.mask[:] = machine.mask(snapshot.calls)
 
     def _calls(self) -> npt.NDArray[np.bool_]:
@@ -290,7 +290,7 @@ class Simulation:
             red = np.where(lanes_green(layout, snapshot), 0.0, present)
             called = layout.phase_lanes.sum(red) > 0
         else:
-            called = self.measures.phases[3] > 0
+            called = ApproachMeasures(layout, snapshot).phases[3] > 0
         return called | (pedestrian_demand(layout, snapshot) > 0) if layout.crossing_edges else called
 
     def _read_pedestrians(self) -> None:

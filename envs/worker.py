@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from envs.channel import Answerer, Shapes, SharedArrays
+from envs.kernel import REWARDS as KERNEL_REWARDS
 from envs.reference import Reference
 from envs.rendering import FRAME_SHAPE
 from envs.simulation import Simulation, SimulationSetup
@@ -67,6 +68,7 @@ class World:
         layout = setup.simulation.layout
         snapshot = Snapshot(**{name: shared[name] for name in Snapshot.shapes(layout)})
         self.simulation = Simulation(setup.simulation, snapshot)
+        # also where the kernel writes the rows: it leaves to this what never changes in them
         self._observe = (
             observation_for(setup.simulation.sensing, layout, shared["observation"]) if setup.observe else None
         )
@@ -86,18 +88,24 @@ class World:
 
     def decide(self) -> None:
         """Take the shared actions, run to the next decision."""
+        kernel = self.simulation.kernel
         before = self.simulation.snapshot.copy() if self._compares else self.simulation.snapshot
         self.simulation.decide(self.shared["action"])
         if self._reference is not None and self._reference.reward_name:
             self.shared["reward"][:] = self._reference.reward()
+        elif kernel is not None and self.setup.reward in KERNEL_REWARDS:
+            kernel.reward(self.setup.reward, self.shared["reward"])
         elif self._reward is not None:
             layout = self.setup.simulation.layout
             self.shared["reward"][:] = self._reward(layout, before, self.simulation.snapshot)
         self._publish()
 
     def _publish(self) -> None:
-        if self._observe is not None:
-            self._observe.write(self.simulation.snapshot, self.simulation.measures)
+        kernel = self.simulation.kernel
+        if self._observe is not None and kernel is not None:
+            kernel.observe(self.shared["observation"])
+        elif self._observe is not None:
+            self._observe.write(self.simulation.snapshot)
         if self._reference is not None:
             self._reference.observe(self.shared["reference"])
         if self.setup.simulation.render == "rgb_array":

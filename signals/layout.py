@@ -7,10 +7,8 @@ Sizes: [L] lanes that are read, [C] controlled lanes of all signals, [S] signals
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +22,6 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 
-DENSE_LIMIT = 8_000
-"""Elements up to which a matrix product is faster than gathering: up to some ten signals."""
-
-
 @dataclass(frozen=True)
 class Gather:
     """A weighted sum over few elements each: `index` and `weight` [..., n], padded with weight 0."""
@@ -36,28 +30,12 @@ class Gather:
     weight: FloatArray
 
     def sum(self, values: FloatArray) -> FloatArray:
-        """`values` [..., elements] to sums [..., *shape], where shape is `index.shape[:-1]`."""
-        elements, shape = values.shape[-1], self.index.shape[:-1]
-        result: FloatArray
-        if math.prod(shape) * elements <= DENSE_LIMIT:
-            result = values @ self._matrix(elements)
-            return result.reshape(*values.shape[:-1], *shape)
-        result = np.einsum("...n,...n->...", values[..., self.index], self.weight)
+        """`values` [..., elements] to sums [..., *shape], where shape is `index.shape[:-1]`.
+
+        Products first, then numpy's own sum: no matrix product, whose order of adding up differs between machines.
+        """
+        result: FloatArray = (values[..., self.index] * self.weight).sum(axis=-1)
         return result
-
-    def _matrix(self, elements: int) -> FloatArray:
-        """[elements, results] the same sum as one matrix."""
-        matrix = self._matrices.get(elements)
-        if matrix is None:
-            matrix = np.zeros((elements, self.index[..., 0].size))
-            rows = np.repeat(np.arange(matrix.shape[1]), self.index.shape[-1])
-            np.add.at(matrix, (self.index.ravel(), rows), self.weight.ravel())
-            self._matrices[elements] = matrix
-        return matrix
-
-    @cached_property
-    def _matrices(self) -> dict[int, FloatArray]:
-        return {}
 
     @staticmethod
     def build(groups: Sequence[Iterable[tuple[int, float]]], shape: tuple[int, ...]) -> Gather:

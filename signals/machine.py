@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from signals.intersection import Intersection
+from signals.snapshot import Snapshot
 from signals.timing import Timing
 
 IntArray = npt.NDArray[np.int64]
@@ -117,14 +118,27 @@ class SignalMachine:
         since: FloatArray = (self.now_s - self.served_until_s) * self.exists
         return since
 
+    def show(self, snapshot: Snapshot) -> None:
+        """Write the signals' part of a snapshot: phases, changes and ages; not the mask, which needs its calls."""
+        snapshot.phase[:] = self.phase
+        since_green_s = self.now_s - self.green_since_s
+        np.less(since_green_s, -1e-6, out=snapshot.changing)
+        np.maximum(since_green_s, 0.0, out=snapshot.green_age_s)
+        np.subtract(self.now_s, self.served_until_s, out=snapshot.since_served_s)
+        np.multiply(snapshot.since_served_s, self.exists, out=snapshot.since_served_s)
+
     def mask(self, calls: BoolArray) -> BoolArray:
         """[S, P] which phases may be chosen now; at least one of every signal.
 
         Args:
             calls: [S, P] whether anybody waits for a phase that is not green.
         """
+        return self._mask(calls).copy()
+
+    def _mask(self, calls: BoolArray) -> BoolArray:
+        """The mask itself, which is computed once for a moment and its calls."""
         if self._known is not None and self._known[0] == self.now_s and self._known[1] == calls.tobytes():
-            return self._known[2].copy()
+            return self._known[2]
         s, current = self._signals, self.phase
         held = self.now_s < self._held_until_s - 1e-6
         mask = self.exists.copy()
@@ -140,7 +154,7 @@ class SignalMachine:
             called[s, current] = False
             expired = overdue & ~held & called.any(axis=1)
             mask[expired] = called[expired]
-        self._known = self.now_s, calls.tobytes(), mask.copy()
+        self._known = self.now_s, calls.tobytes(), mask
         return mask
 
     def request(self, phases: npt.NDArray[np.integer], calls: BoolArray) -> list[tuple[int, int]]:
@@ -149,31 +163,33 @@ class SignalMachine:
         A phase that the mask forbids is not shown: the current one stays, or at max green the called phase
         that has waited longest is served.
         """
-        wanted = np.asarray(phases)
-        mask = self.mask(calls)
-        valid = (wanted >= 0) & (wanted < mask.shape[1])
-        index = np.where(valid, wanted, 0).astype(np.int64)
+        index = np.asarray(phases)
+        mask = self._mask(calls)
+        valid = (index >= 0) & (index < mask.shape[1])
+        if not valid.all():
+            index = np.where(valid, index, 0)
+        index = index.astype(np.int64, copy=False)
         allowed = valid & mask[self._signals, index]
         if not allowed.all():
             stay = mask[self._signals, self.phase]
             longest = np.argmin(np.where(mask, self.served_until_s, np.inf), axis=1)
             index = np.where(allowed, index, np.where(stay, self.phase, longest))
         changed = (index != self.phase).nonzero()[0]
-        if changed.size:
-            self._known = None
-        rows = []
-        for s in changed.tolist():
-            old, new = int(self.phase[s]), int(index[s])
-            rows.append((s, int(self._entry[s, old, new])))
-            self.served_until_s[s, old] = self.now_s
-            self.green_since_s[s] = self.now_s + self._change_s[s, old, new]
-            settled_at_s = self.green_since_s[s] + self._settling_s[s, old, new]
-            self.settled_at_s[s] = np.maximum(self.settled_at_s[s], settled_at_s)
-            self.phase[s] = new
-            self._bound_green(s)
-        return rows
+        if not changed.size:
+            return []
+        self._known = None
+        old, new = self.phase[changed], index[changed]
+        self.served_until_s[changed, old] = self.now_s
+        green_since_s = self.now_s + self._change_s[changed, old, new]
+        self.green_since_s[changed] = green_since_s
+        if self._settles:
+            settled_at_s = green_since_s[:, None] + self._settling_s[changed, old, new]
+            self.settled_at_s[changed] = np.maximum(self.settled_at_s[changed], settled_at_s)
+        self.phase[changed] = new
+        self._bound_green(changed)
+        return list(zip(changed.tolist(), self._entry[changed, old, new].tolist(), strict=True))
 
-    def _bound_green(self, s: int | slice) -> None:
+    def _bound_green(self, s: IntArray | slice) -> None:
         """Note how long the green that has been decided on is held, and when it is over at the latest."""
         signals = self._signals[s]
         self._held_until_s[s] = self.green_since_s[s] + self._min_green_s[signals, self.phase[s]]

@@ -108,12 +108,8 @@ class PhaseObservation:
         self.write(snapshot)
         return self._rows.copy()
 
-    def write(self, snapshot: Snapshot, measures: ApproachMeasures | None = None) -> None:
-        """Bring the rows up to this snapshot.
-
-        Args:
-            measures: of the snapshot, where somebody has computed them already.
-        """
+    def write(self, snapshot: Snapshot) -> None:
+        """Bring the rows up to this snapshot."""
         s, current, phase = self._signals, snapshot.phase, self._phase
         phase[:, :, 1] = snapshot.mask
         phase[:, :, 2:5] = 0.0
@@ -121,14 +117,14 @@ class PhaseObservation:
         phase[s, current, 3] = snapshot.changing
         phase[s, current, 4] = snapshot.green_age_s
         phase[:, :, 5] = snapshot.since_served_s
-        self._fill(snapshot, measures)
+        self._fill(snapshot)
         np.multiply(phase, self._phase_factor, out=phase)
         np.multiply(self._movement, self._movement_factor, out=self._movement)
         np.minimum(self._rows, LIMIT, out=self._rows)
 
-    def _fill(self, snapshot: Snapshot, measures: ApproachMeasures | None) -> None:
+    def _fill(self, snapshot: Snapshot) -> None:
         """Write what is sensed into the phase block from 6 on and the movement block from 2 on."""
-        layout, seen = self.layout, measures or ApproachMeasures(self.layout, snapshot)
+        layout, seen = self.layout, ApproachMeasures(self.layout, snapshot)
         self._phase[:, :, 6:10] = seen.phases.transpose(1, 2, 0)
         self._phase[:, :, 10] = layout.phase_exits.sum(snapshot.halting)
         self._movement[:, :, 2:5] = seen.movements.transpose(1, 2, 0)
@@ -179,8 +175,7 @@ class DetectorObservation(PhaseObservation):
     PHASE_SCALE = np.array([1, 1, 1, 1, 60, 120, 4, 4, 20, 20, 10], float)
     MOVEMENT_SCALE = np.array([1, 1, 2, 2, 10, 60, 1, 1], float)
 
-    def _fill(self, snapshot: Snapshot, measures: ApproachMeasures | None) -> None:
-        del measures
+    def _fill(self, snapshot: Snapshot) -> None:
         layout = self.layout
         red = np.where(lanes_green(layout, snapshot), 0.0, snapshot.arrivals_veh)
         lanes = np.stack((snapshot.occupied, snapshot.occupancy, snapshot.arrivals_veh, red, snapshot.flow_veh))

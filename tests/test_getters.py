@@ -19,7 +19,9 @@ needs_library = pytest.mark.skipif(
 
 
 @needs_library
-@pytest.mark.parametrize(("name", "sensing"), [("cologne3", "full"), ("single", "detectors")])
+@pytest.mark.parametrize(
+    ("name", "sensing"), [("cologne1", "full"), ("cologne3", "full"), ("single", "full"), ("single", "detectors")]
+)
 def test_the_compiled_reader_gives_the_plain_ones_numbers(
     name: str, sensing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
