@@ -103,6 +103,7 @@ class LearnedController:
         self.sensing = sensing
         self._weights, self._units = weights, units
         self._observe: PhaseObservation | None = None
+        self.last_scores: npt.NDArray[np.float64] | None = None
 
     def reset(self, intersections: Sequence[Intersection], layout: Layout, seed: int) -> None:
         """Fit the network to these intersections; its weights know neither their number nor their size."""
@@ -129,6 +130,7 @@ class LearnedController:
         scores = self.scores(snapshot)
         if not np.isfinite(scores).all():
             raise ArithmeticError("the policy's scores are not finite; its weights are damaged")
+        self.last_scores = scores
         return choose(scores, snapshot)
 
 

@@ -16,7 +16,11 @@ Phases = npt.NDArray[np.int64]
 
 
 class Controller(Protocol):
-    """Decides for all signals at once. Whatever it asks for passes through the state machine."""
+    """Decides for all signals at once. Whatever it asks for passes through the state machine.
+
+    One that compares phases may keep what it thought of each at its last decision as `last_scores`, [S, P], greater
+    is better: a replay then shows it.
+    """
 
     sensing: str
     """What it needs to see: "full" or "detectors"."""

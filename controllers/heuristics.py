@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from controllers.base import Phases, choose
 from signals.intersection import Intersection
@@ -17,6 +18,8 @@ class _Heuristic:
     """Shared by the heuristics: they see everything and keep the layout."""
 
     sensing = "full"
+    last_scores: npt.NDArray[np.float64]
+    """[S, P] what the last decision was made from."""
 
     def reset(self, intersections: Sequence[Intersection], layout: Layout, seed: int) -> None:
         """Remember where what is."""
@@ -33,7 +36,8 @@ class Greedy(_Heuristic):
     def decide(self, snapshot: Snapshot) -> Phases:
         """[S] the phase with the most vehicles."""
         vehicles = ApproachMeasures(self.layout, snapshot).vehicles
-        return choose(self.layout.phase_lanes.sum(vehicles), snapshot, self.hysteresis_veh)
+        self.last_scores = self.layout.phase_lanes.sum(vehicles)
+        return choose(self.last_scores, snapshot, self.hysteresis_veh)
 
 
 class MaxPressure(_Heuristic):
@@ -52,7 +56,8 @@ class MaxPressure(_Heuristic):
         upstream = layout.movement_lanes.sum(ApproachMeasures(layout, snapshot).vehicles)
         pressure = upstream - layout.movement_exits.sum(snapshot.vehicles)  # [S, K] [veh]
         served = np.where(layout.crossing, 0.0, pressure)
-        return choose(np.einsum("spk,sk->sp", layout.service > 0, served), snapshot, self.hysteresis_veh)
+        self.last_scores = np.einsum("spk,sk->sp", layout.service > 0, served)
+        return choose(self.last_scores, snapshot, self.hysteresis_veh)
 
 
 class SelfOrganizing(_Heuristic):
@@ -82,6 +87,7 @@ class SelfOrganizing(_Heuristic):
         waiting = ApproachMeasures(layout, snapshot).vehicles
         self._collected = np.where(green, 0.0, self._collected + waiting * elapsed_s)
         scores = layout.phase_lanes.sum(self._collected)
+        self.last_scores = scores.copy()
         moving = (snapshot.vehicles - snapshot.halting)[layout.controlled_lane]
         passing = layout.signal_lanes.sum(np.where(green, moving, 0.0))
         stay = (passing > 0) & (passing <= self.platoon_veh) | (scores.max(axis=1) < self.threshold_veh_s)

@@ -172,6 +172,7 @@ def _junction(element: Element) -> Junction:
         internal_lanes=tuple(of.get("intLanes", "").split()),
         foes=tuple(requests[i].get("foes", none) if i in requests else none for i in range(count)),
         response=tuple(requests[i].get("response", none) if i in requests else none for i in range(count)),
+        shape=_shape(of.get("shape", "")),
     )
 
 

@@ -64,6 +64,8 @@ class Junction:
     """Per request index, SUMO's foes bits; the rightmost character is index 0."""
     response: tuple[str, ...]
     """Per request index, SUMO's response bits: i yields to j where bit j of `response[i]` is 1."""
+    shape: tuple[Point, ...] = ()
+    """Its outline."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,256 @@
+"""A replay: what is in the file of one episode, how it is made from a run, and how a run is made from it again."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from playback import container
+from playback.codec import CodecError, Tracks, decode_arrays, decode_tracks, encode_arrays, encode_tracks
+from playback.curves import curves
+from playback.play import Arrays, Episode, Played
+from playback.scene import scene, vehicle_types
+from scenarios.scenario import Scenario, load
+from signals.errors import InputError
+from signals.intersection import compile_signals
+from signals.timing import Timing
+
+PACKAGES = ("intergreen", "eclipse-sumo", "libsumo", "numpy")
+SUMO = "libsumo"
+"""The package whose version decides how traffic moves."""
+EXACT_S = 3  # digits of times; SUMO counts milliseconds
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a scenario was loaded from, as the user named it."""
+
+    scenario: str
+    routes: tuple[str, ...] = ()
+    additional: tuple[str, ...] = ()
+
+    def load(self, begin_s: float | None, end_s: float | None, demand: str) -> Scenario:
+        """The scenario. Raises InputError where something is missing."""
+        return load(
+            self.scenario, routes=self.routes, additional=self.additional,
+            begin_s=begin_s, end_s=end_s, demand=demand,
+        )  # fmt: skip
+
+
+def versions() -> dict[str, str]:
+    """Of what decides how a run goes."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One episode, read from its file. Arrays as in `play.DecisionLog`, `codec.Tracks` and `curves.curves`."""
+
+    head: dict[str, Any]
+    sections: Mapping[str, bytes]
+    path: Path
+
+    @staticmethod
+    def read(path: Path) -> Replay:
+        """Raises InputError where the file is missing, damaged, of a newer version, or no replay."""
+        head, sections = container.read(path)
+        return Replay(head, sections, path)
+
+    @property
+    def title(self) -> str:
+        """Scenario, controller and seed in a few words."""
+        return f"{self.head['scenario']['name']}, {self.head['controller']['name']}, seed {self.head['seed']}"
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of what SUMO printed."""
+        found: dict[str, str] = self.head["sha256"]
+        return found
+
+    @property
+    def delay_s(self) -> float:
+        """Mean over all vehicles that were to depart; NaN over nobody."""
+        value = self.head["result"]["delay_s"]
+        return float("nan") if value is None else float(value)
+
+    @cached_property
+    def decisions(self) -> Arrays:
+        """See `play.DecisionLog`; empty where programs ran."""
+        return decode_arrays(self._section("decisions"))
+
+    @cached_property
+    def vehicle_tracks(self) -> Tracks:
+        """Of `vehicles`, by their number."""
+        return decode_tracks(self._section("vehicle_tracks"))
+
+    @cached_property
+    def person_tracks(self) -> Tracks:
+        """Of `persons`, by their number."""
+        return decode_tracks(self._section("person_tracks"))
+
+    def content(self, name: str) -> Any:
+        """A section that is JSON: network, signals, vehicles, persons, curves."""
+        return json.loads(self._section(name))
+
+    @property
+    def timing(self) -> Timing:
+        """The clocks that it was recorded with."""
+        return Timing(**self.head["timing"])
+
+    def episode(self, source: Source | None = None) -> Episode:
+        """What to run to see the same again.
+
+        Args:
+            source: where the scenario lies now, if not where the head says.
+
+        Raises:
+            InputError: a file of the scenario is missing, or is not the recorded one.
+        """
+        of = self.head["scenario"]
+        recorded = Source(of["given"], tuple(of["routes"]), tuple(of["additional"]))
+        scenario = (source or recorded).load(of["begin_s"], of["end_s"], of["demand"])
+        hashes = scenario.hashes()
+        changed = [name for name, digest in of["files_sha256"].items() if hashes.get(name) != digest]
+        changed += [name for name in hashes if name not in of["files_sha256"]]
+        if changed:
+            raise InputError(
+                f"scenario {scenario.name!r}: {', '.join(changed)} is not the file that {self.path} was recorded "
+                f"with; give the recorded one with --scenario, --routes and --additional"
+            )
+        if [list(pair) for pair in scenario.options] != of["options"]:
+            raise InputError(
+                f"scenario {scenario.name!r}: its options are not those that {self.path} was recorded with "
+                f"({_pairs(of['options'])}); restore its .sumocfg"
+            )
+        programs = self.sections.get("programs")
+        return Episode(
+            scenario,
+            int(self.head["seed"]),
+            self.timing,
+            self.head["sensing"],
+            None if programs is None else programs.decode(),
+        )
+
+    def _section(self, name: str) -> bytes:
+        try:
+            return self.sections[name]
+        except KeyError:
+            raise CodecError(f"{self.path} has no section {name!r}") from None
+
+
+def _pairs(options: Sequence[Sequence[str]]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in options) or "none"
+
+
+def save(
+    path: Path,
+    played: Played,
+    episode: Episode,
+    source: Source,
+    controller: Mapping[str, Any],
+    branch: Mapping[str, Any] | None = None,
+) -> int:
+    """Write a run down; returns the file's size in bytes. The same run gives the same bytes.
+
+    Args:
+        controller: its name, and whatever else says how it came about.
+        branch: for a counterfactual, what it branched off from, and when.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    scenario, timing = episode.scenario, episode.timing
+    steps = round(scenario.horizon_s / timing.sim_step_s)
+    delay_s = played.trips.delay_s
+    head: dict[str, Any] = {
+        "about": "a recorded run of traffic signals; docs/replay.md of intergreen describes this file",
+        "scenario": {
+            "name": scenario.name,
+            "given": source.scenario,
+            "routes": list(source.routes),
+            "additional": list(source.additional),
+            "demand": scenario.demand,
+            "begin_s": scenario.begin_s,
+            "end_s": scenario.end_s,
+            "options": [list(pair) for pair in scenario.options],
+            "files_sha256": scenario.hashes(),
+        },
+        "controller": dict(controller),
+        "seed": episode.seed,
+        "sensing": episode.sensing,
+        "timing": dataclasses.asdict(timing),
+        "steps": steps,
+        "signals": list(played.plan.tls_ids),
+        "versions": versions(),
+        "sha256": played.digests,
+        "result": {
+            "vehicles": len(played.trips.vehicles["id"]),
+            "delay_s": None if delay_s != delay_s else delay_s,
+            "arrived_veh": sum(t is not None for t in played.trips.vehicles["arrival_s"]),
+            "stuck_veh": played.summary.stuck_veh,
+            "positions": len(played.vehicles.step) + len(played.persons.step),
+        },
+        "branch": None if branch is None else dict(branch),
+    }
+    sections = {
+        "network": _json(_scene(episode, played)),
+        "signals": _json(played.signals.as_json()),
+        "vehicles": _json(_vehicles(scenario, played)),
+        "persons": _json({"ids": played.persons.ids, "trips": played.trips.persons}),
+        "curves": _json(_curves(episode, played, steps)),
+        "decisions": encode_arrays(played.decisions),
+        "vehicle_tracks": encode_tracks(played.vehicles.tracks()),
+        "person_tracks": encode_tracks(played.persons.tracks()),
+    }
+    if episode.programs is not None:
+        sections["programs"] = episode.programs.encode()
+    return container.write(path, head, sections)
+
+
+def _json(content: Any) -> bytes:
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _scene(episode: Episode, played: Played) -> dict[str, Any]:
+    network = episode.scenario.network
+    return scene(network, compile_signals(network, episode.timing), played.plan.tls_ids)
+
+
+def _vehicles(scenario: Scenario, played: Played) -> dict[str, Any]:
+    """The ids that the tracks number, with their types; and the trips by column."""
+    trips: dict[str, list[Any]] = {
+        name: [round(v, EXACT_S) if isinstance(v, float) else v for v in column]
+        for name, column in played.trips.vehicles.items()
+        if name != "speed_factor"
+    }
+    types = vehicle_types(scenario, [*played.vehicles.types, *trips["type"]])
+    order = list(types)
+    number = {name: n for n, name in enumerate(order)}
+    trips["type"] = [number[name] for name in trips["type"]]
+    return {
+        "ids": played.vehicles.ids,
+        "type_of": [number[name] for name in played.vehicles.types],
+        "types": [{"id": name, **types[name]} for name in order],
+        "trips": trips,
+    }
+
+
+def _curves(episode: Episode, played: Played, steps: int) -> dict[str, list[float]]:
+    limits = {lane.id: lane.speed_mps for lane in episode.scenario.network.lanes.values()}
+    found = curves(played.vehicles, played.trips, limits, episode.scenario.begin_s, steps, episode.timing.sim_step_s)
+    return {
+        name: [round(v, 1) if name == "delay_s" else int(v) for v in values.tolist()]
+        for name, values in found.items()
+    }

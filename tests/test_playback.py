@@ -1,0 +1,321 @@
+"""Replays: recorded, run again to the same, branched off from; and what is said of a file that is no good."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import evaluate
+import replay as command
+from controllers.heuristics import Greedy, MaxPressure, SelfOrganizing
+from controllers.registry import make
+from playback import container
+from playback.curves import curves
+from playback.outputs import read_motion
+from playback.play import Episode, Live, play
+from playback.replay import Replay
+from playback.rerun import verify
+from scenarios import build, resco
+from scenarios.scenario import load
+from signals.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+COLOGNE1 = ("--scenario", "cologne1", "--begin", "25200", "--end", "25500")
+
+
+def run(*arguments: str | Path) -> int:
+    return command.main([str(a) for a in arguments])
+
+
+def record(out: Path, controller: str, *more: str) -> Replay:
+    assert run("record", *(more or COLOGNE1), "--controller", controller, "--out", out) == 0
+    return Replay.read(out)
+
+
+@pytest.fixture(scope="module")
+def pressed(tmp_path_factory: pytest.TempPathFactory) -> Replay:
+    """Five minutes of cologne1 under max-pressure."""
+    return record(tmp_path_factory.mktemp("replays") / "mp.replay", "max_pressure")
+
+
+@pytest.mark.parametrize("scenario", sorted(build.EMBEDDED))
+def test_an_embedded_scenario_runs_again_to_the_same(
+    scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded = record(tmp_path / "run.replay", "greedy", "--scenario", scenario, "--end", "120")
+    assert recorded.head["result"]["positions"] > 200
+    capsys.readouterr()
+    assert run("verify", recorded.path) == 0
+    assert "identical in all" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("controller", ["max_pressure", "actuated"])
+@pytest.mark.parametrize("scenario", [*resco.MAPS, *build.EMBEDDED])
+def test_every_scenario_runs_again_to_the_same(
+    scenario: str, controller: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded = record(tmp_path / "run.replay", controller, "--scenario", scenario)
+    capsys.readouterr()
+    assert run("verify", recorded.path, "--json") == 0
+    verdict = json.loads(capsys.readouterr().out)
+    assert verdict["identical"]
+    assert verdict["positions"] == recorded.head["result"]["positions"] > 10_000
+
+
+@pytest.mark.parametrize("controller", ["fixed_time", "actuated", "random"])
+def test_programs_and_chance_run_again_to_the_same(controller: str, tmp_path: Path) -> None:
+    recorded = record(tmp_path / "run.replay", controller, "--scenario", "tee", "--end", "120")
+    assert ("programs" in recorded.sections) == (controller != "random")
+    assert run("verify", recorded.path) == 0
+
+
+def test_the_same_run_gives_the_same_bytes(pressed: Replay, tmp_path: Path) -> None:
+    assert record(tmp_path / "again.replay", "max_pressure").path.read_bytes() == pressed.path.read_bytes()
+    other = record(tmp_path / "other.replay", "max_pressure", *COLOGNE1, "--seed", "3")
+    assert other.digests["vehicles"] != pressed.digests["vehicles"]
+
+
+def test_delay_is_what_the_evaluator_says(
+    pressed: Replay, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    actuated = record(tmp_path / "run.replay", "actuated")
+    assert actuated.delay_s != pressed.delay_s
+    capsys.readouterr()
+    # one seed: the first of those for evaluation, which is also what a replay takes by default
+    assert evaluate.main([*COLOGNE1, "--controllers", "max_pressure", "actuated", "--seeds", "1", "--json"]) == 0
+    said = {of["controller"]: of["delay_s"]["mean"] for of in json.loads(capsys.readouterr().out)["controllers"]}
+    assert said == {"max_pressure": pressed.delay_s, "actuated": actuated.delay_s}
+
+
+def test_curves_end_in_the_totals(pressed: Replay) -> None:
+    curve, trips = pressed.content("curves"), pressed.content("vehicles")["trips"]
+    steps = pressed.head["steps"]
+    assert {len(values) for values in curve.values()} == {steps} == {300}
+    assert curve["delay_s"][-1] == pytest.approx(sum(trips["delay_s"]), abs=0.06)
+    assert sorted(curve["delay_s"]) == curve["delay_s"]
+    assert curve["planned_veh"][-1] == len(trips["id"]) == pressed.head["result"]["vehicles"]
+    assert curve["arrived_veh"][-1] == pressed.head["result"]["arrived_veh"]
+    for step in (60, 150, 299):
+        there = curve["running_veh"][step]
+        assert there == (pressed.vehicle_tracks.steps == step).sum()
+        assert there + curve["waiting_veh"][step] + curve["arrived_veh"][step] == curve["planned_veh"][step]
+
+
+def test_positions_are_those_that_sumo_printed(tmp_path: Path) -> None:
+    path = tmp_path / "vehicles.csv"
+    rows = ["10.00;a;0.04;9.96;359.7;car;13.90;e_0", "10.00;b;1.00;1.00;90.00;car;0.05;", "11.00;;;;;;;"]
+    rows += ["12.00;a;-3.26;5.00;10.00;car;1.00;e_0", "13.00;a;-3.31;5.00;10.00;car;0.00;f_0"]
+    path.write_text("time;v_id;v_x;v_y;v_angle;v_type;v_speed;v_lane\n".replace("time;", "timestep_time;"))
+    with path.open("a") as file:
+        file.write("\n".join(rows) + "\n")
+    motion = read_motion(path, 10.0, 1.0)
+    found = motion.tracks()
+    assert motion.ids == ("a", "b")
+    assert motion.types == ("car", "car")
+    assert found.thing.tolist() == [0, 1, 0]  # a was away for a step
+    assert found.first.tolist() == [0, 0, 2]
+    assert found.length.tolist() == [1, 1, 2]
+    assert found.x_dm.tolist() == [0, 10, -33, -33]
+    assert found.y_dm.tolist() == [100, 10, 50, 50]
+    assert found.angle_deg.tolist() == [0, 90, 10]
+    assert [motion.lanes[n] if n >= 0 else None for n in motion.lane] == ["e_0", None, "e_0", "f_0"]
+
+
+def test_what_was_decided_is_what_was_shown(pressed: Replay) -> None:
+    decisions, signals = pressed.decisions, pressed.content("signals")
+    phases = pressed.content("network")["signals"][0]["phases"]
+    (shown,) = signals.values()
+    changes = np.cumsum(shown["after"])
+    assert decisions["wanted"].shape == (60, 1)
+    assert len(set(decisions["wanted"].ravel().tolist())) > 1
+    number = np.arange(60)
+    for d in number[decisions["changing"][:, 0] == 0][1:].tolist():
+        # the state of the last step before the decision
+        at = int(np.searchsorted(changes, 5 * d - 1, side="right")) - 1
+        assert shown["states"][shown["state"][at]] == phases[decisions["phase"][d, 0]]["state"]
+    chosen = np.where(decisions["mask"] > 0, decisions["scores"], -np.inf)
+    best = chosen.max(axis=2)
+    assert np.allclose(np.take_along_axis(chosen, decisions["wanted"][:, :, None].astype(int), 2)[..., 0], best)
+    assert (decisions["queue_veh"] <= decisions["seen_veh"] + 1e-6).all()
+    assert decisions["seen_veh"].max() > 5
+
+
+def test_heuristics_keep_what_they_thought() -> None:
+    scenario = load("cologne1", begin_s=25200, end_s=25320)
+    for controller in (Greedy(), MaxPressure(), SelfOrganizing()):
+        played = play(Episode(scenario, 1), Live(controller))
+        assert played.decisions["scores"].shape == played.decisions["mask"].shape
+        assert np.abs(played.decisions["scores"]).max() > 0
+    played = play(Episode(scenario, 1), Live(make("random")))  # type: ignore[arg-type]
+    assert "scores" not in played.decisions
+
+
+def tampered(original: Replay, to: Path, decisions: dict[str, Any] | None = None, **head: Any) -> Path:
+    """A replay with other content and a digest that fits."""
+    from playback.codec import encode_arrays
+
+    _, sections = container.read(original.path)
+    if decisions is not None:
+        sections = {**sections, "decisions": encode_arrays(decisions)}
+    content = {name: value for name, value in original.head.items() if name != "sections"}
+    container.write(to, {**content, **head}, sections)
+    return to
+
+
+def test_a_run_that_goes_another_way_is_told(
+    pressed: Replay, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    decisions = {name: array.copy() for name, array in pressed.decisions.items()}
+    decisions["wanted"][30:] = 0
+    path = tampered(pressed, tmp_path / "other.replay", decisions)
+    assert run("verify", path) == 1
+    said = capsys.readouterr().out
+    assert "deviates in vehicles, signals, trips from 253" in said
+    verdict = verify(Replay.read(path))
+    assert verdict.first_difference_s is not None
+    assert 25350 <= verdict.first_difference_s < 25400
+    assert verdict.max_position_m > 5
+    assert verdict.delay_s != verdict.recorded_delay_s == pressed.delay_s
+
+
+def test_another_sumo_is_named(pressed: Replay, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    versions = {**pressed.head["versions"], "libsumo": "1.27.0"}
+    digests = {**pressed.digests, "vehicles": "0" * 64}  # as if one digit had changed
+    path = tampered(pressed, tmp_path / "older.replay", versions=versions, sha256=digests)
+    assert run("verify", path) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("note: recorded with SUMO 1.27.0, run with 1.")
+    assert "deviates in vehicles: positions by up to 0.0 m, 0 in one run alone" in said
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        Replay.read(path)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_one_flipped_byte_anywhere_is_noticed(pressed: Replay, tmp_path: Path) -> None:
+    data, path = pressed.path.read_bytes(), tmp_path / "flipped.replay"
+    size = int.from_bytes(data[10:14], "little")
+    places, at = {"head": 14, "length": 10, "digest": len(data) - 1}, 14 + size
+    for name, length in pressed.head["sections"]:
+        places[name] = at + length // 2
+        at += length
+    assert at == len(data) - 32
+    assert len(places) == 11
+    for name, place in places.items():
+        path.write_bytes(data[:place] + bytes([data[place] ^ 0x10]) + data[place + 1 :])
+        assert (
+            refused(path) == f"replay {path} is damaged or cut off: its digest does not fit; record or copy it anew"
+        ), name
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
+def test_a_truncated_file_is_refused(pressed: Replay, tmp_path: Path, share: float) -> None:
+    data, path = pressed.path.read_bytes(), tmp_path / "short.replay"
+    path.write_bytes(data[: int(len(data) * share)])
+    assert "is damaged or cut off" in refused(path) if share else "is no replay" in refused(path)
+
+
+def test_newer_versions_other_files_and_none_are_refused(pressed: Replay, tmp_path: Path) -> None:
+    data, path = pressed.path.read_bytes(), tmp_path / "file.replay"
+    path.write_bytes(data[:8] + (container.VERSION + 1).to_bytes(2, "little") + data[10:])
+    assert "has format 2, newer than this version reads (1); update intergreen" in refused(path)
+    path.write_text("<tripinfos/>")
+    assert "is no replay; give a file that replay.py record wrote" in refused(path)
+    path.unlink()
+    assert "does not exist; record one" in refused(path)
+
+
+def test_another_network_is_refused(pressed: Replay, tmp_path: Path) -> None:
+    hashes = {**pressed.head["scenario"]["files_sha256"], "cologne1.net.xml": "0" * 64}
+    scenario = {**pressed.head["scenario"], "files_sha256": hashes}
+    path = tampered(pressed, tmp_path / "moved.replay", scenario=scenario)
+    with pytest.raises(InputError, match=r"cologne1.net.xml is not the file that .* was recorded with; give"):
+        run("verify", path)
+
+
+def test_a_branch_follows_the_recording_up_to_its_moment(
+    pressed: Replay, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "branch.replay"
+    arguments = ("counterfactual", pressed.path, "--controller", "greedy", "--from", "25348", "--out", out, "--json")
+    assert run(*arguments) == 0
+    said, branch = json.loads(capsys.readouterr().out), Replay.read(out)
+    assert branch.head["branch"]["at_s"] == 25350
+    assert said["change_s"] == pytest.approx(branch.delay_s - pressed.delay_s)
+    for name in ("wanted", "scores"):
+        assert np.array_equal(branch.decisions[name][:30], pressed.decisions[name][:30])
+    assert not np.array_equal(branch.decisions["wanted"][30:], pressed.decisions["wanted"][30:])
+    assert branch.content("curves")["delay_s"][:140] != branch.content("curves")["delay_s"][140:280]
+    verdict = verify(branch)
+    assert verdict.identical
+    # greedy from the first decision on is greedy
+    assert run("counterfactual", pressed.path, "--controller", "greedy", "--from", "25200", "--out", out) == 0
+    assert Replay.read(out).digests == record(tmp_path / "greedy.replay", "greedy").digests
+    # and max-pressure goes on as it did
+    assert run("counterfactual", pressed.path, "--controller", "max_pressure", "--from", "25400", "--out", out) == 0
+    assert Replay.read(out).digests == pressed.digests
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("record", *COLOGNE1, "--controller", "greddy", "--out", "x"),
+            "unknown controller 'greddy'.*Did you mean 'greedy'",
+        ),
+        (("record", *COLOGNE1, "--controller", "greedy", "--out", "."), "is a folder; give a file"),
+        (("record", *COLOGNE1, "--controller", "greedy", "--out", "x", "--seed", "-1"), "--seed is -1"),
+        (("verify", "none.replay"), "none.replay does not exist"),
+        (("counterfactual", "{mp}", "--controller", "actuated", "--from", "25300"), "cannot take over in mid-run"),
+        (("counterfactual", "{mp}", "--controller", "greedy", "--from", "9"), "give 25200 to 25500 s"),
+        (("verify", "{mp}", "--routes", "x"), "add --scenario"),
+        (("view", "{mp}", "{mp}", "{mp}", "--out", "x"), "one replay or two, not 3"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(
+    pressed: Replay, arguments: Sequence[str], message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=message):
+        run(*(a.format(mp=pressed.path) for a in arguments))
+    assert not list(tmp_path.iterdir())
+
+
+def test_programs_have_no_decisions_to_branch_off_from(tmp_path: Path) -> None:
+    recorded = record(tmp_path / "fixed.replay", "fixed_time", "--scenario", "tee", "--end", "60")
+    with pytest.raises(InputError, match="there are no decisions to branch off from"):
+        run("counterfactual", recorded.path, "--controller", "greedy", "--from", "30")
+
+
+def test_the_command_leaves_with_two_and_writes_nothing(pressed: Replay, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.replay"
+    bad.write_bytes(pressed.path.read_bytes()[:-1])
+    done = subprocess.run(
+        [sys.executable, "replay.py", "verify", str(bad)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: replay ")
+    assert done.stderr.count("\n") == 1
+    assert not done.stdout
+
+
+def test_nobody_on_the_road_makes_empty_curves() -> None:
+    from playback.outputs import Trips, _nobody
+
+    empty = Trips({name: [] for name in ("id", "planned_s", "depart_delay_s", "depart_s", "arrival_s",
+                                         "time_loss_s", "speed_factor", "delay_s")}, {}, "")  # fmt: skip
+    found = curves(_nobody(""), empty, {}, 0.0, 10, 1.0)
+    assert all(len(values) == 10 and not values.any() for values in found.values())
+    assert math.isnan(empty.delay_s)
