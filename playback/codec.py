@@ -154,8 +154,8 @@ ARRAY_TYPES = {"u1": np.uint8, "i2": np.int16, "i4": np.int32, "f4": np.float32}
 
 
 def encode_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    """Arrays by name: a JSON head {name: [type, shape]} after its length, then all first bytes of the elements
-    of the first array, all second bytes, and so on: the like beside the like, which packs better."""
+    """Arrays by name: a JSON head {name: [type, shape]} after its length, then each array's elements, its first
+    index running fastest: first the lowest byte of all, then the next. Like stands beside like and packs better."""
     head: dict[str, Any] = {}
     planes = []
     for name, array in arrays.items():
@@ -163,7 +163,7 @@ def encode_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
         if kind not in ARRAY_TYPES:
             raise CodecError(f"array {name!r} is of type {kind}; there are {', '.join(ARRAY_TYPES)}")
         head[name] = [kind, list(array.shape)]
-        raw = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+        raw = array.ravel(order="F").astype(array.dtype.newbyteorder("<"))
         planes.append(raw.view(np.uint8).reshape(-1, array.dtype.itemsize).T.tobytes() if array.size else b"")
     text = json.dumps(head).encode()
     return struct.pack("<I", len(text)) + text + b"".join(planes)
@@ -183,7 +183,8 @@ def decode_arrays(data: bytes) -> dict[str, npt.NDArray[Any]]:
             dtype = np.dtype(ARRAY_TYPES[kind]).newbyteorder("<")
             count = int(np.prod(shape, dtype=np.int64))
             raw = np.frombuffer(data, np.uint8, count * dtype.itemsize, place).reshape(dtype.itemsize, count).T
-            arrays[name] = np.ascontiguousarray(raw).view(dtype).reshape(shape).astype(ARRAY_TYPES[kind])
+            flat = np.ascontiguousarray(raw).view(dtype).astype(ARRAY_TYPES[kind])
+            arrays[name] = flat.reshape(shape, order="F")
             place += count * dtype.itemsize
     except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CodecError(f"no arrays ({error})") from error

@@ -165,7 +165,7 @@ class DecisionLog:
     def __init__(self, layout: Layout, sensing: str) -> None:
         self._layout, self._sensing = layout, sensing
         self._rows: dict[str, list[npt.NDArray[Any]]] = {}
-        self._last_scores = np.full(layout.phase_exists.shape, np.nan)
+        self._no_scores = np.full(layout.phase_exists.shape, np.nan)
         self._scored = False
 
     def before(self, snapshot: Snapshot, wanted: Phases, scores: Scores | None) -> None:
@@ -182,9 +182,9 @@ class DecisionLog:
             "changing": snapshot.changing.astype(np.uint8),
             "green_age_s": snapshot.green_age_s.astype(np.float32),
             "mask": snapshot.mask.astype(np.uint8),
-            "seen_veh": np.round(seen, 1).astype(np.float32),
-            "queue_veh": np.round(queue, 1).astype(np.float32),
-            "scores": (self._last_scores if scores is None else scores).astype(np.float32),
+            "seen_veh": _rounded(seen),
+            "queue_veh": _rounded(queue),
+            "scores": _rounded(self._no_scores if scores is None else scores),
         }
         for name, row in rows.items():
             self._rows.setdefault(name, []).append(row)
@@ -199,6 +199,13 @@ class DecisionLog:
         if not self._scored:
             arrays.pop("scores", None)
         return arrays
+
+
+def _rounded(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """To 12 binary digits, some three and a half decimal ones: enough to look at, and it packs."""
+    mantissa, exponent = np.frexp(values)
+    result: npt.NDArray[np.float32] = np.ldexp(np.round(mantissa * 4096), exponent - 12).astype(np.float32)
+    return result
 
 
 def play(

@@ -48,7 +48,7 @@ def scene(network: RoadNetwork, compiled: SignalPlan, decided: Sequence[str]) ->
             lanes[-1]["m"] = 1  # a marking towards the lane on its right
         if edge.function == "normal":
             lanes[-1]["e"] = edge.id
-    junctions = [_shape(j.shape) for j in network.junctions.values() if len(j.shape) > 2 and j.type != "internal"]
+    junctions, joints = _outlines(network)
     by_id = {i.tls_id: i for i in compiled.intersections}
     reasons = {refusal.tls_id: refusal.reason for refusal in compiled.refusals}
     signals: list[dict[str, Any]] = []
@@ -64,7 +64,21 @@ def scene(network: RoadNetwork, compiled: SignalPlan, decided: Sequence[str]) ->
         if tls_id in reasons:
             entry["reason"] = reasons[tls_id]
         signals.append(entry)
-    return {"lanes": lanes, "junctions": junctions, "signals": signals}
+    return {"lanes": lanes, "junctions": junctions, "joints": joints, "signals": signals}
+
+
+def _outlines(network: RoadNetwork) -> tuple[list[list[int]], list[list[int]]]:
+    """Where roads meet, and where one only goes on."""
+    neighbours: dict[str, set[str]] = {}
+    for edge in network.edges.values():
+        if edge.function == "normal":
+            neighbours.setdefault(edge.from_junction, set()).add(edge.to_junction)
+            neighbours.setdefault(edge.to_junction, set()).add(edge.from_junction)
+    junctions, joints = [], []
+    for junction in network.junctions.values():
+        if len(junction.shape) > 2 and junction.type != "internal":
+            (junctions if len(neighbours.get(junction.id, ())) > 2 else joints).append(_shape(junction.shape))
+    return junctions, joints
 
 
 def _kind(lane: Lane, function: str) -> str:
