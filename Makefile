@@ -26,11 +26,14 @@ $(INSTALLED): pyproject.toml constraints.txt hatch_build.py $(wildcard envs/nati
 	$(PY) -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(INSTALLED) ## train on an embedded scenario, compare with the baselines, print the table
-	rm -rf runs/demo runs/demo-evaluation
+demo: $(INSTALLED) ## train on an embedded scenario, compare with the baselines, write a replay page
+	rm -rf runs/demo runs/demo-evaluation runs/demo-replay
 	$(PY) train.py --scenario single --agent dqn --steps $(DEMO_STEPS) --seed 0 --out runs/demo
 	$(PY) evaluate.py --scenario single \
 		--controllers fixed_time actuated max_pressure greedy runs/demo --seeds 5 --out runs/demo-evaluation
+	$(PY) replay.py record --scenario single --end 1800 --controller actuated --out runs/demo-replay/actuated.replay
+	$(PY) replay.py record --scenario single --end 1800 --controller runs/demo --out runs/demo-replay/policy.replay
+	$(PY) replay.py view runs/demo-replay/actuated.replay runs/demo-replay/policy.replay --out runs/demo-replay/page.html
 
 test: $(INSTALLED) ## the test suite, without its slow part
 	$(PY) -m pytest -m "not slow" -n $(TEST_WORKERS) --dist worksteal

@@ -11,6 +11,8 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ VIEWS = {
     "one junction": "intergreen.nextSignal(1)",
 }
 PLAY_S = 4.0
+WIDTH_PX, HEIGHT_PX = 1280, 800
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,9 +35,14 @@ def main(arguments: list[str] | None = None) -> int:
     of.add_argument("files", type=Path, nargs="+", metavar="REPLAY", help="one replay, or two")
     of.add_argument("--out", type=Path, default=Path("runs/replay-benchmark.html"), metavar="PAGE")
     of.add_argument("--share", type=float, default=0.7, help="which moment, 0 the begin, 1 the end (default: 0.7)")
+    of.add_argument("--picture", type=Path, metavar="PNG", help="only take a picture of the page at --link")
+    of.add_argument("--link", default="", help="a moment and view, such as '#t=700&signal=C&theme=dark'")
     of.add_argument("--json", action="store_true", help="print the figures for machines")
     options = of.parse_args(arguments)
     size = write_page(options.files, options.out)
+    if options.picture is not None:
+        take_picture(options.out, options.link, options.picture)
+        return 0
     rows = measure(options.out, options.share)
     rows = {"files_mb": [f.stat().st_size / 1e6 for f in options.files], "page_mb": size / 1e6, **rows}
     if options.json:
@@ -47,22 +55,29 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def measure(page_path: Path, share: float) -> dict[str, Any]:
-    """Open time [s], vehicles on the road at that moment, and frames a second per view."""
+@contextmanager
+def opened(page_path: Path, link: str = "") -> Iterator[Any]:
+    """The page in a Chromium, once it can be seen."""
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium")
     if chromium is None:
         raise InputError("no chromium on the PATH; install it (Debian: apt-get install chromium)")
-    size = {"width": 1280, "height": 800}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport=size)  # type: ignore[arg-type]
+        page = browser.new_page(viewport={"width": WIDTH_PX, "height": HEIGHT_PX})
+        page.goto(page_path.absolute().as_uri() + link)
+        page.wait_for_function("window.intergreen && !document.getElementById('loading')")
+        yield page
+        browser.close()
+
+
+def measure(page_path: Path, share: float) -> dict[str, Any]:
+    """Open time [s], vehicles on the road at that moment, and frames a second per view."""
+    with opened(page_path) as page:  # once, so that the browser itself is started and cached
         began = time.monotonic()
-        page.goto(page_path.absolute().as_uri())
-        page.wait_for_function(
-            "window.intergreen && intergreen.shown()[0].step >= 0 && !document.getElementById('loading')"
-        )
+        page.reload()
+        page.wait_for_function("window.intergreen && !document.getElementById('loading')")
         open_s = time.monotonic() - began
         page.evaluate(f"intergreen.seek(intergreen.head.steps * {share}); intergreen.setSpeed(10)")
         page.wait_for_timeout(500)
@@ -73,8 +88,14 @@ def measure(page_path: Path, share: float) -> dict[str, Any]:
             page.wait_for_timeout(PLAY_S * 1000)
             fps[name] = float(page.evaluate("intergreen.fps()"))
             page.evaluate("intergreen.play(false)")
-        browser.close()
-    return {"open_s": open_s, "vehicles": vehicles, "viewport": f"{size['width']} x {size['height']}", "fps": fps}
+    return {"open_s": open_s, "vehicles": vehicles, "viewport": f"{WIDTH_PX} x {HEIGHT_PX}", "fps": fps}
+
+
+def take_picture(page_path: Path, link: str, out: Path) -> None:
+    """A picture of the page at a link."""
+    with opened(page_path, link) as page:
+        page.wait_for_timeout(500)
+        page.screenshot(path=str(out))
 
 
 if __name__ == "__main__":

@@ -176,7 +176,7 @@ class DecisionLog:
             present = np.where(lanes_green(layout, snapshot), 0.0, snapshot.arrivals_veh + snapshot.occupied)
             seen = layout.phase_lanes.sum(present)
         self._scored |= scores is not None
-        rows = {
+        rows: Arrays = {
             "wanted": np.asarray(wanted).astype(np.int16),
             "phase": snapshot.phase.astype(np.int16),
             "changing": snapshot.changing.astype(np.uint8),

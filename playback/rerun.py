@@ -10,12 +10,15 @@ import numpy as np
 
 from controllers.base import Controller
 from envs.rendering import render_setup
+from envs.simulation import SimulationError
 from playback.codec import Tracks
 from playback.play import Again, Decider, Episode, Live, Nobody, Played, play, run_through, stage
 from playback.replay import SUMO, Replay, Source, versions
 from signals.errors import InputError
 
 Progress = Callable[[float], None]
+CLOSED = "connection closed"
+"""What TraCI says when somebody has closed sumo-gui's window."""
 
 
 @dataclass(frozen=True)
@@ -130,13 +133,18 @@ def counterfactual(
     return episode, play(episode, decider, on_progress), begin_s + number * interval_s
 
 
-def show(replay: Replay, source: Source | None = None, mode: str = "human") -> None:
+def show(replay: Replay, source: Source | None = None, on_progress: Progress = lambda share: None) -> None:
     """Play the decisions in sumo-gui; returns when the run has ended or its window was closed.
 
     Raises:
         InputError: sumo-gui or a display is missing, or the scenario is not the recorded one.
+        SimulationError: SUMO failed on the way.
     """
-    render = render_setup(mode)
+    render = render_setup("human")
     episode = replay.episode(source)
     with stage(episode, None, render) as simulation:
-        run_through(simulation, again(replay), episode)
+        try:
+            run_through(simulation, again(replay), episode, on_progress)
+        except SimulationError as error:
+            if CLOSED not in str(error).lower():
+                raise

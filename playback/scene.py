@@ -74,7 +74,8 @@ def _outlines(network: RoadNetwork) -> tuple[list[list[int]], list[list[int]]]:
         if edge.function == "normal":
             neighbours.setdefault(edge.from_junction, set()).add(edge.to_junction)
             neighbours.setdefault(edge.to_junction, set()).add(edge.from_junction)
-    junctions, joints = [], []
+    junctions: list[list[int]] = []
+    joints: list[list[int]] = []
     for junction in network.junctions.values():
         if len(junction.shape) > 2 and junction.type != "internal":
             (junctions if len(neighbours.get(junction.id, ())) > 2 else joints).append(_shape(junction.shape))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -22,7 +24,7 @@ from playback.curves import curves
 from playback.outputs import read_motion
 from playback.play import Episode, Live, play
 from playback.replay import Replay
-from playback.rerun import verify
+from playback.rerun import show, verify
 from scenarios import build, resco
 from scenarios.scenario import load
 from signals.errors import InputError
@@ -319,3 +321,18 @@ def test_nobody_on_the_road_makes_empty_curves() -> None:
     found = curves(_nobody(""), empty, {}, 0.0, 10, 1.0)
     assert all(len(values) == 10 and not values.any() for values in found.values())
     assert math.isnan(empty.delay_s)
+
+
+def test_it_plays_in_sumo_gui(pressed: Replay, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    if importlib.util.find_spec("pyvirtualdisplay") is None or shutil.which("Xvfb") is None:
+        monkeypatch.delenv("DISPLAY", raising=False)
+        with pytest.raises(InputError, match="DISPLAY"):
+            run("gui", pressed.path)
+        return
+    from pyvirtualdisplay.display import Display
+
+    short = record(tmp_path / "short.replay", "greedy", "--scenario", "tee", "--end", "20")
+    seen: list[float] = []
+    with Display(visible=False, size=(1280, 900)):
+        show(short, on_progress=seen.append)
+    assert seen == [0.25, 0.5, 0.75, 1.0]

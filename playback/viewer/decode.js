@@ -55,7 +55,7 @@ function decodeArrays(bytes) {
 }
 
 /**
- * Where everybody was. x, y are of the front bumper [m]; ux, uy is where the body points: its rear is dragged behind
+ * Where everybody was. x, y are of the front bumper [m]; ux, uy is where the body points: its rear axle is dragged behind
  * the front like a trailer. Of each step, `points[start[step]]` to `points[start[step + 1] - 1]` are the points, and
  * `pieces` says of which piece each is.
  */
@@ -81,7 +81,7 @@ function decodeTracks(bytes, steps, lengths) {
   const start = new Int32Array(steps + 2);
   for (let n = 0, p = 0; n < count; n++) {
     begin[n] = p;
-    const reach = Math.max(lengths[thing[n]] || 5, 0.5), turn = angle[n] * Math.PI / 180;
+    const reach = Math.max(0.7 * (lengths[thing[n]] || 5), 0.5), turn = angle[n] * Math.PI / 180;
     let px = x0[n], py = y0[n], vx = 0, vy = 0;
     let rx = px / 10 - reach * Math.sin(turn), ry = py / 10 - reach * Math.cos(turn);
     for (let k = 0; k < length[n]; k++, p++) {

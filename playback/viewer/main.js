@@ -28,6 +28,7 @@ class Page {
     this.timeline = new Timeline($("timeline"), this.sides, share => this.seek(share * this.head.steps));
     this.describe();
     this.wire();
+    this.arrange();
     this.showSignals();
     this.fromLink();
     this.setTheme(this.theme);
@@ -165,11 +166,20 @@ class Page {
   }
 
   // the view
+  /** Side by side or, where the network is much wider than high, one above the other. */
+  arrange() {
+    const { left, right, low, high } = this.signalArea();
+    $("views").classList.toggle("stacked", this.sides.length > 1 && (right - left) / (high - low) > 1.8);
+  }
+  signalArea() {
+    const area = { left: Infinity, right: -Infinity, low: Infinity, high: -Infinity };
+    for (const signal of this.scenery.signals) { this.scenery.widen(area, signal.area.left, signal.area.low, 60); this.scenery.widen(area, signal.area.right, signal.area.high, 60); }
+    return area.left < area.right ? area : this.scenery.bounds;
+  }
   /** All signals with their surroundings: where it happens. */
   showSignals() {
-    const { clientWidth: width, clientHeight: height } = this.sides[0].canvas, area = { left: Infinity, right: -Infinity, low: Infinity, high: -Infinity };
-    for (const signal of this.scenery.signals) { this.scenery.widen(area, signal.area.left, signal.area.low, 60); this.scenery.widen(area, signal.area.right, signal.area.high, 60); }
-    this.camera.fit(width, height, area.left < area.right ? area : this.scenery.bounds);
+    const { clientWidth: width, clientHeight: height } = this.sides[0].canvas;
+    this.camera.fit(width, height, this.signalArea());
   }
   fit() {
     const { clientWidth: width, clientHeight: height } = this.sides[0].canvas;

@@ -1,6 +1,7 @@
 // What is told of a signal or a vehicle that was clicked.
 "use strict";
 
+const NEVER = -1e8; // what a policy says of a phase that it may not choose
 const RANGE_S = [-90, 30]; // what the strip below the phases shows, around now
 
 /** A small picture of the ways that a state lets go. */
@@ -108,7 +109,7 @@ class SignalPanel {
       const open = of.mask.at(d, s, p), value = scored ? of.scores.at(d, s, p) : NaN;
       const cells = [element("td", {}, phaseIcon(side.scenery, signal, phase.state)), element("td", { title: phase.name }, element("span", { class: "nr", text: p })), element("td", { text: number(of.seen_veh.at(d, s, p)) }), element("td", { text: number(of.queue_veh.at(d, s, p)) })];
       if (!open) cells[1].append(element("small", { text: " locked", title: "may not be chosen now: min green, a change that is on, or a clearance" }));
-      if (scored) cells.push(element("td", {}, element("div", { class: "score" }, ...(open ? [element("i", { style: `width:${high > low ? Math.max((value - low) / (high - low) * 100, 0) : 100}%` })] : []), element("span", { text: open ? short(value) : "–" }))));
+      if (scored) cells.push(element("td", {}, element("div", { class: "score" }, ...(open ? [element("i", { style: `width:${high > low ? Math.max((value - low) / (high - low) * 100, 0) : 100}%` })] : []), element("span", { text: value > NEVER ? short(value) : "–" }))));
       table.append(element("tr", { class: `${p === shown ? "chosen" : ""} ${open ? "" : "barred"}` }, ...cells));
     });
     const stay = shown === before ? "stays with" : "goes to";
