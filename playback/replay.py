@@ -120,7 +120,11 @@ class Replay:
         """
         of = self.head["scenario"]
         recorded = Source(of["given"], tuple(of["routes"]), tuple(of["additional"]))
-        scenario = (source or recorded).load(of["begin_s"], of["end_s"], of["demand"])
+        try:
+            scenario = (source or recorded).load(of["begin_s"], of["end_s"], of["demand"])
+        except InputError as error:
+            where = "" if source else f"; if it lies elsewhere than where {self.path} was recorded, give --scenario"
+            raise InputError(f"{error}{where}") from error
         hashes = scenario.hashes()
         changed = [name for name, digest in of["files_sha256"].items() if hashes.get(name) != digest]
         changed += [name for name in hashes if name not in of["files_sha256"]]

@@ -111,7 +111,7 @@ def counterfactual(
 
     Raises:
         InputError: nothing was decided in this replay, the moment is outside of it, or the controller needs
-            other sensors than were recorded.
+            detectors and there were none.
     """
     if "programs" in replay.sections:
         raise InputError(
@@ -121,10 +121,9 @@ def counterfactual(
     begin_s, end_s = replay.head["scenario"]["begin_s"], replay.head["scenario"]["end_s"]
     if not begin_s <= from_s < end_s:
         raise InputError(f"--from {from_s:g} is outside of the replay; give {begin_s:g} to {end_s:g} s")
-    if controller.sensing != replay.head["sensing"]:
+    if controller.sensing == "detectors" != replay.head["sensing"]:  # true counts are there in any case
         raise InputError(
-            f"the controller needs sensing {controller.sensing!r}, {replay.path} was recorded with "
-            f"{replay.head['sensing']!r}; choose another controller"
+            f"the controller needs detectors, and {replay.path} was recorded without any; choose another controller"
         )
     episode = replay.episode(source)
     interval_s = episode.timing.decision_interval_s

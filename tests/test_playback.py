@@ -17,17 +17,19 @@ import pytest
 
 import evaluate
 import replay as command
+from controllers.base import Phases, choose
 from controllers.heuristics import Greedy, MaxPressure, SelfOrganizing
 from controllers.registry import make
 from playback import container
 from playback.curves import curves
 from playback.outputs import read_motion
 from playback.play import Episode, Live, play
-from playback.replay import Replay
-from playback.rerun import show, verify
+from playback.replay import Replay, Source, save
+from playback.rerun import counterfactual, show, verify
 from scenarios import build, resco
 from scenarios.scenario import load
 from signals.errors import InputError
+from signals.snapshot import Snapshot
 
 ROOT = Path(__file__).resolve().parents[1]
 COLOGNE1 = ("--scenario", "cologne1", "--begin", "25200", "--end", "25500")
@@ -299,6 +301,34 @@ def test_programs_have_no_decisions_to_branch_off_from(tmp_path: Path) -> None:
     recorded = record(tmp_path / "fixed.replay", "fixed_time", "--scenario", "tee", "--end", "60")
     with pytest.raises(InputError, match="there are no decisions to branch off from"):
         run("counterfactual", recorded.path, "--controller", "greedy", "--from", "30")
+
+
+class Arrivals(Greedy):
+    """Longest queue first, as far as detectors can tell."""
+
+    sensing = "detectors"
+
+    def decide(self, snapshot: Snapshot) -> Phases:
+        self.last_scores = self.layout.phase_lanes.sum(snapshot.arrivals_veh + snapshot.occupied)
+        return choose(self.last_scores, snapshot)
+
+
+def test_detectors_are_recorded_and_stay(pressed: Replay, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the controller needs detectors"):
+        counterfactual(pressed, Arrivals(), 25300)
+    source = Source("cologne1")
+    episode = Episode(source.load(25200, 25320, "recorded"), 1, sensing="detectors")
+    save(tmp_path / "sensed.replay", play(episode, Live(Arrivals())), episode, source, {"name": "arrivals"})
+    sensed = Replay.read(tmp_path / "sensed.replay")
+    assert verify(sensed).identical
+    decisions = sensed.decisions
+    red = np.arange(decisions["seen_veh"].shape[2]) != decisions["phase"][:, 0, None]
+    assert (decisions["seen_veh"][:, 0] <= decisions["scores"][:, 0] + 1e-3)[red].all()
+    assert decisions["seen_veh"].max() > 1
+    _, played, began_s = counterfactual(sensed, Greedy(), 25260)
+    assert began_s == 25260
+    assert np.array_equal(played.decisions["wanted"][:12], decisions["wanted"][:12])
+    assert played.digests["vehicles"] != sensed.digests["vehicles"]
 
 
 def test_the_command_leaves_with_two_and_writes_nothing(pressed: Replay, tmp_path: Path) -> None:
