@@ -97,7 +97,7 @@ def read_motion(path: Path, begin_s: float, sim_step_s: float) -> Motion:
         chosen = {name: next((c for c in columns if c.endswith(f"_{name}")), None) for name in names}
         text = {c for n, c in chosen.items() if c is not None and n in ("id", "lane", "type")}
         kinds = {c: pl.String if c in text else pl.Float64 for c in columns}
-        table = pl.read_csv(path, separator=";", schema_overrides=kinds)
+        table = pl.read_csv(path, separator=";", quote_char=None, schema_overrides=kinds)
         if chosen["id"] is None:  # not one in the whole run
             return _nobody(digest)
         table = table.filter(pl.col(chosen["id"]).is_not_null())
@@ -171,7 +171,7 @@ def read_states(path: Path, begin_s: float, sim_step_s: float) -> SignalStates:
         InputError: it is not whole.
     """
     try:
-        table = pl.read_csv(path, separator=";", infer_schema=False).select(
+        table = pl.read_csv(path, separator=";", quote_char=None, infer_schema=False).select(
             pl.col("tlsState_time"), pl.col("tlsState_id"), pl.col("tlsState_state")
         )
         digest = hashlib.sha256("\n".join(map(";".join, table.rows())).encode()).hexdigest()

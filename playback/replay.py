@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from playback import container
-from playback.codec import CodecError, Tracks, decode_arrays, decode_tracks, encode_arrays, encode_tracks
+from playback.codec import Tracks, decode_arrays, decode_tracks, encode_arrays, encode_tracks
 from playback.curves import curves
 from playback.play import Arrays, Episode, Played
 from playback.scene import scene, vehicle_types
@@ -21,6 +21,7 @@ from signals.errors import InputError
 from signals.intersection import compile_signals
 from signals.timing import Timing
 
+Content = TypeVar("Content")
 PACKAGES = ("intergreen", "eclipse-sumo", "libsumo", "numpy")
 SUMO = "libsumo"
 """The package whose version decides how traffic moves."""
@@ -88,21 +89,27 @@ class Replay:
     @cached_property
     def decisions(self) -> Arrays:
         """See `play.DecisionLog`; empty where programs ran."""
-        return decode_arrays(self._section("decisions"))
+        return self._decoded("decisions", decode_arrays)
 
     @cached_property
     def vehicle_tracks(self) -> Tracks:
         """Of `vehicles`, by their number."""
-        return decode_tracks(self._section("vehicle_tracks"))
+        return self._decoded("vehicle_tracks", decode_tracks)
 
     @cached_property
     def person_tracks(self) -> Tracks:
         """Of `persons`, by their number."""
-        return decode_tracks(self._section("person_tracks"))
+        return self._decoded("person_tracks", decode_tracks)
 
     def content(self, name: str) -> Any:
         """A section that is JSON: network, signals, vehicles, persons, curves."""
-        return json.loads(self._section(name))
+        return self._decoded(name, json.loads)
+
+    def _decoded(self, name: str, decode: Callable[[bytes], Content]) -> Content:
+        try:
+            return decode(self.sections[name])
+        except (KeyError, ValueError) as error:  # with a digest that fits: made by something else
+            raise InputError(f"replay {self.path}: its {name} cannot be read ({error}); record it anew") from error
 
     @property
     def timing(self) -> Timing:
@@ -146,12 +153,6 @@ class Replay:
             self.head["sensing"],
             None if programs is None else programs.decode(),
         )
-
-    def _section(self, name: str) -> bytes:
-        try:
-            return self.sections[name]
-        except KeyError:
-            raise CodecError(f"{self.path} has no section {name!r}") from None
 
 
 def _pairs(options: Sequence[Sequence[str]]) -> str:
