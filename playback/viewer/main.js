@@ -214,14 +214,14 @@ class Page {
     const t = of.get("t") || "", parts = t.split(":").map(Number);
     const time_s = parts.length > 1 ? parts.reduce((sum, part) => sum * 60 + part, 0) * 60 ** (3 - parts.length) : Number(t || NaN);
     if (Number.isFinite(time_s)) this.seekTime(time_s);
-    if (Number.isFinite(real("x")) && Number.isFinite(real("y"))) { this.camera.x = real("x"); this.camera.y = real("y"); this.camera.keepIn(); }
-    if (real("zoom") > 0) this.camera.scale = clamp(real("zoom"), 0.02, 60);
     if (SPEEDS.includes(real("speed"))) this.setSpeed(real("speed"));
     const signal = of.get("signal"), vehicle = of.get("vehicle");
     if (signal !== null && this.sides[0].signalOf.has(signal)) {
       this.select({ signal });
-      if (!of.has("zoom")) this.showSignal(this.scenery.signals[this.sides[0].signalOf.get(signal)]);
+      this.showSignal(this.scenery.signals[this.sides[0].signalOf.get(signal)]);
     } else if (vehicle !== null && this.sides.some(side => side.tripOf.has(vehicle))) this.select({ vehicle });
+    if (Number.isFinite(real("x")) && Number.isFinite(real("y"))) { this.camera.x = real("x"); this.camera.y = real("y"); this.camera.keepIn(); }
+    if (real("zoom") > 0) this.camera.scale = clamp(real("zoom"), 0.02, 60);
     if (["light", "dark"].includes(of.get("theme"))) this.theme = of.get("theme");
     this.dirty = true;
   }

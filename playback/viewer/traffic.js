@@ -211,7 +211,7 @@ class Side {
   /** A sign at each signal: from afar a dot with its phase, and a ring around the chosen one. */
   drawSigns(to, step, camera, window, colours, ratio, selected, width, height) {
     to.setTransform(ratio, 0, 0, ratio, 0, 0);
-    const near = camera.scale > 2.4;
+    const near = camera.scale > 1.3;
     to.font = "600 11px system-ui, sans-serif"; to.textAlign = "center"; to.textBaseline = "middle";
     this.scenery.signals.forEach((signal, n) => {
       const chosen = selected.signal === signal.id;
