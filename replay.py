@@ -7,6 +7,7 @@ import json
 import math
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -243,11 +244,12 @@ def _check_place(out: Path) -> None:
     """Raises InputError now where the file could not be written in the end."""
     if out.is_dir():
         raise InputError(f"--out {out} is a folder; give a file, such as {out / 'run.replay'}")
-    for folder in out.absolute().parents:
-        if folder.exists():
-            if not folder.is_dir() or not os.access(folder, os.W_OK):
-                raise InputError(f"cannot write into {folder}; choose another --out")
-            break
+    folder = next(parent for parent in out.absolute().parents if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            file.write(bytes(4096))
+    except OSError as error:
+        raise InputError(f"cannot write into {folder}: {error.strerror}; choose another --out") from error
 
 
 def _short(controller: str) -> str:

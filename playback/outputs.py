@@ -80,8 +80,8 @@ class Motion:
         )
 
 
-def read_motion(path: Path, begin_s: float, sim_step_s: float) -> Motion:
-    """SUMO's fcd output as CSV.
+def read_motion(path: Path, begin_s: float, sim_step_s: float, steps: int) -> Motion:
+    """SUMO's fcd output as CSV, which names every step, also where nobody was.
 
     Raises:
         InputError: it is not whole.
@@ -92,16 +92,15 @@ def read_motion(path: Path, begin_s: float, sim_step_s: float) -> Motion:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             file.seek(0)
             columns = file.readline().decode().strip().split(";")
-        if path.stat().st_size <= sum(map(len, columns)) + len(columns):
-            return _nobody(digest)
         chosen = {name: next((c for c in columns if c.endswith(f"_{name}")), None) for name in names}
         text = {c for n, c in chosen.items() if c is not None and n in ("id", "lane", "type")}
         kinds = {c: pl.String if c in text else pl.Float64 for c in columns}
         table = pl.read_csv(path, separator=";", quote_char=None, schema_overrides=kinds)
+        _check_last(table[chosen["time"] or columns[0]], begin_s, sim_step_s, steps)
         if chosen["id"] is None:  # not one in the whole run
             return _nobody(digest)
         table = table.filter(pl.col(chosen["id"]).is_not_null())
-    except (OSError, pl.exceptions.PolarsError, UnicodeDecodeError, StopIteration) as error:
+    except (OSError, pl.exceptions.PolarsError, ValueError) as error:
         raise InputError(
             f"{path} is not SUMO's whole output ({error}); is the disk of {path.parent} full?"
         ) from error
@@ -127,6 +126,13 @@ def read_motion(path: Path, begin_s: float, sim_step_s: float) -> Motion:
         lanes,
         digest,
     )
+
+
+def _check_last(times: pl.Series, begin_s: float, sim_step_s: float, steps: int) -> None:
+    """Raises ValueError where the run's last step is missing, as on a full disk."""
+    last = round((float(times[-1]) - begin_s) / sim_step_s) if len(times) else -1
+    if last != steps - 1:
+        raise ValueError(f"it ends after {last + 1} of {steps} steps")
 
 
 def _not_whole(path: Path, error: Exception) -> InputError:
@@ -164,7 +170,7 @@ class SignalStates:
         return result
 
 
-def read_states(path: Path, begin_s: float, sim_step_s: float) -> SignalStates:
+def read_states(path: Path, begin_s: float, sim_step_s: float, steps: int) -> SignalStates:
     """SUMO's SaveTLSStates as CSV; the digest is over times, ids and states alone.
 
     Raises:
@@ -174,15 +180,16 @@ def read_states(path: Path, begin_s: float, sim_step_s: float) -> SignalStates:
         table = pl.read_csv(path, separator=";", quote_char=None, infer_schema=False).select(
             pl.col("tlsState_time"), pl.col("tlsState_id"), pl.col("tlsState_state")
         )
+        _check_last(table["tlsState_time"], begin_s, sim_step_s, steps)
         digest = hashlib.sha256("\n".join(map(";".join, table.rows())).encode()).hexdigest()
-        steps = np.round((table["tlsState_time"].cast(pl.Float64).to_numpy() - begin_s) / sim_step_s).astype(int)
-    except (OSError, pl.exceptions.PolarsError, TypeError) as error:
+        at_step = np.round((table["tlsState_time"].cast(pl.Float64).to_numpy() - begin_s) / sim_step_s).astype(int)
+    except (OSError, pl.exceptions.PolarsError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} is not SUMO's whole output ({error}); is the disk of {path.parent} full?"
         ) from error
     found: dict[str, tuple[dict[str, int], list[tuple[int, int]]]] = {}
     for step, tls_id, state in zip(
-        steps.tolist(), table["tlsState_id"].to_list(), table["tlsState_state"].to_list(), strict=True
+        at_step.tolist(), table["tlsState_id"].to_list(), table["tlsState_state"].to_list(), strict=True
     ):
         states, changes = found.setdefault(tls_id, ({}, []))
         index = states.setdefault(state, len(states))

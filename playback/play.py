@@ -225,11 +225,11 @@ def play(
         with stage(episode, folder) as simulation:
             log = DecisionLog(simulation.layout, episode.sensing)
             summary = run_through(simulation, decider, episode, on_progress, log)
-        begin_s, step_s = scenario.begin_s, timing.sim_step_s
+        clock = scenario.begin_s, timing.sim_step_s, round(scenario.horizon_s / timing.sim_step_s)
         return Played(
-            read_motion(folder / VEHICLES, begin_s, step_s),
-            read_motion(folder / PERSONS, begin_s, step_s),
-            read_states(folder / STATES, begin_s, step_s),
+            read_motion(folder / VEHICLES, *clock),
+            read_motion(folder / PERSONS, *clock),
+            read_states(folder / STATES, *clock),
             read_trips(folder / TRIPS, scenario.end_s),
             log.arrays() if episode.programs is None else {},
             summary,

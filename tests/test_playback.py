@@ -121,7 +121,7 @@ def test_positions_are_those_that_sumo_printed(tmp_path: Path) -> None:
     path.write_text("time;v_id;v_x;v_y;v_angle;v_type;v_speed;v_lane\n".replace("time;", "timestep_time;"))
     with path.open("a") as file:
         file.write("\n".join(rows) + "\n")
-    motion = read_motion(path, 10.0, 1.0)
+    motion = read_motion(path, 10.0, 1.0, 4)
     found = motion.tracks()
     assert motion.ids == ("a", "b")
     assert motion.types == ("car", "car")
@@ -132,6 +132,17 @@ def test_positions_are_those_that_sumo_printed(tmp_path: Path) -> None:
     assert found.y_dm.tolist() == [100, 10, 50, 50]
     assert found.angle_deg.tolist() == [0, 90, 10]
     assert [motion.lanes[n] if n >= 0 else None for n in motion.lane] == ["e_0", None, "e_0", "f_0"]
+
+
+def test_output_that_is_cut_off_is_no_recording(tmp_path: Path) -> None:
+    path = tmp_path / "vehicles.csv"
+    for text, said in (
+        ("timestep_time;vehicle_id\n0.00;\n1.00;\n", "it ends after 2 of 3 steps"),
+        ("", "is not SUMO's whole output"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=said):
+            read_motion(path, 0.0, 1.0, 3)
 
 
 def test_what_was_decided_is_what_was_shown(pressed: Replay) -> None:
