@@ -165,7 +165,7 @@ def test_what_was_decided_is_what_was_shown(pressed: Replay) -> None:
 
 
 def test_heuristics_keep_what_they_thought() -> None:
-    scenario = load("cologne1", begin_s=25200, end_s=25320)
+    scenario = load("tee", end_s=60)
     for controller in (Greedy(), MaxPressure(), SelfOrganizing()):
         played = play(Episode(scenario, 1), Live(controller))
         assert played.decisions["scores"].shape == played.decisions["mask"].shape
