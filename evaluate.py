@@ -15,8 +15,8 @@ from typing import Any
 
 from controllers.registry import CONTROLLERS, make
 from evaluation.progress import RunProgress
-from evaluation.report import DEFINITION, Summary, as_json, as_table, summarise, write_report
-from evaluation.runs import Contestant, Evaluation, RunFailed, RunResult, run_all
+from evaluation.runs import Contestant, Evaluation, Finished, RunFailed, RunResult, finished_runs, run_all
+from evaluation.tables import DEFINITION, Summary, as_json, as_table, summarise, write_tables
 from scenarios.command import add_timing_arguments, run_command, timing_from
 from scenarios.scenario import Scenario, load
 from scenarios.seeds import EVALUATION_SEEDS
@@ -36,7 +36,8 @@ when at its end at least 5 vehicles and 5 % of those on their way had stood stil
 all runs. evaluation/metrics.py defines every metric.
 
 --out gets results (a row per run) and summary (a row per controller) as .csv and .parquet, vehicles.parquet
-(a row per vehicle and run), summary.json (what --json prints) and settings.json.
+(a row per vehicle and run), summary.json (what --json prints) and settings.json. Each finished run is kept at
+once below DIR/runs: after a stop or a kill, the same command goes on from there.
 exit status: 0 ok, 1 a run failed, 2 bad input, 130 stopped by Ctrl-C."""
 
 
@@ -99,27 +100,44 @@ def main(arguments: list[str] | None = None) -> int:
     if options.out is not None:
         _try_writing(options.out)
     keep = options.out / "sumo" if options.keep_sumo_output else None
-    evaluation = Evaluation(scenario, contestants, seeds, timing, options.emissions, keep)
+    evaluation = Evaluation(
+        scenario, contestants, seeds, timing, options.emissions, keep,
+        store=None if options.out is None else options.out / "runs",
+        details=options.out is not None,
+        versions=settings["versions"],
+    )  # fmt: skip
     workers = options.workers or _cores()
+    finished = finished_runs(evaluation)
+    _tell_of(finished, len(contestants) * len(seeds), evaluation.store)
     try:
-        with RunProgress(len(contestants) * len(seeds)) as progress:
-            results = run_all(evaluation, workers, progress.advance)
+        with RunProgress(len(contestants) * len(seeds) - len(finished.runs)) as progress:
+            results = run_all(evaluation, workers, progress.advance, finished)
     except RunFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"stopped after {progress.done} of {progress.total} runs; no results written"
-        ) from None
+        then = "no results written" if options.out is None else "the same command goes on from there"
+        raise KeyboardInterrupt(f"stopped after {progress.done} of {progress.total} runs; {then}") from None
     summary = summarise(results, [c.name for c in contestants if c.baseline])
     content = as_json(summary, about)
     if options.out is not None:
-        write_report(options.out, results, summary, content, settings)
+        write_tables(options.out, results, summary, content, settings)
     if options.json:
         print(json.dumps(content, indent=2, ensure_ascii=False))
     else:
         _print_table(scenario, seeds, results, summary, options.out)
     return 0
+
+
+def _tell_of(finished: Finished, total: int, store: Path | None) -> None:
+    """What an earlier start has left, in a line each on stderr."""
+    if finished.runs:
+        print(f"note: {len(finished.runs)} of {total} runs were finished before; taken from {store}", file=sys.stderr)
+    if finished.strangers:
+        print(
+            f"note: {finished.strangers} runs in {store} are of other settings, input or code, or damaged; run anew",
+            file=sys.stderr,
+        )
 
 
 def _seeds(given: list[int]) -> list[int]:
@@ -156,7 +174,7 @@ def _contestant(name: str, timing: Timing) -> Contestant:
         make(name)  # says which there are
     import torch  # takes seconds, so only where a policy needs it
 
-    from agents.run import load_controller, read_settings
+    from agents.run import load_controller, read_settings, run_sha256
 
     torch.set_num_threads(1)  # the runs are what goes in parallel
     path = Path(name)
@@ -164,7 +182,7 @@ def _contestant(name: str, timing: Timing) -> Contestant:
     trained = read_settings(path).get("job", {}).get("timing")
     if trained is not None and trained != dataclasses.asdict(timing):
         print(f"note: {name} was trained with another timing than this evaluation's", file=sys.stderr)
-    return Contestant(name, lambda: load_controller(path), baseline=False)
+    return Contestant(name, lambda: load_controller(path), baseline=False, identity=run_sha256(path))
 
 
 def _settings(

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import pickle
@@ -77,6 +78,14 @@ def read_settings(run: Path) -> dict[str, Any]:
         )
     result: dict[str, Any] = content
     return result
+
+
+def run_sha256(run: Path) -> str:
+    """The digest of what a run directory's controller is made of: its settings and weights."""
+    digest = hashlib.sha256()
+    for name in (SETTINGS, POLICY):
+        digest.update((run / name).read_bytes())
+    return digest.hexdigest()
 
 
 def load_tensors(path: Path) -> dict[str, Any]:

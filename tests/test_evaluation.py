@@ -23,9 +23,9 @@ from controllers.heuristics import Greedy
 from controllers.registry import make
 from envs.simulation import EpisodeSummary
 from evaluation.metrics import METRICS, is_gridlocked, measure
-from evaluation.report import summarise
 from evaluation.runs import Contestant, Evaluation, RunFailed, RunResult, run_all
 from evaluation.statistics import difference, mean_interval, relative_difference
+from evaluation.tables import summarise
 from evaluation.trips import Statistics, Trips, read_statistics, read_trips
 from scenarios.command import write_whole
 from scenarios.scenario import load
