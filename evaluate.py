@@ -14,8 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from controllers.registry import CONTROLLERS, make
+from evaluation.corridor import find_corridor
 from evaluation.progress import RunProgress
-from evaluation.runs import Contestant, Evaluation, Finished, RunFailed, RunResult, finished_runs, run_all
+from evaluation.runs import (
+    Contestant,
+    Evaluation,
+    Finished,
+    RunFailed,
+    RunResult,
+    finished_runs,
+    folder_names,
+    run_all,
+)
 from evaluation.tables import DEFINITION, Summary, as_json, as_table, summarise, write_tables
 from scenarios.command import add_timing_arguments, run_command, timing_from
 from scenarios.scenario import Scenario, load
@@ -96,7 +106,8 @@ def main(arguments: list[str] | None = None) -> int:
         begin_s=options.begin, end_s=options.end, demand=demand,
     )  # fmt: skip
     about = {"scenario": scenario.name, "demand": scenario.demand, "seeds": seeds}
-    settings = _settings(scenario, about, contestants, timing)
+    words = sys.argv[1:] if arguments is None else arguments
+    settings = _settings(words, scenario, about, contestants, timing)
     if options.out is not None:
         _try_writing(options.out)
     keep = options.out / "sumo" if options.keep_sumo_output else None
@@ -104,6 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
         scenario, contestants, seeds, timing, options.emissions, keep,
         store=None if options.out is None else options.out / "runs",
         details=options.out is not None,
+        corridor=None if options.out is None else find_corridor(scenario),
         versions=settings["versions"],
     )  # fmt: skip
     workers = options.workers or _cores()
@@ -122,11 +134,34 @@ def main(arguments: list[str] | None = None) -> int:
     content = as_json(summary, about)
     if options.out is not None:
         write_tables(options.out, results, summary, content, settings)
+        _write_page(options.out, evaluation, results, summary, settings)
     if options.json:
         print(json.dumps(content, indent=2, ensure_ascii=False))
     else:
         _print_table(scenario, seeds, results, summary, options.out)
     return 0
+
+
+def _write_page(
+    out: Path, evaluation: Evaluation, results: list[RunResult], summary: Summary, settings: dict[str, Any]
+) -> None:
+    """The tables per signal and the report."""
+    # drawing libraries take a second to load, so only where something is drawn
+    from evaluation.report.content import ReportContent
+    from evaluation.report.page import write_page
+    from evaluation.signal_tables import movements_table, signal_table, write_signal_tables
+
+    scenario = evaluation.scenario
+    signals = signal_table(results, scenario.begin_s, scenario.end_s)
+    movements = movements_table(results)
+    write_signal_tables(out, signals, movements)
+    agents = {c.name: Path(c.name) for c in evaluation.contestants if not c.baseline}
+    content = ReportContent(
+        scenario=scenario, summary=summary, results=results, settings=settings,
+        labels=folder_names(evaluation.contestants), agents=agents, trained_on=settings["trained_on"],
+        signals=signals, movements=movements, corridor=evaluation.corridor,
+    )  # fmt: skip
+    write_page(out / "report.html", content)
 
 
 def _tell_of(finished: Finished, total: int, store: Path | None) -> None:
@@ -182,11 +217,14 @@ def _contestant(name: str, timing: Timing) -> Contestant:
     trained = read_settings(path).get("job", {}).get("timing")
     if trained is not None and trained != dataclasses.asdict(timing):
         print(f"note: {name} was trained with another timing than this evaluation's", file=sys.stderr)
-    return Contestant(name, lambda: load_controller(path), baseline=False, identity=run_sha256(path))
+    trained_on = str(read_settings(path).get("scenario", {}).get("name", ""))
+    return Contestant(
+        name, lambda: load_controller(path), baseline=False, identity=run_sha256(path), trained_on=trained_on
+    )
 
 
 def _settings(
-    scenario: Scenario, about: dict[str, Any], contestants: list[Contestant], timing: Timing
+    words: list[str], scenario: Scenario, about: dict[str, Any], contestants: list[Contestant], timing: Timing
 ) -> dict[str, Any]:
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
@@ -195,13 +233,14 @@ def _settings(
         except importlib.metadata.PackageNotFoundError:
             continue
     return {
-        "command": ["python", *sys.argv],
+        "command": ["python", "evaluate.py", *words],
         **about,
         "controllers": [c.name for c in contestants],
         "begin_s": scenario.begin_s,
         "end_s": scenario.end_s,
         "files_sha256": scenario.hashes(),
         "timing": dataclasses.asdict(timing),
+        "trained_on": {c.name: c.trained_on for c in contestants if c.trained_on},
         "versions": versions,
     }
 

@@ -32,8 +32,8 @@ COLUMNS: Mapping[str, type[pl.DataType]] = {
     "from_edge": pl.String,
     "to_edge": pl.String,
     "entered_s": pl.Float64,  # the section's begin: the signal before was passed, or the insertion
-    "expected_s": pl.Float64,  # when it would have been behind the junction at its own free speed
-    "passed_s": pl.Float64,  # when it was; null if it was not by the end
+    "expected_s": pl.Float64,  # when it would have come to the stop line at its own free speed
+    "passed_s": pl.Float64,  # when it was behind the junction; null if it was not by the end
     "delay_s": pl.Float64,  # lost in the section, wait to be inserted included
 }
 _FACTOR_BOUNDS = (0.5, 20.0)  # what a vehicle's own speed can explain; beyond, the trip's data do not fit
@@ -125,17 +125,18 @@ def _sections(trip: Mapping[str, Any], edges: list[str], exits: list[float], way
             if trip["arrival_s"] is None and ahead is not None:
                 at, tls_id = ahead
                 rest_s = max(0.0, float(trip["time_loss_s"]) - lost_s)
-                free_s = factor * (nominal_s + _nominal_s(edges, n + 1, at, ways))
-                yield (trip["vehicle_id"], tls_id, edges[at], edges[at + 1], section_s, section_s + free_s, None,
+                inside_s = ways.inside_s.get((edges[at], edges[at + 1]), 0.0)
+                expected_s = section_s + factor * (nominal_s + _nominal_s(edges, n + 1, at, ways) - inside_s)
+                yield (trip["vehicle_id"], tls_id, edges[at], edges[at + 1], section_s, expected_s, None,
                        rest_s + waited_s)  # fmt: skip
             return
         entered_s = exits[n]
         if tls_id is not None:
-            free_s = factor * nominal_s
-            delay_s = max(0.0, entered_s - section_s - free_s)
+            assert pair is not None
+            delay_s = max(0.0, entered_s - section_s - factor * nominal_s)
             lost_s += delay_s
-            yield (trip["vehicle_id"], tls_id, *(pair or ("", "")), section_s, section_s + free_s, entered_s,
-                   delay_s + waited_s)  # fmt: skip
+            expected_s = section_s + factor * (nominal_s - ways.inside_s.get(pair, 0.0))
+            yield (trip["vehicle_id"], tls_id, *pair, section_s, expected_s, entered_s, delay_s + waited_s)
             section_s, nominal_s, waited_s = entered_s, 0.0, 0.0
 
 

@@ -25,9 +25,11 @@ from controllers.programs import ProgramControl
 from envs.remote import RemoteSimulation
 from envs.simulation import EpisodeSummary, SimulationError, make_setup
 from envs.worker import WorkerSetup
+from evaluation.corridor import Corridor
 from evaluation.details import DetailPlan, detail_additional, detail_metrics, detail_options, read_details
 from evaluation.metrics import RunMetrics, measure
 from evaluation.store import StoredRun, clear_partial, code_sha256, digest_of, load_run, save_run
+from evaluation.trajectories import read_trajectories, trajectory_options
 from evaluation.trips import read_statistics, read_trips
 from scenarios.command import write_whole
 from scenarios.scenario import Scenario
@@ -57,6 +59,8 @@ class Contestant:
     """Whether the others are compared with it."""
     identity: str = ""
     """What it is beside its name: the digest of a policy's weights and settings."""
+    trained_on: str = ""
+    """The scenario that it learned on."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,18 @@ class Evaluation:
     """Where finished runs are kept, and looked for: store/CONTROLLER/seed-N/."""
     details: bool = False
     """Whether runs also tell of queues, signals and passages; only with `store`."""
+    corridor: Corridor | None = None
+    """Where the first seed's runs also tell of trajectories; only with `details`."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Of what the runs depend on; part of what a kept run must agree with."""
+
+    def _drawn(self, seed: int) -> bool:
+        """Whether this seed is the one that pictures are drawn of."""
+        return self.corridor is not None and seed == self.seeds[0]
+
+    def corridor_for(self, seed: int) -> Corridor | None:
+        """Where a run with this seed tells of trajectories."""
+        return self.corridor if self._drawn(seed) else None
 
     def digest(self, contestant: Contestant, seed: int) -> str:
         """The digest of everything that determines a run."""
@@ -88,7 +102,7 @@ class Evaluation:
                 "timing": dataclasses.asdict(self.timing),
                 "controller": [contestant.name, contestant.identity],
                 "seed": seed,
-                "tables": [self.emissions, self.details],
+                "tables": [self.emissions, self.details, self._drawn(seed)],
                 "versions": dict(self.versions),
                 "code": code_sha256(),
             }
@@ -121,7 +135,7 @@ def finished_runs(evaluation: Evaluation) -> Finished:
     if evaluation.store is None:
         return Finished({}, 0)
     clear_partial(evaluation.store)
-    folders = _folders(evaluation.contestants)
+    folders = folder_names(evaluation.contestants)
     found: dict[tuple[str, int], StoredRun] = {}
     strangers = 0
     for contestant in evaluation.contestants:
@@ -148,7 +162,7 @@ def run_all(
         InputError: SUMO refuses the scenario, or the outputs cannot be written.
         RunFailed: a run broke off.
     """
-    folders = _folders(evaluation.contestants)
+    folders = folder_names(evaluation.contestants)
     before = {} if finished is None else finished.runs
     results = {
         (name, seed): RunResult(name, seed, run.metrics, run.table("vehicles"), run)
@@ -197,7 +211,8 @@ class _Stage:
         if self._stop.is_set():
             raise _Stopped
         controller = contestant.make()
-        with self._place(controller) as place:
+        corridor = self.evaluation.corridor_for(seed)
+        with self._place(controller, corridor) as place:
             try:
                 summary = place.episode(controller, seed, self._stop)
             except (SimulationError, ArithmeticError) as error:
@@ -206,6 +221,8 @@ class _Stage:
             trips = read_trips(place.folder / "tripinfo.xml", scenario.end_s)
             statistics = read_statistics(place.folder / "statistics.xml")
             tables = {} if self._details is None else read_details(place.folder, self._details, trips)
+            if corridor is not None:
+                tables["trajectories"] = read_trajectories(place.folder / "trajectories.xml", corridor, scenario)
             metrics = measure(
                 trips, statistics, summary, scenario.begin_s, detail_metrics(tables) if tables else None
             )
@@ -224,16 +241,17 @@ class _Stage:
         return RunResult(contestant.name, seed, metrics, trips.vehicles, stored)
 
     @contextlib.contextmanager
-    def _place(self, controller: Controller | ProgramControl) -> Iterator[_Place]:
+    def _place(self, controller: Controller | ProgramControl, corridor: Corridor | None) -> Iterator[_Place]:
         """A simulation for this controller; one that failed is not used again."""
         key = repr(controller) if isinstance(controller, ProgramControl) else controller.sensing
+        key += "" if corridor is None else " on a corridor"
         with self._lock:
             idle = self._idle.setdefault(key, [])
             place = idle.pop() if idle else None
             if place is None:
                 folder = self._scratch / str(len(self._all))
                 folder.mkdir()
-                place = _Place(self.evaluation, controller, folder)
+                place = _Place(self.evaluation, controller, folder, corridor)
                 self._all.append(place)
         try:
             yield place
@@ -252,7 +270,13 @@ class _Stage:
 class _Place:
     """One simulation with the folder that SUMO writes into."""
 
-    def __init__(self, evaluation: Evaluation, controller: Controller | ProgramControl, folder: Path) -> None:
+    def __init__(
+        self,
+        evaluation: Evaluation,
+        controller: Controller | ProgramControl,
+        folder: Path,
+        corridor: Corridor | None = None,
+    ) -> None:
         scenario = evaluation.scenario
         self.folder = folder
         self.program = isinstance(controller, ProgramControl)
@@ -280,6 +304,8 @@ class _Place:
             options["--device.emissions.probability"] = "1"
         if evaluation.details:
             options |= detail_options(folder)
+        if corridor is not None:
+            options |= trajectory_options(folder, corridor, scenario)
         setup = make_setup(
             scenario,
             evaluation.timing,
@@ -318,7 +344,7 @@ def _succeeded(future: object) -> bool:
     return not future.cancelled() and future.exception() is None  # type: ignore[attr-defined]
 
 
-def _folders(contestants: Sequence[Contestant]) -> dict[str, str]:
+def folder_names(contestants: Sequence[Contestant]) -> dict[str, str]:
     """A folder name for each: a run directory's last part, or all of it where two end alike."""
     names = [c.name for c in contestants]
     if len(set(names)) < len(names):

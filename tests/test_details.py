@@ -47,8 +47,8 @@ def test_losses_at_signals_add_up_to_the_trips(tmp_path: Path) -> None:
     """45 s freely at the limit; this one took 75 and lost 30: 18 + 7 at the signals, 5 after them."""
     found = passages(tmp_path / "r.xml", "130 160 175", arrival_s=175.0, time_loss_s=30.0)
     assert found == [
-        ("one", 100.0, 112.0, 130.0, 18.0 + 4.0),  # the wait to be inserted is the first signal's
-        ("two", 130.0, 153.0, 160.0, 7.0),
+        ("one", 100.0, 110.0, 130.0, 18.0 + 4.0),  # the wait to be inserted is the first signal's
+        ("two", 130.0, 150.0, 160.0, 7.0),
     ]
 
 
@@ -60,7 +60,7 @@ def test_a_slow_vehicle_is_not_delayed_by_being_slow(tmp_path: Path) -> None:
 
 def test_who_still_waits_at_the_end_counts_with_what_it_has_lost(tmp_path: Path) -> None:
     found = passages(tmp_path / "r.xml", "130 -1 -1", arrival_s=None, time_loss_s=300.0)
-    assert found == [("one", 100.0, 112.0, 130.0, 22.0), ("two", 130.0, 153.0, None, 282.0)]
+    assert found == [("one", 100.0, 110.0, 130.0, 22.0), ("two", 130.0, 150.0, None, 282.0)]
 
 
 def test_a_movements_table() -> None:
