@@ -4,40 +4,49 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib.metadata
 import json
 import os
-import platform
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from controllers.registry import CONTROLLERS, make
 from evaluation.corridor import find_corridor
+from evaluation.output import print_results, settings_of, versions, write_results
 from evaluation.progress import RunProgress
 from evaluation.runs import (
     Contestant,
     Evaluation,
     Finished,
     RunFailed,
-    RunResult,
     finished_runs,
-    folder_names,
     run_all,
 )
-from evaluation.tables import DEFINITION, Summary, as_json, as_table, summarise, write_tables
+from evaluation.stress import (
+    KINDS,
+    Level,
+    check_kinds,
+    curves_of,
+    plan_stress,
+    run_level,
+    stress_json,
+    uses_detectors,
+)
+from evaluation.tables import (
+    as_json,
+    summarise,
+)
 from scenarios.command import add_timing_arguments, run_command, timing_from
-from scenarios.scenario import Scenario, load
+from scenarios.scenario import load
 from scenarios.seeds import EVALUATION_SEEDS
 from signals.errors import InputError
 from signals.timing import Timing
 
 BASELINES = ("fixed_time", "actuated", "max_pressure", "greedy")
-PACKAGES = ("eclipse-sumo", "libsumo", "sumo-rl", "numpy", "polars", "torch", "intergreen")
 EPILOG = """examples:
   python evaluate.py --scenario cologne1 --controllers fixed_time actuated max_pressure greedy --seeds 5
   python evaluate.py --scenario cologne1 --controllers greedy runs/c1 --demand held-out --out runs/eval
+  python evaluate.py --scenario cologne3 --controllers greedy runs/c3 --seeds 10 --stress all --out runs/judged
   python evaluate.py --scenario my.sumocfg --controllers fixed_time runs/mine --json > mine.json
 
 delay is time loss + departure delay, averaged over every vehicle that was to depart in the window: also
@@ -45,9 +54,10 @@ those still on their way at the end, and those that never found room to enter. A
 when at its end at least 5 vehicles and 5 % of those on their way had stood still for 300 s. All means include
 all runs. evaluation/metrics.py defines every metric.
 
---out gets results (a row per run) and summary (a row per controller) as .csv and .parquet, vehicles.parquet
-(a row per vehicle and run), summary.json (what --json prints) and settings.json. Each finished run is kept at
-once below DIR/runs: after a stop or a kill, the same command goes on from there.
+--out gets report.html (open it in a browser); results (a row per run), summary (a row per controller), signals,
+movements and stress as .csv and .parquet; vehicles.parquet (a row per vehicle and run); summary.json (what --json
+prints) and settings.json. Each finished run is kept at once below DIR/runs: after a stop or a kill, the same
+command goes on from there. docs/evaluation.md explains it all.
 exit status: 0 ok, 1 a run failed, 2 bad input, 130 stopped by Ctrl-C."""
 
 
@@ -65,8 +75,9 @@ def parser() -> argparse.ArgumentParser:
     of.add_argument("--begin", type=float, metavar="S", help="begin of the window [s] (default: the scenario's)")
     of.add_argument("--end", type=float, metavar="S", help="end of the window [s]")
     of.add_argument(
-        "--demand", default="recorded", metavar="recorded|held-out[:SEED]",
-        help="held-out: rescaled and jittered demand that no training saw (default: recorded)",
+        "--demand", default="recorded", metavar="recorded|held-out[:SEED]|scaled:F",
+        help="held-out: rescaled and jittered demand that no training saw; scaled: F times the recorded one "
+        "(default: recorded)",
     )  # fmt: skip
     of.add_argument(
         "--controllers", nargs="+", default=list(BASELINES), metavar="NAME|RUN_DIR",
@@ -84,6 +95,13 @@ def parser() -> argparse.ArgumentParser:
         help="leave DIR/sumo/CONTROLLER/seed-N/{tripinfo,statistics,tls_states}.xml",
     )  # fmt: skip
     of.add_argument("--emissions", action="store_true", help="CO2 and fuel as well (SUMO takes a third longer)")
+    of.add_argument(
+        "--stress", nargs="+", default=[], metavar="KIND",
+        help=f"curves of delay as conditions get worse: {', '.join(KINDS)}, or all (that apply)",
+    )  # fmt: skip
+    of.add_argument(
+        "--stress-seeds", type=int, default=3, metavar="N", help="how many of the seeds each level takes (default: 3)"
+    )
     add_timing_arguments(of)
     return of
 
@@ -105,25 +123,27 @@ def main(arguments: list[str] | None = None) -> int:
         options.scenario, routes=options.routes, additional=options.additional,
         begin_s=options.begin, end_s=options.end, demand=demand,
     )  # fmt: skip
-    about = {"scenario": scenario.name, "demand": scenario.demand, "seeds": seeds}
-    words = sys.argv[1:] if arguments is None else arguments
-    settings = _settings(words, scenario, about, contestants, timing)
     if options.out is not None:
         _try_writing(options.out)
-    keep = options.out / "sumo" if options.keep_sumo_output else None
     evaluation = Evaluation(
-        scenario, contestants, seeds, timing, options.emissions, keep,
+        scenario, contestants, seeds, timing, options.emissions,
+        keep=options.out / "sumo" if options.keep_sumo_output else None,
         store=None if options.out is None else options.out / "runs",
         details=options.out is not None,
         corridor=None if options.out is None else find_corridor(scenario),
-        versions=settings["versions"],
+        versions=versions(),
     )  # fmt: skip
+    levels = _stress_levels(options.stress, options.stress_seeds, evaluation)
+    about = {"scenario": scenario.name, "demand": scenario.demand, "seeds": seeds}
+    settings = settings_of(evaluation, sys.argv[1:] if arguments is None else arguments, about)
     workers = options.workers or _cores()
     finished = finished_runs(evaluation)
     _tell_of(finished, len(contestants) * len(seeds), evaluation.store)
     try:
         with RunProgress(len(contestants) * len(seeds) - len(finished.runs)) as progress:
             results = run_all(evaluation, workers, progress.advance, finished)
+        with RunProgress(sum(level.size for level in levels)) as progress:
+            stressed = [run_level(level, workers, progress.advance) for level in levels]
     except RunFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -131,37 +151,26 @@ def main(arguments: list[str] | None = None) -> int:
         then = "no results written" if options.out is None else "the same command goes on from there"
         raise KeyboardInterrupt(f"stopped after {progress.done} of {progress.total} runs; {then}") from None
     summary = summarise(results, [c.name for c in contestants if c.baseline])
-    content = as_json(summary, about)
+    stress = curves_of(results, levels, stressed)
+    content = as_json(summary, about) | ({"stress": stress_json(stress)} if stress else {})
     if options.out is not None:
-        write_tables(options.out, results, summary, content, settings)
-        _write_page(options.out, evaluation, results, summary, settings)
+        write_results(options.out, evaluation, results, summary, stress, content, settings)
     if options.json:
         print(json.dumps(content, indent=2, ensure_ascii=False))
     else:
-        _print_table(scenario, seeds, results, summary, options.out)
+        print_results(evaluation, results, summary, stress, options.out)
     return 0
 
 
-def _write_page(
-    out: Path, evaluation: Evaluation, results: list[RunResult], summary: Summary, settings: dict[str, Any]
-) -> None:
-    """The tables per signal and the report."""
-    # drawing libraries take a second to load, so only where something is drawn
-    from evaluation.report.content import ReportContent
-    from evaluation.report.page import write_page
-    from evaluation.signal_tables import movements_table, signal_table, write_signal_tables
-
-    scenario = evaluation.scenario
-    signals = signal_table(results, scenario.begin_s, scenario.end_s)
-    movements = movements_table(results)
-    write_signal_tables(out, signals, movements)
-    agents = {c.name: Path(c.name) for c in evaluation.contestants if not c.baseline}
-    content = ReportContent(
-        scenario=scenario, summary=summary, results=results, settings=settings,
-        labels=folder_names(evaluation.contestants), agents=agents, trained_on=settings["trained_on"],
-        signals=signals, movements=movements, corridor=evaluation.corridor,
-    )  # fmt: skip
-    write_page(out / "report.html", content)
+def _stress_levels(kinds: list[str], seeds: int, evaluation: Evaluation) -> list[Level]:
+    if kinds == ["all"]:
+        detectors = any(map(uses_detectors, evaluation.contestants))
+        recorded = evaluation.scenario.demand == "recorded"
+        kinds = [k for k in KINDS if (k != "detectors" or detectors) and (recorded or k in ("incident", "detectors"))]
+    check_kinds(kinds, evaluation)
+    if not seeds >= 1:
+        raise InputError(f"--stress-seeds is {seeds}; give at least 1")
+    return plan_stress(evaluation, list(dict.fromkeys(kinds)), seeds)
 
 
 def _tell_of(finished: Finished, total: int, store: Path | None) -> None:
@@ -221,54 +230,6 @@ def _contestant(name: str, timing: Timing) -> Contestant:
     return Contestant(
         name, lambda: load_controller(path), baseline=False, identity=run_sha256(path), trained_on=trained_on
     )
-
-
-def _settings(
-    words: list[str], scenario: Scenario, about: dict[str, Any], contestants: list[Contestant], timing: Timing
-) -> dict[str, Any]:
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return {
-        "command": ["python", "evaluate.py", *words],
-        **about,
-        "controllers": [c.name for c in contestants],
-        "begin_s": scenario.begin_s,
-        "end_s": scenario.end_s,
-        "files_sha256": scenario.hashes(),
-        "timing": dataclasses.asdict(timing),
-        "trained_on": {c.name: c.trained_on for c in contestants if c.trained_on},
-        "versions": versions,
-    }
-
-
-def _print_table(
-    scenario: Scenario, seeds: list[int], results: list[RunResult], summary: Summary, out: Path | None
-) -> None:
-    from rich.console import Console
-
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
-    console.print(as_table(summary))
-    counts = sorted({run.metrics.vehicles for run in results})
-    vehicles = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
-    same = seeds == list(range(seeds[0], seeds[0] + len(seeds)))
-    shown = f"{seeds[0]} to {seeds[-1]}" if same and len(seeds) > 1 else ", ".join(map(str, seeds))
-    console.print(
-        f"{scenario.name}, {scenario.demand} demand, {scenario.begin_s:g} to {scenario.end_s:g} s, "
-        f"{vehicles} vehicles, seeds {shown}\n{DEFINITION}",
-        soft_wrap=True,
-        markup=False,
-    )
-    if len(summary.controllers) > 1:
-        which = "best of the baselines" if summary.reference in CONTROLLERS else "first named"
-        console.print(f"reference: {summary.reference}, the {which}", soft_wrap=True, markup=False)
-    if any(run.metrics.gridlocked for run in results):
-        console.print("red rows: runs that ended in gridlock; they are in the means", soft_wrap=True)
-    if out is not None:
-        console.print(f"written to {out}", soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ def measure(
     assert STUCK_S == 300.0, "the docstrings above say 300 s"
     vehicles, persons = trips.vehicles, trips.persons
     inserted = vehicles.filter(pl.col("depart_s").is_not_null())
-    if inserted.height != statistics.inserted_veh:
+    if inserted.height + trips.own_veh != statistics.inserted_veh:
         raise InputError(
             f"SUMO's trip output lists {inserted.height} of {statistics.inserted_veh} inserted vehicles; "
             "take tripinfo device settings out of the scenario's vehicle types and options"

@@ -23,6 +23,7 @@ import polars as pl
 from controllers.base import Controller
 from controllers.programs import ProgramControl
 from envs.remote import RemoteSimulation
+from envs.sensors import DetectorFaults
 from envs.simulation import EpisodeSummary, SimulationError, make_setup
 from envs.worker import WorkerSetup
 from evaluation.corridor import Corridor
@@ -81,6 +82,8 @@ class Evaluation:
     """Whether runs also tell of queues, signals and passages; only with `store`."""
     corridor: Corridor | None = None
     """Where the first seed's runs also tell of trajectories; only with `details`."""
+    faults: DetectorFaults = field(default_factory=DetectorFaults)
+    """What is wrong with the detectors of those who use them."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Of what the runs depend on; part of what a kept run must agree with."""
 
@@ -100,6 +103,7 @@ class Evaluation:
                 "scenario": [scenario.name, scenario.demand, scenario.begin_s, scenario.end_s, scenario.options],
                 "files": scenario.hashes(),
                 "timing": dataclasses.asdict(self.timing),
+                "faults": dataclasses.asdict(self.faults),
                 "controller": [contestant.name, contestant.identity],
                 "seed": seed,
                 "tables": [self.emissions, self.details, self._drawn(seed)],
@@ -311,6 +315,7 @@ class _Place:
             evaluation.timing,
             controlled=not self.program,
             sensing="full" if isinstance(controller, ProgramControl) else controller.sensing,
+            faults=evaluation.faults,
             extra_additional=extra,
             outputs=[word.replace("{", "{{").replace("}", "}}") for pair in options.items() for word in pair],
         )

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import polars as pl
 
 from evaluation.details import movement_table, signal_delay_table
 from evaluation.runs import RunResult
-from scenarios.command import write_whole
 
 LEVELS = ((10.0, "A"), (20.0, "B"), (35.0, "C"), (55.0, "D"), (80.0, "E"))
 """Control delay up to which a signalised intersection has each level of service [s/veh].
@@ -37,8 +35,10 @@ def signal_table(results: Sequence[RunResult], begin_s: float, end_s: float) -> 
         assert run.stored is not None
         queues, states = run.stored.table("queues"), run.stored.table("states")
         moments = max(1, run.stored.table("series").height)
-        per_moment = queues.group_by("tls_id", "time_s").agg(pl.col("queue_m").max(), pl.col("spilled").any())
-        standing = per_moment.group_by("tls_id").agg(
+        per_moment = queues.group_by("tls_id", "time_s", maintain_order=True).agg(
+            pl.col("queue_m").max(), pl.col("spilled").any()
+        )
+        standing = per_moment.group_by("tls_id", maintain_order=True).agg(
             (pl.col("queue_m").sum() / moments).alias("queue_m"),
             pl.col("queue_m").max().alias("queue_max_m"),
             (pl.col("spilled").sum() / moments).alias("spillback_share"),
@@ -47,7 +47,7 @@ def signal_table(results: Sequence[RunResult], begin_s: float, end_s: float) -> 
         changes = (
             states.sort("tls_id", "time_s")
             .with_columns((yellow & ~yellow.shift(1, fill_value=False).over("tls_id")).alias("begins"))
-            .group_by("tls_id")
+            .group_by("tls_id", maintain_order=True)
             .agg((pl.col("begins").sum() / hours).alias("changes_per_h"))
         )
         lost = signal_delay_table(run.stored.table("passages"))
@@ -56,6 +56,7 @@ def signal_table(results: Sequence[RunResult], begin_s: float, end_s: float) -> 
             .join(changes, on="tls_id", how="left")
             .with_columns(pl.col("queue_m", "queue_max_m", "spillback_share").fill_null(0.0))
             .with_columns(pl.lit(run.controller).alias("controller"))
+            .sort("tls_id")  # a join keeps no order
         )
     means = ("vehicles", "passed_veh", "delay_s", "delay_p95_s", "queue_m", "spillback_share", "changes_per_h")
     table = _over_runs(parts, ["controller", "tls_id"], means, ("delay_max_s", "queue_max_m"))
@@ -91,14 +92,3 @@ def _over_runs(
         row |= {name: float(part[name].max()) for name in greatest}  # type: ignore[arg-type]
         rows.append(row)
     return pl.DataFrame(rows, schema=schema)
-
-
-def write_signal_tables(folder: Path, signals: pl.DataFrame, movements: pl.DataFrame) -> None:
-    """Signals and movements as CSV and Parquet.
-
-    Raises:
-        InputError: the folder cannot be written.
-    """
-    for name, frame in (("signals", signals), ("movements", movements)):
-        write_whole(folder / f"{name}.csv", lambda path, frame=frame: frame.write_csv(path))  # type: ignore[misc]
-        write_whole(folder / f"{name}.parquet", lambda path, frame=frame: frame.write_parquet(path))  # type: ignore[misc]

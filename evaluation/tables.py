@@ -25,6 +25,7 @@ from evaluation.statistics import (
     probability_of_improvement,
     relative_difference,
 )
+from evaluation.stress import StressCurve
 from scenarios.command import write_whole
 
 DEFINITION = (
@@ -201,6 +202,20 @@ def as_table(summary: Summary) -> Table:
     return table
 
 
+def curve_table(curve: StressCurve) -> Table:
+    """Delay by level, for a terminal."""
+    title = f"{curve.title}: delay s by {curve.unit}".replace("[", r"\[")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    table.add_column("controller", overflow="fold")
+    for level in curve.levels:
+        table.add_column(f"{level:g}", justify="right", no_wrap=True)
+    for name, values in curve.delay_s.items():
+        jammed = curve.gridlocked_runs[name]
+        cells = [f"{v.mean:.1f}{' (gridlock)' if n else ''}" for v, n in zip(values, jammed, strict=True)]
+        table.add_row(name, *cells)
+    return table
+
+
 def _p(value: float) -> str:
     return "<0.001" if value < 0.001 else _number(value, ".3f")
 
@@ -252,14 +267,22 @@ def write_tables(
     Raises:
         InputError: the folder cannot be written.
     """
-    frames = {"results": run_table(results), "summary": summary_table(summary)}
-    for name, frame in frames.items():
-        write_whole(folder / f"{name}.csv", _writer(frame.write_csv))
-        write_whole(folder / f"{name}.parquet", _writer(frame.write_parquet))
+    write_frame(folder, "results", run_table(results))
+    write_frame(folder, "summary", summary_table(summary))
     write_whole(folder / "vehicles.parquet", _writer(vehicle_table(results).write_parquet))
     for name, values in (("summary", content), ("settings", settings)):
         text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
         write_whole(folder / f"{name}.json", _text_writer(text))
+
+
+def write_frame(folder: Path, name: str, frame: pl.DataFrame) -> None:
+    """A table as CSV and as Parquet.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    write_whole(folder / f"{name}.csv", _writer(frame.write_csv))
+    write_whole(folder / f"{name}.parquet", _writer(frame.write_parquet))
 
 
 def _writer(write: Callable[[str], object]) -> Callable[[Path], object]:
