@@ -94,6 +94,10 @@ def parser() -> argparse.ArgumentParser:
         "--keep-sumo-output", action="store_true",
         help="leave DIR/sumo/CONTROLLER/seed-N/{tripinfo,statistics,tls_states}.xml",
     )  # fmt: skip
+    of.add_argument(
+        "--event-log", action="store_true",
+        help="a controller's hi-res event log per run, as DIR/runs/CONTROLLER/seed-N/events.parquet",
+    )  # fmt: skip
     of.add_argument("--emissions", action="store_true", help="CO2 and fuel as well (SUMO takes a third longer)")
     of.add_argument(
         "--stress", nargs="+", default=[], metavar="KIND",
@@ -113,6 +117,8 @@ def main(arguments: list[str] | None = None) -> int:
     seeds = _seeds(options.seeds)
     if options.keep_sumo_output and options.out is None:
         raise InputError("--keep-sumo-output needs a place: add --out DIR")
+    if options.event_log and options.out is None:
+        raise InputError("--event-log needs a place: add --out DIR")
     if options.workers is not None and options.workers < 1:
         raise InputError(f"--workers is {options.workers}; give at least 1")
     if options.out is not None and options.out.exists() and not options.out.is_dir():
@@ -131,6 +137,7 @@ def main(arguments: list[str] | None = None) -> int:
         store=None if options.out is None else options.out / "runs",
         details=options.out is not None,
         corridor=None if options.out is None else find_corridor(scenario),
+        event_log=options.event_log,
         versions=versions(),
     )  # fmt: skip
     levels = _stress_levels(options.stress, options.stress_seeds, evaluation)

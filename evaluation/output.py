@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from controllers.registry import CONTROLLERS
+from evaluation.events import EventPlan
 from evaluation.runs import Evaluation, RunResult, folder_names
 from evaluation.stress import StressCurve, stress_table
 from evaluation.tables import DEFINITION, Summary, as_table, curve_table, write_frame, write_tables
@@ -74,6 +75,8 @@ def write_results(
     write_frame(out, "movements", movements)
     if stress:
         write_frame(out, "stress", stress_table(stress))
+    if evaluation.event_log:
+        write_frame(out, "detectors", EventPlan.of(scenario.network).detectors())
     page = ReportContent(
         scenario=scenario,
         summary=summary,

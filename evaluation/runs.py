@@ -28,6 +28,7 @@ from envs.simulation import EpisodeSummary, SimulationError, make_setup
 from envs.worker import WorkerSetup
 from evaluation.corridor import Corridor
 from evaluation.details import DetailPlan, detail_additional, detail_metrics, detail_options, read_details
+from evaluation.events import EventPlan, read_events
 from evaluation.metrics import RunMetrics, measure
 from evaluation.store import StoredRun, clear_partial, code_sha256, digest_of, load_run, save_run
 from evaluation.trajectories import read_trajectories, trajectory_options
@@ -82,6 +83,8 @@ class Evaluation:
     """Whether runs also tell of queues, signals and passages; only with `store`."""
     corridor: Corridor | None = None
     """Where the first seed's runs also tell of trajectories; only with `details`."""
+    event_log: bool = False
+    """Whether runs also write the events of a signal controller's log; only with `details`."""
     faults: DetectorFaults = field(default_factory=DetectorFaults)
     """What is wrong with the detectors of those who use them."""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -106,7 +109,7 @@ class Evaluation:
                 "faults": dataclasses.asdict(self.faults),
                 "controller": [contestant.name, contestant.identity],
                 "seed": seed,
-                "tables": [self.emissions, self.details, self._drawn(seed)],
+                "tables": [self.emissions, self.details, self._drawn(seed), self.event_log],
                 "versions": dict(self.versions),
                 "code": code_sha256(),
             }
@@ -208,6 +211,7 @@ class _Stage:
         self._idle: dict[str, list[_Place]] = {}
         self._all: list[_Place] = []
         self._lock = threading.Lock()
+        self._events = EventPlan.of(evaluation.scenario.network) if evaluation.event_log else None
         self._details = DetailPlan.of(evaluation.scenario.network) if evaluation.details else None
 
     def run(self, contestant: Contestant, seed: int, place_in: Path) -> RunResult:
@@ -225,6 +229,11 @@ class _Stage:
             trips = read_trips(place.folder / "tripinfo.xml", scenario.end_s)
             statistics = read_statistics(place.folder / "statistics.xml")
             tables = {} if self._details is None else read_details(place.folder, self._details, trips)
+            if self._events is not None:
+                timing, end_s = self.evaluation.timing, scenario.end_s
+                tables["events"] = read_events(
+                    place.folder, self._events, tables["states"], end_s, controller, timing
+                )
             if corridor is not None:
                 tables["trajectories"] = read_trajectories(place.folder / "trajectories.xml", corridor, scenario)
             metrics = measure(
@@ -297,6 +306,9 @@ class _Place:
         if evaluation.details:
             extra.append(folder / "details.add.xml")
             extra[-1].write_text(detail_additional(folder))
+        if evaluation.event_log:
+            extra.append(folder / "loops.add.xml")
+            extra[-1].write_text(EventPlan.of(scenario.network).additional_xml(folder))
         options = {
             "--tripinfo-output": str(folder / "tripinfo.xml"),
             "--tripinfo-output.write-unfinished": "true",

@@ -139,7 +139,7 @@ def plan_stress(main: Evaluation, kinds: Sequence[str], seeds: int) -> list[Leve
             store = None if main.store is None else main.store.parent / "stress" / f"{hardship.kind}-{level:g}"
             base = dataclasses.replace(
                 main, contestants=contestants, seeds=main.seeds[:seeds], keep=None, store=store, details=False,
-                corridor=None,
+                corridor=None, event_log=False,
             )  # fmt: skip
             levels.append(Level(hardship, level, hardship.make(base, level)))
     return levels
