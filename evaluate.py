@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from controllers.base import Controller
 from controllers.registry import CONTROLLERS, make
 from evaluation.corridor import find_corridor
 from evaluation.output import print_results, settings_of, versions, write_results
@@ -81,7 +82,8 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     of.add_argument(
         "--controllers", nargs="+", default=list(BASELINES), metavar="NAME|RUN_DIR",
-        help=f"any of {', '.join(CONTROLLERS)}; run directories of train.py (default: {' '.join(BASELINES)})",
+        help=f"any of {', '.join(CONTROLLERS)}; run directories of train.py, several joined by + as an ensemble "
+        f"(default: {' '.join(BASELINES)})",
     )  # fmt: skip
     of.add_argument(
         "--seeds", nargs="+", type=int, default=[5], metavar="N",
@@ -221,21 +223,25 @@ def _cores() -> int:
 def _contestant(name: str, timing: Timing) -> Contestant:
     if name in CONTROLLERS:
         return Contestant(name, lambda: make(name))
-    if os.sep not in name and not Path(name).exists():
+    if os.sep not in name and not any(Path(part).exists() for part in (name, *name.split("+"))):
         make(name)  # says which there are
     import torch  # takes seconds, so only where a policy needs it
 
-    from agents.run import load_controller, read_settings, run_sha256
+    from agents.run import load_controller, load_ensemble, read_settings, run_sha256
 
     torch.set_num_threads(1)  # the runs are what goes in parallel
-    path = Path(name)
-    load_controller(path)  # a wrong directory is better known now than in the first run
-    trained = read_settings(path).get("job", {}).get("timing")
-    if trained is not None and trained != dataclasses.asdict(timing):
+    paths = [Path(name)] if Path(name).exists() else [Path(part) for part in name.split("+")]
+
+    def load_policy() -> Controller:
+        return load_controller(paths[0]) if len(paths) == 1 else load_ensemble(paths)
+
+    load_policy()  # a wrong directory is better known now than in the first run
+    all_settings = [read_settings(path) for path in paths]
+    if any(s.get("job", {}).get("timing") not in (None, dataclasses.asdict(timing)) for s in all_settings):
         print(f"note: {name} was trained with another timing than this evaluation's", file=sys.stderr)
-    trained_on = str(read_settings(path).get("scenario", {}).get("name", ""))
+    trained_on = dict.fromkeys(str(s.get("scenario", {}).get("name", "")) for s in all_settings)
     return Contestant(
-        name, lambda: load_controller(path), baseline=False, identity=run_sha256(path), trained_on=trained_on
+        name, load_policy, baseline=False, identity=" ".join(map(run_sha256, paths)), trained_on=", ".join(trained_on)
     )
 
 

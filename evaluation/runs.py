@@ -362,12 +362,16 @@ def _succeeded(future: object) -> bool:
 
 
 def folder_names(contestants: Sequence[Contestant]) -> dict[str, str]:
-    """A folder name for each: a run directory's last part, or all of it where two end alike."""
+    """A folder name for each: a run directory's last part (of an ensemble, each one's), or all of it where two end
+    alike."""
     names = [c.name for c in contestants]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"controller {twice!r} is given twice; name each once")
-    last = {name: Path(name).resolve().name if os.sep in name else name for name in names}
+    last = {
+        name: "+".join(Path(part).resolve().name if os.sep in part else part for part in name.split("+"))
+        for name in names
+    }
     ends = list(last.values())
     return {
         name: last[name] if ends.count(last[name]) == 1 else name.strip(os.sep).replace(os.sep, "-") for name in names

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from controllers.registry import make
+from evaluation.corridor import find_corridor
 from evaluation.details import (
     LEAST_APPROACH_M,
     SAMPLE_S,
@@ -118,3 +119,19 @@ def test_details_cost_no_change(tmp_path: Path) -> None:
         assert 0 < other.metrics.queue_veh < other.metrics.queue_max_veh
         states = other.stored.table("states")
         assert states.filter(time_s=25200.0)["tls_id"].n_unique() == 3
+
+
+@pytest.mark.parametrize(("name", "signals"), [("arterial", 5), ("ingolstadt7", 7), ("cologne1", 1)])
+def test_the_corridor_has_most_signals_in_line(name: str, signals: int) -> None:
+    scenario = load(name)
+    corridor = find_corridor(scenario)
+    assert corridor is not None
+    assert len({stop.tls_id for stop in corridor.stops}) == signals
+    places = [stop.at_m for stop in corridor.stops]
+    assert places == sorted(places)
+    assert 0 < places[0]
+    assert places[-1] < corridor.length_m
+    for stop in corridor.stops:  # an edge's end is its stop line
+        lane = scenario.network.edges[stop.from_edge].lane_ids[-1]
+        assert corridor.at_m(lane, scenario.network.lanes[lane].length_m) == pytest.approx(stop.at_m, abs=1.0)
+    assert corridor.at_m("beside_0", 5.0) is None

@@ -7,19 +7,23 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
 
 import evaluate
 from agents.network import PhaseScorer
-from agents.run import POLICY, _shape_of, save_tensors, write_settings
+from agents.run import POLICY, _shape_of, load_controller, load_ensemble, save_tensors, write_settings
+from envs.simulation import make_setup
 from evaluation.report.content import ReportContent
 from evaluation.report.words import cautions, verdict
 from evaluation.runs import RunResult
 from evaluation.signal_tables import level_of_service
 from evaluation.tables import summarise
 from scenarios.scenario import load
+from signals.errors import InputError
+from signals.snapshot import Snapshot
 
 FIGURES = ("delay", "distribution", "queue", "cumulative", "time-space", "phases", "purdue", "learning")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -181,3 +185,36 @@ def test_level_of_service_is_hcms() -> None:
     for delay_s, letter in limits:
         assert level_of_service(delay_s) == letter
     assert level_of_service(float("nan")) == "–"
+
+
+def test_an_ensemble_decides_by_its_members_mean(tmp_path: Path) -> None:
+    runs = [untrained_run(tmp_path / name, seed) for seed, name in enumerate(("one", "two"))]
+    setup = make_setup(load("cologne3"))
+    snapshot = Snapshot.empty(setup.layout)
+    snapshot.lanes[:] = np.random.default_rng(1).uniform(0, 9, snapshot.lanes.shape)
+    snapshot.mask[:] = setup.layout.phase_exists
+    members, ensemble = [load_controller(run) for run in runs], load_ensemble(runs)
+    for each in (*members, ensemble):
+        each.reset(setup.plan.intersections, setup.layout, 0)
+    one, two = (member.scores(snapshot) for member in members)
+    assert ensemble.scores(snapshot) == pytest.approx((one + two) / 2)
+    assert not np.allclose(one, two)
+    probable = [untrained_run(tmp_path / f"ppo-{name}", seed, "ppo") for seed, name in enumerate(("one", "two"))]
+    mean = load_ensemble(probable)
+    mean.reset(setup.plan.intersections, setup.layout, 0)
+    scores = np.where(snapshot.mask, mean.scores(snapshot), 0.0)
+    assert scores.sum(axis=1) == pytest.approx(np.ones(3))
+    expected = [np.where(snapshot.mask, np.exp(x), 0.0) for x in (one, two)]
+    assert scores == pytest.approx(sum(x / x.sum(axis=1, keepdims=True) for x in expected) / 2)
+    with pytest.raises(InputError, match="differ in agent"):
+        load_ensemble([runs[0], probable[0]])
+
+
+def test_an_ensemble_is_judged_under_both_names(tmp_path: Path) -> None:
+    runs = [untrained_run(tmp_path / name, seed) for seed, name in enumerate(("one", "two"))]
+    name = "+".join(map(str, runs))
+    words = ["--scenario", "cologne1", "--end", "25260", "--controllers", name, str(runs[0]), "--seeds", "1"]
+    assert evaluate.main([*words, "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "runs" / "one+two" / "seed-10001" / "run.json").is_file()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("python train.py") == 3
