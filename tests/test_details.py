@@ -129,7 +129,7 @@ def test_the_corridor_has_most_signals_in_line(name: str, signals: int) -> None:
     assert len({stop.tls_id for stop in corridor.stops}) == signals
     places = [stop.at_m for stop in corridor.stops]
     assert places == sorted(places)
-    assert 0 < places[0]
+    assert places[0] > 0
     assert places[-1] < corridor.length_m
     for stop in corridor.stops:  # an edge's end is its stop line
         lane = scenario.network.edges[stop.from_edge].lane_ids[-1]
