@@ -144,13 +144,13 @@ BASE = [30.0, 31.0, 32.0, 33.0, 34.0, 35.0, 36.0, 37.0]
 def test_the_verdict_says_better_worse_or_no_difference() -> None:
     better = content_of(results_of("mine", [d - 3 - d / 50 for d in BASE]) + results_of("greedy", BASE), ["mine"])
     assert "11 % less than greedy, the best of the baselines" in verdict(better)
-    assert "less delay on 8 of 8 seeds, p = 0.008" in verdict(better)
+    assert "less delay on 8 of 8 seeds, p\u00a0=\u00a00.008" in verdict(better)
     worse = content_of(results_of("mine", [d + 3 + d / 50 for d in BASE]) + results_of("greedy", BASE), ["mine"])
     assert "11 % more than greedy" in verdict(worse)
     mixed = [d + (2 if n % 2 else -2) for n, d in enumerate(BASE)]
     same = content_of(results_of("mine", mixed) + results_of("greedy", BASE), ["mine"])
     assert "no clear difference was found between mine" in verdict(same)
-    assert "less delay on 4 of 8 seeds, p = 1.000" in verdict(same)
+    assert "less delay on 4 of 8 seeds, p\u00a0=\u00a01.000" in verdict(same)
 
 
 def test_the_verdict_without_agents_and_alone() -> None:
@@ -165,7 +165,7 @@ def test_what_weakens_the_verdict_is_said() -> None:
     said = " ".join(cautions(few))
     assert "5 seeds can show no difference at the 5 % level" in said
     assert "needs at least 6" in said
-    assert "fixed_time ended in gridlock in 2 of 5 runs" in said
+    assert "Gridlock: fixed_time in 2 of 5 runs." in said
     assert "fixed_time is SUMO's own" in said
     assert "some runs of fixed_time ended in gridlock" in verdict(few)
 

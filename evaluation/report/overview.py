@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from evaluation.report.content import ReportContent
 from evaluation.report.style import BLUE, INK, colour_of, label_right, new_figure
 
+BEYOND = 2.5
+"""How many times what the two compared reach a picture shows; what is beyond is said in words."""
 SHARES = (5, 25, 50, 75, 95)
 
 
@@ -27,7 +29,7 @@ def delay_figure(content: ReportContent) -> Figure:
             jam = run.metrics.gridlocked
             axes.plot(
                 run.metrics.delay_s, y, "x" if jam else "o", color=INK if jam else colour, alpha=1.0 if jam else 0.35,
-                markersize=5, markeredgewidth=1.2 if jam else 0,
+                markersize=5, markeredgewidth=1.5 if jam else 0, zorder=5 if jam else 2,
             )  # fmt: skip
         axes.plot([of.low, of.high], [y, y], color=colour, linewidth=3)
         axes.plot(of.mean, y, "|", color=colour, markersize=13, markeredgewidth=2.5)
@@ -45,16 +47,24 @@ def distribution_figure(content: ReportContent) -> Figure:
     """How delay spreads over vehicles: 5 to 95 %, 25 to 75 %, the median, the mean."""
     entries = content.ranked[::-1]
     figure, (axes,) = new_figure(0.95 + 0.36 * len(entries))
-    for y, entry in enumerate(entries):
+    spread = {}
+    for entry in entries:
         delays = np.concatenate([run.vehicles["delay_s"].to_numpy() for run in content.runs(entry.controller)])
-        low, left, middle, right, high = np.percentile(delays, SHARES)
+        spread[entry.controller] = (*np.percentile(delays, SHARES).tolist(), float(delays.mean()))
+    limit = BEYOND * max(spread[name][4] for name in content.shown)
+    for y, entry in enumerate(entries):
+        low, left, middle, right, high, mean = spread[entry.controller]
         colour = colour_of(content, entry.controller)
+        if high > limit:  # one bad controller must not press the others together
+            axes.annotate(
+                f"to {high:,.0f} s ", (limit, y + 0.16), ha="right", va="bottom", fontsize=9.5, color=colour
+            )
         axes.plot([low, high], [y, y], color=colour, linewidth=1.5)
         axes.plot([left, right], [y, y], color=colour, linewidth=8, alpha=0.45, solid_capstyle="butt")
         axes.plot(middle, y, "|", color=colour, markersize=13, markeredgewidth=2.5)
-        axes.plot(delays.mean(), y, "o", color="white", markeredgecolor=colour, markersize=6, markeredgewidth=1.5)
+        axes.plot(mean, y, "o", color="white", markeredgecolor=colour, markersize=6, markeredgewidth=1.5)
     _names(axes, content, [entry.controller for entry in entries])
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, min(limit, 1.06 * max(values[4] for values in spread.values())))
     axes.set_xlabel(
         "delay of a vehicle [s]\nline: 5 to 95 % of vehicles   bar: 25 to 75 %   tick: median   circle: mean"
     )

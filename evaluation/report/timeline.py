@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from evaluation.report.content import ReportContent
+from evaluation.report.overview import BEYOND
 from evaluation.report.style import INK, colour_of, label_right, new_figure
 
 FloatArray = npt.NDArray[np.float64]
@@ -16,7 +19,7 @@ def queue_figure(content: ReportContent) -> Figure:
     """Vehicles that stand, in the whole network: mean over all runs; for the two compared, the range as well."""
     figure, (axes,) = new_figure(3.1)
     lines: list[tuple[float, str, str, bool]] = []
-    highest = 1.0
+    highest: dict[str, float] = {}
     for name in _order(content):
         time_s, values = _series(content, name, "halting_veh")
         smooth = np.array([_smoothed(row) for row in values])
@@ -26,9 +29,9 @@ def queue_figure(content: ReportContent) -> Figure:
             axes.fill_between(minutes, smooth.min(axis=0), smooth.max(axis=0), color=colour, alpha=0.13, lw=0)
         axes.plot(minutes, mean, color=colour, linewidth=2 if shown else 1.0)
         lines.append((float(mean[-1]), content.labels[name], colour, name == content.subject))
-        highest = max(highest, float(mean.max()))
+        highest[name] = float(mean.max())
     axes.set_xlim(0, content.scenario.horizon_s / 60)
-    axes.set_ylim(0, highest * 1.15)
+    axes.set_ylim(0, _top(content, highest))
     axes.set_xlabel("time since begin [min]")
     axes.set_ylabel("standing vehicles")
     label_right(axes, lines)
@@ -46,6 +49,7 @@ def cumulative_figure(content: ReportContent) -> Figure:
     upper.plot(steps, due, color=INK, linewidth=1.6, linestyle=(0, (4, 2)))
     labels: list[tuple[float, str, str, bool]] = [(float(due[-1]), "planned", INK, False)]
     between: list[tuple[float, str, str, bool]] = []
+    most: dict[str, float] = {}
     for name in _order(content):
         colour, shown = colour_of(content, name), name in content.shown
         time_s, arrived = _series(content, name, "arrived_veh")
@@ -54,16 +58,22 @@ def cumulative_figure(content: ReportContent) -> Figure:
         upper.plot(steps, mean, color=colour, linewidth=1.8 if shown else 0.9)
         lower.plot(steps, due - mean, color=colour, linewidth=1.8 if shown else 0.9)
         labels.append((float(mean[-1]), content.labels[name], colour, name == content.subject))
+        most[name] = float((due - mean).max())
         between.append((float((due - mean)[-1]), content.labels[name], colour, name == content.subject))
     upper.set_xlim(0, end_min)
     upper.set_ylim(bottom=0)
-    lower.set_ylim(bottom=0)
+    lower.set_ylim(0, _top(content, most))
     upper.set_ylabel("vehicles\nsince begin")
     lower.set_ylabel("due and not\nyet arrived")
     lower.set_xlabel("time since begin [min]")
     label_right(upper, [label for label in labels if label[1] == "planned" or label[2] != labels[0][2]][:1])
     label_right(lower, between)
     return figure
+
+
+def _top(content: ReportContent, highest: Mapping[str, float]) -> float:
+    """Where an axis ends: above all lines, unless one is far beyond the two compared."""
+    return 1.15 * max(1.0, min(max(highest.values()), BEYOND * max(highest[name] for name in content.shown)))
 
 
 def _order(content: ReportContent) -> list[str]:

@@ -59,18 +59,16 @@ def cautions(content: ReportContent) -> list[str]:
         if trained and trained != content.scenario.name:
             found.append(f"{content.labels[name]} was trained on {trained}, and has never seen this network.")
     jammed = [e for e in content.summary.controllers if e.gridlocked_runs]
-    for entry in jammed:
-        found.append(
-            f"{content.labels[entry.controller]} ended in gridlock in {entry.gridlocked_runs} of {entry.runs} runs; "
-            "they are in its means, and its interval is wide for that reason."
-        )
+    if jammed:
+        counts = (f"{content.labels[e.controller]} in {e.gridlocked_runs} of {e.runs} runs" for e in jammed)
+        found.append(f"Gridlock: {', '.join(counts)}. These runs are in the means and make their intervals wide.")
     known = {entry.controller for entry in content.summary.controllers}
     own = [name for name in ("fixed_time", "actuated") if name in known]
     others = len(known) - len(own)
     if own and others and content.settings["timing"]["change_interval"] == "calculated":
         names = " and ".join(own)
         found.append(
-            f"{names} {'are' if len(own) > 1 else 'is'} SUMO's own and keeps the network's change intervals; the "
+            f"{names} {'are' if len(own) > 1 else 'is'} SUMO's own, with the network's change intervals; the "
             "others show calculated yellow and red clearance, which are often longer: a handicap to them."
         )
     found.append(
@@ -96,7 +94,8 @@ def _jams(content: ReportContent) -> str:
 
 def _p_words(versus: Comparison) -> str:
     p = versus.p_value_holm
-    return "p unknown" if math.isnan(p) else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    # with spaces at which no line breaks
+    return "p unknown" if math.isnan(p) else "p\u00a0<\u00a00.001" if p < 0.001 else f"p\u00a0=\u00a0{p:.3f}"
 
 
 def _interval(of: Interval) -> str:
