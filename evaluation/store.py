@@ -42,7 +42,7 @@ def code_sha256() -> str:
         for path in sorted((ROOT / package).rglob("*")):
             inside = path.relative_to(ROOT)
             shows = package == "evaluation" and inside.parts[1] in SHOWING
-            if path.suffix in (".py", ".xml", ".yaml") and not shows:
+            if path.suffix in (".py", ".cpp", ".xml", ".yaml") and not shows:
                 digest.update(f"{inside.as_posix()}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()
 

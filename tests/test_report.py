@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 from pathlib import Path
@@ -20,6 +21,8 @@ from evaluation.report.content import ReportContent
 from evaluation.report.words import cautions, verdict
 from evaluation.runs import RunResult
 from evaluation.signal_tables import level_of_service
+from evaluation.statistics import Interval
+from evaluation.stress import StressCurve
 from evaluation.tables import summarise
 from scenarios.scenario import load
 from signals.errors import InputError
@@ -168,6 +171,17 @@ def test_what_weakens_the_verdict_is_said() -> None:
     assert "Gridlock: fixed_time in 2 of 5 runs." in said
     assert "fixed_time is SUMO's own" in said
     assert "some runs of fixed_time ended in gridlock" in verdict(few)
+
+
+def test_failing_under_stress_is_said_beside_the_verdict() -> None:
+    plain = content_of(results_of("mine", [d - 3 for d in BASE]) + results_of("greedy", BASE), ["mine"])
+    means = {"mine": [Interval(m, m, m) for m in (20.0, 30.0, 200.0)]}
+    means["greedy"] = [Interval(m, m, m) for m in (25.0, 33.0, 60.0)]
+    jams = {"mine": [1, 0, 2], "greedy": [0, 0, 0]}
+    curve = StressCurve("demand", "More and less traffic", "share", [0.8, 1.0, 1.4], means, jams, 3)
+    said = " ".join(cautions(dataclasses.replace(plain, stress=[curve])))
+    assert "Under stress (share): mine ended runs in gridlock at 0.8, 1.4; " in said
+    assert "mine has more delay than greedy at 1.4." in said
 
 
 def test_level_of_service_is_hcms() -> None:

@@ -62,6 +62,7 @@ def cautions(content: ReportContent) -> list[str]:
     if jammed:
         counts = (f"{content.labels[e.controller]} in {e.gridlocked_runs} of {e.runs} runs" for e in jammed)
         found.append(f"Gridlock: {', '.join(counts)}. These runs are in the means and make their intervals wide.")
+    found += _stressed(content)
     known = {entry.controller for entry in content.summary.controllers}
     own = [name for name in ("fixed_time", "actuated") if name in known]
     others = len(known) - len(own)
@@ -75,6 +76,27 @@ def cautions(content: ReportContent) -> list[str]:
         "Intervals and tests speak of other seeds (driver behaviour, arrival details), not of other demand or "
         "another town, and the whole is a simulation: nothing here has been measured on a street."
     )
+    return found
+
+
+def _stressed(content: ReportContent) -> list[str]:
+    """Where the subject jams, or falls behind its rival, once conditions change."""
+    found = []
+    name = content.labels[content.subject]
+    for curve in content.stress:
+        if content.subject not in curve.delay_s:
+            continue
+        own, levels = curve.delay_s[content.subject], curve.levels
+        jammed = [f"{level:g}" for level, n in zip(levels, curve.gridlocked_runs[content.subject], strict=True) if n]
+        behind: list[str] = []
+        if content.rival is not None and content.rival in curve.delay_s:
+            other = curve.delay_s[content.rival]
+            behind = [f"{x:g}" for x, a, b in zip(levels, own, other, strict=True) if a.mean > b.mean]
+        said = [f"{name} ended runs in gridlock at {', '.join(jammed)}"] if jammed else []
+        if behind and content.rival is not None:
+            said.append(f"{name} has more delay than {content.labels[content.rival]} at {', '.join(behind)}")
+        if said:
+            found.append(f"Under stress ({curve.unit}): {'; '.join(said)}.")
     return found
 
 
