@@ -4,30 +4,50 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib.metadata
 import json
 import os
-import platform
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
+from controllers.base import Controller
 from controllers.registry import CONTROLLERS, make
+from evaluation.corridor import find_corridor
+from evaluation.output import print_results, settings_of, versions, write_results
 from evaluation.progress import RunProgress
-from evaluation.report import DEFINITION, Summary, as_json, as_table, summarise, write_report
-from evaluation.runs import Contestant, Evaluation, RunFailed, RunResult, run_all
+from evaluation.runs import (
+    Contestant,
+    Evaluation,
+    Finished,
+    RunFailed,
+    finished_runs,
+    run_all,
+)
+from evaluation.stress import (
+    KINDS,
+    Level,
+    check_kinds,
+    curves_of,
+    plan_stress,
+    run_level,
+    stress_json,
+    uses_detectors,
+)
+from evaluation.tables import (
+    as_json,
+    summarise,
+)
 from scenarios.command import add_timing_arguments, run_command, timing_from
-from scenarios.scenario import Scenario, load
+from scenarios.scenario import load
 from scenarios.seeds import EVALUATION_SEEDS
 from signals.errors import InputError
 from signals.timing import Timing
 
 BASELINES = ("fixed_time", "actuated", "max_pressure", "greedy")
-PACKAGES = ("eclipse-sumo", "libsumo", "sumo-rl", "numpy", "polars", "torch", "intergreen")
 EPILOG = """examples:
   python evaluate.py --scenario cologne1 --controllers fixed_time actuated max_pressure greedy --seeds 5
   python evaluate.py --scenario cologne1 --controllers greedy runs/c1 --demand held-out --out runs/eval
+  python evaluate.py --scenario cologne3 --controllers greedy runs/c3 --seeds 10 --stress all --out runs/judged
   python evaluate.py --scenario my.sumocfg --controllers fixed_time runs/mine --json > mine.json
 
 delay is time loss + departure delay, averaged over every vehicle that was to depart in the window: also
@@ -35,8 +55,10 @@ those still on their way at the end, and those that never found room to enter. A
 when at its end at least 5 vehicles and 5 % of those on their way had stood still for 300 s. All means include
 all runs. evaluation/metrics.py defines every metric.
 
---out gets results (a row per run) and summary (a row per controller) as .csv and .parquet, vehicles.parquet
-(a row per vehicle and run), summary.json (what --json prints) and settings.json.
+--out gets report.html (open it in a browser); results (a row per run), summary (a row per controller), signals,
+movements and stress as .csv and .parquet; vehicles.parquet (a row per vehicle and run); summary.json (what --json
+prints) and settings.json. Each finished run is kept at once below DIR/runs: after a stop or a kill, the same
+command goes on from there. docs/evaluation.md explains it all.
 exit status: 0 ok, 1 a run failed, 2 bad input, 130 stopped by Ctrl-C."""
 
 
@@ -54,12 +76,14 @@ def parser() -> argparse.ArgumentParser:
     of.add_argument("--begin", type=float, metavar="S", help="begin of the window [s] (default: the scenario's)")
     of.add_argument("--end", type=float, metavar="S", help="end of the window [s]")
     of.add_argument(
-        "--demand", default="recorded", metavar="recorded|held-out[:SEED]",
-        help="held-out: rescaled and jittered demand that no training saw (default: recorded)",
+        "--demand", default="recorded", metavar="recorded|held-out[:SEED]|scaled:F",
+        help="held-out: rescaled and jittered demand that no training saw; scaled: F times the recorded one "
+        "(default: recorded)",
     )  # fmt: skip
     of.add_argument(
         "--controllers", nargs="+", default=list(BASELINES), metavar="NAME|RUN_DIR",
-        help=f"any of {', '.join(CONTROLLERS)}; run directories of train.py (default: {' '.join(BASELINES)})",
+        help=f"any of {', '.join(CONTROLLERS)}; run directories of train.py, several joined by + as an ensemble "
+        f"(default: {' '.join(BASELINES)})",
     )  # fmt: skip
     of.add_argument(
         "--seeds", nargs="+", type=int, default=[5], metavar="N",
@@ -72,7 +96,18 @@ def parser() -> argparse.ArgumentParser:
         "--keep-sumo-output", action="store_true",
         help="leave DIR/sumo/CONTROLLER/seed-N/{tripinfo,statistics,tls_states}.xml",
     )  # fmt: skip
+    of.add_argument(
+        "--event-log", action="store_true",
+        help="a controller's hi-res event log per run, as DIR/runs/CONTROLLER/seed-N/events.parquet",
+    )  # fmt: skip
     of.add_argument("--emissions", action="store_true", help="CO2 and fuel as well (SUMO takes a third longer)")
+    of.add_argument(
+        "--stress", nargs="+", default=[], metavar="KIND",
+        help=f"curves of delay as conditions get worse: {', '.join(KINDS)}, or all (that apply)",
+    )  # fmt: skip
+    of.add_argument(
+        "--stress-seeds", type=int, default=3, metavar="N", help="how many of the seeds each level takes (default: 3)"
+    )
     add_timing_arguments(of)
     return of
 
@@ -84,6 +119,8 @@ def main(arguments: list[str] | None = None) -> int:
     seeds = _seeds(options.seeds)
     if options.keep_sumo_output and options.out is None:
         raise InputError("--keep-sumo-output needs a place: add --out DIR")
+    if options.event_log and options.out is None:
+        raise InputError("--event-log needs a place: add --out DIR")
     if options.workers is not None and options.workers < 1:
         raise InputError(f"--workers is {options.workers}; give at least 1")
     if options.out is not None and options.out.exists() and not options.out.is_dir():
@@ -94,32 +131,66 @@ def main(arguments: list[str] | None = None) -> int:
         options.scenario, routes=options.routes, additional=options.additional,
         begin_s=options.begin, end_s=options.end, demand=demand,
     )  # fmt: skip
-    about = {"scenario": scenario.name, "demand": scenario.demand, "seeds": seeds}
-    settings = _settings(scenario, about, contestants, timing)
     if options.out is not None:
         _try_writing(options.out)
-    keep = options.out / "sumo" if options.keep_sumo_output else None
-    evaluation = Evaluation(scenario, contestants, seeds, timing, options.emissions, keep)
+    evaluation = Evaluation(
+        scenario, contestants, seeds, timing, options.emissions,
+        keep=options.out / "sumo" if options.keep_sumo_output else None,
+        store=None if options.out is None else options.out / "runs",
+        details=options.out is not None,
+        corridor=None if options.out is None else find_corridor(scenario),
+        event_log=options.event_log,
+        versions=versions(),
+    )  # fmt: skip
+    levels = _stress_levels(options.stress, options.stress_seeds, evaluation)
+    about = {"scenario": scenario.name, "demand": scenario.demand, "seeds": seeds}
+    settings = settings_of(evaluation, sys.argv[1:] if arguments is None else arguments, about)
     workers = options.workers or _cores()
+    finished = finished_runs(evaluation)
+    _tell_of(finished, len(contestants) * len(seeds), evaluation.store)
     try:
-        with RunProgress(len(contestants) * len(seeds)) as progress:
-            results = run_all(evaluation, workers, progress.advance)
+        with RunProgress(len(contestants) * len(seeds) - len(finished.runs)) as progress:
+            results = run_all(evaluation, workers, progress.advance, finished)
+        with RunProgress(sum(level.size for level in levels)) as progress:
+            stressed = [run_level(level, workers, progress.advance) for level in levels]
     except RunFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"stopped after {progress.done} of {progress.total} runs; no results written"
-        ) from None
+        then = "no results written" if options.out is None else "the same command goes on from there"
+        raise KeyboardInterrupt(f"stopped after {progress.done} of {progress.total} runs; {then}") from None
     summary = summarise(results, [c.name for c in contestants if c.baseline])
-    content = as_json(summary, about)
+    stress = curves_of(results, levels, stressed)
+    content = as_json(summary, about) | ({"stress": stress_json(stress)} if stress else {})
     if options.out is not None:
-        write_report(options.out, results, summary, content, settings)
+        write_results(options.out, evaluation, results, summary, stress, content, settings)
     if options.json:
         print(json.dumps(content, indent=2, ensure_ascii=False))
     else:
-        _print_table(scenario, seeds, results, summary, options.out)
+        print_results(evaluation, results, summary, stress, options.out)
     return 0
+
+
+def _stress_levels(kinds: list[str], seeds: int, evaluation: Evaluation) -> list[Level]:
+    if kinds == ["all"]:
+        detectors = any(map(uses_detectors, evaluation.contestants))
+        recorded = evaluation.scenario.demand == "recorded"
+        kinds = [k for k in KINDS if (k != "detectors" or detectors) and (recorded or k in ("incident", "detectors"))]
+    check_kinds(kinds, evaluation)
+    if not seeds >= 1:
+        raise InputError(f"--stress-seeds is {seeds}; give at least 1")
+    return plan_stress(evaluation, list(dict.fromkeys(kinds)), seeds)
+
+
+def _tell_of(finished: Finished, total: int, store: Path | None) -> None:
+    """What an earlier start has left, in a line each on stderr."""
+    if finished.runs:
+        print(f"note: {len(finished.runs)} of {total} runs were finished before; taken from {store}", file=sys.stderr)
+    if finished.strangers:
+        print(
+            f"note: {finished.strangers} runs in {store} are of other settings, input or code, or damaged; run anew",
+            file=sys.stderr,
+        )
 
 
 def _seeds(given: list[int]) -> list[int]:
@@ -152,66 +223,26 @@ def _cores() -> int:
 def _contestant(name: str, timing: Timing) -> Contestant:
     if name in CONTROLLERS:
         return Contestant(name, lambda: make(name))
-    if os.sep not in name and not Path(name).exists():
+    if os.sep not in name and not any(Path(part).exists() for part in (name, *name.split("+"))):
         make(name)  # says which there are
     import torch  # takes seconds, so only where a policy needs it
 
-    from agents.run import load_controller, read_settings
+    from agents.run import load_controller, load_ensemble, read_settings, run_sha256
 
     torch.set_num_threads(1)  # the runs are what goes in parallel
-    path = Path(name)
-    load_controller(path)  # a wrong directory is better known now than in the first run
-    trained = read_settings(path).get("job", {}).get("timing")
-    if trained is not None and trained != dataclasses.asdict(timing):
+    paths = [Path(name)] if Path(name).exists() else [Path(part) for part in name.split("+")]
+
+    def load_policy() -> Controller:
+        return load_controller(paths[0]) if len(paths) == 1 else load_ensemble(paths)
+
+    load_policy()  # a wrong directory is better known now than in the first run
+    all_settings = [read_settings(path) for path in paths]
+    if any(s.get("job", {}).get("timing") not in (None, dataclasses.asdict(timing)) for s in all_settings):
         print(f"note: {name} was trained with another timing than this evaluation's", file=sys.stderr)
-    return Contestant(name, lambda: load_controller(path), baseline=False)
-
-
-def _settings(
-    scenario: Scenario, about: dict[str, Any], contestants: list[Contestant], timing: Timing
-) -> dict[str, Any]:
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return {
-        "command": ["python", *sys.argv],
-        **about,
-        "controllers": [c.name for c in contestants],
-        "begin_s": scenario.begin_s,
-        "end_s": scenario.end_s,
-        "files_sha256": scenario.hashes(),
-        "timing": dataclasses.asdict(timing),
-        "versions": versions,
-    }
-
-
-def _print_table(
-    scenario: Scenario, seeds: list[int], results: list[RunResult], summary: Summary, out: Path | None
-) -> None:
-    from rich.console import Console
-
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
-    console.print(as_table(summary))
-    counts = sorted({run.metrics.vehicles for run in results})
-    vehicles = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
-    same = seeds == list(range(seeds[0], seeds[0] + len(seeds)))
-    shown = f"{seeds[0]} to {seeds[-1]}" if same and len(seeds) > 1 else ", ".join(map(str, seeds))
-    console.print(
-        f"{scenario.name}, {scenario.demand} demand, {scenario.begin_s:g} to {scenario.end_s:g} s, "
-        f"{vehicles} vehicles, seeds {shown}\n{DEFINITION}",
-        soft_wrap=True,
-        markup=False,
+    trained_on = dict.fromkeys(str(s.get("scenario", {}).get("name", "")) for s in all_settings)
+    return Contestant(
+        name, load_policy, baseline=False, identity=" ".join(map(run_sha256, paths)), trained_on=", ".join(trained_on)
     )
-    if len(summary.controllers) > 1:
-        which = "best of the baselines" if summary.reference in CONTROLLERS else "first named"
-        console.print(f"reference: {summary.reference}, the {which}", soft_wrap=True, markup=False)
-    if any(run.metrics.gridlocked for run in results):
-        console.print("red rows: runs that ended in gridlock; they are in the means", soft_wrap=True)
-    if out is not None:
-        console.print(f"written to {out}", soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import pickle
@@ -77,6 +78,14 @@ def read_settings(run: Path) -> dict[str, Any]:
         )
     result: dict[str, Any] = content
     return result
+
+
+def run_sha256(run: Path) -> str:
+    """The digest of what a run directory's controller is made of: its settings and weights."""
+    digest = hashlib.sha256()
+    for name in (SETTINGS, POLICY):
+        digest.update((run / name).read_bytes())
+    return digest.hexdigest()
 
 
 def load_tensors(path: Path) -> dict[str, Any]:
@@ -152,6 +161,56 @@ def load_controller(run: Path) -> LearnedController:
     if not all(bool(torch.isfinite(w).all()) for w in weights.values()):
         raise InputError(f"{run / POLICY} holds weights that are not finite; train the run anew")
     return LearnedController(weights, units, sensing)
+
+
+class Ensemble:
+    """Several policies that decide together: the phase with the best mean value or, of policies that were trained as
+    distributions (PPO), the best mean probability."""
+
+    def __init__(self, members: Sequence[LearnedController], probabilities: bool) -> None:
+        self.sensing = members[0].sensing
+        self._members, self._probabilities = tuple(members), probabilities
+
+    def reset(self, intersections: Sequence[Intersection], layout: Layout, seed: int) -> None:
+        """Fit every member to these intersections."""
+        for member in self._members:
+            member.reset(intersections, layout, seed)
+
+    def scores(self, snapshot: Snapshot) -> npt.NDArray[np.float64]:
+        """[S, P] the members' mean.
+
+        Raises:
+            ArithmeticError: a member's score is not finite.
+        """
+        each = np.array([member.scores(snapshot) for member in self._members])
+        if not np.isfinite(each).all():
+            raise ArithmeticError("a policy's scores are not finite; its weights are damaged")
+        if self._probabilities:
+            each = np.where(snapshot.mask, each, -np.inf)
+            each = np.exp(each - each.max(axis=2, keepdims=True))
+            each /= each.sum(axis=2, keepdims=True)
+        mean: npt.NDArray[np.float64] = each.mean(axis=0)
+        return mean
+
+    def decide(self, snapshot: Snapshot) -> Phases:
+        """[S] the best phase that may be chosen."""
+        return choose(self.scores(snapshot), snapshot)
+
+
+def load_ensemble(runs: Sequence[Path]) -> Ensemble:
+    """The trained policies of several run directories as one controller.
+
+    Raises:
+        InputError: one cannot be loaded, or they are of different kinds.
+    """
+    members = [load_controller(run) for run in runs]
+    kinds = {str(read_settings(run).get("agent")) for run in runs}
+    if len(kinds) > 1 or len({member.sensing for member in members}) > 1:
+        raise InputError(
+            f"ensemble {'+'.join(map(str, runs))}: the runs differ in agent or sensing ({', '.join(sorted(kinds))}); "
+            "values and probabilities have no common mean, so join runs of one kind"
+        )
+    return Ensemble(members, probabilities=kinds == {"ppo"})
 
 
 def _shape_of(sensing: str) -> ObservationShape:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from envs.simulation import STUCK_S, EpisodeSummary
@@ -56,6 +58,12 @@ class RunMetrics:
     """Vehicles that at the end had stood still for at least 300 s."""
     gridlocked: bool
     """Whether stuck_veh is at least 5 and at least 5 % of the vehicles under way."""
+    delay_p95_s: float
+    """The delay that 5 % of all exceed [s]."""
+    delay_max_s: float
+    """The greatest delay of all [s]."""
+    throughput_vph: float
+    """Arrived vehicles per hour of the window."""
     resco_delay_s: float
     """Delay as the RESCO benchmark counts it [s]: of the never-inserted vehicles, only those planned after
     the last inserted one's planned departure. For its published figures' sake; otherwise use delay_s."""
@@ -66,18 +74,50 @@ class RunMetrics:
     """Mean over arrived persons of the time below 0.1 m/s, as at crossings [s]."""
     person_time_loss_s: float
     """Mean over arrived persons [s]."""
+    person_waiting_p95_s: float
+    """The waiting that 5 % of the arrived persons exceed [s]."""
+    person_waiting_max_s: float
+    """The greatest waiting of an arrived person [s]."""
     co2_g: float
     """Mean over inserted vehicles, up to arrival or the end [g]. NaN unless emissions are computed."""
     fuel_g: float
     """As co2_g."""
+    # what follows needs more of SUMO's outputs, and is NaN unless the results are written (--out)
+    queue_veh: float = math.nan
+    """Vehicles in the network below 0.1 m/s, mean over the window."""
+    queue_max_veh: float = math.nan
+    """The same, greatest."""
+    spillback_share: float = math.nan
+    """Share of the window during which some signal's queue reaches its upstream junction (a vehicle stands within
+    7.5 m of it)."""
+    spillback_events: float = math.nan
+    """How often, over all approaches, a queue comes to reach its upstream junction."""
+    signal_delay_s: float = math.nan
+    """Mean over all vehicles that came to a signal, once per signal, of the time lost from the signal before (or
+    from the planned departure) to behind the junction; up to the end where it was not passed [s]."""
+    movement_p95_s: float = math.nan
+    """The worst-served movement: the greatest 95th percentile of signal_delay_s over movements with at least 20
+    vehicles [s]."""
+    movement_max_s: float = math.nan
+    """The greatest signal_delay_s of a single vehicle [s]."""
 
 
 METRICS = tuple(f.name for f in dataclasses.fields(RunMetrics) if f.name != "gridlocked")
 """The fields that are averaged over runs."""
 
 
-def measure(trips: Trips, statistics: Statistics, summary: EpisodeSummary) -> RunMetrics:
-    """The metrics of a run.
+DETAILS = tuple(f.name for f in dataclasses.fields(RunMetrics) if f.default is not dataclasses.MISSING)
+"""The fields that only a run whose results are written has."""
+
+
+def measure(
+    trips: Trips,
+    statistics: Statistics,
+    summary: EpisodeSummary,
+    begin_s: float = 0.0,
+    details: Mapping[str, float] | None = None,
+) -> RunMetrics:
+    """The metrics of a run that began at `begin_s`; `details` has those of `DETAILS`.
 
     Raises:
         InputError: the trip output does not list every inserted vehicle.
@@ -85,7 +125,7 @@ def measure(trips: Trips, statistics: Statistics, summary: EpisodeSummary) -> Ru
     assert STUCK_S == 300.0, "the docstrings above say 300 s"
     vehicles, persons = trips.vehicles, trips.persons
     inserted = vehicles.filter(pl.col("depart_s").is_not_null())
-    if inserted.height != statistics.inserted_veh:
+    if inserted.height + trips.own_veh != statistics.inserted_veh:
         raise InputError(
             f"SUMO's trip output lists {inserted.height} of {statistics.inserted_veh} inserted vehicles; "
             "take tripinfo device settings out of the scenario's vehicle types and options"
@@ -94,6 +134,7 @@ def measure(trips: Trips, statistics: Statistics, summary: EpisodeSummary) -> Ru
     removed = int(inserted["removed"].sum())
     running = inserted.height - arrived - removed
     with_arrival = persons.filter(pl.col("arrived"))
+    horizon_s = summary.end_s - begin_s
     return RunMetrics(
         vehicles=vehicles.height,
         delay_s=_mean(vehicles["delay_s"]),
@@ -112,13 +153,19 @@ def measure(trips: Trips, statistics: Statistics, summary: EpisodeSummary) -> Ru
         emergency_brakings=statistics.emergency_brakings,
         stuck_veh=summary.stuck_veh,
         gridlocked=is_gridlocked(summary),
+        delay_p95_s=percentile(vehicles["delay_s"], 95),
+        delay_max_s=percentile(vehicles["delay_s"], 100),
+        throughput_vph=3600.0 * arrived / horizon_s if horizon_s > 0 else math.nan,
         resco_delay_s=_resco_delay_s(vehicles),
         persons_arrived=with_arrival.height,
         persons_unfinished=persons.height - with_arrival.height,
         person_waiting_s=_mean(with_arrival["waiting_time_s"]),
         person_time_loss_s=_mean(with_arrival["time_loss_s"]),
+        person_waiting_p95_s=percentile(with_arrival["waiting_time_s"], 95),
+        person_waiting_max_s=percentile(with_arrival["waiting_time_s"], 100),
         co2_g=_mean(inserted["co2_g"]),
         fuel_g=_mean(inserted["fuel_g"]),
+        **(details or {}),
     )
 
 
@@ -133,6 +180,12 @@ def _resco_delay_s(vehicles: pl.DataFrame) -> float:
     last = vehicles.filter(inserted).sort("depart_s")["planned_s"]
     after = pl.col("planned_s") > (last[-1] if last.len() else -math.inf)
     return _mean(vehicles.filter(inserted | after)["delay_s"])
+
+
+def percentile(values: pl.Series, share: float) -> float:
+    """The value below which so many percent of what is there lie, interpolated; NaN over nobody."""
+    present = values.drop_nulls().to_numpy()
+    return float(np.percentile(present, share)) if present.size else math.nan
 
 
 def _mean(values: pl.Series) -> float:

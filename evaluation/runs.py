@@ -6,11 +6,12 @@ Threads drive the simulations: SUMO does the work in processes of its own, and a
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +23,15 @@ import polars as pl
 from controllers.base import Controller
 from controllers.programs import ProgramControl
 from envs.remote import RemoteSimulation
+from envs.sensors import DetectorFaults
 from envs.simulation import EpisodeSummary, SimulationError, make_setup
 from envs.worker import WorkerSetup
+from evaluation.corridor import Corridor
+from evaluation.details import DetailPlan, detail_additional, detail_metrics, detail_options, read_details
+from evaluation.events import EventPlan, read_events
 from evaluation.metrics import RunMetrics, measure
+from evaluation.store import StoredRun, clear_partial, code_sha256, digest_of, load_run, save_run
+from evaluation.trajectories import read_trajectories, trajectory_options
 from evaluation.trips import read_statistics, read_trips
 from scenarios.command import write_whole
 from scenarios.scenario import Scenario
@@ -52,6 +59,10 @@ class Contestant:
     """A new one for each run, since several run at a time."""
     baseline: bool = True
     """Whether the others are compared with it."""
+    identity: str = ""
+    """What it is beside its name: the digest of a policy's weights and settings."""
+    trained_on: str = ""
+    """The scenario that it learned on."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,43 @@ class Evaluation:
     """Compute CO2 and fuel, which makes SUMO about a third slower."""
     keep: Path | None = None
     """Where to leave SUMO's outputs: keep/CONTROLLER/seed-N/{tripinfo,statistics,tls_states}.xml."""
+    store: Path | None = None
+    """Where finished runs are kept, and looked for: store/CONTROLLER/seed-N/."""
+    details: bool = False
+    """Whether runs also tell of queues, signals and passages; only with `store`."""
+    corridor: Corridor | None = None
+    """Where the first seed's runs also tell of trajectories; only with `details`."""
+    event_log: bool = False
+    """Whether runs also write the events of a signal controller's log; only with `details`."""
+    faults: DetectorFaults = field(default_factory=DetectorFaults)
+    """What is wrong with the detectors of those who use them."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Of what the runs depend on; part of what a kept run must agree with."""
+
+    def _drawn(self, seed: int) -> bool:
+        """Whether this seed is the one that pictures are drawn of."""
+        return self.corridor is not None and seed == self.seeds[0]
+
+    def corridor_for(self, seed: int) -> Corridor | None:
+        """Where a run with this seed tells of trajectories."""
+        return self.corridor if self._drawn(seed) else None
+
+    def digest(self, contestant: Contestant, seed: int) -> str:
+        """The digest of everything that determines a run."""
+        scenario = self.scenario
+        return digest_of(
+            {
+                "scenario": [scenario.name, scenario.demand, scenario.begin_s, scenario.end_s, scenario.options],
+                "files": scenario.hashes(),
+                "timing": dataclasses.asdict(self.timing),
+                "faults": dataclasses.asdict(self.faults),
+                "controller": [contestant.name, contestant.identity],
+                "seed": seed,
+                "tables": [self.emissions, self.details, self._drawn(seed), self.event_log],
+                "versions": dict(self.versions),
+                "code": code_sha256(),
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -76,19 +124,58 @@ class RunResult:
     seed: int
     metrics: RunMetrics
     vehicles: pl.DataFrame
+    stored: StoredRun | None = None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What an earlier start of the same evaluation has left."""
+
+    runs: Mapping[tuple[str, int], StoredRun]
+    """By controller and seed."""
+    strangers: int
+    """Runs of the same name whose settings, input or code were others, or that are damaged."""
+
+
+def finished_runs(evaluation: Evaluation) -> Finished:
+    """Looks for them; what a kill in the middle of a write has left is removed."""
+    if evaluation.store is None:
+        return Finished({}, 0)
+    clear_partial(evaluation.store)
+    folders = folder_names(evaluation.contestants)
+    found: dict[tuple[str, int], StoredRun] = {}
+    strangers = 0
+    for contestant in evaluation.contestants:
+        for seed in evaluation.seeds:
+            place = Path(folders[contestant.name]) / f"seed-{seed}"
+            run = load_run(evaluation.store / place, evaluation.digest(contestant, seed))
+            kept = evaluation.keep is None or all((evaluation.keep / place / name).is_file() for name in OUTPUTS)
+            if run is not None and kept:
+                found[contestant.name, seed] = run
+            elif run is None and (evaluation.store / place).exists():
+                strangers += 1
+    return Finished(found, strangers)
 
 
 def run_all(
-    evaluation: Evaluation, workers: int = 1, on_done: Callable[[RunResult], None] = lambda result: None
+    evaluation: Evaluation,
+    workers: int = 1,
+    on_done: Callable[[RunResult], None] = lambda result: None,
+    finished: Finished | None = None,
 ) -> list[RunResult]:
-    """All runs, in the order contestant by contestant, seed by seed; `workers` at a time.
+    """All runs but the finished ones, `workers` at a time; the results of all, contestant by contestant.
 
     Raises:
         InputError: SUMO refuses the scenario, or the outputs cannot be written.
         RunFailed: a run broke off.
     """
-    folders = _folders(evaluation.contestants)
-    jobs = [(contestant, seed) for seed in evaluation.seeds for contestant in evaluation.contestants]
+    folders = folder_names(evaluation.contestants)
+    before = {} if finished is None else finished.runs
+    results = {
+        (name, seed): RunResult(name, seed, run.metrics, run.table("vehicles"), run)
+        for (name, seed), run in before.items()
+    }
+    jobs = [(c, seed) for seed in evaluation.seeds for c in evaluation.contestants if (c.name, seed) not in results]
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="intergreen-evaluation-")))
         stop = threading.Event()
@@ -97,8 +184,7 @@ def run_all(
         stack.callback(stop.set)  # whatever ends this block: first of all no further decision
         futures = {}
         for contestant, seed in jobs:
-            kept = None if evaluation.keep is None else evaluation.keep / folders[contestant.name] / f"seed-{seed}"
-            future = pool.submit(stage.run, contestant, seed, kept)
+            future = pool.submit(stage.run, contestant, seed, Path(folders[contestant.name]) / f"seed-{seed}")
             future.add_done_callback(lambda f: on_done(f.result()) if _succeeded(f) else None)
             futures[contestant.name, seed] = future
         try:
@@ -113,7 +199,8 @@ def run_all(
             error = None if future.cancelled() else future.exception()
             if error is not None and not isinstance(error, _Stopped):
                 raise error
-        return [futures[c.name, seed].result() for c in evaluation.contestants for seed in evaluation.seeds]
+        results |= {key: future.result() for key, future in futures.items()}
+    return [results[c.name, seed] for c in evaluation.contestants for seed in evaluation.seeds]
 
 
 class _Stage:
@@ -124,38 +211,60 @@ class _Stage:
         self._idle: dict[str, list[_Place]] = {}
         self._all: list[_Place] = []
         self._lock = threading.Lock()
+        self._events = EventPlan.of(evaluation.scenario.network) if evaluation.event_log else None
+        self._details = DetailPlan.of(evaluation.scenario.network) if evaluation.details else None
 
-    def run(self, contestant: Contestant, seed: int, kept: Path | None) -> RunResult:
-        """One run. SUMO's outputs go to `kept`, if given, once they are complete."""
+    def run(self, contestant: Contestant, seed: int, place_in: Path) -> RunResult:
+        """One run. What is to be left of it goes to `place_in`, below the folders that the evaluation names."""
         if self._stop.is_set():
             raise _Stopped
         controller = contestant.make()
-        with self._place(controller) as place:
+        corridor = self.evaluation.corridor_for(seed)
+        with self._place(controller, corridor) as place:
             try:
                 summary = place.episode(controller, seed, self._stop)
             except (SimulationError, ArithmeticError) as error:
                 raise RunFailed(f"controller {contestant.name}, seed {seed}: {error}") from error
-            end_s = self.evaluation.scenario.end_s
-            trips = read_trips(place.folder / "tripinfo.xml", end_s)
-            metrics = measure(trips, read_statistics(place.folder / "statistics.xml"), summary)
-            if kept is not None:
+            scenario, keep, store = self.evaluation.scenario, self.evaluation.keep, self.evaluation.store
+            trips = read_trips(place.folder / "tripinfo.xml", scenario.end_s)
+            statistics = read_statistics(place.folder / "statistics.xml")
+            tables = {} if self._details is None else read_details(place.folder, self._details, trips)
+            if self._events is not None:
+                timing, end_s = self.evaluation.timing, scenario.end_s
+                tables["events"] = read_events(
+                    place.folder, self._events, tables["states"], end_s, controller, timing
+                )
+            if corridor is not None:
+                tables["trajectories"] = read_trajectories(place.folder / "trajectories.xml", corridor, scenario)
+            metrics = measure(
+                trips, statistics, summary, scenario.begin_s, detail_metrics(tables) if tables else None
+            )
+            if keep is not None:
                 for name in OUTPUTS:
-                    write_whole(kept / name, lambda path, name=name: _copy(place.folder / name, path))  # type: ignore[misc]
-            for name in OUTPUTS:
-                (place.folder / name).unlink(missing_ok=True)
-        return RunResult(contestant.name, seed, metrics, trips.vehicles)
+                    source = place.folder / name
+                    write_whole(keep / place_in / name, lambda path, source=source: _copy(source, path))  # type: ignore[misc]
+            stored = None
+            if store is not None:
+                tables["vehicles"] = trips.vehicles
+                digest = self.evaluation.digest(contestant, seed)
+                stored = save_run(store / place_in, digest, contestant.name, seed, metrics, tables)
+            for path in place.folder.glob("*.xml"):
+                if not path.name.endswith(".add.xml"):
+                    path.unlink()
+        return RunResult(contestant.name, seed, metrics, trips.vehicles, stored)
 
     @contextlib.contextmanager
-    def _place(self, controller: Controller | ProgramControl) -> Iterator[_Place]:
+    def _place(self, controller: Controller | ProgramControl, corridor: Corridor | None) -> Iterator[_Place]:
         """A simulation for this controller; one that failed is not used again."""
         key = repr(controller) if isinstance(controller, ProgramControl) else controller.sensing
+        key += "" if corridor is None else " on a corridor"
         with self._lock:
             idle = self._idle.setdefault(key, [])
             place = idle.pop() if idle else None
             if place is None:
                 folder = self._scratch / str(len(self._all))
                 folder.mkdir()
-                place = _Place(self.evaluation, controller, folder)
+                place = _Place(self.evaluation, controller, folder, corridor)
                 self._all.append(place)
         try:
             yield place
@@ -174,7 +283,13 @@ class _Stage:
 class _Place:
     """One simulation with the folder that SUMO writes into."""
 
-    def __init__(self, evaluation: Evaluation, controller: Controller | ProgramControl, folder: Path) -> None:
+    def __init__(
+        self,
+        evaluation: Evaluation,
+        controller: Controller | ProgramControl,
+        folder: Path,
+        corridor: Corridor | None = None,
+    ) -> None:
         scenario = evaluation.scenario
         self.folder = folder
         self.program = isinstance(controller, ProgramControl)
@@ -188,6 +303,12 @@ class _Place:
             extra[-1].write_text(
                 f'<additional>\n    <timedEvent type="SaveTLSStates" dest={states}/>\n</additional>\n'
             )
+        if evaluation.details:
+            extra.append(folder / "details.add.xml")
+            extra[-1].write_text(detail_additional(folder))
+        if evaluation.event_log:
+            extra.append(folder / "loops.add.xml")
+            extra[-1].write_text(EventPlan.of(scenario.network).additional_xml(folder))
         options = {
             "--tripinfo-output": str(folder / "tripinfo.xml"),
             "--tripinfo-output.write-unfinished": "true",
@@ -197,11 +318,16 @@ class _Place:
         }
         if evaluation.emissions:
             options["--device.emissions.probability"] = "1"
+        if evaluation.details:
+            options |= detail_options(folder)
+        if corridor is not None:
+            options |= trajectory_options(folder, corridor, scenario)
         setup = make_setup(
             scenario,
             evaluation.timing,
             controlled=not self.program,
             sensing="full" if isinstance(controller, ProgramControl) else controller.sensing,
+            faults=evaluation.faults,
             extra_additional=extra,
             outputs=[word.replace("{", "{{").replace("}", "}}") for pair in options.items() for word in pair],
         )
@@ -235,13 +361,17 @@ def _succeeded(future: object) -> bool:
     return not future.cancelled() and future.exception() is None  # type: ignore[attr-defined]
 
 
-def _folders(contestants: Sequence[Contestant]) -> dict[str, str]:
-    """A folder name for each: a run directory's last part, or all of it where two end alike."""
+def folder_names(contestants: Sequence[Contestant]) -> dict[str, str]:
+    """A folder name for each: a run directory's last part (of an ensemble, each one's), or all of it where two end
+    alike."""
     names = [c.name for c in contestants]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"controller {twice!r} is given twice; name each once")
-    last = {name: Path(name).resolve().name if os.sep in name else name for name in names}
+    last = {
+        name: "+".join(Path(part).resolve().name if os.sep in part else part for part in name.split("+"))
+        for name in names
+    }
     ends = list(last.values())
     return {
         name: last[name] if ends.count(last[name]) == 1 else name.strip(os.sep).replace(os.sep, "-") for name in names

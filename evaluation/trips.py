@@ -43,6 +43,8 @@ PERSON_COLUMNS: Mapping[str, type[pl.DataType]] = {
     "waiting_time_s": pl.Float64,
     "time_loss_s": pl.Float64,
 }
+INCIDENT_ID = "intergreen-incident"
+"""How the ids of vehicles begin that block a lane on purpose."""
 _LEFT_BY_ITSELF = ("", "end")  # of the attribute `vaporized`
 
 
@@ -52,6 +54,8 @@ class Trips:
 
     vehicles: pl.DataFrame
     persons: pl.DataFrame
+    own_veh: int = 0
+    """Inserted vehicles that are no traffic but a hardship of ours (a breakdown); in no table."""
 
 
 def read_trips(path: Path, end_s: float) -> Trips:
@@ -62,12 +66,15 @@ def read_trips(path: Path, end_s: float) -> Trips:
     """
     vehicles: dict[str, list[Any]] = defaultdict(list)
     persons: dict[str, list[Any]] = defaultdict(list)
+    own_veh = 0
     try:
         with path.open("rb") as stream:
             for _, element in ElementTree.iterparse(stream):
                 if element.tag == "tripinfo":
                     row = _vehicle(element, end_s)
-                    if row is not None:
+                    if element.attrib["id"].startswith(INCIDENT_ID):
+                        own_veh += float(element.attrib["depart"]) >= 0
+                    elif row is not None:
                         _append(vehicles, VEHICLE_COLUMNS, row)
                     element.clear()
                 elif element.tag == "personinfo":
@@ -78,7 +85,7 @@ def read_trips(path: Path, end_s: float) -> Trips:
         raise InputError(
             f"{path} is not SUMO's whole trip output ({error}); is the disk of {path.parent} full?"
         ) from error
-    return Trips(_frame(vehicles, VEHICLE_COLUMNS), _frame(persons, PERSON_COLUMNS))
+    return Trips(_frame(vehicles, VEHICLE_COLUMNS), _frame(persons, PERSON_COLUMNS), own_veh)
 
 
 def _append(columns: dict[str, list[Any]], names: Mapping[str, Any], row: tuple[Any, ...]) -> None:

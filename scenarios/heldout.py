@@ -1,7 +1,10 @@
-"""Held-out demand: the same trips, rescaled and shifted in time, so that a test day is not a training day.
+"""Other demand than the recorded one, made of the same trips.
 
-Everything follows from the seed. One factor from U(0.9, 1.1) scales the whole demand, by leaving single
-vehicles out or by sending them twice; each departure moves by N(0, 60 s) within the scenario's window.
+Held-out: rescaled and shifted in time, so that a test day is not a training day. Everything follows from the seed.
+One factor from U(0.9, 1.1) scales the whole demand, by leaving single vehicles out or by sending them twice; each
+departure moves by N(0, 60 s) within the scenario's window.
+Scaled: as much of it as asked for, nothing else changed: single vehicles left out, or sent a second time within
+some minutes. A smaller factor's vehicles are among a greater one's.
 Scheduled traffic (public transport, persons and what they ride in) stays as it is.
 """
 
@@ -10,7 +13,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -47,12 +50,40 @@ def held_out_routes(files: Sequence[Path], other: Sequence[Path], begin_s: float
     for path in (*files, *other):
         digest.update(path.read_bytes())
     name = f"held-out/{digest.hexdigest()[:20]}/held-out-{seed}.rou.xml"
-    return cached_file(name, lambda: _write(files, other, begin_s, end_s, seed))
-
-
-def _write(files: Sequence[Path], other: Sequence[Path], begin_s: float, end_s: float, seed: int) -> bytes:
     draw = random.Random(f"intergreen held-out {_RECIPE} {seed}")
     factor = draw.uniform(*SCALE_RANGE)
+
+    def times(planned_s: float) -> list[float]:
+        copies = range(_copies(factor, draw.random()))
+        return [planned_s + draw.gauss(0.0, JITTER_SD_S) for _ in copies]
+
+    return cached_file(name, lambda: _write(files, other, begin_s, end_s, factor, times))
+
+
+def scaled_routes(files: Sequence[Path], other: Sequence[Path], begin_s: float, end_s: float, factor: float) -> Path:
+    """As `held_out_routes`, with the demand times `factor` (0 to 2) and every recorded departure as it is."""
+    digest = hashlib.sha256(f"scaled {_RECIPE} {begin_s} {end_s} {factor!r}".encode())
+    for path in (*files, *other):
+        digest.update(path.read_bytes())
+    draw = random.Random(f"intergreen scaled {_RECIPE}")
+
+    def times(planned_s: float) -> list[float]:
+        chance, shift_s = draw.random(), draw.gauss(0.0, JITTER_SD_S)  # drawn for each, whatever the factor
+        return [planned_s, planned_s + shift_s][: _copies(factor, chance)]
+
+    name = f"scaled/{digest.hexdigest()[:20]}/scaled-{factor:g}.rou.xml"
+    return cached_file(name, lambda: _write(files, other, begin_s, end_s, factor, times))
+
+
+def _write(
+    files: Sequence[Path],
+    other: Sequence[Path],
+    begin_s: float,
+    end_s: float,
+    factor: float,
+    times: Callable[[float], list[float]],
+) -> bytes:
+    """`times` gives the departures to send for a planned one."""
     transit, ridden, taken = _scheduled(files, other)
     definitions: list[Element] = []
     departing: list[tuple[float, int, Element]] = []
@@ -79,8 +110,8 @@ def _write(files: Sequence[Path], other: Sequence[Path], begin_s: float, end_s: 
                 add(departure_s(element) or begin_s, element)
             else:
                 for single, planned_s in _singles(element, begin_s, end_s):
-                    for copy_number in range(_copies(factor, draw.random())):
-                        time_s = _within(planned_s + draw.gauss(0.0, JITTER_SD_S), begin_s, end_s)
+                    for copy_number, unbounded_s in enumerate(times(planned_s)):
+                        time_s = _within(unbounded_s, begin_s, end_s)
                         vehicle = copy.deepcopy(single)
                         if copy_number:
                             vehicle.set("id", _new_id(single.get("id", ""), taken))

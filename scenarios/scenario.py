@@ -6,9 +6,9 @@ import dataclasses
 import hashlib
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from scenarios import build, resco
@@ -16,7 +16,7 @@ from scenarios.additional import check_programs, holds_demand, undisturbing, wit
 from scenarios.cache import cached_file
 from scenarios.config import SumoConfig, config_text, read_config
 from scenarios.demand import Demand, read_demand
-from scenarios.heldout import held_out_routes
+from scenarios.heldout import held_out_routes, scaled_routes
 from scenarios.netfile import read_network
 from scenarios.xmlfile import require_file, root_tag
 from signals.errors import InputError, did_you_mean
@@ -42,7 +42,7 @@ class Scenario:
     end_s: float
     sumocfg: Path | None = None
     demand: str = "recorded"
-    """"recorded", or "held-out:SEED"."""
+    """"recorded", "held-out:SEED" or "scaled:FACTOR"."""
     options: tuple[tuple[str, str], ...] = ()
     """The sumocfg's further options, such as time-to-teleport; without its outputs, seed and gui settings."""
 
@@ -102,16 +102,21 @@ class Scenario:
 
     def held_out(self, seed: int) -> Scenario:
         """The scenario with its demand rescaled and shifted in time, the same for the same seed."""
+        return self._with_demand(f"held-out:{seed}", partial(held_out_routes, seed=seed))
+
+    def scaled(self, factor: float) -> Scenario:
+        """The scenario with so many times its demand, everything else as it is."""
+        return self._with_demand(f"scaled:{factor:g}", partial(scaled_routes, factor=factor))
+
+    def _with_demand(self, demand: str, write: Callable[..., Path]) -> Scenario:
         if self.demand != "recorded":
             raise InputError(f"scenario {self.name!r} has {self.demand} demand already; start from the recorded one")
         both = [path for path in self.additional_files if holds_demand(path)]
-        routes = held_out_routes((*both, *self.route_files), self.additional_files, self.begin_s, self.end_s, seed)
+        routes = write((*both, *self.route_files), self.additional_files, self.begin_s, self.end_s)
         additional = tuple(
             undisturbing(path, without_demand=True) if path in both else path for path in self.additional_files
         )
-        return dataclasses.replace(
-            self, route_files=(routes,), additional_files=additional, demand=f"held-out:{seed}"
-        )
+        return dataclasses.replace(self, route_files=(routes,), additional_files=additional, demand=demand)
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of each input file, by its name (with its folder where two files share one)."""
@@ -146,12 +151,12 @@ def load(
         additional: additional files, loaded after those of the sumocfg.
         begin_s, end_s: the window; by default the sumocfg's, else from the first departure until 600 s after
             the last.
-        demand: "recorded", or "held-out:SEED".
+        demand: "recorded", "held-out:SEED" or "scaled:FACTOR".
 
     Raises:
         InputError: whatever is missing, broken or doesn't fit, in one line.
     """
-    seed = _held_out_seed(demand)
+    changed = _demand_of(demand)
     found = _find(name_or_path)
     if routes:
         found = dataclasses.replace(found, route_files=_files(routes))
@@ -168,7 +173,7 @@ def load(
             "give one with signals (netconvert --tls.guess sets some)"
         )
     found = _with_window(found, begin_s, end_s)
-    return found if seed is None else found.held_out(seed)
+    return changed(found)
 
 
 def _find(name_or_path: str | Path) -> Scenario:
@@ -270,13 +275,22 @@ def _with_window(found: Scenario, begin_s: float | None, end_s: float | None) ->
     return settled
 
 
-def _held_out_seed(demand: str) -> int | None:
+def _demand_of(demand: str) -> Callable[[Scenario], Scenario]:
+    """What makes the scenario of a recorded one."""
     if demand == "recorded":
-        return None
-    match = re.fullmatch(r"held-out:(\d+)", demand)
-    if match is None:
-        raise InputError(f"unknown demand {demand!r}; give 'recorded' or 'held-out:SEED', such as 'held-out:1'")
-    return int(match[1])
+        return lambda found: found
+    if match := re.fullmatch(r"held-out:(\d+)", demand):
+        seed = int(match[1])
+        return lambda found: found.held_out(seed)
+    if match := re.fullmatch(r"scaled:(\d*\.?\d+)", demand):
+        factor = float(match[1])
+        if 0 < factor <= 2:
+            return lambda found: found.scaled(factor)
+        raise InputError(f"demand {demand!r}: the factor must be above 0 and at most 2")
+    raise InputError(
+        f"unknown demand {demand!r}; give 'recorded', 'held-out:SEED', such as 'held-out:1', or 'scaled:FACTOR', "
+        "such as 'scaled:1.2'"
+    )
 
 
 def _files(paths: Sequence[str | Path]) -> tuple[Path, ...]:

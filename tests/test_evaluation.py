@@ -23,9 +23,9 @@ from controllers.heuristics import Greedy
 from controllers.registry import make
 from envs.simulation import EpisodeSummary
 from evaluation.metrics import METRICS, is_gridlocked, measure
-from evaluation.report import summarise
 from evaluation.runs import Contestant, Evaluation, RunFailed, RunResult, run_all
 from evaluation.statistics import difference, mean_interval, relative_difference
+from evaluation.tables import summarise
 from evaluation.trips import Statistics, Trips, read_statistics, read_trips
 from scenarios.command import write_whole
 from scenarios.scenario import load
@@ -282,6 +282,10 @@ def test_gridlocked_runs_stay_in_the_mean(five_fates: Trips) -> None:
         (["--out", "evaluate.py"], "is a file"),
         (["--out", "evaluate.py/below"], "cannot write"),
         (["--keep-sumo-output"], "--out"),
+        (["--event-log"], "--out"),
+        (["--stress", "demnad"], "Did you mean 'demand'"),
+        (["--stress", "demand", "--demand", "held-out"], "starts from the recorded demand"),
+        (["--stress", "demand", "--stress-seeds", "0"], "at least 1"),
         (["--seeds", "0"], "how many"),
         (["--seeds", "4", "4"], "different"),
         (["--workers", "0"], "at least 1"),

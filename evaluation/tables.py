@@ -16,13 +16,25 @@ from rich.table import Table
 
 from evaluation.metrics import METRICS
 from evaluation.runs import RunResult
-from evaluation.statistics import Interval, difference, mean_interval, relative_difference
+from evaluation.statistics import (
+    Interval,
+    difference,
+    holm,
+    mean_interval,
+    paired_test,
+    probability_of_improvement,
+    relative_difference,
+)
+from evaluation.stress import StressCurve
 from scenarios.command import write_whole
 
 DEFINITION = (
     "delay: time loss + departure delay, mean over every vehicle that was to depart, arrived or not [s]; "
     "[ ]: 95 % bootstrap interval over seeds"
 )
+
+
+SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,19 @@ class Comparison:
     """Its delay less the reference's [s]; negative is better."""
     share: Interval
     """By what share its mean delay is above the reference's; negative is better."""
+    p_value: float
+    """Of the exact paired test that there is no difference."""
+    p_value_holm: float
+    """The same, corrected for as many comparisons as the evaluation makes."""
+    improvement: Interval
+    """How likely it is to have less delay than the reference on a new seed."""
+
+    @property
+    def verdict(self) -> str:
+        """ "better", "worse" or "no clear difference" (at 5 % after correction)."""
+        if not self.p_value_holm <= SIGNIFICANT:
+            return "no clear difference"
+        return "better" if self.difference_s.mean < 0 else "worse"
 
 
 @dataclass(frozen=True)
@@ -68,6 +93,18 @@ def summarise(results: Sequence[RunResult], baselines: Sequence[str]) -> Summary
     }
     known = [name for name in by_name if name in baselines]
     reference = min(known, key=lambda name: math.fsum(delays[name])) if known else next(iter(by_name))
+    compared = [name for name in by_name if name != reference]
+    p_values = [paired_test(delays[name], delays[reference]) for name in compared]
+    versus = {
+        name: Comparison(
+            difference(delays[name], delays[reference]),
+            relative_difference(delays[name], delays[reference]),
+            p_value,
+            corrected,
+            probability_of_improvement(delays[name], delays[reference]),
+        )
+        for name, p_value, corrected in zip(compared, p_values, holm(p_values), strict=True)
+    }
     return Summary(
         tuple(
             ControllerSummary(
@@ -77,12 +114,7 @@ def summarise(results: Sequence[RunResult], baselines: Sequence[str]) -> Summary
                 metrics={
                     metric: mean_interval([float(getattr(run.metrics, metric)) for run in runs]) for metric in METRICS
                 },
-                versus=None
-                if name == reference
-                else Comparison(
-                    difference(delays[name], delays[reference]),
-                    relative_difference(delays[name], delays[reference]),
-                ),
+                versus=versus.get(name),
             )
             for name, runs in by_name.items()
         ),
@@ -106,6 +138,9 @@ def as_json(summary: Summary, about: Mapping[str, Any]) -> dict[str, Any]:
                 else {
                     "delay_difference_s": _plain(entry.versus.difference_s),
                     "delay_share": _plain(entry.versus.share),
+                    "p_value": _finite(entry.versus.p_value),
+                    "p_value_holm": _finite(entry.versus.p_value_holm),
+                    "probability_of_improvement": _plain(entry.versus.improvement),
                 },
             }
             for entry in summary.controllers
@@ -114,7 +149,11 @@ def as_json(summary: Summary, about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(interval: Interval) -> dict[str, float | None]:
-    return {name: value if math.isfinite(value) else None for name, value in vars(interval).items()}
+    return {name: _finite(value) for name, value in vars(interval).items()}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def as_table(summary: Summary) -> Table:
@@ -126,6 +165,7 @@ def as_table(summary: Summary) -> Table:
     for title in (
         "delay s",
         "vs refe-\nrence",
+        "p\n(Holm)",
         "travel\ntime s",
         "waiting\ns",
         "stops",
@@ -146,6 +186,7 @@ def as_table(summary: Summary) -> Table:
             entry.controller,
             f"{delay.mean:.1f} [{delay.low:.1f}, {delay.high:.1f}]".replace("[", r"\["),
             "" if entry.versus is None else f"{_number(100 * entry.versus.share.mean, '+.0f')} %",
+            "" if entry.versus is None else _p(entry.versus.p_value_holm),
             _number(of["travel_time_s"].mean, ".1f"),
             _number(of["waiting_time_s"].mean, ".1f"),
             _number(of["stops"].mean, ".2f"),
@@ -159,6 +200,24 @@ def as_table(summary: Summary) -> Table:
             cells.append(_number(of["co2_g"].mean, ".0f"))
         table.add_row(*cells, style="red" if locked else "bold" if entry.controller == summary.reference else None)
     return table
+
+
+def curve_table(curve: StressCurve) -> Table:
+    """Delay by level, for a terminal."""
+    title = f"{curve.title}: delay s by {curve.unit}".replace("[", r"\[")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    table.add_column("controller", overflow="fold")
+    for level in curve.levels:
+        table.add_column(f"{level:g}", justify="right", no_wrap=True)
+    for name, values in curve.delay_s.items():
+        jammed = curve.gridlocked_runs[name]
+        cells = [f"{v.mean:.1f}{' (gridlock)' if n else ''}" for v, n in zip(values, jammed, strict=True)]
+        table.add_row(name, *cells)
+    return table
+
+
+def _p(value: float) -> str:
+    return "<0.001" if value < 0.001 else _number(value, ".3f")
 
 
 def _number(value: float, form: str) -> str:
@@ -196,7 +255,7 @@ def summary_table(summary: Summary) -> pl.DataFrame:
     return pl.DataFrame(rows).fill_nan(None)
 
 
-def write_report(
+def write_tables(
     folder: Path,
     results: Sequence[RunResult],
     summary: Summary,
@@ -208,14 +267,22 @@ def write_report(
     Raises:
         InputError: the folder cannot be written.
     """
-    frames = {"results": run_table(results), "summary": summary_table(summary)}
-    for name, frame in frames.items():
-        write_whole(folder / f"{name}.csv", _writer(frame.write_csv))
-        write_whole(folder / f"{name}.parquet", _writer(frame.write_parquet))
+    write_frame(folder, "results", run_table(results))
+    write_frame(folder, "summary", summary_table(summary))
     write_whole(folder / "vehicles.parquet", _writer(vehicle_table(results).write_parquet))
     for name, values in (("summary", content), ("settings", settings)):
         text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
         write_whole(folder / f"{name}.json", _text_writer(text))
+
+
+def write_frame(folder: Path, name: str, frame: pl.DataFrame) -> None:
+    """A table as CSV and as Parquet.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    write_whole(folder / f"{name}.csv", _writer(frame.write_csv))
+    write_whole(folder / f"{name}.parquet", _writer(frame.write_parquet))
 
 
 def _writer(write: Callable[[str], object]) -> Callable[[Path], object]:

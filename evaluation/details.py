@@ -1,0 +1,265 @@
+"""What a run is asked to tell beside its trips: queues, signals, passages, and the measures made from them.
+
+All of it is SUMO's own output; nothing is read while a simulation runs. Together the outputs cost some percent of
+SUMO's time (benchmarks/README.md), so that every run whose results are written has them. Trajectories are dear and
+only asked for along one corridor with one seed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+import polars as pl
+
+from evaluation.metrics import percentile
+from evaluation.passages import Ways, read_passages, ways_of
+from evaluation.trips import Trips
+from signals.errors import InputError
+from signals.network import RoadNetwork
+
+SAMPLE_S = 10.0
+"""How often queues are looked at [s]; a red lasts longer."""
+JAM_SPACING_M = 7.5  # SUMO's default car: length 5.0 + minGap 2.5
+NEAR_M = 50.0
+LEAST_APPROACH_M = 15.0  # [m] two cars: on less, any vehicle would reach the upstream junction
+LEAST_PASSAGES = 20
+"""Of a movement, for its percentiles to say anything."""
+
+
+@dataclass(frozen=True)
+class Approach:
+    """The lanes from a stop line back to the next real junction: through places where one road just goes on, and
+    through whatever lies within `NEAR_M` of the stop line, as modelled junctions are often cut in pieces."""
+
+    tls_id: str
+    edge: str
+    """The edge at the stop line."""
+    behind_m: Mapping[str, float]
+    """Per lane, how far its downstream end is from the stop line [m]."""
+    reaches_m: Mapping[str, float]
+    """Per lane that begins at the upstream junction, its length [m]."""
+    length_m: float
+
+
+def approaches_of(network: RoadNetwork) -> list[Approach]:
+    """Every approach of every signal that motor vehicles use."""
+    found: list[Approach] = []
+    feeding: dict[str, set[str]] = defaultdict(set)
+    leading: dict[str, set[str]] = defaultdict(set)
+    signalled: set[str] = set()  # edges that begin behind a signal
+    for connection in network.connections:
+        one, other = network.edges[connection.from_edge], network.edges[connection.to_edge]
+        if one.function != "normal" or other.function != "normal" or not network.lanes[connection.from_lane].vehicles:
+            continue
+        if connection.direction == "t" or one.from_junction == other.to_junction:
+            continue  # turning round is no way that matters
+        feeding[other.id].add(one.id)
+        leading[one.id].add(other.id)
+        if connection.tls_id is not None:
+            signalled.add(other.id)
+    for tls_id, connections in sorted(network.controlled.items()):
+        edges = dict.fromkeys(
+            c.from_edge
+            for c in connections
+            if network.edges[c.from_edge].function == "normal" and network.lanes[c.from_lane].vehicles
+        )
+        for edge in edges:
+            behind, ends, frontier = {edge: 0.0}, list[str](), [edge]
+            while frontier:
+                at = frontier.pop(0)
+                begin_m = behind[at] + _length_m(network, at)
+                before = [other for other in sorted(feeding[at]) if other not in behind]
+                joint = len(feeding[at]) == 1 and all(leading[other] == {at} for other in before)
+                if at in signalled or not before or not (joint or begin_m < NEAR_M):
+                    ends.append(at)
+                    continue
+                behind |= dict.fromkeys(before, begin_m)
+                frontier += before
+            lanes = {lane: behind[e] for e in behind for lane in network.edges[e].lane_ids}
+            reaches = {lane: network.lanes[lane].length_m for e in ends for lane in network.edges[e].lane_ids}
+            length_m = max(behind[e] + _length_m(network, e) for e in ends)
+            if length_m >= LEAST_APPROACH_M:
+                found.append(Approach(tls_id, edge, lanes, reaches, length_m))
+    return found
+
+
+def _length_m(network: RoadNetwork, edge: str) -> float:
+    return max(network.lanes[lane].length_m for lane in network.edges[edge].lane_ids)
+
+
+@dataclass(frozen=True)
+class DetailPlan:
+    """What the details of all runs of a scenario are read with."""
+
+    ways: Ways
+    approaches: tuple[Approach, ...]
+
+    @staticmethod
+    def of(network: RoadNetwork) -> DetailPlan:
+        """For this network."""
+        return DetailPlan(ways_of(network), tuple(approaches_of(network)))
+
+
+def detail_options(folder: Path) -> dict[str, str]:
+    """SUMO's options for them."""
+    return {
+        "--summary-output": str(folder / "summary.xml"),
+        "--summary-output.period": f"{SAMPLE_S:g}",
+        "--queue-output": str(folder / "queues.xml"),
+        "--queue-output.period": f"{SAMPLE_S:g}",
+        "--vehroute-output": str(folder / "routes.xml"),
+        "--vehroute-output.exit-times": "true",
+        "--vehroute-output.write-unfinished": "true",
+    }
+
+
+def detail_additional(folder: Path) -> str:
+    """The additional file for them."""
+    switches = quoteattr(str(folder / "switches.xml"))
+    return f'<additional>\n    <timedEvent type="SaveTLSSwitchStates" dest={switches}/>\n</additional>\n'
+
+
+def read_details(folder: Path, plan: DetailPlan, trips: Trips) -> dict[str, pl.DataFrame]:
+    """The tables `series`, `queues`, `states` and `passages` of a run.
+
+    Raises:
+        InputError: an output is not whole.
+    """
+    return {
+        "series": _series(folder / "summary.xml"),
+        "queues": _queues(folder / "queues.xml", plan.approaches),
+        "states": _states(folder / "switches.xml"),
+        "passages": read_passages(folder / "routes.xml", plan.ways, trips),
+    }
+
+
+def detail_metrics(tables: Mapping[str, pl.DataFrame]) -> dict[str, float]:
+    """The metrics that need these tables."""
+    series, queues, passages = tables["series"], tables["queues"], tables["passages"]
+    halting = series["halting_veh"].to_list()
+    moments = max(1, series.height)
+    spilled = queues.filter(pl.col("spilled"))
+    movements = movement_table(passages).filter(pl.col("vehicles") >= LEAST_PASSAGES)
+    delays = passages["delay_s"].to_list()
+    worst = movements["delay_p95_s"].max()
+    return {
+        "queue_veh": math.fsum(halting) / moments if halting else math.nan,
+        "queue_max_veh": float(max(halting, default=math.nan)),
+        "spillback_share": spilled["time_s"].n_unique() / moments,
+        "spillback_events": float(spill_events(queues)),
+        "signal_delay_s": math.fsum(delays) / len(delays) if delays else math.nan,
+        "movement_p95_s": float(worst) if isinstance(worst, float) else math.nan,
+        "movement_max_s": max(delays, default=math.nan),
+    }
+
+
+def spill_events(queues: pl.DataFrame) -> int:
+    """How often a queue comes to reach its upstream junction: beginnings of spells of samples in a row."""
+    spilled = queues.filter(pl.col("spilled")).sort("tls_id", "edge", "time_s")
+    same = (spilled["tls_id"] == spilled["tls_id"].shift(1)) & (spilled["edge"] == spilled["edge"].shift(1))
+    near = (spilled["time_s"] - spilled["time_s"].shift(1)) <= 1.5 * SAMPLE_S
+    return spilled.height - int((same & near).fill_null(False).sum())
+
+
+def movement_table(passages: pl.DataFrame) -> pl.DataFrame:
+    """Per movement: vehicles that came to it, those that passed, and what they lost there."""
+    return _lost(passages, ["tls_id", "from_edge", "to_edge"])
+
+
+def signal_delay_table(passages: pl.DataFrame) -> pl.DataFrame:
+    """The same per signal."""
+    return _lost(passages, ["tls_id"])
+
+
+def _lost(passages: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    rows = []
+    for key, part in sorted(passages.partition_by(keys, as_dict=True).items()):
+        delays = part["delay_s"]
+        rows.append(
+            {
+                **dict(zip(keys, key, strict=True)),
+                "vehicles": part.height,
+                "passed_veh": part.height - part["passed_s"].null_count(),
+                "delay_s": math.fsum(delays.to_list()) / part.height,
+                "delay_p95_s": percentile(delays, 95),
+                "delay_max_s": percentile(delays, 100),
+            }
+        )
+    schema = {**dict.fromkeys(keys, pl.String), "vehicles": pl.Int64, "passed_veh": pl.Int64}
+    schema |= dict.fromkeys(("delay_s", "delay_p95_s", "delay_max_s"), pl.Float64)
+    return pl.DataFrame(rows, schema=schema)
+
+
+def _series(path: Path) -> pl.DataFrame:
+    names = {
+        "time_s": "time",
+        "running_veh": "running",
+        "halting_veh": "halting",
+        "waiting_veh": "waiting",  # to be inserted
+        "inserted_veh": "inserted",
+        "arrived_veh": "arrived",
+    }
+    rows = [[float(of[name]) for name in names.values()] for of in _rows(path, "step")]
+    return pl.DataFrame(np.array(rows).reshape(-1, len(names)), schema=list(names))
+
+
+def _queues(path: Path, approaches: tuple[Approach, ...]) -> pl.DataFrame:
+    """Where and when vehicles stand before a signal: how far back [m], and whether up to the upstream junction."""
+    at: dict[str, list[Approach]] = defaultdict(list)
+    for approach in approaches:
+        for lane in approach.behind_m:
+            at[lane].append(approach)
+    columns: dict[str, list[Any]] = {name: [] for name in ("time_s", "tls_id", "edge", "queue_m", "spilled")}
+    for time_s, lanes in _queue_samples(path):
+        longest: dict[tuple[str, str], list[Any]] = {}
+        for lane, queue_m in lanes:
+            for approach in at.get(lane, ()):
+                entry = longest.setdefault((approach.tls_id, approach.edge), [0.0, False])
+                entry[0] = max(entry[0], min(approach.behind_m[lane] + queue_m, approach.length_m))
+                reach_m = approach.reaches_m.get(lane)
+                entry[1] = entry[1] or (reach_m is not None and queue_m >= reach_m - JAM_SPACING_M)
+        for (tls_id, edge), (queue_m, spilled) in longest.items():
+            for name, value in zip(columns, (time_s, tls_id, edge, queue_m, spilled), strict=True):
+                columns[name].append(value)
+    schema = {"time_s": pl.Float64, "tls_id": pl.String, "edge": pl.String, "queue_m": pl.Float64}
+    return pl.DataFrame(columns, schema={**schema, "spilled": pl.Boolean})
+
+
+def _queue_samples(path: Path) -> Iterator[tuple[float, list[tuple[str, float]]]]:
+    lanes: list[tuple[str, float]] = []
+    for element in _elements(path):
+        if element.tag == "lane":
+            lanes.append((element.attrib["id"], float(element.attrib["queueing_length"])))
+        elif element.tag == "data":
+            yield float(element.attrib["timestep"]), lanes
+            lanes = []
+
+
+def _states(path: Path) -> pl.DataFrame:
+    rows = [(float(of["time"]), of["id"], of["state"]) for of in _rows(path, "tlsState")]
+    return pl.DataFrame(rows, schema={"time_s": pl.Float64, "tls_id": pl.String, "state": pl.String}, orient="row")
+
+
+def _rows(path: Path, tag: str) -> Iterator[Mapping[str, str]]:
+    return (element.attrib for element in _elements(path) if element.tag == tag)
+
+
+def _elements(path: Path) -> Iterator[ElementTree.Element]:
+    try:
+        with path.open("rb") as stream:
+            for _, element in ElementTree.iterparse(stream):
+                yield element
+                if element.tag != "lane":
+                    element.clear()
+    except (ElementTree.ParseError, KeyError, ValueError, OSError) as error:
+        raise InputError(
+            f"{path} is not SUMO's whole output ({error}); is the disk of {path.parent} full?"
+        ) from error

@@ -1,0 +1,114 @@
+"""An incident: a broken-down car blocks a lane of a busy approach for some minutes.
+
+A standing vehicle, not a closed lane: drivers pass it where they can, exactly as they do in the street, and no route
+becomes invalid. Where and when follows from the seed; all controllers get the same one. The car itself is in no
+metric.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import random
+from collections import Counter
+from dataclasses import dataclass
+from xml.sax.saxutils import quoteattr
+
+from evaluation.corridor import planned_flows
+from evaluation.details import approaches_of
+from evaluation.trips import INCIDENT_ID
+from scenarios.cache import cached_file
+from scenarios.scenario import Scenario
+from signals.errors import InputError
+
+LEAST_LANE_M = 40.0
+BEFORE_STOP_LINE_M = 60.0
+BUSIEST = 3
+"""Among so many of the busiest places one is drawn."""
+
+
+@dataclass(frozen=True)
+class Incident:
+    """What happens where and when."""
+
+    lane: str
+    edge: str
+    onward: str
+    """The edge on which it leaves afterwards."""
+    at_m: float
+    from_s: float
+    duration_s: float
+
+    @property
+    def xml(self) -> str:
+        """The additional file that brings it about."""
+        index = self.lane.rpartition("_")[2]
+        return (
+            "<additional>\n"
+            f'    <vType id="{INCIDENT_ID}" vClass="ignoring" length="5"/>\n'
+            f'    <vehicle id="{INCIDENT_ID}" type="{INCIDENT_ID}" depart="{self.from_s:g}" departLane="{index}"'
+            f' departPos="{self.at_m:.1f}" departSpeed="0">\n'
+            f"        <route edges={quoteattr(f'{self.edge} {self.onward}')}/>\n"
+            f"        <stop lane={quoteattr(self.lane)}"
+            f' endPos="{self.at_m + 1:.1f}" duration="{self.duration_s:g}"/>\n'
+            "    </vehicle>\n</additional>\n"
+        )
+
+
+def find_incident(scenario: Scenario, seed: int, duration_s: float) -> Incident:
+    """Where it happens with this seed: on one of the busiest approaches, of two lanes or more if there are such, in
+    the second quarter of the run.
+
+    Raises:
+        InputError: no lane is long enough.
+    """
+    network = scenario.network
+    flows: Counter[str] = Counter()
+    for (edge, _), count in planned_flows(scenario).items():
+        flows[edge] += count
+    found: dict[str, tuple[bool, int]] = {}
+    for approach in approaches_of(network):
+        for edge in dict.fromkeys(network.lanes[lane].edge_id for lane in approach.behind_m):
+            lanes = [network.lanes[lane] for lane in network.edges[edge].lane_ids]
+            open_lanes = [lane for lane in lanes if lane.vehicles and not lane.rail]
+            if open_lanes and min(lane.length_m for lane in open_lanes) >= LEAST_LANE_M and _onward(scenario, edge):
+                found[edge] = len(open_lanes) > 1, flows[edge]
+    if not found:
+        raise InputError(
+            f"scenario {scenario.name!r}: no approach has a lane of {LEAST_LANE_M:g} m for an incident; "
+            "leave incident out of --stress"
+        )
+    if any(several for several, _ in found.values()):
+        found = {edge: value for edge, value in found.items() if value[0]}
+    busiest = sorted(found, key=lambda edge: (-found[edge][1], edge))[:BUSIEST]
+    draw = random.Random(f"intergreen incident {seed}")
+    edge = draw.choice(busiest)
+    lane = draw.choice([x for x in network.edges[edge].lane_ids if network.lanes[x].vehicles and _leads(scenario, x)])
+    length_m = network.lanes[lane].length_m
+    return Incident(
+        lane=lane,
+        edge=edge,
+        onward=_leads(scenario, lane) or _onward(scenario, edge),
+        at_m=max(length_m / 2, length_m - BEFORE_STOP_LINE_M),
+        from_s=round(scenario.begin_s + scenario.horizon_s * draw.uniform(0.25, 0.5)),
+        duration_s=duration_s,
+    )
+
+
+def with_incident(scenario: Scenario, seed: int, duration_s: float) -> Scenario:
+    """The scenario in which it happens."""
+    data = find_incident(scenario, seed, duration_s).xml.encode()
+    digest = hashlib.sha256(data).hexdigest()[:20]
+    path = cached_file(f"incident/{digest}/incident.add.xml", lambda: data)
+    return dataclasses.replace(scenario, additional_files=(*scenario.additional_files, path))
+
+
+def _leads(scenario: Scenario, lane: str) -> str:
+    """An edge that the lane leads to, or ""."""
+    network = scenario.network
+    onward = [c.to_edge for c in network.outgoing.get(lane, ()) if network.edges[c.to_edge].function == "normal"]
+    return onward[0] if onward else ""
+
+
+def _onward(scenario: Scenario, edge: str) -> str:
+    return next((to for lane in scenario.network.edges[edge].lane_ids if (to := _leads(scenario, lane))), "")

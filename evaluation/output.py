@@ -1,0 +1,125 @@
+"""What an evaluation leaves: settings, tables and the report below --out, and the tables in a terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from controllers.registry import CONTROLLERS
+from evaluation.events import EventPlan
+from evaluation.runs import Evaluation, RunResult, folder_names
+from evaluation.stress import StressCurve, stress_table
+from evaluation.tables import DEFINITION, Summary, as_table, curve_table, write_frame, write_tables
+
+PACKAGES = ("eclipse-sumo", "libsumo", "sumo-rl", "numpy", "polars", "torch", "intergreen")
+
+
+def versions() -> dict[str, str]:
+    """Of what runs depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def settings_of(evaluation: Evaluation, words: Sequence[str], about: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that it takes to repeat the evaluation; `words` are the command's arguments."""
+    scenario = evaluation.scenario
+    return {
+        "command": ["python", "evaluate.py", *words],
+        **about,
+        "controllers": [c.name for c in evaluation.contestants],
+        "begin_s": scenario.begin_s,
+        "end_s": scenario.end_s,
+        "files_sha256": scenario.hashes(),
+        "timing": dataclasses.asdict(evaluation.timing),
+        "trained_on": {c.name: c.trained_on for c in evaluation.contestants if c.trained_on},
+        "versions": dict(evaluation.versions),
+    }
+
+
+def write_results(
+    out: Path,
+    evaluation: Evaluation,
+    results: list[RunResult],
+    summary: Summary,
+    stress: Sequence[StressCurve],
+    content: Mapping[str, Any],
+    settings: Mapping[str, Any],
+) -> None:
+    """All tables and the report.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    # drawing libraries take a second to load, so only where something is drawn
+    from evaluation.report.content import ReportContent
+    from evaluation.report.page import write_page
+    from evaluation.signal_tables import movements_table, signal_table
+
+    scenario = evaluation.scenario
+    write_tables(out, results, summary, content, settings)
+    signals = signal_table(results, scenario.begin_s, scenario.end_s)
+    movements = movements_table(results)
+    write_frame(out, "signals", signals)
+    write_frame(out, "movements", movements)
+    if stress:
+        write_frame(out, "stress", stress_table(stress))
+    if evaluation.event_log:
+        write_frame(out, "detectors", EventPlan.of(scenario.network).detectors())
+    page = ReportContent(
+        scenario=scenario,
+        summary=summary,
+        results=results,
+        settings=settings,
+        labels=folder_names(evaluation.contestants),
+        agents={c.name: Path(c.name) for c in evaluation.contestants if not c.baseline},
+        trained_on=settings["trained_on"],
+        signals=signals,
+        movements=movements,
+        corridor=evaluation.corridor,
+        stress=stress,
+    )
+    write_page(out / "report.html", page)
+
+
+def print_results(
+    evaluation: Evaluation,
+    results: list[RunResult],
+    summary: Summary,
+    stress: Sequence[StressCurve],
+    out: Path | None,
+) -> None:
+    """The tables on stdout, with the words that they need."""
+    scenario, seeds = evaluation.scenario, evaluation.seeds
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    console.print(as_table(summary))
+    counts = sorted({run.metrics.vehicles for run in results})
+    vehicles = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+    same = seeds == list(range(seeds[0], seeds[0] + len(seeds)))
+    shown = f"{seeds[0]} to {seeds[-1]}" if same and len(seeds) > 1 else ", ".join(map(str, seeds))
+    console.print(
+        f"{scenario.name}, {scenario.demand} demand, {scenario.begin_s:g} to {scenario.end_s:g} s, "
+        f"{vehicles} vehicles, seeds {shown}\n{DEFINITION}",
+        soft_wrap=True,
+        markup=False,
+    )
+    if len(summary.controllers) > 1:
+        which = "best of the baselines" if summary.reference in CONTROLLERS else "first named"
+        console.print(f"reference: {summary.reference}, the {which}", soft_wrap=True, markup=False)
+    if any(run.metrics.gridlocked for run in results):
+        console.print("red rows: runs that ended in gridlock; they are in the means", soft_wrap=True)
+    for curve in stress:
+        console.print(curve_table(curve))
+    if out is not None:
+        console.print(f"written to {out}", soft_wrap=True, markup=False)

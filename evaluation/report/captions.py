@@ -1,0 +1,80 @@
+"""The words under the figures and behind the terms."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Caption(NamedTuple):
+    """What stands over a figure."""
+
+    title: str
+    text: str
+
+
+CAPTIONS = {
+    "fig-delay": Caption(
+        "Mean delay per controller",
+        "Tick and bar: mean and its 95 % interval. Dots: single runs; a cross is one that ended in gridlock.",
+    ),
+    "fig-distribution": Caption("Delay of single vehicles", "All vehicles of all runs."),
+    "fig-queue": Caption(
+        "Queues",
+        "Vehicles that stand in the whole network, moving mean over 90 s; lines are means over seeds, bands the "
+        "range over seeds.",
+    ),
+    "fig-cumulative": Caption(
+        "Cumulative departures and arrivals",
+        "Above: the planned departures (dashed) and who has arrived. Below: what lies between, everybody who is "
+        "due and has not arrived, under way or not yet let in.",
+    ),
+    "fig-time-space": Caption(
+        "Time-space diagram",
+        "Each thin line is a vehicle, level where it stands, on the road with most signals in line. Bars are what "
+        "a signal showed to those who go straight on: green, amber, red. Lines that begin or end at a signal turn.",
+    ),
+    "fig-phases": Caption(
+        "Phases and splits",
+        "{place}. Left: five minutes of what each movement was shown (green, amber; red is left blank). Right: "
+        "how long its greens lasted in the whole run (line 5 to 95 %, bar 25 to 75 %, tick: median). Numbers are "
+        "NEMA-like; docs/evaluation.md says how they are given.",
+    ),
+    "fig-purdue": Caption(
+        "Purdue coordination diagram",
+        "{place}, {movement}. A dot is a vehicle, at the moment when it would reach the stop line if nothing were "
+        "in its way; a cycle runs from the end of one green to the end of the next.",
+    ),
+    "fig-learning": Caption(
+        "Learning curve",
+        "Delay on validation seeds while it trained. Dashed: what the others come to in this evaluation, on "
+        "other seeds.",
+    ),
+}
+
+GLOSSARY = [
+    Caption(
+        "delay",
+        "Time loss (against driving at one's own desired speed) plus the wait to be let into the network, over "
+        "every vehicle that was to depart: arrived, still under way at the end, or never let in.",
+    ),
+    Caption("waiting", "Time below 0.1 m/s on the whole trip, over vehicles that entered."),
+    Caption(
+        "gridlocked",
+        "At the run's end at least 5 vehicles and 5 % of those under way had stood still for 300 s. Such runs are "
+        "in every mean.",
+    ),
+    Caption("less delay on", "The share of seeds on which a controller has less delay than the reference."),
+    Caption(
+        "level of service",
+        "A to F after the Highway Capacity Manual's thresholds for signalised intersections. Its control delay is "
+        "that at the signal alone; ours covers the whole way from the signal before, so the letter errs on the "
+        "strict side.",
+    ),
+]
+
+BEYOND_DELAY = (
+    "Means over runs. Standing: slower than 0.1 m/s, sampled every 10 s. Spillback: a vehicle stands within 7.5 m of "
+    "the upstream junction of a signal's approach. Delay at a signal: all time lost from the signal before to behind "
+    "the junction, the wait to be let in included; the level of service follows from it by HCM's thresholds "
+    "(A ≤ 10, B ≤ 20, C ≤ 35, D ≤ 55, E ≤ 80 s)."
+)

@@ -1,0 +1,84 @@
+"""What the report is made of, gathered in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from evaluation.corridor import Corridor
+from evaluation.runs import RunResult
+from evaluation.store import StoredRun
+from evaluation.stress import StressCurve
+from evaluation.tables import ControllerSummary, Summary
+from scenarios.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """Everything that the page shows; all results are those of one evaluation."""
+
+    scenario: Scenario
+    summary: Summary
+    results: Sequence[RunResult]
+    settings: Mapping[str, Any]
+    labels: Mapping[str, str]
+    """Per controller, a short name."""
+    agents: Mapping[str, Path]
+    """Run directories among the controllers, by name."""
+    trained_on: Mapping[str, str]
+    """Per agent, the scenario that it was trained on."""
+    signals: pl.DataFrame
+    movements: pl.DataFrame
+    corridor: Corridor | None = None
+    stress: Sequence[StressCurve] = field(default_factory=tuple)
+
+    @cached_property
+    def ranked(self) -> list[ControllerSummary]:
+        """By mean delay, the least first."""
+        return sorted(self.summary.controllers, key=lambda entry: entry.metrics["delay_s"].mean)
+
+    @cached_property
+    def reference(self) -> str:
+        """The best baseline."""
+        return self.summary.reference
+
+    @cached_property
+    def subject(self) -> str:
+        """Whom the report is about: the best agent; without one, the controller with the least delay."""
+        agents = [entry.controller for entry in self.ranked if entry.controller in self.agents]
+        return agents[0] if agents else self.ranked[0].controller
+
+    @cached_property
+    def rival(self) -> str | None:
+        """Whom the subject is shown beside: the best baseline, or the second where it is that itself."""
+        others = [entry.controller for entry in self.ranked if entry.controller != self.subject]
+        if self.reference != self.subject:
+            return self.reference
+        return others[0] if others else None
+
+    @property
+    def shown(self) -> list[str]:
+        """The two that detailed pictures are drawn of."""
+        return [self.subject] if self.rival is None else [self.subject, self.rival]
+
+    def entry(self, controller: str) -> ControllerSummary:
+        """Its summary."""
+        return next(entry for entry in self.summary.controllers if entry.controller == controller)
+
+    def runs(self, controller: str) -> list[RunResult]:
+        """Its runs, by seed."""
+        return [run for run in self.results if run.controller == controller]
+
+    def drawn(self, controller: str) -> StoredRun | None:
+        """Its run with the first seed."""
+        return self.runs(controller)[0].stored
+
+    @property
+    def drawn_seed(self) -> int:
+        """The seed that single runs are drawn of."""
+        return int(self.settings["seeds"][0])

@@ -1,0 +1,209 @@
+"""The report's tables, by great-tables: delay with its comparison, what else counts, signals, worst movements."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+from great_tables import GT, loc, style
+
+from evaluation.channels import channels_of
+from evaluation.report.captions import BEYOND_DELAY
+from evaluation.report.content import ReportContent
+from evaluation.report.overview import finite
+from evaluation.signal_tables import level_of_service
+from evaluation.statistics import Interval
+
+WORST_MOVEMENTS = 8
+LEAST_VEHICLES = 20.0
+
+
+@dataclass(frozen=True)
+class PageTable:
+    """A table as it stands on the page."""
+
+    html: str
+    title: str = ""
+    note: str = ""
+    folded: str = ""
+    """The words to unfold it with, where it is folded."""
+
+
+def delay_table(content: ReportContent) -> PageTable:
+    """Who has how much delay, against the best baseline, and how sure that is."""
+    rows = []
+    for entry in content.ranked:
+        of, versus = entry.metrics, entry.versus
+        rows.append(
+            {
+                "controller": content.labels[entry.controller],
+                "delay [s]": _with_interval(of["delay_s"], ".1f"),
+                "against the reference": "reference" if versus is None else _share(versus.share),
+                "p (Holm)": "" if versus is None else _p(versus.p_value_holm),
+                "less delay on": "" if versus is None else f"{100 * versus.improvement.mean:.0f} % of seeds",
+                "waiting [s]": finite(of["waiting_time_s"].mean, ".1f"),
+                "stops": finite(of["stops"].mean, ".2f"),
+                "arrived": finite(of["arrived_veh"].mean, ",.0f"),
+                "under way": finite(of["running_veh"].mean, ",.0f"),
+                "never let in": finite(of["uninserted_veh"].mean, ",.0f"),
+                "gridlocked runs": f"{entry.gridlocked_runs} of {entry.runs}",
+            }
+        )
+    note = (
+        f"Per vehicle, over every vehicle that was to depart. [ ]: 95 % bootstrap interval over seeds. Reference: "
+        f"{content.labels[content.reference]}, the baseline with the least delay. p: exact paired sign-flip test, "
+        "corrected after Holm for all comparisons of this table."
+    )
+    return PageTable(_html(content, rows, "delay"), note=note)
+
+
+def beyond_delay_table(content: ReportContent) -> PageTable:
+    """Queues, spillback, fairness, service, pedestrians, emissions: what exists in this evaluation."""
+    columns: list[tuple[str, str, str, float]] = [
+        ("throughput [veh/h]", "throughput_vph", ",.0f", 1),
+        ("standing, mean [veh]", "queue_veh", ".1f", 1),
+        ("standing, most [veh]", "queue_max_veh", ".0f", 1),
+        ("spillback [% of time]", "spillback_share", ".1f", 100),
+        ("spillback [events]", "spillback_events", ".1f", 1),
+        ("delay at a signal [s]", "signal_delay_s", ".1f", 1),
+        ("95 % of vehicles below [s]", "delay_p95_s", ".0f", 1),
+        ("worst vehicle [s]", "delay_max_s", ".0f", 1),
+        ("worst movement, 95 % below [s]", "movement_p95_s", ".0f", 1),
+        ("pedestrians wait, mean [s]", "person_waiting_s", ".1f", 1),
+        ("pedestrians wait, 95 % below [s]", "person_waiting_p95_s", ".0f", 1),
+        ("CO2 [g/veh]", "co2_g", ".0f", 1),
+        ("fuel [g/veh]", "fuel_g", ".0f", 1),
+    ]
+    present = [c for c in columns if any(math.isfinite(e.metrics[c[1]].mean) for e in content.ranked)]
+    rows = []
+    for entry in content.ranked:
+        row = {"controller": content.labels[entry.controller]}
+        for title, metric, form, factor in present:
+            row[title] = finite(factor * entry.metrics[metric].mean, form)
+            if metric == "signal_delay_s":
+                row["level of service"] = level_of_service(entry.metrics[metric].mean)
+        rows.append(row)
+    note = BEYOND_DELAY
+    if not any(math.isfinite(e.metrics["co2_g"].mean) for e in content.ranked):
+        note += " Emissions and fuel: run with --emissions."
+    return PageTable(_html(content, rows, "beyond"), "More than delay", note)
+
+
+def signals_tables(content: ReportContent) -> list[PageTable]:
+    """Signal by signal: the two compared, and all others folded away."""
+    order = [entry.controller for entry in content.ranked]
+    shown = _signal_rows(content, content.shown)
+    tables = [
+        PageTable(
+            _html(content, shown, "signals", group="signal"),
+            "Signal by signal",
+            "LOS: level of service by HCM's thresholds. Maxima are over all runs.",
+        )
+    ]
+    others = [name for name in order if name not in content.shown]
+    if others:
+        rows = _signal_rows(content, others)
+        tables.append(
+            PageTable(_html(content, rows, "signals-others", group="signal"), folded="The other controllers")
+        )
+    return tables
+
+
+def _signal_rows(content: ReportContent, names: Sequence[str]) -> list[dict[str, str]]:
+    rows = []
+    for tls_id in content.signals["tls_id"].unique().sort():
+        for name in names:
+            own = content.signals.filter(controller=name, tls_id=tls_id)
+            for of in own.iter_rows(named=True):
+                rows.append(
+                    {
+                        "signal": short(str(tls_id)),
+                        "controller": content.labels[name],
+                        "vehicles": f"{of['vehicles']:,.0f}",
+                        "delay [s]": f"{of['delay_s']:.1f}",
+                        "LOS": str(of["level_of_service"]),
+                        "95 % below [s]": f"{of['delay_p95_s']:.0f}",
+                        "worst [s]": f"{of['delay_max_s']:.0f}",
+                        "queue, mean [m]": f"{of['queue_m']:.0f}",
+                        "queue, most [m]": f"{of['queue_max_m']:.0f}",
+                        "spillback [% of time]": f"{100 * of['spillback_share']:.1f}",
+                        "changes per hour": finite(float(of["changes_per_h"]), ".0f"),
+                    }
+                )
+    return rows
+
+
+def movements_table(content: ReportContent) -> PageTable:
+    """Who waits longest under the subject, and what the same movement has under its rival."""
+    own = content.movements.filter(controller=content.subject).filter(pl.col("vehicles") >= LEAST_VEHICLES)
+    rows = []
+    for of in own.sort("delay_p95_s", descending=True).head(WORST_MOVEMENTS).iter_rows(named=True):
+        key = {name: of[name] for name in ("tls_id", "from_edge", "to_edge")}
+        row = {
+            "signal": short(of["tls_id"]),
+            "movement": f"{_heading(content, of)}{short(of['from_edge'])} → {short(of['to_edge'])}",
+            "vehicles": f"{of['vehicles']:.0f}",
+        }
+        for name in content.shown:
+            found = content.movements.filter(controller=name, **key)
+            label = content.labels[name]
+            for title, column in (("mean", "delay_s"), ("95 % below", "delay_p95_s"), ("worst", "delay_max_s")):
+                row[f"{label}|{title} [s]"] = f"{found[column][0]:.0f}" if found.height else "–"
+        rows.append(row)
+    note = f"Time lost per vehicle at the signal; movements with at least {LEAST_VEHICLES:.0f} vehicles per run."
+    title = f"Fairness: where {content.labels[content.subject]} lets people wait longest"
+    return PageTable(_html(content, rows, "movements"), title, note)
+
+
+def _heading(content: ReportContent, movement: Mapping[str, Any]) -> str:
+    for channel in channels_of(content.scenario.network, movement["tls_id"]):
+        if channel.approach == movement["from_edge"] and movement["to_edge"] in channel.exits:
+            return f"{channel.name.removesuffix(' left')}, "
+    return ""
+
+
+def short(name: str, length: int = 26) -> str:
+    """An id that a table can hold."""
+    return name if len(name) <= length else f"{name[: length - 9]}…{name[-8:]}"
+
+
+def _html(content: ReportContent, rows: Sequence[Mapping[str, Any]], name: str, group: str | None = None) -> str:
+    frame = pl.DataFrame(rows) if rows else pl.DataFrame({"": ["no data"]})
+    table = GT(frame, id=f"table-{name}", groupname_col=group)
+    numbers = [c for c in frame.columns if c not in ("controller", "signal", "movement")]
+    if rows:
+        table = table.cols_align("right", columns=numbers)
+        if "controller" in frame.columns:
+            subject = [n for n, row in enumerate(rows) if row["controller"] == content.labels[content.subject]]
+            table = table.tab_style(style.text(weight="bold"), loc.body(rows=subject))
+    for label in dict.fromkeys(c.partition("|")[0] for c in frame.columns if "|" in c):
+        own = [c for c in frame.columns if c.startswith(f"{label}|")]
+        table = table.tab_spanner(label=label, columns=own)
+        table = table.cols_label(cases={c: c.partition("|")[2] for c in own})
+    table = table.tab_options(
+        table_font_size="0.88rem",
+        table_background_color="transparent",
+        table_border_top_style="none",
+        data_row_padding="5px",
+        column_labels_font_weight="600",
+        row_group_font_weight="600",
+        table_font_color="#1d1f21",
+    )
+    return str(table.as_raw_html())
+
+
+def _with_interval(of: Interval, form: str) -> str:
+    return f"{of.mean:{form}} [{of.low:{form}}, {of.high:{form}}]"
+
+
+def _share(of: Interval) -> str:
+    if not math.isfinite(of.mean):
+        return "–"
+    return f"{100 * of.mean:+.0f} % [{100 * of.low:+.0f}, {100 * of.high:+.0f}]".replace("-", "−")
+
+
+def _p(value: float) -> str:
+    return "–" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,0 +1,128 @@
+"""The verdict in a sentence, and what a reader must know to weigh it."""
+
+from __future__ import annotations
+
+import math
+
+from evaluation.report.content import ReportContent
+from evaluation.statistics import Interval
+from evaluation.tables import SIGNIFICANT, Comparison
+
+
+def verdict(content: ReportContent) -> str:
+    """One sentence: who against whom, by how much, how sure, and whether anything jammed."""
+    subject, rival = content.subject, content.rival
+    name = content.labels[subject]
+    seeds = len(content.settings["seeds"])
+    delay = content.entry(subject).metrics["delay_s"]
+    where = f"On {content.scenario.name} ({content.scenario.demand} demand, {_count(seeds, 'seed')})"
+    if rival is None:
+        sentence = f"{where}, {name} loses {delay.mean:.1f} s per vehicle{_interval(delay)}; nothing was compared"
+        return f"{sentence}{_jams(content)}."
+    other = content.labels[rival]
+    versus = content.entry(subject if subject != content.reference else rival).versus
+    assert versus is not None
+    best = "the best of the baselines" if subject in content.agents else "the next best"
+    wins, sign = _wins(content), 1.0 if subject != content.reference else -1.0
+    gap_s = sign * versus.difference_s.mean
+    p = _p_words(versus)
+    if versus.verdict == "no clear difference":
+        sentence = (
+            f"{where}, no clear difference was found between {name} ({delay.mean:.1f} s of delay per vehicle"
+            f"{_interval(delay)}) and {other}, {best} "
+            f"({content.entry(rival).metrics['delay_s'].mean:.1f} s; less delay on {wins} of {seeds} seeds, {p})"
+        )
+        return f"{sentence}{_jams(content)}."
+    share = abs(gap_s) / content.entry(rival).metrics["delay_s"].mean
+    word = "less" if gap_s < 0 else "more"
+    sentence = (
+        f"{where}, {name} loses {delay.mean:.1f} s per vehicle{_interval(delay)}, {100 * share:.0f} % {word} than "
+        f"{other}, {best} ({content.entry(rival).metrics['delay_s'].mean:.1f} s; less delay on {wins} of {seeds} "
+        f"seeds, {p})"
+    )
+    return f"{sentence}{_jams(content)}."
+
+
+def cautions(content: ReportContent) -> list[str]:
+    """What the verdict does not say by itself."""
+    found = []
+    seeds = len(content.settings["seeds"])
+    comparisons = sum(entry.versus is not None for entry in content.summary.controllers)
+    if comparisons and comparisons * 2 / 2**seeds > SIGNIFICANT:
+        needed = math.ceil(math.log2(2 * comparisons / SIGNIFICANT))
+        found.append(
+            f"{_count(seeds, 'seed')} can show no difference at the {100 * SIGNIFICANT:g} % level, however great it "
+            f"is: with {_count(comparisons, 'comparison')} the exact paired test needs at least {needed}."
+        )
+    for name in content.agents:
+        trained = content.trained_on.get(name)
+        if trained and trained != content.scenario.name:
+            found.append(f"{content.labels[name]} was trained on {trained}, and has never seen this network.")
+    jammed = [e for e in content.summary.controllers if e.gridlocked_runs]
+    if jammed:
+        counts = (f"{content.labels[e.controller]} in {e.gridlocked_runs} of {e.runs} runs" for e in jammed)
+        found.append(f"Gridlock: {', '.join(counts)}. These runs are in the means and make their intervals wide.")
+    found += _stressed(content)
+    known = {entry.controller for entry in content.summary.controllers}
+    own = [name for name in ("fixed_time", "actuated") if name in known]
+    others = len(known) - len(own)
+    if own and others and content.settings["timing"]["change_interval"] == "calculated":
+        names = " and ".join(own)
+        found.append(
+            f"{names} {'are' if len(own) > 1 else 'is'} SUMO's own, with the network's change intervals; the "
+            "others show calculated yellow and red clearance, which are often longer: a handicap to them."
+        )
+    found.append(
+        "Intervals and tests speak of other seeds (driver behaviour, arrival details), not of other demand or "
+        "another town, and the whole is a simulation: nothing here has been measured on a street."
+    )
+    return found
+
+
+def _stressed(content: ReportContent) -> list[str]:
+    """Where the subject jams, or falls behind its rival, once conditions change."""
+    found = []
+    name = content.labels[content.subject]
+    for curve in content.stress:
+        if content.subject not in curve.delay_s:
+            continue
+        own, levels = curve.delay_s[content.subject], curve.levels
+        jammed = [f"{level:g}" for level, n in zip(levels, curve.gridlocked_runs[content.subject], strict=True) if n]
+        behind: list[str] = []
+        if content.rival is not None and content.rival in curve.delay_s:
+            other = curve.delay_s[content.rival]
+            behind = [f"{x:g}" for x, a, b in zip(levels, own, other, strict=True) if a.mean > b.mean]
+        said = [f"{name} ended runs in gridlock at {', '.join(jammed)}"] if jammed else []
+        if behind and content.rival is not None:
+            said.append(f"{name} has more delay than {content.labels[content.rival]} at {', '.join(behind)}")
+        if said:
+            found.append(f"Under stress ({curve.unit}): {'; '.join(said)}.")
+    return found
+
+
+def _wins(content: ReportContent) -> int:
+    """On how many seeds the subject has less delay than its rival."""
+    assert content.rival is not None
+    mine, theirs = content.runs(content.subject), content.runs(content.rival)
+    return sum(a.metrics.delay_s < b.metrics.delay_s for a, b in zip(mine, theirs, strict=True))
+
+
+def _jams(content: ReportContent) -> str:
+    jammed = [content.labels[n] for n in content.shown if content.entry(n).gridlocked_runs]
+    if not jammed:
+        return "; neither gridlocked" if len(content.shown) > 1 else "; no run gridlocked"
+    return f"; some runs of {' and '.join(jammed)} ended in gridlock"
+
+
+def _p_words(versus: Comparison) -> str:
+    p = versus.p_value_holm
+    # with spaces at which no line breaks
+    return "p unknown" if math.isnan(p) else "p\u00a0<\u00a00.001" if p < 0.001 else f"p\u00a0=\u00a0{p:.3f}"
+
+
+def _interval(of: Interval) -> str:
+    return "" if of.low == of.high else f" [{of.low:.1f}, {of.high:.1f}]"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,109 @@
+"""A sweep that was killed goes on where it stopped, and ends as one that ran through."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from controllers.registry import make
+from evaluation.runs import Contestant, Evaluation, finished_runs, run_all
+from scenarios.scenario import load
+
+ROOT = Path(__file__).resolve().parents[1]
+WORDS = ["--scenario", "cologne1", "--end", "25320", "--controllers", "greedy", "fixed_time", "random"]
+WORDS += ["--seeds", "3", "--workers", "1", "--out", "out"]
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    folder.mkdir(exist_ok=True)
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "evaluate.py"), *WORDS],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_killed_sweep_goes_on_and_ends_the_same(tmp_path: Path) -> None:
+    through = start(tmp_path / "through")
+    table, said = through.communicate()
+    assert through.returncode == 0, said
+
+    killed = start(tmp_path / "killed")
+    runs = tmp_path / "killed" / "out" / "runs"
+    deadline = time.monotonic() + 60
+    while len(finished := list(runs.glob("*/seed-*/run.json"))) < 4:
+        assert killed.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert len(finished) < 9
+    assert not (tmp_path / "killed" / "out" / "results.csv").exists()
+    written = {path: path.stat().st_mtime_ns for path in runs.glob("*/seed-*/run.json")}
+
+    again = start(tmp_path / "killed")
+    table_again, said = again.communicate()
+    assert again.returncode == 0, said
+    assert f"note: {len(written)} of 9 runs were finished before" in said
+    assert {path: path.stat().st_mtime_ns for path in written} == written  # not run a second time
+    assert table_again == table
+    assert files(tmp_path / "killed") == files(tmp_path / "through")
+
+
+@pytest.fixture
+def evaluation(tmp_path: Path) -> Evaluation:
+    contestant = Contestant("greedy", lambda: make("greedy"), identity="one")
+    scenario = load("cologne1", end_s=25260)
+    done = Evaluation(scenario, [contestant], [5], store=tmp_path / "runs", details=True)
+    run_all(done)
+    return done
+
+
+def changed(of: Evaluation, **values: object) -> Evaluation:
+    return Evaluation(**{**vars(of), **values})
+
+
+def test_a_finished_run_of_anything_else_is_not_taken(evaluation: Evaluation) -> None:
+    assert set(finished_runs(evaluation).runs) == {("greedy", 5)}
+    other_weights = Contestant("greedy", lambda: make("greedy"), identity="two")
+    for other in (
+        changed(evaluation, contestants=[other_weights]),
+        changed(evaluation, scenario=load("cologne1", end_s=25261)),
+        changed(evaluation, scenario=load("cologne1", end_s=25260, demand="held-out:1")),
+        changed(evaluation, emissions=True),
+        changed(evaluation, versions={"libsumo": "9"}),
+    ):
+        found = finished_runs(other)
+        assert (dict(found.runs), found.strangers) == ({}, 1)
+
+
+@pytest.mark.parametrize("damage", ["vehicles.parquet", "run.json"])
+def test_a_damaged_run_is_run_anew(evaluation: Evaluation, damage: str) -> None:
+    assert evaluation.store is not None
+    path = evaluation.store / "greedy" / "seed-5" / damage
+    content = path.read_bytes()
+    path.write_bytes(content[:-20] + bytes(20))
+    found = finished_runs(evaluation)
+    assert (dict(found.runs), found.strangers) == ({}, 1)
+    run_all(evaluation, finished=found)
+    assert path.read_bytes() == content
+    assert finished_runs(evaluation).strangers == 0
+
+
+def test_half_a_write_is_cleared_away(evaluation: Evaluation) -> None:
+    assert evaluation.store is not None
+    half = evaluation.store / "greedy" / ".seed-6.abc"
+    half.mkdir()
+    (half / "run.json").write_text(json.dumps({"format": 1}))
+    assert set(finished_runs(evaluation).runs) == {("greedy", 5)}
+    assert not half.exists()
