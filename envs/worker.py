@@ -25,7 +25,7 @@ from envs.rendering import FRAME_SHAPE
 from envs.simulation import Simulation, SimulationSetup
 from signals.errors import InputError
 from signals.observations import ObservationShape, observation_for
-from signals.rewards import reward_for
+from signals.rewards import COMPARING, reward_for
 from signals.snapshot import Snapshot
 
 
@@ -74,8 +74,7 @@ class World:
         )
         self._reward = reward_for(setup.reward) if setup.reward else None
         self._reference: Reference | None = None
-        # only a reward that compares two moments needs the earlier one
-        self._compares = setup.reward == "waiting_time_saved"
+        self._compares = setup.reward in COMPARING
 
     def begin(self, seed: int) -> None:
         """Start an episode."""

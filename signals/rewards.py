@@ -52,6 +52,8 @@ def pressure(layout: Layout, before: Snapshot, after: Snapshot) -> FloatArray:
     return total
 
 
+COMPARING = frozenset({"waiting_time_saved"})
+"""The rewards that look at the earlier moment, too; the others can be given the later one twice."""
 REWARDS: dict[str, Reward] = {
     "time_loss": time_loss,
     "queue_veh": queue,

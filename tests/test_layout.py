@@ -19,7 +19,7 @@ from signals.layout import Gather, Layout, build_layout
 from signals.measures import ApproachMeasures
 from signals.network import RoadNetwork
 from signals.observations import LIMIT, observation_for
-from signals.rewards import REWARDS, reward_for
+from signals.rewards import COMPARING, REWARDS, reward_for
 from signals.snapshot import Snapshot
 
 NAMES = ("single", "arterial", "cologne1", "cologne3", "ingolstadt7")
@@ -197,3 +197,12 @@ def test_observations_stay_within_their_bounds(name: str, sensing: str) -> None:
     assert rows.min() >= 0.0
     assert rows.max() == LIMIT
     assert not np.shares_memory(rows, observe(snapshot))
+
+
+@pytest.mark.parametrize("name", sorted(REWARDS))
+def test_the_rewards_that_look_at_the_earlier_moment_are_listed(name: str) -> None:
+    """The worker keeps a copy of it for these alone."""
+    of = layout("cologne3")
+    before, after, reward = traffic(of, 1), traffic(of, 2), reward_for(name)
+    same = np.array_equal(reward(of, before, after), reward(of, after, after))
+    assert same == (name not in COMPARING)

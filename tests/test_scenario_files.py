@@ -1,0 +1,213 @@
+"""A user's own files keep their say: nets, routes, additional files and programs; and mistakes get one clear line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from scenarios.demand import read_demand
+from scenarios.scenario import load
+from signals.errors import InputError
+from tests.scenario_files import sumo, user_folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture
+def cross(tmp_path: Path) -> Path:
+    """The net of `tee`, gzipped, beside a file of routes."""
+    return user_folder(tmp_path)
+
+
+def test_held_out_demand_leaves_timetables_alone(cross: Path) -> None:
+    scenario = load(cross / "my.net.xml.gz", routes=[cross / "my.rou.xml"])
+    held_out = scenario.held_out(3)
+    root = ElementTree.parse(held_out.route_files[0]).getroot()
+    bus = next(v for v in root if v.get("id") == "b0")
+    assert float(bus.get("depart", "")) == 150
+    random_flow = next(f for f in root if f.tag == "flow")
+    assert 0.09 <= float(random_flow.get("probability", "")) <= 0.11
+    singles = [v for v in root if v.get("id", "").startswith("f.")]
+    assert 24 <= len(singles) <= 36
+    assert all(v.get("route") == "we" for v in singles)
+    result = sumo([*held_out.sumo_args(), "--seed", "1"], cross)
+    assert result.returncode == 0
+    assert "Error" not in result.stderr
+
+
+def test_net_and_routes_get_their_window_from_the_demand(cross: Path) -> None:
+    scenario = load(cross / "my.net.xml.gz", routes=[cross / "my.rou.xml"])
+    assert (scenario.begin_s, scenario.end_s, scenario.name) == (100.0, 1000.0, "my")
+    assert scenario.demand_counts() == (30 + 30 + 3, 0)
+    later = load(cross / "my.net.xml.gz", routes=[cross / "my.rou.xml"], begin_s=250, end_s=400)
+    assert later.demand_counts() == (15 + 15, 0)
+    statistics = cross / "statistics.xml"
+    result = sumo([*scenario.sumo_args(), "--statistic-output", str(statistics), "--seed", "1"], cross)
+    assert result.returncode == 0
+    loaded = int(ElementTree.parse(statistics).getroot().find("vehicles").get("loaded"))
+    assert abs(loaded - 63) < 20  # half of them come by chance
+
+
+@pytest.fixture
+def configured(cross: Path) -> Path:
+    """A sumocfg with a bus stop, a detector, two programs under a WAUT, outputs, a seed and a GUI."""
+    state = load("tee").network.programs["C"][0].rows
+    rows = "".join(f'<phase duration="{row.duration_s}" state="{row.state}"/>' for row in state)
+    (cross / "plans.add.xml").write_text(
+        f'<additional><tlLogic id="C" type="static" programID="day" offset="0">{rows}</tlLogic>'
+        f'<tlLogic id="C" type="static" programID="night" offset="5">{rows}</tlLogic>'
+        '<WAUT refTime="0" id="w" startProg="night"><wautSwitch time="50" to="day"/>'
+        '<wautSwitch time="300" to="night"/></WAUT><wautJunction wautID="w" junctionID="C"/></additional>'
+    )
+    (cross / "stops.add.xml").write_text(
+        '<additional><busStop id="s" lane="W_in_0" startPos="50" endPos="70"/>'
+        '<e1Detector id="d" lane="W_in_0" pos="10" period="60" file="detector.xml"/>'
+        '<timedEvent type="SaveTLSStates" source="C" dest="states.xml"/></additional>'
+    )
+    config = cross / "my.sumocfg"
+    config.write_text(
+        '<configuration><input><net-file value="my.net.xml.gz"/><route-files value="my.rou.xml"/>'
+        '<additional-files value="stops.add.xml, plans.add.xml"/></input>'
+        '<time><begin value="0:01:40"/><end value="500"/><step-length value="0.5"/></time>'
+        '<output><tripinfo-output value="trips.xml"/><fcd-output value="fcd.xml"/></output>'
+        '<report><log value="log.txt"/></report><gui_only><start value="true"/></gui_only>'
+        '<random_number><seed value="42"/><random value="true"/></random_number>'
+        '<processing><time-to-teleport value="77"/></processing></configuration>'
+    )
+    return config
+
+
+def test_a_sumocfg_keeps_its_additional_files_and_writes_nothing(configured: Path, tmp_path: Path) -> None:
+    scenario = load(configured)
+    assert (scenario.begin_s, scenario.end_s) == (100.0, 500.0)
+    assert dict(scenario.options) == {"step-length": "0.5", "time-to-teleport": "77"} | (
+        {"route-steps": "0"} if not scenario.planned.in_order else {}
+    )
+    before = sorted(configured.parent.iterdir())
+    extra = tmp_path / "extra.add.xml"
+    extra.write_text(
+        f'<additional><timedEvent type="SaveTLSStates" source="C" dest="{tmp_path}/seen.xml"/></additional>'
+    )
+    args = scenario.sumo_args(extra_additional=[extra])
+    result = sumo(
+        [*args, "--seed", "5", "--step-length", "1", "--tripinfo-output", str(tmp_path / "t.xml")], tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    assert sorted(configured.parent.iterdir()) == before
+    seen = ElementTree.parse(tmp_path / "seen.xml").getroot()
+    programs = [(float(row.get("time", "")), row.get("programID")) for row in seen]
+    assert programs[0] == (100.0, "day")
+    assert programs[-1][1] == "night"
+
+
+def test_a_waut_decides_which_program_is_active_and_lets_go_of_our_signals(configured: Path, tmp_path: Path) -> None:
+    assert load(configured).network.programs["C"][-1].program_id == "day"
+    assert load(configured, begin_s=350).network.programs["C"][-1].program_id == "night"
+    scenario = load(configured)
+    kept, freed = scenario.without_waut(["another"]), scenario.without_waut(["C"])
+    assert "wautJunction" in kept[1].read_text()
+    assert "wautJunction" not in freed[1].read_text()
+    assert kept[1] == configured.parent / "plans.add.xml"  # no copy where none is needed
+    extra = tmp_path / "extra.add.xml"
+    extra.write_text(
+        f'<additional><timedEvent type="SaveTLSStates" source="C" dest="{tmp_path}/seen.xml"/></additional>'
+    )
+    result = sumo(scenario.sumo_args([extra], controlled=["C"]), tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert len({row.get("programID") for row in ElementTree.parse(tmp_path / "seen.xml").getroot()}) == 1
+
+
+def test_unsorted_routes_are_not_cut_short(cross: Path) -> None:
+    rows = "".join(f'<trip id="t{k}" depart="{900 - k}" from="E_in" to="W_out"/>' for k in range(0, 900, 9))
+    (cross / "late.rou.xml").write_text(f"<routes>{rows}</routes>")
+    scenario = load(cross / "my.net.xml.gz", routes=[cross / "late.rou.xml"])
+    result = sumo([*scenario.sumo_args(), "--statistic-output", "s.xml"], cross)
+    assert result.returncode == 0
+    assert ElementTree.parse(cross / "s.xml").getroot().find("vehicles").get("loaded") == "100"
+
+
+def test_vehicles_in_an_additional_file_count_and_are_held_out(cross: Path) -> None:
+    more = cross / "more.add.xml"
+    more.write_text(
+        '<additional><vType id="van" vClass="delivery"/>'
+        '<flow id="vans" type="van" from="W_in" to="S_out" begin="0" end="600" period="10"/></additional>'
+    )
+    scenario = load(cross / "my.net.xml.gz", routes=[cross / "my.rou.xml"], additional=[more], begin_s=0, end_s=600)
+    assert scenario.demand_counts()[0] == 63 + 60
+    held_out = scenario.held_out(4)
+    assert "<flow" not in held_out.additional_files[0].read_text()
+    result = sumo(held_out.sumo_args(), cross)
+    assert result.returncode == 0, result.stderr
+
+
+def test_flows_are_expected_as_sumo_places_them(tmp_path: Path) -> None:
+    path = tmp_path / "flows.rou.xml"
+    path.write_text(
+        '<routes><flow id="a" from="x" to="y" begin="0" end="3600" vehsPerHour="360"/>'
+        '<flow id="b" from="x" to="y" begin="0" period="exp(0.1)"/>'
+        '<flow id="c" from="x" to="y" begin="0" number="10" period="100"/>'
+        '<personFlow id="p" begin="0" end="100" number="5"><walk from="x" to="y"/></personFlow>'
+        '<person id="q" depart="50"><walk from="x" to="y"/></person>'
+        '<trip id="w" depart="triggered" from="x" to="y"/></routes>'
+    )
+    demand = read_demand([path])
+    assert demand.counts(0, 3600) == (360 + 360 + 10 + 1, 6)
+    assert demand.counts(0, 500) == (50 + 50 + 5 + 1, 6)
+
+
+# -- errors --------------------
+
+
+def test_each_mistake_gets_one_clear_line(cross: Path) -> None:
+    net = cross / "my.net.xml.gz"
+
+    def refused(pattern: str, *arguments: object, **options: object) -> None:
+        with pytest.raises(InputError, match=pattern) as caught:
+            load(*arguments, **options)  # type: ignore[arg-type]
+        assert "\n" not in str(caught.value)
+
+    def write(name: str, text: str) -> Path:
+        (cross / name).write_text(text)
+        return cross / name
+
+    refused("unknown scenario 'colonge1'. Did you mean 'cologne1'", "colonge1")
+    refused("does not exist; check the path. Did you mean 'my.net.xml.gz'", cross / "mine.net.xml.gz")
+    refused("the size is grid:ROWSxCOLUMNS", "grid:0x4")
+    refused("unknown demand 'tuesday'", "tee", demand="tuesday")
+    refused("well-formed", write("broken.net.xml", "<net><edge id='a'>"))
+    refused("well-formed", write("empty.net.xml", ""))
+    refused("neither a SUMO configuration nor a network", cross / "my.rou.xml")
+    refused("no traffic signals", write("bare.net.xml", "<net/>"))
+    refused("names no network", write("bare.sumocfg", "<configuration><input/></configuration>"))
+    refused("route file .*other.rou.xml does not exist", net, routes=[cross / "other.rou.xml"])
+    (cross / "cut.net.xml.gz").write_bytes(net.read_bytes()[:500])
+    refused("cannot be read", cross / "cut.net.xml.gz")
+    misfit = write(
+        "bad.rou.xml",
+        '<routes><trip id="a" depart="1" from="E_in" to="X"/><trip id="b" depart="2" from="Y" to="S_out"/></routes>',
+    )
+    refused(r"trip 'a' uses edge 'X', .* doesn't have \(2 entries don't fit\)", net, routes=[misfit])
+    lost = write("lost.rou.xml", '<routes><vehicle id="a" depart="1" route="r9"/></routes>')
+    refused("vehicle 'a' takes route 'r9', which no file defines", net, routes=[lost])
+    refused(
+        "nothing departs between 9000 s and 9100 s",
+        net,
+        routes=[cross / "my.rou.xml"],
+        begin_s=9000,
+        end_s=9100,
+    )
+    refused("is not after the begin", "tee", begin_s=100, end_s=100)
+    strange = write(
+        "strange.add.xml",
+        '<additional><tlLogic id="Z" programID="1" type="static">'
+        '<phase duration="9" state="G"/></tlLogic></additional>',
+    )
+    refused("tlLogic 'Z' names a signal that network .* doesn't have", net, additional=[strange])
