@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,14 @@ def environment(preload: bool = False, **settings: str) -> dict[str, str]:
     return preloading(found) if preload else found
 
 
-def run_child(module: str, request: dict[str, Any], *, preload: bool = False, **settings: str) -> dict[str, Any]:
+def run_child(
+    module: str, request: dict[str, Any], *, preload: bool = False, settings: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Run a module of this folder that reads one JSON line and answers with one.
+
+    Args:
+        preload: with the allocator of our workers.
+        settings: further environment variables.
 
     Raises:
         RuntimeError: it failed; the message holds the end of what it said.
@@ -29,7 +37,7 @@ def run_child(module: str, request: dict[str, Any], *, preload: bool = False, **
     done = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{module}"],
         input=json.dumps(request) + "\n",
-        env=environment(preload, **settings),
+        env=environment(preload, **(settings or {})),
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -48,3 +56,23 @@ def quiet() -> int:
     os.dup2(null, 1)
     os.close(null)
     return answers
+
+
+class Clock:
+    """Adds up what calls take, by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """The same call, timed."""
+        self.seconds[name] = 0.0
+
+        def timed(*arguments: Any, **named: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return call(*arguments, **named)
+            finally:
+                self.seconds[name] += time.perf_counter() - began
+
+        return timed

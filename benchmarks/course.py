@@ -118,9 +118,14 @@ class Course:
 
     def run_inside(self) -> dict[str, float]:
         """Our worker's own work, without a hand-over: seconds by part."""
-        job = self.folder / "inside.pickle"
-        job.write_bytes(pickle.dumps((self.setup, SEED, self.actions)))
-        return run_child("inside", {"job": str(job)}, preload=True)
+        return run_inside(self.setup, self.actions, self.folder)
+
+
+def run_inside(setup: WorkerSetup, actions: npt.NDArray[np.int64] | int, folder: Path) -> dict[str, float]:
+    """One episode in a process of its own, with these actions or so many random ones: seconds by part."""
+    job = folder / "inside.pickle"
+    job.write_bytes(pickle.dumps((setup, SEED, actions)))
+    return run_child("inside", {"job": str(job)}, preload=True)
 
 
 class Answers:

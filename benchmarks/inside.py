@@ -11,37 +11,16 @@ import os
 import pickle
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from libsumo import _libsumo
 
-from benchmarks.children import quiet
+from benchmarks.children import Clock, quiet
 from benchmarks.course import random_phases
 from envs.channel import SharedArrays
 from envs.worker import World
-
-
-class Clock:
-    """Adds up what calls take, by name."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    def timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        """The same call, timed."""
-        self.seconds[name] = 0.0
-
-        def timed(*arguments: Any, **named: Any) -> Any:
-            began = time.perf_counter()
-            try:
-                return call(*arguments, **named)
-            finally:
-                self.seconds[name] += time.perf_counter() - began
-
-        return timed
 
 
 def main() -> None:

@@ -3,7 +3,8 @@
 What is done for it: SUMO_HOME is set to the eclipse-sumo wheel before its import, LIBSUMO_AS_TRACI for the runs on
 libsumo; each run is a fork of a process that has imported it, so that every run starts alike. `SumoEnvironment` is
 used directly: its PettingZoo wrapper calls `pettingzoo.utils.agent_selector`, which is a module nowadays, and would
-only add time.
+only add time. A signal that begins in a late row of its own program is set to its first before sumo-rl replaces the
+program by a shorter one, which SUMO would refuse.
 
 What counts is the time within its `step`. It gets the scenario's network and routes, its own defaults (yellow 2 s,
 min green 5 s) and random actions, so its traffic is its own, too: it is compared with bare libsumo running the signal
@@ -32,6 +33,10 @@ from scenarios.scenario import Scenario
 INTERVAL_S = 5  # [s] sumo-rl's default, and ours
 
 
+class PeerFailed(RuntimeError):
+    """sumo-rl cannot run there; the message says why."""
+
+
 class SumoRl:
     """sumo-rl on one scenario; its traffic is recorded once."""
 
@@ -48,7 +53,7 @@ class SumoRl:
         recorder = record_states(states, folder / "their-record.add.xml")
         extra = ["-a", str(recorder), *trip_output(trips)]
         answer = self._ask(True, {"info": False, "extra": " ".join(extra)})
-        self.digest: str = answer["digest"]
+        self._digest: str = answer["digest"]
         programs = folder / "their-programs.add.xml"
         programs.write_text(as_programs(states, set(answer["signals"]), scenario.begin_s))
         own = [part for argument in answer["command"] for part in argument.split()]
@@ -60,13 +65,13 @@ class SumoRl:
         self.same_traffic = self.recording.same_traffic(trips, folder)
 
     def run(self, *, libsumo: bool, info: bool) -> float:
-        """One window [s].
+        """One window [s]; `same_traffic` is False afterwards if it saw other traffic than was recorded.
 
         Raises:
-            RuntimeError: its process failed, or it saw other traffic than was recorded.
+            PeerFailed: it cannot run here.
         """
         answer = self._ask(libsumo, {"info": info, "extra": None})
-        if answer["digest"] != self.digest:
+        if answer["digest"] != self._digest:
             self.same_traffic = False
         return float(answer["seconds"])
 
@@ -89,7 +94,7 @@ class SumoRl:
         line = process.stdout.readline()
         answer: dict[str, Any] = json.loads(line) if line else {"error": "its process ended"}
         if "error" in answer:
-            raise RuntimeError(f"sumo-rl failed: {answer['error']}")
+            raise PeerFailed(f"sumo-rl failed: {answer['error']}")
         return answer
 
 
@@ -114,10 +119,23 @@ def _start(libsumo: bool) -> subprocess.Popen[str]:
     )
 
 
+def import_sumo_rl() -> Any:
+    """The package, made to run with any program; see `sumo_rl_environment` for what it needs."""
+    sumo_rl: Any = importlib.import_module("sumo_rl")
+    build = sumo_rl.TrafficSignal._build_phases
+
+    def from_the_first_row(signal: Any) -> None:
+        signal.sumo.trafficlight.setPhase(signal.id, 0)  # what is shown until the first step is set afterwards
+        build(signal)
+
+    sumo_rl.TrafficSignal._build_phases = from_the_first_row
+    return sumo_rl
+
+
 def main() -> None:
     """Answer every line with a run in a fork of this process."""
     answers = quiet()
-    sumo_rl = importlib.import_module("sumo_rl")  # asks for SUMO_HOME
+    sumo_rl = import_sumo_rl()
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

@@ -77,14 +77,17 @@ def main(arguments: list[str] | None = None) -> int:
         vars(command).update(QUICK)
     check(command)
     rows: list[dict[str, Any]] = []
+    notes: list[str] = []
     for name in command.scenarios:
-        rows += measure(window(name, command.decisions), command.systems, command.repeats)
-    text = "\n\n".join(part for part in (markdown(rows), summary(rows), flatness(rows)) if part)
-    print(json.dumps({"rows": rows}, indent=2) if command.json else text)
+        rows += measure(window(name, command.decisions), command.systems, command.repeats, notes)
+    parts = (markdown(rows), summary(rows), flatness(rows), "\n".join(f"- {note}" for note in notes))
+    text = "\n\n".join(part for part in parts if part)
+    content = json.dumps({"rows": rows, "notes": notes}, indent=2)
+    print(content if command.json else text)
     if command.out is not None:
         said = "python benchmarks/speed.py " + " ".join(arguments if arguments is not None else sys.argv[1:])
         write_whole(command.out / "speed.md", lambda path: path.write_text(f"# Speed\n\n`{said}`\n\n{text}\n"))
-        write_whole(command.out / "speed.json", lambda path: path.write_text(json.dumps({"rows": rows}, indent=2)))
+        write_whole(command.out / "speed.json", lambda path: path.write_text(content))
         growth_plot(rows, command.out / "speed.svg")
     return 0
 
@@ -114,12 +117,12 @@ def window(name: str, decisions: int | None) -> Scenario:
     return load(name, end_s=min(scenario.end_s, scenario.begin_s + 5.0 * decisions))
 
 
-def measure(scenario: Scenario, wanted: Sequence[str], repeats: int) -> list[dict[str, Any]]:
+def measure(scenario: Scenario, wanted: Sequence[str], repeats: int, notes: list[str]) -> list[dict[str, Any]]:
     """The rows of one scenario."""
     tell(f"{scenario.name}: recording {scenario.horizon_s:g} s of traffic")
     with tempfile.TemporaryDirectory(prefix="intergreen-speed-") as folder, contextlib.ExitStack() as stack:
         course = Course(scenario, Path(folder))
-        systems = make_systems(course, wanted, stack)
+        systems = make_systems(course, wanted, stack, notes)
         samples = interleaved(systems, repeats, scenario.name)
         own = [course.run_inside() for _ in range(min(repeats, 3))]
         return rows_of(course, systems, samples, own)

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from benchmarks.course import SEED, Answers, Course
-from benchmarks.peers import SumoRl
+from benchmarks.peers import PeerFailed, SumoRl
 from envs import SignalEnv, parallel_env, vector_env
 from envs.batch import SignalBatch
 from envs.options import EnvOptions
@@ -60,14 +60,24 @@ SYSTEMS = {
 NOT_BY_DEFAULT = ("ours-core",)
 
 
-def make_systems(course: Course, wanted: Sequence[str], stack: contextlib.ExitStack) -> list[System]:
-    """The systems to time on a course, beginning with `bare`; the stack closes what they hold."""
+def make_systems(
+    course: Course, wanted: Sequence[str], stack: contextlib.ExitStack, notes: list[str]
+) -> list[System]:
+    """The systems to time on a course, beginning with `bare`; the stack closes what they hold.
+
+    Args:
+        notes: takes a line for what cannot run there.
+    """
     systems = [System("bare", course.recording.run_bare)]
     alone = {"sumo": course.run_binary, "bare-preloaded": lambda: course.recording.run_bare(preload=True)}
     systems += [System(name, run) for name, run in alone.items() if name in wanted]
     systems += [ours(name, course, stack) for name in OURS if name in wanted and applies(name, course)]
     if peers := [name for name in PEERS if name in wanted]:
-        theirs = SumoRl(course.scenario, course.folder, course.decisions, SEED)
+        try:
+            theirs = SumoRl(course.scenario, course.folder, course.decisions, SEED)
+        except PeerFailed as error:
+            notes.append(f"{course.scenario.name}: {error}")
+            return systems
         stack.callback(theirs.close)
         systems.append(System("bare-of-sumo-rl", theirs.recording.run_bare, against="bare-of-sumo-rl"))
         for name in peers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import speed
+from benchmarks import processes, resets, soak, speed, training
 from benchmarks.course import as_programs, trips_hash
+from benchmarks.peer_vec_env import own_actions, padded
 from benchmarks.systems import System
 from benchmarks.tables import Sample, against, cost, flatness, growth_plot, markdown, rows_of, summary
+from scenarios.scenario import load
 from signals.errors import InputError
 
 STATES = """<tlsStates>
@@ -122,13 +125,119 @@ def test_bad_arguments(arguments: list[str], said: str) -> None:
 
 
 def test_a_small_run(capsys: pytest.CaptureFixture[str]) -> None:
-    status = speed.main(
-        "--scenarios cologne1 --systems ours ours-gymnasium ours-batch-2 sumo-rl-libsumo-no-info "
-        "--repeats 1 --decisions 6 --json".split()
-    )
+    systems = ["ours", "ours-gymnasium", "ours-batch-2", "sumo-rl-libsumo-no-info"]
+    size = ["--repeats", "1", "--decisions", "6"]
+    status = speed.main(["--scenarios", "cologne1", "--systems", *systems, *size, "--json"])
     rows = {row["system"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
     assert status == 0
     assert {*rows} >= {"bare", "ours", "ours-gymnasium", "ours-batch-2", "sumo-rl-libsumo-no-info", "ours-inside"}
     assert all(row["same_traffic"] and math.isfinite(row["ratio_to_bare"]) for row in rows.values())
     assert rows["ours"]["controlled_lanes"] == 8
     assert np.isclose(rows["bare"]["ratio_to_bare"], 1.0)
+
+
+def test_unlike_signals_of_sumo_rl_fit_one_batch() -> None:
+    rows = {"b": np.array([1.0, 2.0]), "a": np.array([3.0, 4.0, 5.0])}
+    assert padded(rows, ["a", "b"], 3).tolist() == [[3, 4, 5], [1, 2, 0]]
+    assert own_actions(np.array([3, 3]), ["a", "b"], np.array([4, 2])) == {"a": 3, "b": 1}
+
+
+def test_training_rows() -> None:
+    def runs(*seconds: float, **spent: float) -> list[dict[str, Any]]:
+        return [{"steps": 1000, "seconds": s, "spent": {k: v * s for k, v in spent.items()}} for s in seconds]
+
+    answers = {
+        "ours-1": runs(1.0, 2.0, environment=0.5, gradient=0.3),
+        "sb3-sumo-rl": runs(4.0, 6.0, environment=0.8, gradient=0.1, sumo=0.2),
+    }
+    rows = training.rows_of("cologne3", 3, "dqn", answers, {"total": 2.0, "sumo": 1.5})
+    of = {row["system"]: row for row in rows}
+    assert of["ours-1"]["steps_per_s"] == 750
+    assert (of["ours-1"]["ratio_to_sumo_rl"], of["ours-1"]["ratio_to_sumo_rl_high"]) == (3.5, 4.0)
+    assert of["ours-1"]["shares"] == {"gradient": 0.3, "rollout": 0.2, "sumo": 0.375, "env": 0.125}
+    assert of["sb3-sumo-rl"]["shares"] == {"gradient": 0.1, "rollout": 0.1, "sumo": 0.2, "env": 0.6}
+    for text in (training.table(rows), training.profile_table(rows)):
+        assert len({line.count("|") for line in text.splitlines() if "|" in line}) == 1
+
+
+@pytest.mark.parametrize(
+    ("series", "memory", "growing"),
+    [
+        ([100 + n % 3 for n in range(100)], True, False),
+        ([100 + 0.2 * n for n in range(100)], True, True),
+        ([50.0] * 20 + [60.0] * 80, True, False),  # warming up
+        ([5000 + 0.02 * n for n in range(100)], True, False),
+        ([12.0] * 100, False, False),
+        ([12 + n // 40 for n in range(100)], False, True),
+    ],
+)
+def test_what_counts_as_growing(series: list[float], memory: bool, growing: bool) -> None:
+    assert soak.growth(series, memory=memory)[2] is growing
+
+
+def test_the_soak_says_what_grows_and_what_is_left_behind() -> None:
+    rows: list[soak.Row] = [
+        {"phase": "resets", "done": n, "seconds": n, "env_pss_mb": 100.0, "open_files": n} for n in range(40)
+    ]
+    judged = soak.verdicts(rows)
+    assert {row["quantity"]: row["verdict"] for row in judged} == {"env_pss_mb": "flat", "open_files": "growing"}
+    said = soak.report(judged, soak.leftovers({"open_files": 3, **ZERO}, {"open_files": 5, **ZERO}))
+    assert "growing: open_files (resets); left behind after closing: open_files +2." in said
+    assert "too few samples" in soak.report(soak.verdicts(rows[:4]), {})
+
+
+ZERO = dict.fromkeys(("processes", "threads", "shared_memory_files", "semaphores"), 0)
+
+
+def test_a_days_demand_is_the_windows_repeated() -> None:
+    scenario = load("single")
+    text = soak.repeated(scenario, 3)
+    departures = [float(found) for found in re.findall(r'depart="([\d.]+)"', text)]
+    ids = re.findall(r'<(?:vehicle|person) id="([^"]+)"', text)
+    assert departures == sorted(departures)
+    assert len(departures) == len(set(ids)) == 3 * sum(scenario.demand_counts())
+    assert text.count("<vType") == 2
+
+
+def test_differing_resets_are_seen() -> None:
+    same = resets.row_of("single", {"single": ["a", "a"], "vectorised": ["a", "a"]})
+    other = resets.row_of("tee", {"single": ["a", "a"], "vectorised": ["a", "b"]})
+    assert (same["identical"], other["identical"]) == (True, False)
+    assert "| tee | `a` | 2 of 2 | 1 of 2 | **no** |" in resets.table([same, other])
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        (training, ["--agents", "dqm"]),
+        (training, ["--repeats", "0"]),
+        (resets, ["--modes", "rey"]),
+        (resets, ["--resets", "0"]),
+        (soak, ["--resets", "-1"]),
+    ],
+)
+def test_bad_arguments_of_the_others(command: Any, arguments: list[str]) -> None:
+    with pytest.raises(InputError):
+        command.main(arguments)
+
+
+def test_a_small_training(capsys: pytest.CaptureFixture[str]) -> None:
+    size = ["--scenarios", "cologne3", "--agents", "ppo", "--steps", "24", "--repeats", "1"]
+    assert training.main([*size, "--sides", "ours-1", "sb3-sumo-rl", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["system"] for row in rows] == ["ours-1", "sb3-sumo-rl"]
+    assert all(row["steps"] == 24 and row["shares"]["gradient"] > 0 for row in rows)
+
+
+def test_small_resets(capsys: pytest.CaptureFixture[str]) -> None:
+    assert resets.main(["--scenarios", "single", "--resets", "2", "--decisions", "8"]) == 0
+    assert "| 2 of 2 | 2 of 2 | 2 of 2 | yes |" in capsys.readouterr().out
+
+
+def test_a_small_soak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "SHARED_MEMORY", tmp_path / "none")  # other programs' files come and go there
+    status = soak.main(["--resets", "12", "--samples", "12", "--days", "0.0417", "--out", str(tmp_path)])
+    lines = (tmp_path / "soak.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["phase", *["resets"] * 12, "days"]
+    assert "left behind after closing: nothing" in (tmp_path / "soak.md").read_text()
+    assert status == 0
