@@ -109,16 +109,26 @@ class Course:
 
     def run_binary(self) -> float:
         """The stock binary, its start included [s]."""
-        import sumo
+        return _timed_binary(self.recording.args)
 
-        binary = Path(sumo.SUMO_HOME) / "bin" / "sumo"
-        began = time.perf_counter()
-        subprocess.run([str(binary), *self.recording.args[1:]], check=True, capture_output=True, env=environment())
-        return time.perf_counter() - began
+    def start_binary(self) -> float:
+        """The stock binary's start alone: the same input, and an end that comes at once [s]."""
+        args = list(self.recording.args)
+        args[args.index("-e") + 1] = f"{self.scenario.begin_s:g}"
+        return _timed_binary(args)
 
     def run_inside(self) -> dict[str, float]:
         """Our worker's own work, without a hand-over: seconds by part."""
         return run_inside(self.setup, self.actions, self.folder)
+
+
+def _timed_binary(args: Sequence[str]) -> float:
+    import sumo
+
+    binary = Path(sumo.SUMO_HOME) / "bin" / "sumo"
+    began = time.perf_counter()
+    subprocess.run([str(binary), *args[1:]], check=True, capture_output=True, env=environment())
+    return time.perf_counter() - began
 
 
 def run_inside(setup: WorkerSetup, actions: npt.NDArray[np.int64] | int, folder: Path) -> dict[str, float]:

@@ -38,7 +38,11 @@ class PeerFailed(RuntimeError):
 
 
 class SumoRl:
-    """sumo-rl on one scenario; its traffic is recorded once."""
+    """sumo-rl on one scenario; its traffic is recorded once.
+
+    Raises:
+        PeerFailed: it cannot run there.
+    """
 
     def __init__(self, scenario: Scenario, folder: Path, decisions: int, seed: int) -> None:
         self._processes: dict[bool, subprocess.Popen[str]] = {}
@@ -49,6 +53,13 @@ class SumoRl:
             "decisions": decisions,
             "seed": seed,
         }
+        try:
+            self._record(scenario, folder, decisions)
+        except PeerFailed:
+            self.close()
+            raise
+
+    def _record(self, scenario: Scenario, folder: Path, decisions: int) -> None:
         states, trips = folder / "their-states.xml", folder / "their-trips.xml"
         recorder = record_states(states, folder / "their-record.add.xml")
         extra = ["-a", str(recorder), *trip_output(trips)]

@@ -41,10 +41,9 @@ class System:
 
 
 OURS = ("ours", "ours-gymnasium", "ours-core", "ours-vector-1", "ours-vector-2", "ours-batch-1", "ours-batch-2")
-ALONE = ("sumo", "bare-preloaded")
 PEERS = ("sumo-rl-traci", "sumo-rl-libsumo", "sumo-rl-libsumo-no-info")
 SYSTEMS = {
-    "sumo": "the stock binary, its start included",
+    "sumo": "the stock binary, its start included, and its start alone",
     "bare-preloaded": "bare libsumo with the allocator that our workers use",
     "ours": "our PettingZoo environment, all signals",
     "ours-gymnasium": "our Gymnasium environment; only where the network has one signal",
@@ -69,8 +68,10 @@ def make_systems(
         notes: takes a line for what cannot run there.
     """
     systems = [System("bare", course.recording.run_bare)]
-    alone = {"sumo": course.run_binary, "bare-preloaded": lambda: course.recording.run_bare(preload=True)}
-    systems += [System(name, run) for name, run in alone.items() if name in wanted]
+    if "sumo" in wanted:
+        systems += [System("sumo", course.run_binary), System("sumo-start", course.start_binary)]
+    if "bare-preloaded" in wanted:
+        systems.append(System("bare-preloaded", lambda: course.recording.run_bare(preload=True)))
     systems += [ours(name, course, stack) for name in OURS if name in wanted and applies(name, course)]
     if peers := [name for name in PEERS if name in wanted]:
         try:

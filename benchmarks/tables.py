@@ -65,6 +65,7 @@ def rows_of(
             if system.workers == 1:
                 row |= cost(samples[system.name], samples.get("bare-preloaded", ()), course.agent_decisions)
             row |= spread("ratio_to_binary", against(samples[system.name], samples.get("sumo", ())))
+            row |= spread("ratio_to_binary_started", against(samples[system.name], _started(samples)))
             one = samples.get(f"{system.name[:-1]}1", ()) if system.workers == 2 else ()
             row |= spread("times_one_worker", against(one, samples[system.name]))
         rows.append(row)
@@ -76,6 +77,12 @@ def against(samples: Iterable[Sample], others: Iterable[Sample]) -> list[float]:
     """The ratios of the turns that both have."""
     other = {sample.turn: sample.seconds for sample in others}
     return [sample.seconds / other[sample.turn] for sample in samples if sample.turn in other]
+
+
+def _started(samples: Mapping[str, Sequence[Sample]]) -> list[Sample]:
+    """The stock binary without its start, which is not counted of an environment either."""
+    start = {sample.turn: sample.seconds for sample in samples.get("sumo-start", ())}
+    return [Sample(s.turn, s.seconds - start[s.turn]) for s in samples.get("sumo", ()) if s.turn in start]
 
 
 def spread(name: str, ratios: Sequence[float]) -> dict[str, float]:
@@ -161,7 +168,11 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
     for scenario in dict.fromkeys(row["scenario"] for row in rows):
         of = {row["system"]: row for row in rows if row["scenario"] == scenario}
         ours = of.get("ours")
-        said = [f"ours {_ratio(ours, 'ratio_to_binary')} × the stock binary"] if _has(ours, "ratio_to_binary") else []
+        said = []
+        if _has(ours, "ratio_to_binary"):
+            said.append(f"ours {_ratio(ours, 'ratio_to_binary')} × the stock binary")
+        if _has(ours, "ratio_to_binary_started"):
+            said.append(f"{_ratio(ours, 'ratio_to_binary_started')} × the binary without its start")
         for name, row in of.items():
             if name.startswith("sumo-rl") and ours:
                 said.append(f"{name} {row['ratio_to_bare'] / ours['ratio_to_bare']:.2f} × ours")
@@ -218,7 +229,7 @@ def growth_plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         points = sorted(
             (row["signals"], row["ratio_to_bare"], row["low"], row["high"]) for row in rows if row["system"] == name
         )
-        if name.startswith("bare") or name == "ours-inside":
+        if name.startswith("bare") or name in ("ours-inside", "sumo-start"):
             continue
         x, y, low, high = (list(column) for column in zip(*points, strict=True))
         left.plot(x, y, marker="o", label=name)

@@ -65,13 +65,14 @@ def measured(scenario: str = "grid:5x5", signals: int = 25, us: float = 10.0) ->
         System("bare", lambda: 0.0),
         System("bare-preloaded", lambda: 0.0),
         System("sumo", lambda: 0.0),
+        System("sumo-start", lambda: 0.0),
         System("ours", lambda: 0.0),
         System("ours-batch-1", lambda: 0.0),
         System("ours-batch-2", lambda: 0.0, workers=2),
         System("bare-of-sumo-rl", lambda: 0.0, "bare-of-sumo-rl"),
         System("sumo-rl-traci", lambda: 0.0, "bare-of-sumo-rl", slow=True, same_traffic=lambda: False),
     ]
-    seconds = (1.0, 0.9, 1.2, 1.1, 1.0, 0.5, 2.0, 40.0)
+    seconds = (1.0, 0.9, 1.2, 0.1, 1.1, 1.0, 0.5, 2.0, 40.0)
     samples = {
         s.name: [Sample(turn, (turn + 1) * t) for turn in range(3)] for s, t in zip(systems, seconds, strict=True)
     }
@@ -85,6 +86,7 @@ def test_rows_and_table() -> None:
     of = {row["system"]: row for row in rows}
     assert of["ours"]["ratio_to_bare"] == 1.1
     assert of["ours"]["ratio_to_binary"] == round(1.1 / 1.2, 3)
+    assert of["ours"]["ratio_to_binary_started"] == 1.0
     assert of["sumo-rl-traci"]["ratio_to_bare"] == 20.0, "against bare libsumo on its own traffic"
     assert of["ours-batch-2"]["times_one_worker"] == 2.0
     assert of["ours-inside"]["us_per_decision_and_signal"] == pytest.approx(10.0)
