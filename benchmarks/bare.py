@@ -12,7 +12,7 @@ import time
 
 import libsumo
 
-from benchmarks.children import quiet
+from benchmarks.clock import quiet
 
 
 def main() -> None:

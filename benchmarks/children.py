@@ -6,8 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,32 +46,3 @@ def run_child(
         raise RuntimeError(f"benchmarks.{module} failed:\n{done.stderr[-2000:]}")
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
-
-
-def quiet() -> int:
-    """Send this process's own output to nowhere, as SUMO is talkative; a descriptor of what was its stdout."""
-    answers = os.dup(1)
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.close(null)
-    return answers
-
-
-class Clock:
-    """Adds up what calls take, by name."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    def timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        """The same call, timed."""
-        self.seconds[name] = 0.0
-
-        def timed(*arguments: Any, **named: Any) -> Any:
-            began = time.perf_counter()
-            try:
-                return call(*arguments, **named)
-            finally:
-                self.seconds[name] += time.perf_counter() - began
-
-        return timed

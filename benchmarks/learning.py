@@ -22,7 +22,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnv
 from agents.learners import linear, make_learner
 from agents.settings import AgentSettings, PPOSettings, agent_settings
 from agents.vec_env import SignalsVecEnv
-from benchmarks.children import Clock, quiet
+from benchmarks.clock import Clock, quiet
 from benchmarks.peer_vec_env import SumoRlVecEnv
 from benchmarks.peers import import_sumo_rl
 from envs.remote import RemoteSimulation

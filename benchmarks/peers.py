@@ -26,7 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.children import ROOT, environment, quiet
+from benchmarks.children import ROOT, environment
+from benchmarks.clock import quiet
 from benchmarks.course import Answers, Recording, as_programs, record_states, trip_output
 from scenarios.scenario import Scenario
 

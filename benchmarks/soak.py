@@ -42,8 +42,8 @@ WARMING = 0.2
 """Share of the samples that is left out."""
 MEMORY_SHARE, MEMORY_MB = 0.02, 1.0
 """More than both, and memory counts as growing."""
-LEAST_SAMPLES = 10
-QUICK = {"resets": 40, "days": 0.25}
+LEAST_SAMPLES = 20
+QUICK = {"resets": 40, "days": 1.0}
 DEPARTING = ("vehicle", "trip", "person")
 Row = dict[str, float | str]
 
@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--resets", type=int, default=10_000, metavar="N", help="default: 10000; 0: none")
     p.add_argument("--days", type=float, default=24.0, metavar="D", help="simulated days (default: 24; 0: none)")
     p.add_argument("--samples", type=int, default=200, metavar="N", help="of the resets (default: 200)")
-    p.add_argument("--quick", action="store_true", help=f"{QUICK['resets']} resets and six simulated hours")
+    p.add_argument("--quick", action="store_true", help=f"{QUICK['resets']} resets and one day")
     p.add_argument("--json", action="store_true", help="print JSON on stdout, and nothing else there")
     p.add_argument("--out", type=Path, metavar="DIR", help="write soak.csv (as it goes) and soak.md there")
     return p

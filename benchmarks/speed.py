@@ -35,6 +35,8 @@ QUICK = {
 }
 SLOW_REPEATS = 2
 """Of what takes tens of times as long as the rest: its ratio is far above the noise."""
+INSIDE_REPEATS = 3
+"""Of the run with SUMO's steps timed apart, which needs no other to compare with."""
 
 EXAMPLES = f"""systems, beside bare libsumo:
 {chr(10).join(f"  {name:<25}{what}" for name, what in SYSTEMS.items())}
@@ -124,7 +126,7 @@ def measure(scenario: Scenario, wanted: Sequence[str], repeats: int, notes: list
         course = Course(scenario, Path(folder))
         systems = make_systems(course, wanted, stack, notes)
         samples = interleaved(systems, repeats, scenario.name)
-        own = [course.run_inside() for _ in range(min(repeats, 3))]
+        own = [course.run_inside() for _ in range(min(repeats, INSIDE_REPEATS))]
         return rows_of(course, systems, samples, own)
 
 
