@@ -70,11 +70,19 @@ class Course:
             ["sumo", *plain.sumo_args, "--seed", str(SEED)],
             [min(setup.begin_s + (n + 1) * interval_s, setup.end_s) for n in range(self.decisions)],
         )
-        for preload in (False, True):
-            if not self.recording.same_traffic(ours, folder, preload):
-                raise RuntimeError(
-                    f"{scenario.name}: bare libsumo's traffic differs from ours; the ratio would mean nothing"
-                )
+        self._trips = ours
+        self.check()
+
+    def check(self, preload: bool = False) -> None:
+        """Run bare libsumo, with or without our allocator, and compare its trips with ours.
+
+        Raises:
+            RuntimeError: they differ.
+        """
+        if not self.recording.same_traffic(self._trips, self.folder, preload):
+            raise RuntimeError(
+                f"{self.scenario.name}: bare libsumo's traffic differs from ours; the ratio would mean nothing"
+            )
 
     def _record(self, setup: Any) -> None:
         random, answers = np.random.default_rng(SEED), Answers()

@@ -50,7 +50,8 @@ def main() -> None:
     if isinstance(env, SignalsVecEnv):
         learner = make_learner(settings, env, request["seed"], None)
     else:
-        learner = peer_learner(settings, env, request["seed"])
+        make = sb3_learner if request["settings"] == "sb3" else peer_learner
+        learner = make(settings, env, request["seed"])
     learner.set_logger(Logger(None, []))
     learner.train = clock.timed("gradient", learner.train)
     began = time.perf_counter()
@@ -85,6 +86,19 @@ def peer_env(request: dict[str, Any], clock: Clock) -> VecEnv:
     )
     env._sumo_step = clock.timed("sumo", env._sumo_step)
     return SumoRlVecEnv(env)
+
+
+def sb3_learner(settings: AgentSettings, env: VecEnv, seed: int) -> DQN | PPO:
+    """Stable-Baselines3's own agent with its own defaults, but for the layers.
+
+    A rollout of PPO is its 2048 steps over all signals together, as a training would else be one rollout long; DQN
+    remembers as much as ours, as a million observations do not fit everywhere.
+    """
+    common: dict[str, Any] = {"seed": seed, "device": "cpu"}
+    common["policy_kwargs"] = {"net_arch": [settings.units, settings.units]}
+    if isinstance(settings, PPOSettings):
+        return PPO("MlpPolicy", env, **common, n_steps=max(2, 2048 // env.num_envs))
+    return DQN("MlpPolicy", env, **common, buffer_size=settings.buffer_size)
 
 
 def peer_learner(settings: AgentSettings, env: VecEnv, seed: int) -> DQN | PPO:

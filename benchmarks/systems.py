@@ -71,6 +71,7 @@ def make_systems(
     if "sumo" in wanted:
         systems += [System("sumo", course.run_binary), System("sumo-start", course.start_binary)]
     if "bare-preloaded" in wanted:
+        course.check(preload=True)
         systems.append(System("bare-preloaded", lambda: course.recording.run_bare(preload=True)))
     systems += [ours(name, course, stack) for name in OURS if name in wanted and applies(name, course)]
     if peers := [name for name in PEERS if name in wanted]:

@@ -225,6 +225,7 @@ def test_bad_arguments_of_the_others(command: Any, arguments: list[str]) -> None
 
 def test_a_small_training(capsys: pytest.CaptureFixture[str]) -> None:
     size = ["--scenarios", "cologne3", "--agents", "ppo", "--steps", "24", "--repeats", "1"]
+    size += ["--change-interval", "fixed"]
     assert training.main([*size, "--sides", "ours-1", "sb3-sumo-rl", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [row["system"] for row in rows] == ["ours-1", "sb3-sumo-rl"]
