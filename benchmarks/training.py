@@ -5,8 +5,8 @@ batch sizes, gradient steps and rollouts, on one thread for the network; sumo-rl
 from its reset on (after one that is not counted, as it starts the workers): simulation, observations, actions,
 storing and gradients. Every training runs in a process of its own, by turns.
 
-By default each side has its own change intervals: sumo-rl 2 s of yellow, ours calculated ones, under which random
-actions let more vehicles queue, so that SUMO itself takes longer. `--change-interval fixed` gives both 3 s of yellow.
+By default each side has its own change intervals (sumo-rl 2 s of yellow, ours calculated ones), so that SUMO has
+different traffic to move. `--change-interval fixed` gives both 3 s of yellow.
 """
 
 from __future__ import annotations
