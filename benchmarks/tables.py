@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scenarios.command import write_whole
-from signals.errors import InputError
 
 if TYPE_CHECKING:
     from benchmarks.course import Course
@@ -212,16 +211,10 @@ def flatness(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def growth_plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Multiples of bare libsumo, and our cost per decision and signal, over the number of signals; as SVG.
+    """Multiples of bare libsumo, and our cost per decision and signal, over the number of signals; as SVG."""
+    import matplotlib
+    from matplotlib.figure import Figure
 
-    Raises:
-        InputError: matplotlib is not installed.
-    """
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError("the plot needs matplotlib: pip install -e '.[bench]', or leave --out away") from error
     grids = [row for row in rows if row["scenario"].startswith("grid:")]
     if len({row["signals"] for row in grids}) > 1:  # alike at every size; other maps would add their own differences
         rows = grids

@@ -105,7 +105,6 @@ def test_flatness(large_us: float, verdict: str) -> None:
 
 
 def test_the_plot_is_the_same_for_the_same_figures(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="the plot needs the extra `bench`")
     rows = measured() + measured("grid:10x10", 100)
     for name in ("a.svg", "b.svg"):
         growth_plot(rows, tmp_path / name)
