@@ -28,7 +28,7 @@ from signals.errors import InputError
 
 EMBEDDED = ("single", "tee", "arterial", "grid")
 _RECIPE = "1"  # raise it when this file builds something else out of the same inputs
-_GRID_LIMIT = 20
+_GRID_LIMIT = 30
 _PLAIN = {"nod": "--node-files", "edg": "--edge-files", "con": "--connection-files", "tll": "--tllogic-files"}
 
 # Length and acceleration are SUMO's defaults of these classes; the heavy ones make discharge uneven.

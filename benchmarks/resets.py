@@ -1,0 +1,187 @@
+"""The same seed, the same episode? Every scenario again and again in every mode, one hash per trajectory.
+
+A trajectory is all observations, rewards and masks of all signals, and every vehicle's trip, also those that the
+end cuts off. Actions are random and follow from the seed and the masks. Modes: `single`, one worker reset again and
+again; `fresh`, a new worker each time; `vectorised`, two workers side by side. More are added to `MODES`: a function
+that takes a course and a number, and gives that many hashes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.course import SEED, random_phases, trip_output, trips_hash
+from benchmarks.speed import tell, window
+from envs.batch import SignalBatch
+from envs.remote import RemoteSimulation
+from envs.simulation import make_setup
+from envs.worker import WorkerSetup
+from scenarios.command import run_command, write_whole
+from scenarios.scenario import Scenario, names
+from signals.errors import InputError, did_you_mean
+
+QUICK = {"scenarios": ["single", "cologne1"], "resets": 4, "decisions": 60}
+
+
+@dataclass(frozen=True)
+class Course:
+    """A scenario, and where a worker writes its trips."""
+
+    scenario: Scenario
+    folder: Path
+
+    def trips(self, worker: int) -> Path:
+        """Of the worker's last episode that was ended."""
+        return self.folder / f"trips-{worker}.xml"
+
+    def worker(self, number: int = 0) -> RemoteSimulation:
+        """One that writes its trips."""
+        return RemoteSimulation(WorkerSetup(make_setup(self.scenario, outputs=trip_output(self.trips(number)))))
+
+    @property
+    def decisions(self) -> int:
+        """Of an episode: all but the last, at which a batch would go on to its next episode."""
+        return round(self.scenario.horizon_s / 5.0) - 1
+
+
+class Trajectory:
+    """The actions of an episode, and the hash of what came of them."""
+
+    def __init__(self, worker: RemoteSimulation, trips: Path) -> None:
+        self._worker, self._trips = worker, trips
+        self._random, self._hash = np.random.default_rng(SEED), hashlib.sha256()
+
+    def phases(self) -> Any:
+        """[S] of the next decision, after taking note of what can be seen before it."""
+        for name in ("observation", "reward"):
+            self._hash.update(self._worker.shared[name].tobytes())
+        self._hash.update(self._worker.snapshot.mask.tobytes())
+        return random_phases(self._worker.snapshot.mask, self._random)
+
+    def end(self) -> str:
+        """End the episode; its hash."""
+        self.phases()
+        self._worker.end()
+        self._hash.update(trips_hash(self._trips).encode())
+        return self._hash.hexdigest()[:16]
+
+
+def single(course: Course, number: int) -> list[str]:
+    """One worker, reset again and again."""
+    with course.worker() as worker:
+        return [_episode(course, worker) for _ in range(number)]
+
+
+def fresh(course: Course, number: int) -> list[str]:
+    """A new worker for every episode."""
+    hashes = []
+    for _ in range(number):
+        with course.worker() as worker:
+            hashes.append(_episode(course, worker))
+    return hashes
+
+
+def vectorised(course: Course, number: int) -> list[str]:
+    """Two workers in a batch."""
+    workers = [course.worker(n) for n in range(2)]
+    batch, hashes = SignalBatch(workers, lambda worker, episode: SEED), list[str]()
+    try:
+        while len(hashes) < number:
+            batch.reset()
+            seen = [Trajectory(worker, course.trips(n)) for n, worker in enumerate(workers)]
+            for _ in range(course.decisions):
+                batch.step(np.concatenate([each.phases() for each in seen]))
+            hashes += [each.end() for each in seen]
+    finally:
+        batch.close()
+    return hashes[:number]
+
+
+def _episode(course: Course, worker: RemoteSimulation) -> str:
+    worker.begin(SEED)
+    seen = Trajectory(worker, course.trips(0))
+    for _ in range(course.decisions):
+        worker.decide(seen.phases())
+    return seen.end()
+
+
+MODES: dict[str, Callable[[Course, int], list[str]]] = {"single": single, "fresh": fresh, "vectorised": vectorised}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--scenarios", nargs="+", default=names(), metavar="NAME", help="default: all twelve")
+    p.add_argument("--modes", nargs="+", default=list(MODES), metavar="MODE", help=f"default: {' '.join(MODES)}")
+    p.add_argument("--resets", type=int, default=20, metavar="N", help="episodes in each mode (default: 20)")
+    p.add_argument(
+        "--decisions",
+        type=int,
+        metavar="N",
+        help="end an episode there (default: the scenario's end; an hour has 720)",
+    )
+    p.add_argument("--quick", action="store_true", help="two scenarios, five minutes, four times")
+    p.add_argument("--json", action="store_true", help="print JSON on stdout, and nothing else there")
+    p.add_argument("--out", type=Path, metavar="DIR", help="write resets.md there, as it goes")
+    return p
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run, compare and print; the exit status is 1 where hashes differ."""
+    command = parser().parse_args(arguments)
+    if command.quick:
+        vars(command).update(QUICK)
+    for mode in command.modes:
+        if mode not in MODES:
+            raise InputError(f"unknown mode {mode!r}; known are {', '.join(MODES)}.{did_you_mean(mode, MODES)}")
+    if command.resets < 1 or (command.decisions is not None and command.decisions < 2):
+        raise InputError("--resets must be at least 1, --decisions at least 2")
+    said = "python benchmarks/resets.py " + " ".join(arguments if arguments is not None else sys.argv[1:])
+    rows: list[dict[str, Any]] = []
+    for name in command.scenarios:
+        scenario = window(name, command.decisions)
+        with tempfile.TemporaryDirectory(prefix="intergreen-resets-") as folder:
+            hashes = {}
+            for mode in command.modes:
+                tell(f"{name}, {mode}: {command.resets} episodes of {scenario.horizon_s:g} s")
+                hashes[mode] = MODES[mode](Course(scenario, Path(folder)), command.resets)
+        rows.append(row_of(name, hashes))
+        if command.out is not None:
+            text = f"# Resets\n\n`{said}`\n\n{table(rows)}\n"
+            write_whole(command.out / "resets.md", lambda path, text=text: path.write_text(text))  # type: ignore[misc]
+    print(json.dumps({"rows": rows}, indent=2) if command.json else table(rows))
+    return int(not all(row["identical"] for row in rows))
+
+
+def row_of(name: str, hashes: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """How many episodes of each mode equal the very first one."""
+    first = next(iter(hashes.values()))[0]
+    equal = {mode: sum(each == first for each in found) for mode, found in hashes.items()}
+    episodes = {mode: len(found) for mode, found in hashes.items()}
+    return {"scenario": name, "hash": first, "equal": equal, "episodes": episodes, "identical": equal == episodes}
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A Markdown table."""
+    modes = list(rows[0]["equal"])
+    lines = [f"| scenario | hash | {' | '.join(modes)} | identical |", "|---" * (3 + len(modes)) + "|"]
+    for row in rows:
+        counts = " | ".join(f"{row['equal'][mode]} of {row['episodes'][mode]}" for mode in modes)
+        lines.append(
+            f"| {row['scenario']} | `{row['hash']}` | {counts} | {'yes' if row['identical'] else '**no**'} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,246 @@
+"""What is compared: our environments through each of their interfaces, SUMO alone, and sumo-rl.
+
+All of ours repeat the recorded actions, so that they run the same traffic, and what counts is the time within `step`:
+choosing an action is the agent's affair. A vectorised run with W workers runs the window W times over; its time is
+divided by W.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from benchmarks.course import SEED, Answers, Course
+from benchmarks.peers import PeerFailed, SumoRl
+from envs import SignalEnv, parallel_env, vector_env
+from envs.batch import SignalBatch
+from envs.options import EnvOptions
+from envs.remote import RemoteSimulation
+from scenarios.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class System:
+    """One thing to be timed."""
+
+    name: str
+    run: Callable[[], float]
+    """One window of traffic [s]."""
+    against: str = "bare"
+    """The system that runs the same traffic with nothing beside it."""
+    slow: bool = False
+    """Tens of times slower than SUMO itself: repeated less often."""
+    workers: int = 1
+    same_traffic: Callable[[], bool] = lambda: True
+    """Whether that other system has run the same traffic, trip for trip."""
+
+
+OURS = ("ours", "ours-gymnasium", "ours-core", "ours-vector-1", "ours-vector-2", "ours-batch-1", "ours-batch-2")
+PEERS = ("sumo-rl-traci", "sumo-rl-libsumo", "sumo-rl-libsumo-no-info")
+SYSTEMS = {
+    "sumo": "the stock binary, its start included, and its start alone",
+    "bare-preloaded": "bare libsumo with the allocator that our workers use",
+    "ours": "our PettingZoo environment, all signals",
+    "ours-gymnasium": "our Gymnasium environment; only where the network has one signal",
+    "ours-core": "the worker beneath both, without the dictionaries",
+    "ours-vector-1": "our Gymnasium vector environment, one worker",
+    "ours-vector-2": "the same, two workers",
+    "ours-batch-1": "its core, asked without waiting for the slowest: one worker",
+    "ours-batch-2": "the same, two workers",
+    "sumo-rl-traci": "sumo-rl as it comes",
+    "sumo-rl-libsumo": "sumo-rl on libsumo, as it comes",
+    "sumo-rl-libsumo-no-info": "the same with both of its info options off",
+}
+NOT_BY_DEFAULT = ("ours-core",)
+
+
+def make_systems(
+    course: Course, wanted: Sequence[str], stack: contextlib.ExitStack, notes: list[str]
+) -> list[System]:
+    """The systems to time on a course, beginning with `bare`; the stack closes what they hold.
+
+    Args:
+        notes: takes a line for what cannot run there.
+    """
+    systems = [System("bare", course.recording.run_bare)]
+    if "sumo" in wanted:
+        systems += [System("sumo", course.run_binary), System("sumo-start", course.start_binary)]
+    if "bare-preloaded" in wanted:
+        course.check(preload=True)
+        systems.append(System("bare-preloaded", lambda: course.recording.run_bare(preload=True)))
+    systems += [ours(name, course, stack) for name in OURS if name in wanted and applies(name, course)]
+    if peers := [name for name in PEERS if name in wanted]:
+        try:
+            theirs = SumoRl(course.scenario, course.folder, course.decisions, SEED)
+        except PeerFailed as error:
+            notes.append(f"{course.scenario.name}: {error}")
+            return systems
+        stack.callback(theirs.close)
+        systems.append(System("bare-of-sumo-rl", theirs.recording.run_bare, against="bare-of-sumo-rl"))
+        for name in peers:
+            run, same = peer(theirs, name), lambda: theirs.same_traffic
+            systems.append(System(name, run, "bare-of-sumo-rl", slow="traci" in name, same_traffic=same))
+    return systems
+
+
+def applies(name: str, course: Course) -> bool:
+    """Whether a system can run there."""
+    return name != "ours-gymnasium" or len(course.tls_ids) == 1
+
+
+def peer(theirs: SumoRl, name: str) -> Callable[[], float]:
+    """A run of sumo-rl."""
+    return lambda: theirs.run(libsumo="libsumo" in name, info="no-info" not in name)
+
+
+def ours(name: str, course: Course, stack: contextlib.ExitStack) -> System:
+    """One of our interfaces; its traffic is checked once, before anything is timed.
+
+    Raises:
+        RuntimeError: its observations or rewards are not the recorded ones.
+    """
+    kind, _, number = name.removeprefix("ours").strip("-").partition("-")
+    workers = int(number or 1)
+    drivers: dict[str, Callable[..., Driver]] = {
+        "": PettingZoo, "gymnasium": Gymnasium, "core": Core, "vector": Vector, "batch": Batch,
+    }  # fmt: skip
+    driver = drivers[kind](course.scenario, workers)
+    stack.callback(driver.close)
+    answers = [Answers() for _ in range(workers)]
+    driver.drive(course, answers)
+    if any(each.digest != course.answers for each in answers):
+        raise RuntimeError(f"{course.scenario.name}: {name} saw other traffic than was recorded")
+    return System(name, lambda: driver.drive(course), workers=workers)
+
+
+class Driver(Protocol):
+    """One of our interfaces, run through the recorded actions."""
+
+    def drive(self, course: Course, answers: Sequence[Answers] = ()) -> float:
+        """One window [s]; `answers`, one for each worker, take what came of every decision but the last."""
+
+    def close(self) -> None:
+        """Stop the workers."""
+
+
+class PettingZoo:
+    """`envs.parallel_env`."""
+
+    def __init__(self, scenario: Scenario, workers: int = 1) -> None:
+        del workers
+        self._env = parallel_env(scenario)
+        self.close = self._env.close
+
+    def drive(self, course: Course, answers: Sequence[Answers] = ()) -> float:
+        """See `Driver`."""
+        self._env.reset(seed=SEED)
+        agents, taken = self._env.possible_agents, 0.0
+        for row in course.actions.tolist():
+            asked = dict(zip(agents, row, strict=True))
+            began = time.perf_counter()
+            observations, rewards, _, ended, _ = self._env.step(asked)
+            taken += time.perf_counter() - began
+            if answers and not ended[agents[0]]:
+                answers[0].add(np.stack([*observations.values()]), np.array([*rewards.values()]))
+        return taken
+
+
+class Gymnasium:
+    """`envs.SignalEnv`."""
+
+    def __init__(self, scenario: Scenario, workers: int = 1) -> None:
+        del workers
+        self._env = SignalEnv(scenario)
+        self.close = self._env.close
+
+    def drive(self, course: Course, answers: Sequence[Answers] = ()) -> float:
+        """See `Driver`."""
+        self._env.reset(seed=SEED)
+        taken = 0.0
+        for action in course.actions[:, 0].tolist():
+            began = time.perf_counter()
+            observation, reward, _, ended, _ = self._env.step(action)
+            taken += time.perf_counter() - began
+            if answers and not ended:
+                answers[0].add(observation, np.array([reward]))
+        return taken
+
+
+class Core:
+    """The worker without an interface above it."""
+
+    def __init__(self, scenario: Scenario, workers: int = 1) -> None:
+        del workers
+        self._worker = EnvOptions(scenario).worker(None)
+        self.close = self._worker.close
+
+    def drive(self, course: Course, answers: Sequence[Answers] = ()) -> float:
+        """See `Driver`."""
+        worker, taken = self._worker, 0.0
+        worker.begin(SEED)
+        for row in course.actions:
+            began = time.perf_counter()
+            worker.decide(row)
+            taken += time.perf_counter() - began
+            if answers and not worker.done:
+                answers[0].add(worker.shared["observation"], worker.shared["reward"])
+        return taken
+
+
+class Vector:
+    """`envs.vector_env`; every worker runs the same window."""
+
+    def __init__(self, scenario: Scenario, workers: int) -> None:
+        self._env = vector_env(scenario, workers)
+        self._env.batch._seed = lambda worker, episode: SEED
+        self.close = self._env.close
+
+    def drive(self, course: Course, answers: Sequence[Answers] = ()) -> float:
+        """See `Driver`."""
+        self._env.reset(seed=SEED)
+        taken, workers = 0.0, len(self._env.batch.workers)
+        for row in course.actions[:-1]:  # the last one would also begin the next episode
+            asked = np.tile(row, workers)
+            began = time.perf_counter()
+            observations, rewards, _, _, _ = self._env.step(asked)
+            taken += time.perf_counter() - began
+            for rows, each in zip(self._env.batch.rows, answers, strict=False):
+                each.add(observations[rows], rewards[rows])
+        return taken * course.decisions / (course.decisions - 1) / workers
+
+
+class Batch:
+    """`envs.batch.SignalBatch`, whose workers are asked again as soon as each is ready."""
+
+    def __init__(self, scenario: Scenario, workers: int) -> None:
+        setup = EnvOptions(scenario).worker(None).setup
+        self._batch = SignalBatch([RemoteSimulation(setup) for _ in range(workers)], lambda worker, episode: SEED)
+        self.close = self._batch.close
+
+    def drive(self, course: Course, answers: Sequence[Answers] = ()) -> float:
+        """See `Driver`."""
+        batch, actions = self._batch, course.actions[:-1]
+        batch.reset()
+        asked = [0] * len(batch.workers)
+        began = time.perf_counter()
+        for n in range(len(batch.workers)):
+            batch.send(n, actions[0])
+        left = len(batch.workers)
+        while left:
+            for turn in batch.receive(1):
+                n = turn.worker
+                observation = batch.workers[n].shared["observation"].copy()
+                if answers:
+                    answers[n].add(observation, turn.reward)
+                asked[n] += 1
+                if asked[n] < len(actions):
+                    batch.send(n, actions[asked[n]])
+                else:
+                    left -= 1
+        taken = time.perf_counter() - began
+        return taken * course.decisions / len(actions) / len(batch.workers)

@@ -1,0 +1,245 @@
+"""The benchmarks' own parts: the same traffic again, tables and verdicts; and one small run of each command."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import processes, resets, soak, speed, training
+from benchmarks.course import as_programs, trips_hash
+from benchmarks.peer_vec_env import own_actions, padded
+from benchmarks.systems import System
+from benchmarks.tables import Sample, against, cost, flatness, growth_plot, markdown, rows_of, summary
+from scenarios.scenario import load
+from signals.errors import InputError
+
+STATES = """<tlsStates>
+  <tlsState time="10.00" id="a" programID="x" phase="0" state="Gr"/>
+  <tlsState time="10.00" id="b" programID="x" phase="0" state="rG"/>
+  <tlsState time="11.00" id="a" programID="x" phase="0" state="Gr"/>
+  <tlsState time="11.00" id="b" programID="x" phase="0" state="ry"/>
+</tlsStates>"""
+
+
+def test_recorded_states_become_a_program(tmp_path: Path) -> None:
+    (tmp_path / "states.xml").write_text(STATES)
+    text = as_programs(tmp_path / "states.xml", {"a", "b"}, begin_s=10.0)
+    assert '<tlLogic id="a" type="static" programID="recorded" offset="10">\n<phase duration="2" state="Gr"/>' in text
+    assert '<phase duration="1" state="rG"/>\n<phase duration="1" state="ry"/>' in text
+
+
+def test_trips_are_compared_without_the_heading(tmp_path: Path) -> None:
+    for name, text in (("a", "<!-- monday -->\n<t/>"), ("b", "<!-- tuesday\n -->\n<t/>"), ("c", "<!-- -->\n<u/>")):
+        (tmp_path / name).write_text(text)
+    assert trips_hash(tmp_path / "a") == trips_hash(tmp_path / "b") != trips_hash(tmp_path / "c")
+
+
+def test_ratios_are_taken_turn_by_turn() -> None:
+    bare = [Sample(0, 1.0), Sample(1, 2.0), Sample(2, 4.0)]
+    assert against([Sample(0, 1.5), Sample(2, 8.0)], bare) == [1.5, 2.0]
+    assert cost([Sample(0, 1.5), Sample(1, 2.5)], bare, agent_decisions=1000) == {
+        "us_per_decision_and_signal": 500.0,
+        "us_low": 500.0,
+        "us_high": 500.0,
+    }
+
+
+def measured(scenario: str = "grid:5x5", signals: int = 25, us: float = 10.0) -> list[dict[str, Any]]:
+    """Rows of invented samples."""
+    course: Any = SimpleNamespace(
+        scenario=SimpleNamespace(name=scenario),
+        tls_ids=["s"] * signals,
+        controlled_lanes=8 * signals,
+        decisions=100,
+        agent_decisions=100 * signals,
+        memory={"template_pss_mb": 90.0, "episode_pss_mb": 50.0},
+    )
+    systems = [
+        System("bare", lambda: 0.0),
+        System("bare-preloaded", lambda: 0.0),
+        System("sumo", lambda: 0.0),
+        System("sumo-start", lambda: 0.0),
+        System("ours", lambda: 0.0),
+        System("ours-batch-1", lambda: 0.0),
+        System("ours-batch-2", lambda: 0.0, workers=2),
+        System("bare-of-sumo-rl", lambda: 0.0, "bare-of-sumo-rl"),
+        System("sumo-rl-traci", lambda: 0.0, "bare-of-sumo-rl", slow=True, same_traffic=lambda: False),
+    ]
+    seconds = (1.0, 0.9, 1.2, 0.1, 1.1, 1.0, 0.5, 2.0, 40.0)
+    samples = {
+        s.name: [Sample(turn, (turn + 1) * t) for turn in range(3)] for s, t in zip(systems, seconds, strict=True)
+    }
+    samples["sumo-rl-traci"] = samples["sumo-rl-traci"][:1]
+    own = [{"total": 1.0 + us * 1e-6 * course.agent_decisions, "sumo": 1.0, "read": 0.0}] * 3
+    return rows_of(course, systems, samples, own)
+
+
+def test_rows_and_table() -> None:
+    rows = measured()
+    of = {row["system"]: row for row in rows}
+    assert of["ours"]["ratio_to_bare"] == 1.1
+    assert of["ours"]["ratio_to_binary"] == round(1.1 / 1.2, 3)
+    assert of["ours"]["ratio_to_binary_started"] == 1.0
+    assert of["sumo-rl-traci"]["ratio_to_bare"] == 20.0, "against bare libsumo on its own traffic"
+    assert of["ours-batch-2"]["times_one_worker"] == 2.0
+    assert of["ours-inside"]["us_per_decision_and_signal"] == pytest.approx(10.0)
+    table = markdown(rows).splitlines()
+    assert len({line.count("|") for line in table}) == 1
+    assert any("sumo-rl-traci (other traffic)" in line for line in table)
+    assert "sumo-rl-traci 18.18 × ours" in summary(rows)
+    assert "ours-batch-2 2.00 [2.00–2.00] × one worker" in summary(rows)
+
+
+@pytest.mark.parametrize(("large_us", "verdict"), [(11.0, ": flat"), (16.0, ": not flat")])
+def test_flatness(large_us: float, verdict: str) -> None:
+    rows = measured() + measured("grid:30x30", 900, large_us) + measured("cologne1", 1, 400.0)
+    assert verdict in flatness(rows)
+    assert flatness(measured()) == "", "one size shows nothing"
+
+
+def test_the_plot_is_the_same_for_the_same_figures(tmp_path: Path) -> None:
+    rows = measured() + measured("grid:10x10", 100)
+    for name in ("a.svg", "b.svg"):
+        growth_plot(rows, tmp_path / name)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--systems", "sumo-rl-tracy"], "sumo-rl-traci"),
+        (["--repeats", "0"], "at least 1"),
+        (["--decisions", "1"], "at least 2"),
+        (["--scenarios", "cologne9"], "cologne"),
+    ],
+)
+def test_bad_arguments(arguments: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        speed.main(arguments)
+
+
+def test_a_small_run(capsys: pytest.CaptureFixture[str]) -> None:
+    systems = ["ours", "ours-gymnasium", "ours-batch-2", "sumo-rl-libsumo-no-info"]
+    size = ["--repeats", "1", "--decisions", "6"]
+    status = speed.main(["--scenarios", "cologne1", "--systems", *systems, *size, "--json"])
+    rows = {row["system"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
+    assert status == 0
+    assert {*rows} >= {"bare", "ours", "ours-gymnasium", "ours-batch-2", "sumo-rl-libsumo-no-info", "ours-inside"}
+    assert all(row["same_traffic"] and math.isfinite(row["ratio_to_bare"]) for row in rows.values())
+    assert rows["ours"]["controlled_lanes"] == 8
+    assert np.isclose(rows["bare"]["ratio_to_bare"], 1.0)
+
+
+def test_unlike_signals_of_sumo_rl_fit_one_batch() -> None:
+    rows = {"b": np.array([1.0, 2.0]), "a": np.array([3.0, 4.0, 5.0])}
+    assert padded(rows, ["a", "b"], 3).tolist() == [[3, 4, 5], [1, 2, 0]]
+    assert own_actions(np.array([3, 3]), ["a", "b"], np.array([4, 2])) == {"a": 3, "b": 1}
+
+
+def test_training_rows() -> None:
+    def runs(*seconds: float, **spent: float) -> list[dict[str, Any]]:
+        return [{"steps": 1000, "seconds": s, "spent": {k: v * s for k, v in spent.items()}} for s in seconds]
+
+    answers = {
+        "ours-1": runs(1.0, 2.0, environment=0.5, gradient=0.3),
+        "sb3-sumo-rl": runs(4.0, 6.0, environment=0.8, gradient=0.1, sumo=0.2),
+    }
+    rows = training.rows_of("cologne3", 3, "dqn", answers, {"total": 2.0, "sumo": 1.5})
+    of = {row["system"]: row for row in rows}
+    assert of["ours-1"]["steps_per_s"] == 750
+    assert (of["ours-1"]["ratio_to_sumo_rl"], of["ours-1"]["ratio_to_sumo_rl_high"]) == (3.5, 4.0)
+    assert of["ours-1"]["shares"] == {"gradient": 0.3, "rollout": 0.2, "sumo": 0.375, "env": 0.125}
+    assert of["sb3-sumo-rl"]["shares"] == {"gradient": 0.1, "rollout": 0.1, "sumo": 0.2, "env": 0.6}
+    for text in (training.table(rows), training.profile_table(rows)):
+        assert len({line.count("|") for line in text.splitlines() if "|" in line}) == 1
+
+
+@pytest.mark.parametrize(
+    ("series", "memory", "growing"),
+    [
+        ([100 + n % 3 for n in range(100)], True, False),
+        ([100 + 0.2 * n for n in range(100)], True, True),
+        ([50.0] * 20 + [60.0] * 80, True, False),  # warming up
+        ([5000 + 0.02 * n for n in range(100)], True, False),
+        ([12.0] * 100, False, False),
+        ([12 + n // 40 for n in range(100)], False, True),
+    ],
+)
+def test_what_counts_as_growing(series: list[float], memory: bool, growing: bool) -> None:
+    assert soak.growth(series, memory=memory)[2] is growing
+
+
+def test_the_soak_says_what_grows_and_what_is_left_behind() -> None:
+    rows: list[soak.Row] = [
+        {"phase": "resets", "done": n, "seconds": n, "env_pss_mb": 100.0, "open_files": n} for n in range(40)
+    ]
+    judged = soak.verdicts(rows)
+    assert {row["quantity"]: row["verdict"] for row in judged} == {"env_pss_mb": "flat", "open_files": "growing"}
+    said = soak.report(judged, soak.leftovers({"open_files": 3, **ZERO}, {"open_files": 5, **ZERO}))
+    assert "growing: open_files (resets); left behind after closing: open_files +2." in said
+    assert "too few samples" in soak.report(soak.verdicts(rows[:4]), {})
+
+
+ZERO = dict.fromkeys(("processes", "threads", "shared_memory_files", "semaphores"), 0)
+
+
+def test_a_days_demand_is_the_windows_repeated() -> None:
+    scenario = load("single")
+    text = soak.repeated(scenario, 3)
+    departures = [float(found) for found in re.findall(r'depart="([\d.]+)"', text)]
+    ids = re.findall(r'<(?:vehicle|person) id="([^"]+)"', text)
+    assert departures == sorted(departures)
+    assert len(departures) == len(set(ids)) == 3 * sum(scenario.demand_counts())
+    assert text.count("<vType") == 2
+
+
+def test_differing_resets_are_seen() -> None:
+    same = resets.row_of("single", {"single": ["a", "a"], "vectorised": ["a", "a"]})
+    other = resets.row_of("tee", {"single": ["a", "a"], "vectorised": ["a", "b"]})
+    assert (same["identical"], other["identical"]) == (True, False)
+    assert "| tee | `a` | 2 of 2 | 1 of 2 | **no** |" in resets.table([same, other])
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        (training, ["--agents", "dqm"]),
+        (training, ["--repeats", "0"]),
+        (resets, ["--modes", "rey"]),
+        (resets, ["--resets", "0"]),
+        (soak, ["--resets", "-1"]),
+    ],
+)
+def test_bad_arguments_of_the_others(command: Any, arguments: list[str]) -> None:
+    with pytest.raises(InputError):
+        command.main(arguments)
+
+
+def test_a_small_training(capsys: pytest.CaptureFixture[str]) -> None:
+    size = ["--scenarios", "cologne3", "--agents", "ppo", "--steps", "24", "--repeats", "1"]
+    size += ["--change-interval", "fixed"]
+    assert training.main([*size, "--sides", "ours-1", "sb3-sumo-rl", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["system"] for row in rows] == ["ours-1", "sb3-sumo-rl"]
+    assert all(row["steps"] == 24 and row["shares"]["gradient"] > 0 for row in rows)
+
+
+def test_small_resets(capsys: pytest.CaptureFixture[str]) -> None:
+    assert resets.main(["--scenarios", "single", "--resets", "2", "--decisions", "8"]) == 0
+    assert "| 2 of 2 | 2 of 2 | 2 of 2 | yes |" in capsys.readouterr().out
+
+
+def test_a_small_soak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "SHARED_MEMORY", tmp_path / "none")  # other programs' files come and go there
+    status = soak.main(["--resets", "12", "--samples", "12", "--days", "0.0417", "--out", str(tmp_path)])
+    lines = (tmp_path / "soak.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["phase", *["resets"] * 12, "days"]
+    assert "left behind after closing: nothing" in (tmp_path / "soak.md").read_text()
+    assert status == 0
