@@ -41,6 +41,7 @@ def save(run: Path, learner: Learner, env: SignalsVecEnv, progress: dict[str, An
         assert isinstance(learner.replay_buffer, DecisionBuffer)
         state["dqn"] = {
             "n_calls": learner._n_calls,
+            "learned_from": learner._learned_from,
             "exploration_rate": learner.exploration_rate,
             "explorer": learner.explorer.bit_generator.state,
             "replay": _replay_state(learner.replay_buffer),
@@ -66,6 +67,7 @@ def restore(run: Path, learner: Learner, env: SignalsVecEnv) -> dict[str, Any]:
         if isinstance(learner, MaskedDoubleDQN):
             dqn = state["dqn"]
             learner._n_calls = dqn["n_calls"]
+            learner._learned_from = dqn["learned_from"]
             learner.exploration_rate = dqn["exploration_rate"]
             learner.explorer.bit_generator.state = dqn["explorer"]
             assert isinstance(learner.replay_buffer, DecisionBuffer)
@@ -98,7 +100,7 @@ def _replay_state(buffer: DecisionBuffer) -> dict[str, Any]:
     filled = buffer.buffer_size if buffer.full else buffer.pos
     arrays = {name: torch.from_numpy(getattr(buffer, name)[:filled].copy()) for name in REPLAY}
     pending = {name: torch.from_numpy(getattr(buffer, name).copy()) for name in buffer.PENDING}
-    return {"pos": buffer.pos, "full": buffer.full, "arrays": arrays, "pending": pending}
+    return {"pos": buffer.pos, "full": buffer.full, "added": buffer.added, "arrays": arrays, "pending": pending}
 
 
 def _restore_replay(buffer: DecisionBuffer, state: dict[str, Any]) -> None:
@@ -107,7 +109,7 @@ def _restore_replay(buffer: DecisionBuffer, state: dict[str, Any]) -> None:
         getattr(buffer, name)[: len(saved)] = saved
     for name in buffer.PENDING:
         getattr(buffer, name)[:] = state["pending"][name].numpy()
-    buffer.pos, buffer.full = state["pos"], state["full"]
+    buffer.pos, buffer.full, buffer.added = state["pos"], state["full"], state["added"]
 
 
 def _random_states() -> dict[str, Any]:

@@ -104,6 +104,8 @@ class MaskedDoubleDQN(DQN):
     shape: ObservationShape
     greedy_exploration: float = 0.5
     explorer: np.random.Generator
+    _learned_from: int = 0
+    """Transitions that the buffer had been given at the last training."""
 
     def _sample_action(
         self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
@@ -150,9 +152,10 @@ class MaskedDoubleDQN(DQN):
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         losses = []
-        assert self.replay_buffer is not None
-        if self.replay_buffer.size() == 0:  # nobody has had a choice yet
+        assert isinstance(self.replay_buffer, DecisionBuffer)
+        if self.replay_buffer.added == self._learned_from:  # nobody has had a choice since: there is nothing new
             return
+        self._learned_from = self.replay_buffer.added
         for _ in range(gradient_steps):
             batch = self.replay_buffer.sample(batch_size)
             with torch.no_grad():

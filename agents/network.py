@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from signals.observations import ObservationShape
 
@@ -18,7 +19,7 @@ SELECTABLE, CURRENT, VEHICLES = 1, 2, 6
 
 
 class PhaseEncoder(nn.Module):
-    """[B, size] rows of observations to [B, P, 2 x units]: each phase, and beside it the mean of all."""
+    """[B, size] rows of observations to [B, P, units], each phase, and [B, units], the mean of all."""
 
     def __init__(self, shape: ObservationShape, units: int) -> None:
         super().__init__()
@@ -26,14 +27,14 @@ class PhaseEncoder(nn.Module):
         self.movement = nn.Sequential(nn.Linear(shape.movement_features, units), nn.ReLU())
         self.phase = nn.Sequential(nn.Linear(shape.phase_features + units, units), nn.ReLU())
 
-    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Encodings, and [B, P] whether each phase may be chosen."""
+    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Encodings, their mean, and [B, P] whether each phase may be chosen."""
         phases, service, movements = split(rows, self.shape)
         served = torch.bmm(service, self.movement(movements))
         encoded = self.phase(torch.cat((phases, served), dim=2))
         exists = phases[:, :, :1]
-        mean = (encoded * exists).sum(1, keepdim=True) / exists.sum(1, keepdim=True).clamp(min=1.0)
-        return torch.cat((encoded, mean.expand_as(encoded)), dim=2), phases[:, :, SELECTABLE] > 0.5
+        mean = (encoded * exists).sum(1) / exists.sum(1).clamp(min=1.0)
+        return encoded, mean, phases[:, :, SELECTABLE] > 0.5
 
 
 class PhaseScorer(nn.Module):
@@ -43,11 +44,17 @@ class PhaseScorer(nn.Module):
         super().__init__()
         self.encoder = PhaseEncoder(shape, units)
         self.head = nn.Sequential(nn.Linear(2 * units, units), nn.ReLU(), nn.Linear(units, 1))
+        self._units = units
 
     def forward(self, rows: Tensor) -> Tensor:
         """Scores."""
-        encoded, selectable = self.encoder(rows)
-        scores: Tensor = self.head(encoded).squeeze(2)
+        encoded, mean, selectable = self.encoder(rows)
+        first, rest = self.head[0], self.head[1:]
+        assert isinstance(first, nn.Linear)
+        # the first layer sees a phase and the mean side by side; the mean's part is the same for all phases
+        own, shared = first.weight[:, : self._units], first.weight[:, self._units :]
+        hidden = functional.linear(encoded, own) + functional.linear(mean, shared, first.bias).unsqueeze(1)
+        scores: Tensor = rest(hidden).squeeze(2)
         return scores.masked_fill(~selectable, MASKED)
 
 
@@ -58,12 +65,11 @@ class StateValue(nn.Module):
         super().__init__()
         self.encoder = PhaseEncoder(shape, units)
         self.head = nn.Sequential(nn.Linear(units, units), nn.ReLU(), nn.Linear(units, 1))
-        self._units = units
 
     def forward(self, rows: Tensor) -> Tensor:
         """Values."""
-        encoded, _ = self.encoder(rows)
-        value: Tensor = self.head(encoded[:, 0, self._units :])
+        _, mean, _ = self.encoder(rows)
+        value: Tensor = self.head(mean)
         return value
 
 

@@ -42,6 +42,8 @@ class DecisionBuffer(ReplayBuffer):
         )
         self.shape, self.gamma = shape, gamma
         self.discounts = np.zeros((self.buffer_size, 1), np.float32)
+        self.added = 0
+        """Transitions so far, those that have been overwritten included."""
         self.open = np.zeros(n_envs, bool)
         self.began = np.zeros((n_envs, shape.size), np.float32)
         self.chosen = np.zeros(n_envs, np.int64)
@@ -73,6 +75,7 @@ class DecisionBuffer(ReplayBuffer):
         self.observations[at, 0], self.next_observations[at, 0] = self.began[ends], next_obs[ends]
         self.actions[at, 0, 0], self.rewards[at, 0] = self.chosen[ends], self.summed[ends]
         self.discounts[at, 0] = self.left[ends]
+        self.added += ends.size
         self.full |= self.pos + ends.size >= self.buffer_size
         self.pos = (self.pos + ends.size) % self.buffer_size
         self.open &= ~(chooses | done.astype(bool))

@@ -28,7 +28,7 @@ class DQNSettings:
     learning_starts: int = 500
     """Decisions before the first gradient step."""
     train_freq: int = 1
-    """Decisions (of all signals) between trainings."""
+    """Decisions (of all signals) between trainings; one is left out where no signal has had a choice since."""
     gradient_steps: int = 1
     """At each training."""
     target_update_interval: int = 1000
