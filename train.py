@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from agents.checkpoint import scorer_of
+from agents.checkpoint import scorer_of, scorers_of
 from agents.learners import Learner, TrainingDiverged, make_learner
 from agents.run import (
     CHECKPOINT,
@@ -236,16 +236,14 @@ def _validate(controller: LearnedController, scenario: Scenario, timing: Timing,
 def _start_from(learner: Learner, settings: AgentSettings, source: Path) -> None:
     weights = load_tensors(source / POLICY)["scorer"]
     try:
-        scorer_of(learner).load_state_dict(weights)
+        for network in scorers_of(learner):
+            network.load_state_dict(weights)
     except RuntimeError as error:
         units = read_settings(source)["agent_settings"].get("units")
         raise InputError(
             f"--from {source}: its network ({units} units, its sensing) does not fit this one "
             f"({settings.units} units); choose the same units and sensing"
         ) from error
-    target = getattr(learner, "q_net_target", None)
-    if target is not None:
-        target.load_state_dict(learner.q_net.state_dict())  # type: ignore[union-attr]
 
 
 def _settings(job: Job, scenario: Scenario) -> dict[str, Any]:

@@ -42,6 +42,7 @@ def save(run: Path, learner: Learner, env: SignalsVecEnv, progress: dict[str, An
         state["dqn"] = {
             "n_calls": learner._n_calls,
             "learned_from": learner._learned_from,
+            "average": learner.average.state_dict(),
             "exploration_rate": learner.exploration_rate,
             "explorer": learner.explorer.bit_generator.state,
             "replay": _replay_state(learner.replay_buffer),
@@ -68,6 +69,7 @@ def restore(run: Path, learner: Learner, env: SignalsVecEnv) -> dict[str, Any]:
             dqn = state["dqn"]
             learner._n_calls = dqn["n_calls"]
             learner._learned_from = dqn["learned_from"]
+            learner.average.load_state_dict(dqn["average"])
             learner.exploration_rate = dqn["exploration_rate"]
             learner.explorer.bit_generator.state = dqn["explorer"]
             assert isinstance(learner.replay_buffer, DecisionBuffer)
@@ -90,10 +92,17 @@ def restore(run: Path, learner: Learner, env: SignalsVecEnv) -> dict[str, Any]:
 def scorer_of(learner: Learner) -> torch.nn.Module:
     """The network that scores phases: all that a controller needs."""
     if isinstance(learner, MaskedDoubleDQN):
-        return learner.policy.q_net.q_net
+        return learner.average
     actor = learner.policy.mlp_extractor.actor
     assert isinstance(actor, torch.nn.Module)
     return actor
+
+
+def scorers_of(learner: Learner) -> list[torch.nn.Module]:
+    """Every network that scores phases: that one, and those that it is learned with."""
+    if isinstance(learner, MaskedDoubleDQN):
+        return [learner.average, learner.q_net.q_net, learner.q_net_target.q_net]
+    return [scorer_of(learner)]
 
 
 def _replay_state(buffer: DecisionBuffer) -> dict[str, Any]:

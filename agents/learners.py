@@ -7,6 +7,7 @@ chosen.
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -17,6 +18,7 @@ from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.common.utils import polyak_update
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import Tensor, nn
 from torch.nn import functional
@@ -104,6 +106,9 @@ class MaskedDoubleDQN(DQN):
     shape: ObservationShape
     greedy_exploration: float = 0.5
     explorer: np.random.Generator
+    average: PhaseScorer
+    """The network with the mean of its late weights: what a controller gets."""
+    averaging: float = 0.001
     _learned_from: int = 0
     """Transitions that the buffer had been given at the last training."""
 
@@ -173,7 +178,10 @@ class MaskedDoubleDQN(DQN):
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
             self.policy.optimizer.step()
-        self._n_updates += gradient_steps
+            self._n_updates += 1
+            # at the beginning the mean of all there are, so that it never holds on to random weights
+            weight = max(self.averaging, 1.0 / self._n_updates)
+            polyak_update(self.q_net.q_net.parameters(), self.average.parameters(), weight)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/loss", float(np.mean(losses)))
 
@@ -243,6 +251,8 @@ def make_learner(settings: AgentSettings, env: SignalsVecEnv, seed: int, tensorb
         exploration_final_eps=settings.exploration_end,
     )
     learner.shape = shape
+    learner.average = copy.deepcopy(learner.q_net.q_net)  # type: ignore[assignment]
+    learner.averaging = 1.0 / settings.averaging_steps
     learner.greedy_exploration = settings.greedy_exploration
     learner.explorer = np.random.default_rng([seed, 0xE])
     return learner

@@ -33,6 +33,9 @@ class DQNSettings:
     """At each training."""
     target_update_interval: int = 1000
     """Gradient steps between copies to the target network (Mnih et al. 2015 copy every 10,000 of 50 M)."""
+    averaging_steps: int = 1000
+    """Gradient steps over which the weights that a controller gets are averaged (Polyak & Juditsky 1992): from one
+    step to the next a policy jumps between phases of almost equal value."""
     exploration_fraction: float = 0.4
     """Share of the training over which exploration falls from its start to its end."""
     exploration_start: float = 1.0
