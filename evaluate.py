@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from controllers.base import Controller
+from controllers.programs import ProgramControl
 from controllers.registry import CONTROLLERS, make
 from evaluation.corridor import find_corridor
 from evaluation.output import print_results, settings_of, versions, write_results
@@ -131,6 +132,10 @@ def main(arguments: list[str] | None = None) -> int:
         options.scenario, routes=options.routes, additional=options.additional,
         begin_s=options.begin, end_s=options.end, demand=demand,
     )  # fmt: skip
+    for contestant in contestants:
+        program = contestant.make()
+        if isinstance(program, ProgramControl):
+            program.additional_xml(scenario)  # whether it can be had here is better known now
     if options.out is not None:
         _try_writing(options.out)
     evaluation = Evaluation(

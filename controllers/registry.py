@@ -6,12 +6,15 @@ from collections.abc import Callable
 
 from controllers.base import Controller
 from controllers.heuristics import Greedy, MaxPressure, RandomChoice, SelfOrganizing
-from controllers.programs import ProgramControl
+from controllers.programs import Actuated, DelayBased, ProgramControl
+from controllers.webster import Webster
 from signals.errors import InputError, did_you_mean
 
-CONTROLLERS: dict[str, Callable[[], Controller | ProgramControl]] = {
+CONTROLLERS: dict[str, Callable[..., Controller | ProgramControl]] = {
     "fixed_time": ProgramControl,
-    "actuated": lambda: ProgramControl(actuated=True),
+    "webster": Webster,
+    "actuated": Actuated,
+    "delay_based": DelayBased,
     "max_pressure": MaxPressure,
     "greedy": Greedy,
     "sotl": SelfOrganizing,
@@ -19,15 +22,18 @@ CONTROLLERS: dict[str, Callable[[], Controller | ProgramControl]] = {
 }
 
 
-def make(name: str) -> Controller | ProgramControl:
-    """The controller of that name, with its defaults.
+def make(name: str, **parameters: object) -> Controller | ProgramControl:
+    """The controller of that name, with its defaults but for the parameters given.
 
     Raises:
-        InputError: no such controller.
+        InputError: no such controller, or it has no such parameter.
     """
     if name not in CONTROLLERS:
         raise InputError(
             f"unknown controller {name!r}; choose one of {', '.join(CONTROLLERS)}, or a run directory."
             f"{did_you_mean(name, CONTROLLERS)}"
         )
-    return CONTROLLERS[name]()
+    try:
+        return CONTROLLERS[name](**parameters)
+    except TypeError as error:
+        raise InputError(f"controller {name!r} cannot be made with {parameters}: {error}; tune it anew") from error

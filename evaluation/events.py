@@ -18,7 +18,7 @@ from xml.sax.saxutils import quoteattr
 
 import polars as pl
 
-from controllers.programs import ACTUATED_MAX_S, ProgramControl
+from controllers.programs import ACTUATED_MAX_S, ProgramControl, SensingProgram
 from evaluation.channels import GREEN, RED, YELLOW, Channel, channels_of, displays
 from signals.errors import InputError
 from signals.network import RoadNetwork
@@ -141,10 +141,11 @@ def _signal_events(
 def termination(green_s: float, controller: object, timing: Timing) -> int:
     """Why a green ended. SUMO's actuated programs end one at a gap or at the maximum; a fixed plan forces it off,
     and so does a controller of ours, unless the maximum was reached."""
+    if isinstance(controller, SensingProgram):
+        greatest_s = ACTUATED_MAX_S if controller.max_green_s is None else controller.max_green_s
+        return MAX_OUT if green_s >= greatest_s else GAP_OUT
     if isinstance(controller, ProgramControl):
-        if not controller.actuated:
-            return FORCE_OFF
-        return MAX_OUT if green_s >= ACTUATED_MAX_S else GAP_OUT
+        return FORCE_OFF
     return MAX_OUT if green_s >= timing.max_green_s else FORCE_OFF
 
 

@@ -294,7 +294,7 @@ class _Place:
         self.folder = folder
         self.program = isinstance(controller, ProgramControl)
         extra: list[Path] = []
-        if isinstance(controller, ProgramControl) and (xml := controller.additional_xml(scenario.network)):
+        if isinstance(controller, ProgramControl) and (xml := controller.additional_xml(scenario)):
             extra.append(folder / "program.add.xml")
             extra[-1].write_text(xml)
         if evaluation.keep is not None:

@@ -10,7 +10,7 @@ import pytest
 
 from controllers.base import choose
 from controllers.heuristics import Greedy, MaxPressure, RandomChoice, SelfOrganizing
-from controllers.programs import ProgramControl
+from controllers.programs import Actuated, DelayBased, ProgramControl, extendable_rows
 from controllers.registry import CONTROLLERS, make
 from scenarios.scenario import load
 from signals.errors import InputError
@@ -109,20 +109,47 @@ def test_random_is_masked_and_repeatable() -> None:
 
 
 def test_actuated_extends_greens_but_neither_intervals_nor_walk_clearance() -> None:
-    network = load("single").network
-    assert ProgramControl().additional_xml(network) == ""
-    (logic,) = ElementTree.fromstring(ProgramControl(actuated=True).additional_xml(network))
-    own = network.programs["C"][-1]
+    scenario = load("single")
+    assert ProgramControl().additional_xml(scenario) == ""
+    (logic,) = ElementTree.fromstring(Actuated().additional_xml(scenario))
+    own = scenario.network.programs["C"][-1]
     phases = {phase.state: phase for phase in compiled("single")[0].intersections[0].phases}
-    assert [row.get("state") for row in logic] == [row.state for row in own.rows], "the states are untouched"
-    for row in logic:
+    assert [row.get("state") for row in logic.iter("phase")] == [row.state for row in own.rows], (
+        "the states are untouched"
+    )
+    for row in logic.iter("phase"):
         extended = row.get("maxDur") is not None
         assert extended == (row.get("state") in phases)
         if extended:
             assert float(str(row.get("minDur"))) >= (7 if phases[str(row.get("state"))].walk else 5)
 
 
+@pytest.mark.parametrize(
+    ("controller", "expected"),
+    [
+        (Actuated(max_gap_s=2.0), {"max-gap": "2", "detector-gap": "2"}),
+        (DelayBased(min_time_loss_s=4.0), {"detectorRange": "100", "minTimeLoss": "4"}),
+    ],
+)
+def test_sensing_programs_pass_their_settings_on(controller: Actuated | DelayBased, expected: dict[str, str]) -> None:
+    (logic,) = ElementTree.fromstring(controller.additional_xml(load("single")))
+    assert logic.get("type") == controller.sumo_type
+    assert {param.get("key"): param.get("value") for param in logic.iter("param")} == expected
+
+
+def test_bounds_that_are_asked_for_are_used_but_nobody_is_cut_off_while_walking() -> None:
+    scenario = load("single")
+    program = scenario.network.programs["C"][-1]
+    walks = extendable_rows(scenario.network, program)
+    (logic,) = ElementTree.fromstring(Actuated(min_green_s=3.0, max_green_s=20.0).additional_xml(scenario))
+    bounds = [(row.get("minDur"), row.get("maxDur")) for row in logic.iter("phase")]
+    assert bounds == [("7" if walks[n] else "3", "20") if n in walks else (None, None) for n in range(len(bounds))]
+    assert True in walks.values()
+
+
 def test_names() -> None:
-    assert {"fixed_time", "actuated", "max_pressure", "greedy", "sotl", "random"} == set(CONTROLLERS)
+    assert set(CONTROLLERS) >= {"fixed_time", "actuated", "max_pressure", "greedy", "sotl", "random"}
     with pytest.raises(InputError, match="Did you mean 'max_pressure'"):
         make("maxpressure")
+    with pytest.raises(InputError, match="'greedy' cannot be made with"):
+        make("greedy", hysteresis=3.0)

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 import evaluate
-from controllers.programs import ProgramControl
+from controllers.programs import Actuated, ProgramControl
 from controllers.registry import make
 from evaluation.channels import channels_of, displays
 from evaluation.events import DAY, EventPlan, termination
@@ -54,8 +54,8 @@ def test_the_numbers_are_the_usual_ones() -> None:
 def test_why_a_green_ended() -> None:
     timing = Timing(max_green_s=60.0)
     assert termination(30.0, ProgramControl(), timing) == 6
-    assert termination(30.0, ProgramControl(actuated=True), timing) == 4
-    assert termination(50.0, ProgramControl(actuated=True), timing) == 5
+    assert termination(30.0, Actuated(), timing) == 4
+    assert termination(50.0, Actuated(), timing) == 5
     assert termination(30.0, make("greedy"), timing) == 6
     assert termination(60.0, make("greedy"), timing) == 5
 
