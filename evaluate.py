@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from controllers.base import Controller
+from controllers.parameters import read_tuned
 from controllers.programs import ProgramControl
 from controllers.registry import CONTROLLERS, make
 from evaluation.corridor import find_corridor
@@ -49,6 +50,7 @@ EPILOG = """examples:
   python evaluate.py --scenario cologne1 --controllers fixed_time actuated max_pressure greedy --seeds 5
   python evaluate.py --scenario cologne1 --controllers greedy runs/c1 --demand held-out --out runs/eval
   python evaluate.py --scenario cologne3 --controllers greedy runs/c3 --seeds 10 --stress all --out runs/judged
+  python evaluate.py --scenario cologne1 --controllers greedy greedy@runs/tuned webster@runs/tuned --seeds 5
   python evaluate.py --scenario my.sumocfg --controllers fixed_time runs/mine --json > mine.json
 
 delay is time loss + departure delay, averaged over every vehicle that was to depart in the window: also
@@ -82,8 +84,9 @@ def parser() -> argparse.ArgumentParser:
         "(default: recorded)",
     )  # fmt: skip
     of.add_argument(
-        "--controllers", nargs="+", default=list(BASELINES), metavar="NAME|RUN_DIR",
-        help=f"any of {', '.join(CONTROLLERS)}; run directories of train.py, several joined by + as an ensemble "
+        "--controllers", nargs="+", default=list(BASELINES), metavar="NAME[@TUNED]|RUN_DIR",
+        help=f"any of {', '.join(CONTROLLERS)}; with @ and what python -m evaluation.tune wrote, tuned; "
+        "run directories of train.py, several joined by + as an ensemble "
         f"(default: {' '.join(BASELINES)})",
     )  # fmt: skip
     of.add_argument(
@@ -228,6 +231,14 @@ def _cores() -> int:
 def _contestant(name: str, timing: Timing) -> Contestant:
     if name in CONTROLLERS:
         return Contestant(name, lambda: make(name))
+    plain, _, file = name.partition("@")
+    if plain in CONTROLLERS and file:
+        tuned = read_tuned(Path(file), plain)
+        make(plain, **tuned.parameters)
+        identity = json.dumps(tuned.parameters, sort_keys=True)
+        return Contestant(
+            f"{plain}@{tuned.label}", lambda: make(plain, **tuned.parameters), identity=identity, tuned=tuned.origin
+        )
     if os.sep not in name and not any(Path(part).exists() for part in (name, *name.split("+"))):
         make(name)  # says which there are
     import torch  # takes seconds, so only where a policy needs it

@@ -44,6 +44,7 @@ def settings_of(evaluation: Evaluation, words: Sequence[str], about: Mapping[str
         "files_sha256": scenario.hashes(),
         "timing": dataclasses.asdict(evaluation.timing),
         "trained_on": {c.name: c.trained_on for c in evaluation.contestants if c.trained_on},
+        "tuned": {c.name: c.tuned for c in evaluation.contestants if c.tuned},
         "versions": dict(evaluation.versions),
     }
 
@@ -115,8 +116,11 @@ def print_results(
         markup=False,
     )
     if len(summary.controllers) > 1:
-        which = "best of the baselines" if summary.reference in CONTROLLERS else "first named"
+        which = "best of the baselines" if summary.reference.partition("@")[0] in CONTROLLERS else "first named"
         console.print(f"reference: {summary.reference}, the {which}", soft_wrap=True, markup=False)
+    for contestant in evaluation.contestants:
+        if contestant.tuned:
+            console.print(f"{contestant.name}: {contestant.tuned}", soft_wrap=True, markup=False)
     if any(run.metrics.gridlocked for run in results):
         console.print("red rows: runs that ended in gridlock; they are in the means", soft_wrap=True)
     for curve in stress:

@@ -63,6 +63,8 @@ class Contestant:
     """What it is beside its name: the digest of a policy's weights and settings."""
     trained_on: str = ""
     """The scenario that it learned on."""
+    tuned: str = ""
+    """Its tuned parameters and how they were found."""
 
 
 @dataclass(frozen=True)

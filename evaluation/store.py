@@ -30,7 +30,7 @@ RUN_FILE = "run.json"
 ROOT = Path(__file__).resolve().parents[1]
 DETERMINING = ("signals", "scenarios", "envs", "controllers", "agents", "evaluation")
 """The packages whose code a run's outcome depends on."""
-SHOWING = ("report", "tables.py", "statistics.py", "progress.py", "stress.py")
+SHOWING = ("report", "tables.py", "statistics.py", "progress.py", "stress.py", "tune.py")
 """What in evaluation/ only shows what runs came to."""
 
 

@@ -78,6 +78,7 @@ def page(content: ReportContent) -> str:
             *((name, settings[name]) for name in ("scenario", "demand", "begin_s", "end_s")),
             ("seeds", ", ".join(map(str, settings["seeds"]))),
             *settings["timing"].items(),
+            *settings.get("tuned", {}).items(),
         ],
         versions=settings["versions"].items(),
         files=settings["files_sha256"].items(),
