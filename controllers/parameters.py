@@ -62,6 +62,10 @@ SPACES: Mapping[str, Mapping[str, Range]] = {
         "threshold_veh_s": Range(25, 1600, logarithmic=True),
         "platoon_veh": Range(0, 5, whole=True),
     },
+    "cop": {
+        "horizon_s": Range(30, 90, whole=True),
+        "saturation_flow_vph": Range(1000, 2400, whole=True),
+    },
 }
 
 

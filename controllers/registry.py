@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from controllers.base import Controller
+from controllers.cop import Cop
 from controllers.heuristics import Greedy, MaxPressure, RandomChoice, SelfOrganizing
 from controllers.programs import Actuated, DelayBased, ProgramControl
 from controllers.webster import Webster
@@ -18,6 +19,7 @@ CONTROLLERS: dict[str, Callable[..., Controller | ProgramControl]] = {
     "max_pressure": MaxPressure,
     "greedy": Greedy,
     "sotl": SelfOrganizing,
+    "cop": Cop,
     "random": RandomChoice,
 }
 

@@ -1,0 +1,293 @@
+"""COP: each signal plans its phases ahead by dynamic programming over the vehicles that it sees coming."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from controllers.base import Phases, choose
+from signals.intersection import Intersection
+from signals.layout import Layout
+from signals.snapshot import Snapshot
+from signals.timing import Timing
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+SATURATION_FLOW_VPH = 1900.0  # per lane: the base value of the Highway Capacity Manual 2010
+LEAST_STEP_S = 2.5  # [s] a plan's step is one decision or, where these are closer together, several
+ROUND_UP = 1e-6
+
+
+class Cop:
+    """Controlled optimisation of phases, replanned at each decision.
+
+    Source: Sen and Head 1997, Controlled optimization of phases at an intersection. A stage is a phase, in the order
+    of the program and beginning with the current one; how many steps it gets, change interval included, is chosen, 0
+    to skip it. The state after a stage is how many steps are used up. For each the least total delay is kept with the
+    queues that lead there (so the result is the best of these paths, not of all: as in the paper). It ends once a
+    round of phases improves nothing. The first phase of the best plan is asked for.
+
+    Assumed: who stands is in a queue at the stop line; who moves is spread evenly over their lane and arrives at its
+    speed limit; nobody comes from beyond the detection zones; a queue leaves at saturation flow, at half of it while
+    yielding, in proportion where a lane serves several movements. Queues have no length, signals plan without each
+    other, pedestrians do not count (the machine serves them at max green). Minimum and maximum greens and change
+    intervals are each signal's own.
+    """
+
+    sensing = "full"
+
+    def __init__(self, horizon_s: float = 60.0, saturation_flow_vph: float = SATURATION_FLOW_VPH) -> None:
+        self.horizon_s = horizon_s
+        self.saturation_flow_vph = saturation_flow_vph
+
+    def reset(self, intersections: Sequence[Intersection], layout: Layout, seed: int) -> None:
+        """Gather each signal's times and each lane's way to its stop line."""
+        del seed
+        self.layout = layout
+        size, width, _ = layout.shape
+        self._count = np.array([len(i.phases) for i in intersections], np.int64)
+        self._change_s = np.zeros((size, width, width))
+        self._green_s = np.zeros((2, size, width))  # least, greatest
+        for s, item in enumerate(intersections):
+            for phase in item.phases:
+                self._green_s[:, s, phase.index] = phase.min_green_s, phase.max_green_s
+            for old, new in item.changes:
+                self._change_s[s, old, new] = item.intergreen_s(old, new)
+        self._lanes, self._has_lane = _by_signal(layout)
+        rates = _lane_service(layout) * self.saturation_flow_vph / 3600.0  # [C, P] [veh/s]
+        self._rates = np.where(self._has_lane[:, None, :], rates[self._lanes].transpose(0, 2, 1), 0.0)
+        self._way_s = _way_s(intersections, layout)
+        self._time_s: float | None = None
+        self._interval_s = Timing().decision_interval_s
+        self._green_since_s = np.zeros(size)
+        self._phase = np.zeros(size, np.int64)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """What depends on the time between decisions, which the first two of them tell."""
+        self._step_s = self._interval_s * math.ceil(LEAST_STEP_S / self._interval_s - ROUND_UP)
+        steps = max(2, round(self.horizon_s / self._step_s))
+        nearest, farthest = self._way_s  # [C, n] [s]
+        ends = np.arange(steps + 1) * self._step_s
+        reached = (ends - nearest[..., None]) / np.maximum(farthest - nearest, ROUND_UP)[..., None]
+        self._share = np.diff(np.clip(reached, 0.0, 1.0), axis=-1)  # [C, n, N]
+        # whose lane begins at the stop line itself
+        self._share[..., 0] += np.clip(-nearest / np.maximum(farthest - nearest, ROUND_UP), 0.0, 1.0)
+
+    def decide(self, snapshot: Snapshot) -> Phases:
+        """[S] the first phase of each signal's best plan."""
+        self._follow(snapshot)
+        layout, now_s, signals = self.layout, float(snapshot.time_s[0]), np.arange(len(snapshot.phase))
+        index, weight = layout.zone.index, layout.zone.weight
+        queue = (snapshot.halting[index] * weight).sum(axis=-1)  # [C]
+        moving = (snapshot.vehicles - snapshot.halting)[index] * weight  # [C, n]
+        arriving = (moving[..., None] * self._share).sum(axis=1)  # [C, N]
+        phase = snapshot.phase
+        since_s = np.where(snapshot.changing, self._green_since_s, now_s - snapshot.green_age_s)
+        found = plan(
+            Problem(
+                step_s=self._step_s,
+                queue=np.where(self._has_lane, queue[self._lanes], 0.0),
+                arrivals=np.where(self._has_lane[..., None], arriving[self._lanes], 0.0).transpose(0, 2, 1),
+                rates=self._rates,
+                change_s=self._change_s,
+                least_green_s=self._green_s[0],
+                greatest_green_s=self._green_s[1],
+                phase_count=self._count,
+                current=phase,
+                green_in_s=np.maximum(since_s - now_s, 0.0),
+                held_s=since_s + self._green_s[0, signals, phase] - now_s,
+                left_s=since_s + self._green_s[1, signals, phase] - now_s,
+                mask=snapshot.mask,
+            )
+        )
+        scores = np.zeros(snapshot.mask.shape)
+        scores[signals, np.where(found.first >= 0, found.first, phase)] = 1.0
+        return choose(scores, snapshot)
+
+    def _follow(self, snapshot: Snapshot) -> None:
+        """Note when greens begin: during a change the snapshot does not tell."""
+        now_s, phase = float(snapshot.time_s[0]), snapshot.phase
+        if self._time_s is None:
+            self._green_since_s[:] = now_s
+        else:
+            if abs(now_s - self._time_s - self._interval_s) > ROUND_UP:
+                self._interval_s = now_s - self._time_s
+                self._prepare()
+            changed = np.flatnonzero(phase != self._phase)
+            old, new = self._phase[changed], phase[changed]
+            self._green_since_s[changed] = self._time_s + self._change_s[changed, old, new]
+        self._time_s, self._phase = now_s, phase.copy()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is to be planned: [S] signals, [P] phases, [C] lanes of a signal, [N] steps."""
+
+    step_s: float
+    queue: FloatArray
+    """[S, C] vehicles that stand at the stop line now."""
+    arrivals: FloatArray
+    """[S, N, C] vehicles that arrive in each step."""
+    rates: FloatArray
+    """[S, P, C] vehicles per second that leave a queue on green."""
+    change_s: FloatArray
+    """[S, P, P] from the end of one phase's green to the begin of another's."""
+    least_green_s: FloatArray
+    """[S, P]"""
+    greatest_green_s: FloatArray
+    """[S, P] while somebody else is there to be served."""
+    phase_count: IntArray
+    """[S]"""
+    current: IntArray
+    """[S] the phase that is green, or comes next."""
+    green_in_s: FloatArray
+    """[S] until it is green."""
+    held_s: FloatArray
+    """[S] until it may end."""
+    left_s: FloatArray
+    """[S] until it has to."""
+    mask: BoolArray
+    """[S, P] which phases may be asked for now."""
+
+
+@dataclass
+class Plan:
+    """The best found."""
+
+    first: IntArray
+    """[S] the phase to ask for now; -1 where there is none."""
+    delay_veh_s: FloatArray
+    """[S] the sum of waiting until the horizon."""
+
+
+@dataclass
+class _State:
+    """For each number of steps used up [S, N + 1]: the least delay so far, and what led to it."""
+
+    delay: FloatArray
+    queue: FloatArray
+    last: IntArray
+    first: IntArray
+
+    def copy(self) -> _State:
+        return _State(self.delay.copy(), self.queue.copy(), self.last.copy(), self.first.copy())
+
+
+def plan(of: Problem) -> Plan:
+    """The recursion over stages, for all signals at once."""
+    size, steps, lanes = of.arrivals.shape
+    signals = np.arange(size)
+    state = _State(
+        np.full((size, steps + 1), np.inf),
+        np.zeros((size, steps + 1, lanes)),
+        np.repeat(of.current[:, None], steps + 1, axis=1),
+        np.full((size, steps + 1), -1, np.int64),
+    )
+    state.delay[:, 0], state.queue[:, 0] = 0.0, of.queue
+    there = of.queue + of.arrivals.sum(axis=1)  # [S, C]
+    rounds, unimproved = int(of.phase_count.max(initial=1)), 0
+    for stage in range(4 * rounds):
+        phase = (of.current + stage) % of.phase_count
+        rate = of.rates[signals, phase]
+        alone = ~((there > 0) & (rate == 0)).any(axis=1)  # nobody else to serve: no greatest green
+        if stage == 0:
+            lead_s = np.repeat(of.green_in_s[:, None], steps + 1, axis=1)
+            least = np.repeat(_steps_up(of.held_s, of.step_s)[:, None], steps + 1, axis=1)
+            most = np.repeat(_steps_down(of.left_s, of.step_s)[:, None], steps + 1, axis=1)
+            allowed = np.zeros((size, steps + 1), bool)
+        else:
+            lead_s = of.change_s[signals[:, None], state.last, phase[:, None]]
+            least = _steps_up(lead_s + of.least_green_s[signals, phase][:, None], of.step_s)
+            most = _steps_down(lead_s + of.greatest_green_s[signals, phase][:, None], of.step_s)
+            allowed = np.isfinite(state.delay) & (state.last != phase[:, None])
+        allowed[:, 0] = of.mask[signals, phase] & (allowed[:, 0] | (stage == 0))
+        most = np.maximum(np.where(alone[:, None], steps, most), least)
+        before = state.delay[:, steps].copy()
+        state = _stage(of, state, phase, rate, lead_s, least, most, allowed)
+        improved = bool((state.delay[:, steps] < before - 1e-9).any())
+        unimproved = 0 if improved else unimproved + 1
+        if unimproved >= rounds:  # the paper's rounds less one would never find the way back of two phases
+            break
+    return Plan(state.first[:, steps], state.delay[:, steps])
+
+
+def _stage(
+    of: Problem,
+    state: _State,
+    phase: IntArray,
+    rate: FloatArray,
+    lead_s: FloatArray,
+    least: IntArray,
+    most: IntArray,
+    allowed: BoolArray,
+) -> _State:
+    """One phase more, from each state for each number of steps; not at all where nothing is better."""
+    steps = of.arrivals.shape[1]
+    new, delay, queue = state.copy(), state.delay.copy(), state.queue.copy()
+    begun = np.where(state.first >= 0, state.first, phase[:, None])
+    for n in range(1, steps + 1):
+        width = steps + 1 - n  # from so many states n steps fit
+        green_s = np.clip(n * of.step_s - lead_s[:, :width], 0.0, of.step_s)
+        old = queue[:, :width]
+        left = np.maximum(old + of.arrivals[:, n - 1 :] - green_s[..., None] * rate[:, None, :], 0.0)
+        delay[:, :width] += 0.5 * of.step_s * (old + left).sum(axis=-1)
+        queue[:, :width] = left
+        enough = n >= least[:, :width]
+        enough[:, -1] = True  # the horizon cuts a green short
+        better = allowed[:, :width] & enough & (n <= most[:, :width]) & (delay[:, :width] < new.delay[:, n:] - 1e-9)
+        if better.any():
+            new.delay[:, n:][better] = delay[:, :width][better]
+            new.queue[:, n:][better] = left[better]
+            new.last[:, n:][better] = np.broadcast_to(phase[:, None], better.shape)[better]
+            new.first[:, n:][better] = begun[:, :width][better]
+    return new
+
+
+def _steps_up(seconds: FloatArray, step_s: float) -> IntArray:
+    result: IntArray = np.maximum(np.ceil(seconds / step_s - ROUND_UP), 1).astype(np.int64)
+    return result
+
+
+def _steps_down(seconds: FloatArray, step_s: float) -> IntArray:
+    result: IntArray = np.maximum(np.floor(np.minimum(seconds, 1e6) / step_s + ROUND_UP), 1).astype(np.int64)
+    return result
+
+
+def _by_signal(layout: Layout) -> tuple[IntArray, BoolArray]:
+    """[S, C'] each signal's controlled lanes, and which of these slots it has."""
+    own = [np.flatnonzero(layout.controlled_signal == s) for s in range(layout.shape[0])]
+    width = max((len(lanes) for lanes in own), default=1) or 1
+    index = np.zeros((len(own), width), np.int64)
+    exists = np.zeros((len(own), width), bool)
+    for s, lanes in enumerate(own):
+        index[s, : len(lanes)], exists[s, : len(lanes)] = lanes, True
+    return index, exists
+
+
+def _lane_service(layout: Layout) -> FloatArray:
+    """[C, P] the share of its saturation flow that a lane has in a phase: the mean over its movements."""
+    total, count = np.zeros(layout.lane_served.shape), np.zeros(len(layout.controlled))
+    for s, k in np.ndindex(layout.movement_exists.shape):
+        lanes = layout.movement_lanes.index[s, k][layout.movement_lanes.weight[s, k] > 0]
+        total[lanes] += layout.service[s, :, k]
+        count[lanes] += 1
+    return np.where(layout.lane_served, np.maximum(total / np.maximum(count, 1)[:, None], 0.1), 0.0)
+
+
+def _way_s(intersections: Sequence[Intersection], layout: Layout) -> tuple[FloatArray, FloatArray]:
+    """[C, n] the time from each lane's downstream and upstream end to the stop line [s]."""
+    index = layout.zone.index
+    metres = np.zeros(index.shape)
+    zones = [zone for item in intersections for zone in item.zones]
+    for c, zone in enumerate(zones):
+        distance = dict(zone.upstream)
+        for n, lane in enumerate(index[c]):
+            metres[c, n] = distance.get(layout.lanes[lane], 0.0)
+    speed, length = layout.lane_speed_mps[index], layout.lane_length_m[index]
+    return metres / speed, (metres + length) / speed
