@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from controllers.base import Controller
+from controllers.mcts import TreeSearch
 from controllers.parameters import read_tuned
 from controllers.programs import ProgramControl
 from controllers.registry import CONTROLLERS, make
@@ -43,6 +44,7 @@ from scenarios.command import add_timing_arguments, run_command, timing_from
 from scenarios.scenario import load
 from scenarios.seeds import EVALUATION_SEEDS
 from signals.errors import InputError
+from signals.intersection import compile_signals
 from signals.timing import Timing
 
 BASELINES = ("fixed_time", "actuated", "max_pressure", "greedy")
@@ -136,9 +138,11 @@ def main(arguments: list[str] | None = None) -> int:
         begin_s=options.begin, end_s=options.end, demand=demand,
     )  # fmt: skip
     for contestant in contestants:
-        program = contestant.make()
-        if isinstance(program, ProgramControl):
-            program.additional_xml(scenario)  # whether it can be had here is better known now
+        controller = contestant.make()  # whether it can be had here is better known now
+        if isinstance(controller, ProgramControl):
+            controller.additional_xml(scenario)
+        elif isinstance(controller, TreeSearch):
+            controller.check(len(compile_signals(scenario.network, timing).intersections))
     if options.out is not None:
         _try_writing(options.out)
     evaluation = Evaluation(

@@ -116,7 +116,7 @@ class Cop:
         if self._time_s is None:
             self._green_since_s[:] = now_s
         else:
-            if abs(now_s - self._time_s - self._interval_s) > ROUND_UP:
+            if now_s > self._time_s and abs(now_s - self._time_s - self._interval_s) > ROUND_UP:
                 self._interval_s = now_s - self._time_s
                 self._prepare()
             changed = np.flatnonzero(phase != self._phase)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from controllers.base import Controller
 from controllers.cop import Cop
 from controllers.heuristics import Greedy, MaxPressure, RandomChoice, SelfOrganizing
+from controllers.mcts import TreeSearch
 from controllers.programs import Actuated, DelayBased, ProgramControl
 from controllers.webster import Webster
 from signals.errors import InputError, did_you_mean
@@ -20,6 +21,7 @@ CONTROLLERS: dict[str, Callable[..., Controller | ProgramControl]] = {
     "greedy": Greedy,
     "sotl": SelfOrganizing,
     "cop": Cop,
+    "mcts": TreeSearch,
     "random": RandomChoice,
 }
 

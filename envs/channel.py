@@ -6,6 +6,7 @@ sleep; who sleeps is woken by a byte in a pipe.
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import select
@@ -21,6 +22,7 @@ Shapes = Mapping[str, tuple[tuple[int, ...], type]]
 ALIGN = 64  # [bytes] a cache line, so that the two sides' counters never share one
 COUNTERS: Shapes = dict.fromkeys(("asked", "answered", "asker_asleep", "answerer_asleep", "failed"), ((1,), np.int64))
 WAKE = b"w"
+MAP_FIXED = 0x10  # Linux's and BSD's <sys/mman.h>; Python's mmap does not name it
 SPIN_S = 0.0003  # [s] as long as the other side needs for a hand-over; a whole step is slept through
 DOZE_S = 0.01  # [s] after which a sleeper looks itself, should a wake-up ever be missed
 _give_way: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
@@ -50,6 +52,17 @@ class SharedArrays:
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
         return self.arrays[name]
+
+    def make_private(self) -> None:
+        """What is written from now on stays in this process, at the same addresses; for a forked child."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.mmap.restype = ctypes.c_void_p
+        libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *(ctypes.c_int,) * 3, ctypes.c_long)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        flags = mmap.MAP_PRIVATE | MAP_FIXED
+        found = libc.mmap(address, len(self._memory), mmap.PROT_READ | mmap.PROT_WRITE, flags, self.fd, 0)
+        if found != address:
+            raise OSError(ctypes.get_errno(), "the shared arrays cannot be made private")
 
     def close(self) -> None:
         """Give the descriptor back; the memory goes with the last array that looks at it."""

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.allocator import preloading
+from envs.branches import Branches, Outcome, branching_works
 from envs.channel import Asker, SharedArrays
 from envs.simulation import EpisodeSummary, SimulationError
 from envs.worker import WorkerSetup, receive, send
@@ -189,6 +190,30 @@ class RemoteSimulation:
                 break
         self._typical_s += 0.1 * (time.perf_counter() - began - self._typical_s)
         self.check()
+
+    def branch(self, request: Branches) -> list[Outcome]:
+        """What would become of each plan from here on, tried in forks of the episode, which itself stays as it is.
+
+        Raises:
+            InputError: this system has no /proc.
+            SimulationError: a branch failed, or the process died.
+        """
+        if not branching_works():
+            raise InputError("branches of a running simulation need Linux's /proc; leave such controllers out here")
+        if not self.running:
+            raise SimulationError("no episode is running; call begin() first")
+        try:
+            self._commands.write(b"f")
+            send(self._commands, "branch", request)
+        except BrokenPipeError as error:
+            raise SimulationError("the simulation's process was ended") from error
+        kind, content = receive(self._answers)
+        if kind != "branched":
+            self.running = False
+            reason = content if kind == "error" else self._errors() or "its process was ended"
+            raise SimulationError(f"the simulation failed after {self.snapshot.time_s[0]:g} s: {reason}")
+        outcomes: list[Outcome] = content
+        return outcomes
 
     @property
     def alive(self) -> bool:

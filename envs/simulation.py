@@ -308,6 +308,15 @@ class Simulation:
         picture: npt.NDArray[np.uint8] = self._low.frame()
         return picture
 
+    def time_losses(self) -> dict[str, float]:
+        """What each vehicle that is under way has lost so far [s]."""
+        low = self._low
+        return {vehicle: low.vehicle_getTimeLoss(vehicle) for vehicle in low.vehicle_getIDList()}
+
+    def pending_veh(self) -> int:
+        """Vehicles that wait to be let in."""
+        return len(self._low.simulation_getPendingVehicles())
+
     def end(self) -> EpisodeSummary:
         """Close SUMO, so that its outputs are complete, and return what it counted."""
         if not self.running:

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from envs.branches import explore
 from envs.channel import Answerer, Shapes, SharedArrays
 from envs.kernel import REWARDS as KERNEL_REWARDS
 from envs.reference import Reference
@@ -158,6 +159,10 @@ def episode(setup: WorkerSetup, shared: SharedArrays, commands: int, wake: int, 
             if byte is None:
                 world.decide()
                 answerer.answer()
+            elif byte == b"f":
+                with os.fdopen(os.dup(commands), "rb", buffering=0) as stream:
+                    _, request = receive(stream)
+                send(answers, "branched", explore(world, request))
             elif byte == b"e":
                 send(answers, "ended", world.simulation.end())
                 return

@@ -18,10 +18,13 @@ from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from controllers.base import Controller
+from controllers.mcts import TreeSearch
 from controllers.programs import ProgramControl
+from envs.branches import Branches, Outcome
 from envs.remote import RemoteSimulation
 from envs.sensors import DetectorFaults
 from envs.simulation import EpisodeSummary, SimulationError, make_setup
@@ -39,6 +42,8 @@ from signals.errors import InputError
 from signals.timing import Timing
 
 TURN_S = 0.2
+BRANCHES_AT_A_TIME = 2
+"""Of one run that looks ahead; more would only help where cores have nothing else to do."""
 OUTPUTS = ("tripinfo.xml", "statistics.xml", "tls_states.xml")
 
 
@@ -341,6 +346,8 @@ class _Place:
         simulation.begin(seed)
         nobody = np.zeros(0, np.int64)
         if not isinstance(controller, ProgramControl):
+            if isinstance(controller, TreeSearch):
+                controller.try_plans = self._try_plans
             controller.reset(plan.intersections, simulation.layout, seed)
         while not simulation.done:
             if stop.is_set():
@@ -348,6 +355,11 @@ class _Place:
             own = isinstance(controller, ProgramControl)
             simulation.decide(nobody if own else controller.decide(simulation.snapshot))  # type: ignore[union-attr]
         return simulation.end()
+
+    def _try_plans(
+        self, plans: Sequence[Sequence[npt.NDArray[np.int64]]], steps: int, policy: Controller
+    ) -> list[Outcome]:
+        return self.simulation.branch(Branches(plans, steps, policy, at_a_time=BRANCHES_AT_A_TIME))
 
 
 def _copy(source: Path, target: Path) -> None:
