@@ -60,6 +60,10 @@ those still on their way at the end, and those that never found room to enter. A
 when at its end at least 5 vehicles and 5 % of those on their way had stood still for 300 s. All means include
 all runs. evaluation/metrics.py defines every metric.
 
+webster, actuated and delay_based are made by SUMO and its tools; cop plans by dynamic programming over the vehicles
+that it sees coming; mcts searches forks of the simulation and so knows the future: an upper reference, slow, for up
+to three signals. docs/evaluation.md has them all, with sources.
+
 --out gets report.html (open it in a browser); results (a row per run), summary (a row per controller), signals,
 movements and stress as .csv and .parquet; vehicles.parquet (a row per vehicle and run); summary.json (what --json
 prints) and settings.json. Each finished run is kept at once below DIR/runs: after a stop or a kill, the same

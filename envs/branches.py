@@ -7,6 +7,7 @@ reads it reads from a place of its own, and the shared arrays become its private
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import pickle
@@ -122,7 +123,7 @@ def _detach() -> None:
         except FileNotFoundError:  # the listing's own descriptor
             continue
         except OSError as error:
-            if error.errno == 9:  # closed since it was listed
+            if error.errno == errno.EBADF:  # closed since it was listed
                 continue
             raise
         os.lseek(own, os.lseek(descriptor, 0, os.SEEK_CUR), os.SEEK_SET)

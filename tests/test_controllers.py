@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -149,6 +150,8 @@ def test_bounds_that_are_asked_for_are_used_but_nobody_is_cut_off_while_walking(
 
 def test_names() -> None:
     assert set(CONTROLLERS) >= {"fixed_time", "actuated", "max_pressure", "greedy", "sotl", "random"}
+    page = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text()
+    assert all(f"| `{name}` |" in page for name in CONTROLLERS)
     with pytest.raises(InputError, match="Did you mean 'max_pressure'"):
         make("maxpressure")
     with pytest.raises(InputError, match="'greedy' cannot be made with"):
