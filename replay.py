@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from controllers.base import Controller
+from controllers.mcts import TreeSearch
 from controllers.programs import ProgramControl
 from controllers.registry import CONTROLLERS, make
 from envs.simulation import SimulationError
@@ -134,7 +135,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _controller(name: str) -> Controller | ProgramControl:
     if name in CONTROLLERS or (os.sep not in name and not Path(name).exists()):
-        return make(name)
+        made = make(name)
+        if isinstance(made, TreeSearch):
+            raise InputError(f"{name} decides by forks of a simulation, which a recording does not offer; choose another")
+        return made
     import torch  # takes seconds, so only where a policy needs it
 
     from agents.run import load_controller
@@ -153,7 +157,7 @@ def _record(options: argparse.Namespace) -> int:
     source = Source(options.scenario, tuple(options.routes), tuple(options.additional))
     scenario = source.load(options.begin, options.end, demand)
     if isinstance(controller, ProgramControl):
-        episode = Episode(scenario, options.seed, timing, programs=controller.additional_xml(scenario.network))
+        episode = Episode(scenario, options.seed, timing, programs=controller.additional_xml(scenario))
         played = play(episode, Nobody(), _Progress())
     else:
         episode = Episode(scenario, options.seed, timing, controller.sensing)
