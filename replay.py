@@ -137,7 +137,7 @@ def _controller(name: str) -> Controller | ProgramControl:
     if name in CONTROLLERS or (os.sep not in name and not Path(name).exists()):
         made = make(name)
         if isinstance(made, TreeSearch):
-            raise InputError(f"{name} decides by forks of a simulation, which a recording does not offer; choose another")
+            raise InputError(f"{name} needs forks of a simulation, which a recording does not offer; choose another")
         return made
     import torch  # takes seconds, so only where a policy needs it
 
