@@ -9,17 +9,20 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from controllers.base import Controller
 from controllers.mcts import TreeSearch
 from controllers.parameters import read_tuned
 from controllers.programs import ProgramControl
 from controllers.registry import CONTROLLERS, make
+from envs.engine import add_engine_arguments, check_engine, open_engine
 from evaluation.corridor import find_corridor
 from evaluation.output import print_results, settings_of, versions, write_results
 from evaluation.progress import RunProgress
 from evaluation.runs import (
     Contestant,
+    Engine,
     Evaluation,
     Finished,
     RunFailed,
@@ -46,6 +49,9 @@ from scenarios.seeds import EVALUATION_SEEDS
 from signals.errors import InputError
 from signals.intersection import compile_signals
 from signals.timing import Timing
+
+if TYPE_CHECKING:
+    from envs.ray_workers import Cluster
 
 BASELINES = ("fixed_time", "actuated", "max_pressure", "greedy")
 EPILOG = """examples:
@@ -118,6 +124,7 @@ def parser() -> argparse.ArgumentParser:
     of.add_argument(
         "--stress-seeds", type=int, default=3, metavar="N", help="how many of the seeds each level takes (default: 3)"
     )
+    add_engine_arguments(of)
     add_timing_arguments(of)
     return of
 
@@ -125,6 +132,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns its exit status."""
     options = parser().parse_args(arguments)
+    check_engine(options)
     timing = timing_from(options)
     seeds = _seeds(options.seeds)
     if options.keep_sumo_output and options.out is None:
@@ -161,14 +169,15 @@ def main(arguments: list[str] | None = None) -> int:
     levels = _stress_levels(options.stress, options.stress_seeds, evaluation)
     about = {"scenario": scenario.name, "demand": scenario.demand, "seeds": seeds}
     settings = settings_of(evaluation, sys.argv[1:] if arguments is None else arguments, about)
-    workers = options.workers or _cores()
     finished = finished_runs(evaluation)
     _tell_of(finished, len(contestants) * len(seeds), evaluation.store)
     try:
-        with RunProgress(len(contestants) * len(seeds) - len(finished.runs)) as progress:
-            results = run_all(evaluation, workers, progress.advance, finished)
-        with RunProgress(sum(level.size for level in levels)) as progress:
-            stressed = [run_level(level, workers, progress.advance) for level in levels]
+        with open_engine(options, options.workers) as cluster:
+            workers, engine = options.workers or (cluster.cores if cluster else _cores()), _engine(cluster)
+            with RunProgress(len(contestants) * len(seeds) - len(finished.runs)) as progress:
+                results = run_all(evaluation, workers, progress.advance, finished, engine)
+            with RunProgress(sum(level.size for level in levels)) as progress:
+                stressed = [run_level(level, workers, progress.advance, engine) for level in levels]
     except RunFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -234,6 +243,15 @@ def _try_writing(folder: Path) -> None:
 def _cores() -> int:
     """How many this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _engine(cluster: Cluster | None) -> Engine | None:
+    """Who makes the runs; None for this machine."""
+    if cluster is None:
+        return None
+    from evaluation.ray_runs import RayRuns  # only where Ray is asked for
+
+    return RayRuns(cluster)
 
 
 def _contestant(name: str, timing: Timing) -> Contestant:

@@ -12,9 +12,10 @@ import math
 import platform
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -33,10 +34,12 @@ from agents.run import (
 from agents.settings import AGENTS, AgentSettings, agent_settings, as_dict, read_config
 from agents.training import Interrupted, Schedule, train
 from agents.vec_env import SignalsVecEnv
+from envs.engine import add_engine_arguments, check_engine, open_engine
 from envs.remote import RemoteSimulation
 from envs.sensors import DetectorFaults
 from envs.simulation import SimulationError, make_setup
 from envs.worker import WorkerSetup
+from envs.workers import SimulationWorker
 from evaluation.runs import Contestant, Evaluation, run_all
 from scenarios.command import add_timing_arguments, run_command, timing_from
 from scenarios.scenario import Scenario, load
@@ -44,6 +47,9 @@ from scenarios.seeds import VALIDATION_SEEDS
 from signals.errors import InputError
 from signals.rewards import REWARDS, reward_for
 from signals.timing import Timing
+
+if TYPE_CHECKING:
+    from envs.ray_workers import Cluster
 
 EXAMPLES = """examples:
   python train.py --scenario single --agent dqn --steps 20000 --out runs/single
@@ -109,6 +115,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--resume", action="store_true", help="go on with the run in --out, with its own settings")
     p.add_argument("--overwrite", action="store_true", help="replace a run that is in --out already")
     p.add_argument("--out", required=True, metavar="DIR", help="the run directory")
+    add_engine_arguments(p)
     add_timing_arguments(p)
     return p
 
@@ -116,6 +123,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Train; returns the exit status."""
     command = parser().parse_args(arguments)
+    check_engine(command)
     run = Path(command.out)
     torch.set_num_threads(1)  # the network is small: a second thread costs more than it brings
     if command.resume:
@@ -126,7 +134,8 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         job = _job(command)
         _make_room(run, command.overwrite)
-    return _train(job, run, command.resume)
+    with open_engine(command, job.workers) as cluster:
+        return _train(job, run, command.resume, cluster)
 
 
 def _job(command: argparse.Namespace) -> Job:
@@ -176,7 +185,7 @@ def _make_room(run: Path, overwrite: bool) -> None:
         raise InputError(f"{run} is not empty and no run directory; give another --out")
 
 
-def _train(job: Job, run: Path, resume: bool) -> int:
+def _train(job: Job, run: Path, resume: bool, cluster: Cluster | None = None) -> int:
     scenario = load(job.scenario, routes=job.routes, additional=job.additional, begin_s=job.begin_s, end_s=job.end_s)
     timing = Timing(**job.timing)
     settings = agent_settings(job.agent, job.agent_settings)
@@ -189,7 +198,8 @@ def _train(job: Job, run: Path, resume: bool) -> int:
     )
     for refusal in setup.plan.refusals:
         print(f"tls {refusal.tls_id} keeps its own program: {refusal.reason}", file=sys.stderr)
-    workers = [RemoteSimulation(WorkerSetup(setup, job.reward)) for _ in range(job.workers)]
+    make_worker: Callable[[WorkerSetup], SimulationWorker] = cluster.worker if cluster else RemoteSimulation
+    workers = [make_worker(WorkerSetup(setup, job.reward)) for _ in range(job.workers)]
     env = SignalsVecEnv(workers, job.seed, settings.reward_scale)
     try:
         tensorboard = importlib.util.find_spec("tensorboard") is not None

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvObs, VecEnvStepReturn
 
 from envs.batch import SignalBatch
-from envs.remote import RemoteSimulation
+from envs.workers import SimulationWorker
 from scenarios.seeds import training_seed
 from signals.errors import InputError
 from signals.observations import LIMIT
@@ -28,7 +28,7 @@ class SignalsVecEnv(VecEnv):
 
     render_mode: str | None = None
 
-    def __init__(self, workers: Sequence[RemoteSimulation], seed: int, reward_scale: float) -> None:
+    def __init__(self, workers: Sequence[SimulationWorker], seed: int, reward_scale: float) -> None:
         self.batch = SignalBatch(workers, lambda worker, episode: training_seed(seed, worker, episode))
         self.workers = self.batch.workers
         self.reward_scale = reward_scale

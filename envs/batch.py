@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.channel import SPIN_S, Asker
-from envs.remote import RemoteSimulation
 from envs.simulation import SimulationError
+from envs.workers import SimulationWorker
 from signals.errors import InputError
 
 log = logging.getLogger("intergreen.workers")
@@ -58,7 +58,7 @@ class SignalBatch:
     """
 
     def __init__(
-        self, workers: Sequence[RemoteSimulation], seed: Callable[[int, int], int], timeout_s: float = 300.0
+        self, workers: Sequence[SimulationWorker], seed: Callable[[int, int], int], timeout_s: float = 300.0
     ) -> None:
         self.workers = list(workers)
         if not self.workers:

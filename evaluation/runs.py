@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -164,13 +165,32 @@ def finished_runs(evaluation: Evaluation) -> Finished:
     return Finished(found, strangers)
 
 
+class Job(NamedTuple):
+    """One run that is to be made."""
+
+    contestant: Contestant
+    seed: int
+    place: Path
+    """CONTROLLER/seed-N: where, below the evaluation's folders, goes what is to be left of it."""
+    digest: str = ""
+    """Of everything that determines it, where it is to be kept."""
+
+
+Engine = Callable[[Evaluation, Sequence[Job], int, Callable[[RunResult], None]], list[RunResult]]
+"""Runs jobs, so many at a time, and tells of each that is done; their results, in the jobs' order."""
+
+
 def run_all(
     evaluation: Evaluation,
     workers: int = 1,
     on_done: Callable[[RunResult], None] = lambda result: None,
     finished: Finished | None = None,
+    engine: Engine | None = None,
 ) -> list[RunResult]:
     """All runs but the finished ones, `workers` at a time; the results of all, contestant by contestant.
+
+    Args:
+        engine: who makes the runs; by default processes on this machine.
 
     Raises:
         InputError: SUMO refuses the scenario, or the outputs cannot be written.
@@ -182,35 +202,48 @@ def run_all(
         (name, seed): RunResult(name, seed, run.metrics, run.table("vehicles"), run)
         for (name, seed), run in before.items()
     }
-    jobs = [(c, seed) for seed in evaluation.seeds for c in evaluation.contestants if (c.name, seed) not in results]
+    jobs = [
+        Job(c, seed, Path(folders[c.name]) / f"seed-{seed}", evaluation.digest(c, seed) if evaluation.store else "")
+        for seed in evaluation.seeds
+        for c in evaluation.contestants
+        if (c.name, seed) not in results
+    ]
+    made = (engine or run_here)(evaluation, jobs, workers, on_done)
+    results |= {(job.contestant.name, job.seed): result for job, result in zip(jobs, made, strict=True)}
+    return [results[c.name, seed] for c in evaluation.contestants for seed in evaluation.seeds]
+
+
+def run_here(
+    evaluation: Evaluation, jobs: Sequence[Job], workers: int, on_done: Callable[[RunResult], None]
+) -> list[RunResult]:
+    """The engine of this machine: a thread for each simulation at a time."""
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="intergreen-evaluation-")))
         stop = threading.Event()
-        stage = stack.enter_context(contextlib.closing(_Stage(evaluation, scratch, stop)))
+        stage = stack.enter_context(contextlib.closing(Stage(evaluation, scratch, stop)))
         pool = stack.enter_context(ThreadPoolExecutor(max(1, min(workers, len(jobs)))))
         stack.callback(stop.set)  # whatever ends this block: first of all no further decision
-        futures = {}
-        for contestant, seed in jobs:
-            future = pool.submit(stage.run, contestant, seed, Path(folders[contestant.name]) / f"seed-{seed}")
+        futures = []
+        for job in jobs:
+            future = pool.submit(stage.run, job)
             future.add_done_callback(lambda f: on_done(f.result()) if _succeeded(f) else None)
-            futures[contestant.name, seed] = future
+            futures.append(future)
         try:
             waiting = True
             while waiting:  # in short turns, since Ctrl-C does not end a long one
-                done, left = wait(futures.values(), TURN_S, return_when=FIRST_EXCEPTION)
+                done, left = wait(futures, TURN_S, return_when=FIRST_EXCEPTION)
                 waiting = bool(left) and not any(future.exception() for future in done)
         finally:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
-        for future in futures.values():
+        for future in futures:
             error = None if future.cancelled() else future.exception()
             if error is not None and not isinstance(error, _Stopped):
                 raise error
-        results |= {key: future.result() for key, future in futures.items()}
-    return [results[c.name, seed] for c in evaluation.contestants for seed in evaluation.seeds]
+        return [future.result() for future in futures]
 
 
-class _Stage:
+class Stage:
     """Simulations that wait for their next run; one serves all runs of the same setup."""
 
     def __init__(self, evaluation: Evaluation, scratch: Path, stop: threading.Event) -> None:
@@ -221,8 +254,9 @@ class _Stage:
         self._events = EventPlan.of(evaluation.scenario.network) if evaluation.event_log else None
         self._details = DetailPlan.of(evaluation.scenario.network) if evaluation.details else None
 
-    def run(self, contestant: Contestant, seed: int, place_in: Path) -> RunResult:
-        """One run. What is to be left of it goes to `place_in`, below the folders that the evaluation names."""
+    def run(self, job: Job) -> RunResult:
+        """One run. What is to be left of it goes to the job's place, below the folders that the evaluation names."""
+        contestant, seed, place_in, digest = job
         if self._stop.is_set():
             raise _Stopped
         controller = contestant.make()
@@ -253,7 +287,6 @@ class _Stage:
             stored = None
             if store is not None:
                 tables["vehicles"] = trips.vehicles
-                digest = self.evaluation.digest(contestant, seed)
                 stored = save_run(store / place_in, digest, contestant.name, seed, metrics, tables)
             for path in place.folder.glob("*.xml"):
                 if not path.name.endswith(".add.xml"):

@@ -14,7 +14,7 @@ import polars as pl
 
 from envs.sensors import DetectorFaults
 from evaluation.incident import with_incident
-from evaluation.runs import Contestant, Evaluation, RunResult, finished_runs, run_all
+from evaluation.runs import Contestant, Engine, Evaluation, RunResult, finished_runs, run_all
 from evaluation.statistics import Interval, mean_interval
 from signals.errors import InputError, did_you_mean
 
@@ -145,12 +145,14 @@ def plan_stress(main: Evaluation, kinds: Sequence[str], seeds: int) -> list[Leve
     return levels
 
 
-def run_level(level: Level, workers: int, on_done: Callable[[RunResult], None]) -> list[RunResult]:
+def run_level(
+    level: Level, workers: int, on_done: Callable[[RunResult], None], engine: Engine | None = None
+) -> list[RunResult]:
     """All runs of a level, those that were finished before included; each is reported."""
     results: list[RunResult] = []
     for part in level.parts:
         finished = finished_runs(part)
-        part_results = run_all(part, workers, on_done, finished)
+        part_results = run_all(part, workers, on_done, finished, engine)
         for run in part_results:
             if (run.controller, run.seed) in finished.runs:
                 on_done(run)

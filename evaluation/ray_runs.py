@@ -1,0 +1,171 @@
+"""An evaluation on a Ray cluster: each run is a task on some machine, and is repeated whole where it was lost."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import dataclasses
+import logging
+import shutil
+import tempfile
+import threading
+import uuid
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.exceptions
+
+from controllers.base import Controller
+from controllers.programs import ProgramControl
+from envs.ray_workers import Cluster, refusal_of
+from envs.shipping import Parcel, files_of_scenario, fingerprint, scenario_here
+from evaluation.runs import TURN_S, Evaluation, Job, RunFailed, RunResult, Stage
+from scenarios.command import write_whole
+from signals.errors import InputError
+
+log = logging.getLogger("intergreen.ray")
+MOST_ATTEMPTS = 5
+"""At one run. A machine that dies takes its runs with it; a run that never ends well is at fault itself."""
+LEFT = ("keep", "store")
+"""The evaluation's folders that runs write into."""
+Outcome = tuple[str, Any]
+"""("done", (result, files by name)), ("failed", why) or ("refused", why)."""
+
+
+@dataclasses.dataclass
+class RayRuns:
+    """Runs jobs as tasks; give it to `run_all` as its engine."""
+
+    cluster: Cluster
+    repeated: int = 0
+    """Runs that were lost and begun anew."""
+
+    def __call__(
+        self, evaluation: Evaluation, jobs: Sequence[Job], workers: int, on_done: Callable[[RunResult], None]
+    ) -> list[RunResult]:
+        """The jobs' results, in their order.
+
+        Raises:
+            InputError: SUMO refuses the scenario, a machine has other versions, or outputs cannot be written.
+            RunFailed: a run broke off `MOST_ATTEMPTS` times.
+        """
+        parcel = self.cluster.parcel(files_of_scenario(evaluation.scenario))
+        # contestants make controllers from files, which other machines need not have: they get the controllers
+        lean = ray.put(dataclasses.replace(evaluation, contestants=()))
+        task = ray.remote(num_cpus=1, max_retries=0, scheduling_strategy="SPREAD")(_run)
+        token = uuid.uuid4().hex
+        waiting, attempts = deque(range(len(jobs))), [0] * len(jobs)
+        running: dict[Any, int] = {}
+        results: dict[int, RunResult] = {}
+        try:
+            while waiting or running:
+                while waiting and len(running) < workers:
+                    n = waiting.popleft()
+                    contestant, seed, place, digest = jobs[n]
+                    attempts[n] += 1
+                    bare = dataclasses.replace(contestant, make=_nobody)
+                    call = task.remote(
+                        token, lean, parcel, fingerprint(), Job(bare, seed, place, digest), contestant.make()
+                    )
+                    running[call] = n
+                ready, _ = ray.wait(list(running), timeout=TURN_S)
+                for call in ready:
+                    n = running.pop(call)
+                    kind, content = _outcome(call)
+                    if kind == "refused":
+                        raise InputError(content)
+                    if kind == "done":
+                        result, files = content
+                        _leave(evaluation, files)
+                        if result.stored is not None and evaluation.store is not None:
+                            here = dataclasses.replace(result.stored, folder=evaluation.store / jobs[n].place)
+                            result = dataclasses.replace(result, stored=here)
+                        results[n] = result
+                        on_done(result)
+                        continue
+                    what = f"controller {jobs[n].contestant.name}, seed {jobs[n].seed}"
+                    if attempts[n] >= MOST_ATTEMPTS:
+                        raise RunFailed(f"{what}: failed {MOST_ATTEMPTS} times; the last time: {content}")
+                    log.warning("%s is run again from its beginning: %s", what, content)
+                    self.repeated += 1
+                    waiting.append(n)
+        finally:
+            for call in running:
+                with contextlib.suppress(ray.exceptions.RayError):
+                    ray.cancel(call, force=True)
+        return [results[n] for n in range(len(jobs))]
+
+
+def _outcome(call: Any) -> Outcome:
+    try:
+        outcome: Outcome = ray.get(call)
+    except ray.exceptions.RayTaskError:
+        raise  # a mistake of ours, with the traceback of where it happened
+    except ray.exceptions.RayError as error:
+        return "failed", f"its process or its machine was lost ({type(error).__name__})"
+    return outcome
+
+
+def _leave(evaluation: Evaluation, files: Mapping[tuple[str, Path], bytes]) -> None:
+    """Write what a run has left into the evaluation's own folders."""
+    for (kind, path), content in files.items():
+        write_whole(getattr(evaluation, kind) / path, lambda new, content=content: new.write_bytes(content))  # type: ignore[misc]
+
+
+def _nobody() -> Controller:
+    raise NotImplementedError("controllers are made where the files are")
+
+
+_stages: dict[str, Stage] = {}
+"""In a task's process: simulations that wait for the next run of the same evaluation."""
+
+
+def _run(
+    token: str,
+    evaluation: Evaluation,
+    parcel: Parcel,
+    sender: dict[str, str],
+    job: Job,
+    controller: Controller | ProgramControl,
+) -> Outcome:
+    """The task: one run, on whichever machine."""
+    if refusal := refusal_of(sender):
+        return "refused", refusal
+    try:
+        stage = _stage(token, evaluation, parcel)
+        contestant = dataclasses.replace(job.contestant, make=lambda: controller)
+        result = stage.run(job._replace(contestant=contestant))
+    except InputError as error:
+        return "refused", str(error)
+    except RunFailed as error:
+        return "failed", str(error)
+    return "done", (result, _collect(stage.evaluation))
+
+
+def _collect(evaluation: Evaluation) -> dict[tuple[str, Path], bytes]:
+    """Take the files that a run has left on this machine."""
+    files: dict[tuple[str, Path], bytes] = {}
+    for kind in LEFT:
+        folder: Path | None = getattr(evaluation, kind)
+        for path in sorted(folder.rglob("*")) if folder is not None else ():
+            if path.is_file():
+                files[kind, path.relative_to(folder)] = path.read_bytes()  # type: ignore[arg-type]
+                path.unlink()
+    return files
+
+
+def _stage(token: str, evaluation: Evaluation, parcel: Parcel) -> Stage:
+    if token not in _stages:
+        while _stages:  # another evaluation's, or another level's of this one: it is over
+            _stages.popitem()[1].close()
+        scratch = Path(tempfile.mkdtemp(prefix="intergreen-evaluation-"))
+        atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+        left = {kind: scratch / kind for kind in LEFT if getattr(evaluation, kind) is not None}
+        scenario = scenario_here(evaluation.scenario, parcel.unpack())
+        here = dataclasses.replace(evaluation, scenario=scenario, **left)  # type: ignore[arg-type]
+        _stages[token] = Stage(here, scratch, threading.Event())
+        atexit.register(_stages[token].close)
+    return _stages[token]

@@ -1,0 +1,241 @@
+"""Simulations on a Ray cluster: the same episodes, the same tables, the same weights, also where a machine dies."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from envs.batch import SignalBatch, Turn
+from envs.options import EnvOptions
+from envs.workers import SimulationWorker
+from scenarios.scenario import load
+from signals.errors import InputError
+from tests.ray_nodes import ROOT, Nodes, two_nodes
+
+pytest.importorskip("ray", reason="Ray is not installed; install the extra: pip install -c constraints.txt '.[ray]'")
+pytestmark = pytest.mark.slow
+
+RUNS = (
+    "--scenario", "cologne1", "--end", "25500",
+    "--controllers", "fixed_time", "actuated", "max_pressure", "greedy", "--seeds", "10", "--workers", "2",
+)  # fmt: skip
+FORTY = 4 * 10
+
+
+def command(*arguments: str, nodes: Nodes | None = None) -> subprocess.Popen[str]:
+    """A command of ours, on these nodes if there are any."""
+    where = () if nodes is None else ("--engine", "ray", "--address", nodes.address)
+    environment = None if nodes is None else nodes.environment
+    return subprocess.Popen(
+        [sys.executable, *arguments, *where],
+        cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def hashes(workers: list[SimulationWorker], episodes: int) -> list[str]:
+    """A digest of all that is seen and earned in each of so many episodes, over all workers."""
+    batch = SignalBatch(workers, lambda worker, episode: 100 * worker + episode)
+    found: list[list[str]] = [[] for _ in workers]
+    running = [hashlib.sha256() for _ in workers]
+    try:
+        batch.reset()
+        turn = 0
+        while min(map(len, found)) < episodes:
+            masks = batch.masks()
+            for n, rows in enumerate(batch.rows):
+                running[n].update(batch.observations()[rows].tobytes() + masks[rows].tobytes())
+            phases = np.where(masks, (np.arange(masks.shape[1]) + turn) % masks.shape[1], -1).argmax(axis=1)
+            for step in batch.step(phases):
+                running[step.worker].update(step.reward.tobytes())
+                if step.last is not None:
+                    found[step.worker].append(running[step.worker].hexdigest())
+                    running[step.worker] = hashlib.sha256(step.last.tobytes())
+            turn += 1
+    finally:
+        batch.close()
+    assert batch.failures == 0
+    return [digest for of_worker in found for digest in of_worker[:episodes]]
+
+
+def test_twenty_resets_on_ray_are_the_same_episodes_as_here() -> None:
+    from envs.ray_workers import Cluster
+
+    for name, begin_s in (("cologne3", 25200.0), ("single", 0.0)):
+        options = EnvOptions(name, begin_s=begin_s, end_s=begin_s + 200.0)
+        here = hashes([options.worker(None) for _ in range(2)], 10)
+        with Cluster(None, 2) as cluster:
+            there = hashes([cluster.worker(options.worker(None).setup) for _ in range(2)], 10)
+        assert there == here
+        assert len(set(here)) == 20
+
+
+def test_an_actor_that_dies_ends_its_episode_and_the_next_begins_in_a_new_one() -> None:
+    from envs.ray_workers import Cluster
+
+    options = EnvOptions("single", begin_s=0.0, end_s=200.0)
+    with Cluster(None, 2) as cluster:
+        workers = [cluster.worker(options.worker(None).setup) for _ in range(2)]
+        batch = SignalBatch(workers, lambda worker, episode: 7)
+        batch.reset()
+        first = batch.observations()
+        lost: list[Turn] = []
+        for turn in range(12):
+            if turn == 5:
+                hosts = [p for p in psutil.Process().children(recursive=True) if "ray::Host" in " ".join(p.cmdline())]
+                assert len(hosts) == 2
+                hosts[0].kill()
+            turns = batch.step(np.zeros(2, np.int64))
+            ended = [each for each in turns if each.last is not None]
+            if turn == 5:
+                (end,) = ended
+                lost.append(end)
+                assert "gone" in end.failure
+                assert end.reward[0] == 0.0
+                rows = batch.rows[end.worker]
+                assert np.array_equal(batch.observations()[rows], first[rows]), "the next episode's first"
+            else:
+                assert not ended
+        assert batch.failures == 1
+        assert workers[lost[0].worker].snapshot.time_s[0] == 6 * 5.0
+        assert workers[1 - lost[0].worker].snapshot.time_s[0] == 12 * 5.0
+        batch.close()
+
+
+def test_forty_runs_with_a_machine_killed_in_the_middle_give_the_same_table(tmp_path: Path) -> None:
+    alone, _ = command("evaluate.py", *RUNS).communicate()
+    with two_nodes(tmp_path) as nodes:
+        run = command("evaluate.py", *RUNS, "--out", str(tmp_path / "out"), "--keep-sumo-output", nodes=nodes)
+        kept = tmp_path / "out" / "sumo"
+        until = time.monotonic() + 300
+        while len(list(kept.glob("*/*/tls_states.xml"))) < FORTY // 4:
+            assert time.monotonic() < until
+            assert run.poll() is None, run.communicate()
+            time.sleep(0.1)
+        assert nodes.kill(1) >= 4, "raylet, worker, template and simulation among them"
+        assert len(list(kept.glob("*/*/tls_states.xml"))) < FORTY
+        table, said = run.communicate(timeout=400)
+    assert run.returncode == 0, said
+    assert "is run again from its beginning" in said
+    assert table.removesuffix(f"written to {tmp_path / 'out'}\n") == alone
+    assert len(list(kept.glob("*/*/tripinfo.xml"))) == FORTY
+
+
+def test_training_on_ray_gives_the_very_weights_of_local_processes(tmp_path: Path) -> None:
+    settings = (
+        "train.py", "--scenario", "single", "--end", "600", "--steps", "1200",
+        "--validate-every", "0", "--workers", "2", "--out",
+    )  # fmt: skip
+    for name, where in (("here", ()), ("ray", ("--engine", "ray"))):
+        run = command(*settings, str(tmp_path / name), *where)
+        said = run.communicate(timeout=400)
+        assert run.returncode == 0, said
+    here, there = (torch.load(tmp_path / name / "policy.pt", weights_only=True)["scorer"] for name in ("here", "ray"))
+    assert here.keys() == there.keys()
+    assert all(torch.equal(here[name], there[name]) for name in here)
+
+
+def test_training_goes_on_when_a_machine_dies(tmp_path: Path) -> None:
+    with two_nodes(tmp_path) as nodes:
+        out = tmp_path / "run"
+        run = command(
+            "train.py", "--scenario", "single", "--end", "600", "--steps", "1500", "--validate-every", "0",
+            "--workers", "2", "--out", str(out), nodes=nodes,
+        )  # fmt: skip
+        until = time.monotonic() + 300
+        while not (out / "progress.csv").is_file():
+            assert time.monotonic() < until
+            assert run.poll() is None, run.communicate()
+            time.sleep(0.1)
+        nodes.kill(1)
+        _, said = run.communicate(timeout=400)
+    assert run.returncode == 0, said
+    assert "its next episode begins in a new process" in said
+
+
+def test_another_token_is_refused_in_one_line(tmp_path: Path) -> None:
+    with two_nodes(tmp_path) as nodes:
+        nodes.environment = {**nodes.environment, "RAY_AUTH_TOKEN": "not-the-token-of-this-cluster"}
+        run = command("evaluate.py", *RUNS, nodes=nodes)
+        _, said = run.communicate(timeout=100)
+    assert run.returncode == 2
+    assert "refuses this token" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_nobody_at_the_address_is_one_line() -> None:
+    run = command("evaluate.py", *RUNS, "--engine", "ray", "--address", "127.0.0.1:9")
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 2
+    assert "no Ray cluster answers at 127.0.0.1:9" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_machine_with_other_versions_says_so() -> None:
+    from envs import ray_workers
+
+    setup = EnvOptions("single").worker(None).setup
+    host = ray_workers.Host(setup, ray_workers.Parcel({}), {"libsumo": "0.1"})
+    kind, said = host.begin(1)
+    assert kind == "refused"
+    assert "libsumo is" in str(said)
+
+
+def test_more_workers_than_cores_of_a_cluster_are_refused(tmp_path: Path) -> None:
+    with two_nodes(tmp_path) as nodes:
+        run = command("evaluate.py", *RUNS[:-1], "3", nodes=nodes)
+        _, said = run.communicate(timeout=100)
+    assert run.returncode == 2
+    assert "has 2 cores; give --workers 2" in said
+
+
+def test_ctrl_c_leaves_nothing_behind() -> None:
+    run = subprocess.Popen(
+        [sys.executable, "evaluate.py", *RUNS, "--engine", "ray"],
+        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    until, started = time.monotonic() + 100, []
+    while not any("envs.worker" in " ".join(p.cmdline()) for p in started):
+        assert time.monotonic() < until
+        time.sleep(0.2)
+        started = [p for p in psutil.Process(run.pid).children(recursive=True) if p.status() != "zombie"]
+    os.killpg(run.pid, signal.SIGINT)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert said.splitlines()[-1].startswith("stopped after ")
+    assert "Traceback" not in said
+    _, left = psutil.wait_procs(started, timeout=20)
+    assert not left
+
+
+def test_files_that_a_machine_lacks_are_sent_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The actor's side, with the originals gone: it runs from its copies."""
+    from envs import ray_workers
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    source = load("single")
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for path in (source.net_file, *source.route_files):
+        (mine / path.name).write_bytes(path.read_bytes())
+    options = EnvOptions(
+        mine / source.net_file.name, routes=[mine / p.name for p in source.route_files], begin_s=0.0, end_s=100.0
+    )
+    setup = options.worker(None).setup
+    parcel = ray_workers.Parcel.of(ray_workers.files_of_setup(setup.simulation))
+    expected = ray_workers.Host(setup, parcel, {}).begin(3)
+    for path in mine.iterdir():
+        path.unlink()
+    assert ray_workers.Host(setup, parcel, {}).begin(3) == expected
+    assert expected[0] == "ok"
+    with pytest.raises(InputError):
+        options.worker(None)
