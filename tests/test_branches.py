@@ -46,8 +46,8 @@ def digest(folder: Path, branching: bool, sensing: str) -> tuple[str, list[str]]
         run.begin(7)
         controller = greedy(run)
         while not run.done:
-            if branching and run.snapshot.time_s[0] % 30 == 0:
-                plans = [[np.array([phase])] * 3 for phase in range(4)]
+            if branching and run.snapshot.time_s[0] % 60 == 0:
+                plans = [[np.array([phase])] * 3 for phase in (1, 2)]
                 run.branch(Branches(plans, 12, controller, at_a_time=2))
             run.decide(controller.decide(run.snapshot))
             moments.append(b"".join(value.tobytes() for value in vars(run.snapshot.copy()).values()).hex())

@@ -100,10 +100,28 @@ def test_too_many_signals_are_refused_before_anything_runs() -> None:
 
 
 @pytest.mark.skipif(not branching_works(), reason="branches need Linux's /proc")
-def test_runs_repeat_themselves(tmp_path: Path) -> None:
-    del tmp_path
+def test_runs_repeat_themselves() -> None:
     scenario = load("cologne1", end_s=25_260)
     several = [Contestant(f"mcts {n}", lambda: TreeSearch(branches=6, horizon_s=20.0)) for n in range(2)]
     first, second = run_all(Evaluation(scenario, several, [3]), workers=2)
     assert first.metrics == second.metrics
     assert first.vehicles.equals(second.vehicles)
+
+
+@pytest.mark.skipif(not branching_works(), reason="branches need Linux's /proc")
+def test_who_knows_the_future_is_nobodys_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "--scenario",
+        "cologne1",
+        "--end",
+        "25240",
+        "--controllers",
+        "mcts",
+        "fixed_time",
+        "random",
+        "--seeds",
+        "1",
+    ]
+    assert evaluate.main([*words, "--out", str(tmp_path)]) == 0
+    assert "reference: mcts" not in capsys.readouterr().out
+    assert "mcts tries its plans in forks of the very simulation" in (tmp_path / "report.html").read_text()

@@ -51,7 +51,8 @@ class ReportContent:
     def subject(self) -> str:
         """Whom the report is about: the best agent; without one, the controller with the least delay."""
         agents = [entry.controller for entry in self.ranked if entry.controller in self.agents]
-        return agents[0] if agents else self.ranked[0].controller
+        ranked = [entry.controller for entry in self.ranked]
+        return agents[0] if agents else next((name for name in ranked if name != "mcts"), ranked[0])
 
     @cached_property
     def rival(self) -> str | None:

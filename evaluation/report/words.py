@@ -43,6 +43,10 @@ def verdict(content: ReportContent) -> str:
     return f"{sentence}{_jams(content)}."
 
 
+PROGRAMS = ("fixed_time", "webster", "actuated", "delay_based")
+"""Run by SUMO, past the state machine."""
+
+
 def cautions(content: ReportContent) -> list[str]:
     """What the verdict does not say by itself."""
     found = []
@@ -64,13 +68,18 @@ def cautions(content: ReportContent) -> list[str]:
         found.append(f"Gridlock: {', '.join(counts)}. These runs are in the means and make their intervals wide.")
     found += _stressed(content)
     known = {entry.controller for entry in content.summary.controllers}
-    own = [name for name in ("fixed_time", "actuated") if name in known]
+    own = [e.controller for e in content.summary.controllers if e.controller.partition("@")[0] in PROGRAMS]
     others = len(known) - len(own)
     if own and others and content.settings["timing"]["change_interval"] == "calculated":
-        names = " and ".join(own)
+        names = " and ".join(part for part in (", ".join(own[:-1]), own[-1]) if part)
         found.append(
-            f"{names} {'are' if len(own) > 1 else 'is'} SUMO's own, with the network's change intervals; the "
-            "others show calculated yellow and red clearance, which are often longer: a handicap to them."
+            f"{names} {'are' if len(own) > 1 else 'is'} SUMO's own, with the network's change intervals; the others "
+            "show calculated yellow and red clearance, which are often longer: a handicap to them."
+        )
+    if "mcts" in known:
+        found.append(
+            "mcts tries its plans in forks of the very simulation, so it knows who will come: an upper reference "
+            "that no controller in the field can reach, and no one's rival here."
         )
     found.append(
         "Intervals and tests speak of other seeds (driver behaviour, arrival details), not of other demand or "
