@@ -210,6 +210,9 @@ class RemoteSimulation:
         kind, content = receive(self._answers)
         if kind != "branched":
             self.running = False
+            # the episode says why before it marks its failure: a mark that came later would be the next episode's
+            while kind == "error" and self.alive and self.asker is not None and not self.asker.failed:
+                time.sleep(0.0005)
             reason = content if kind == "error" else self._errors() or "its process was ended"
             raise SimulationError(f"the simulation failed after {self.snapshot.time_s[0]:g} s: {reason}")
         outcomes: list[Outcome] = content
