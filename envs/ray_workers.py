@@ -21,12 +21,14 @@ from types import TracebackType
 from typing import Any
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is reported to anybody
-os.environ.setdefault("RAY_AUTH_MODE", "token")
+if "ray" not in sys.modules:  # which reads it once; a local Ray is authenticated in either case
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a warning about GPUs otherwise
 
 import numpy as np
 import numpy.typing as npt
 import ray
+import ray._private.worker
 import ray.exceptions
 
 from envs.channel import Answerer, Asker, SharedArrays
@@ -47,6 +49,14 @@ MOST_STARTS = 3
 """Actors that are tried for the begin of one episode."""
 OBJECTS_BYTES = 256 << 20
 """Of memory for what passes between processes, in a Ray of our own: results are small."""
+
+
+def _note(data: dict[str, Any], **_: object) -> None:
+    log.debug("%s", " ".join(map(str, data.get("lines", ()))))
+
+
+# Ray prints what happens to its machines on stdout, where our tables go, and has no setting for it
+ray._private.worker.print_to_stdstream = _note
 
 
 class Cluster:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,8 +35,8 @@ class Nodes:
         self.address = f"127.0.0.1:{port}"
         self._folder = folder
         self._nodes: list[subprocess.Popen[bytes]] = []
-        # sockets have short names: not in pytest's deep folders
-        self._head = ["--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir=/tmp/ig-{port}"]
+        self._session = Path(tempfile.gettempdir()) / f"ig-{port}"  # sockets need a short path
+        self._head = ["--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={self._session}"]
 
     def start(self, cores: int) -> int:
         """One more node; the first is the head. Its number."""
@@ -84,6 +86,7 @@ class Nodes:
         """End all nodes, the head last."""
         for node in reversed(range(len(self._nodes))):
             self.kill(node)
+        shutil.rmtree(self._session, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import signal
 import subprocess
@@ -22,8 +23,13 @@ from scenarios.scenario import load
 from signals.errors import InputError
 from tests.ray_nodes import ROOT, Nodes, two_nodes
 
-pytest.importorskip("ray", reason="Ray is not installed; install the extra: pip install -c constraints.txt '.[ray]'")
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        importlib.util.find_spec("ray") is None,
+        reason="Ray is not installed; install the extra: pip install -c constraints.txt '.[ray]'",
+    ),
+]
 
 RUNS = (
     "--scenario", "cologne1", "--end", "25500",
