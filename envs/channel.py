@@ -127,14 +127,11 @@ class Asker(_Side):
         return bool(self._failed[0])
 
     @staticmethod
-    def wait_any(
-        askers: Sequence[Asker], others: Sequence[int] = (), spin_s: float = SPIN_S, doze_s: float = DOZE_S
-    ) -> None:
-        """Until one of several has its answer or something can be read from `others`, or the time is up.
+    def wait_any(askers: Sequence[Asker], others: Sequence[int] = (), spin_s: float = SPIN_S) -> None:
+        """Until one of several has its answer or something can be read from `others`; `DOZE_S` at most.
 
         Args:
             spin_s: how long to look at the counters before going to sleep.
-            doze_s: how long to sleep at most.
         """
         until = time.perf_counter() + spin_s
         while True:
@@ -148,7 +145,7 @@ class Asker(_Side):
         # looked at once more: one may have answered before it could see that we sleep
         if not any(asker.answered() for asker in askers):
             fds = [asker._wake_fd for asker in askers]
-            readable, _, _ = select.select([*fds, *others], [], [], doze_s)
+            readable, _, _ = select.select([*fds, *others], [], [], DOZE_S)
             for fd in set(readable).intersection(fds):
                 os.read(fd, 4096)
         for asker in askers:

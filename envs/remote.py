@@ -26,10 +26,6 @@ from envs.worker import WorkerSetup, receive, send
 from signals.errors import InputError
 from signals.snapshot import Snapshot
 
-LONG_S = 0.001
-"""[s] of waiting for an answer from which sleeping pays."""
-SLEPT_SHARE = 0.7
-"""Of the usual time for an answer: the rest is waited for awake."""
 log = logging.getLogger("intergreen.sumo")
 NOISE = re.compile(r"only loops? backs? to itself|proj_create|PROJ:|SUMO_HOME|total messages of type: Phase")
 """What SUMO and PROJ say that means nothing here: our own programs' greens lead to themselves on purpose."""
@@ -49,7 +45,6 @@ class RemoteSimulation:
         self.running = False
         self.asker: Asker | None = None
         self._seed = 0
-        self._typical_s = 0.0
         self._process: subprocess.Popen[bytes] | None = None
         self._log_read = 0
         self._finalizer: weakref.finalize[Any, Any] | None = None
@@ -178,17 +173,11 @@ class RemoteSimulation:
             SimulationError: SUMO failed or its process died.
         """
         assert self.asker is not None
-        alone, began = [self.asker], time.perf_counter()
-        # to be woken takes as long as some decisions' whole reading: sleep through most of the step, then look
-        if self._typical_s > LONG_S:
-            Asker.wait_any(alone, spin_s=0.0, doze_s=SLEPT_SHARE * self._typical_s)
-            if not self.asker.answered():
-                Asker.wait_any(alone, spin_s=(1.5 - SLEPT_SHARE) * self._typical_s, doze_s=0.0)
+        alone = [self.asker]
         while not self.asker.answered():
             Asker.wait_any(alone)
             if not self.asker.answered() and not self.alive:
                 break
-        self._typical_s += 0.1 * (time.perf_counter() - began - self._typical_s)
         self.check()
 
     def branch(self, request: Branches) -> list[Outcome]:
