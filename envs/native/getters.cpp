@@ -26,6 +26,19 @@ struct Names {
     std::vector<std::string> list;
 };
 
+// out[n] = getter(names[n]); -1 where a getter raises, such as for an unknown name.
+template <typename Getter>
+int read_each(Getter getter, const Names* names, double* out) {
+    try {
+        for (std::size_t n = 0; n < names->list.size(); ++n) {
+            out[n] = getter(names->list[n]);
+        }
+        return 0;
+    } catch (...) {
+        return -1;
+    }
+}
+
 }  // namespace
 
 extern "C" {
@@ -51,28 +64,9 @@ Names* new_names(const char* const* names, std::size_t count) {
 
 void free_names(Names* names) { delete names; }
 
-// out[n] = getter(names[n]); -1 where a getter raises, such as for an unknown name.
-int read_ints(IntGetter getter, const Names* names, double* out) {
-    try {
-        for (std::size_t n = 0; n < names->list.size(); ++n) {
-            out[n] = getter(names->list[n]);
-        }
-        return 0;
-    } catch (...) {
-        return -1;
-    }
-}
+int read_ints(IntGetter getter, const Names* names, double* out) { return read_each(getter, names, out); }
 
-int read_doubles(DoubleGetter getter, const Names* names, double* out) {
-    try {
-        for (std::size_t n = 0; n < names->list.size(); ++n) {
-            out[n] = getter(names->list[n]);
-        }
-        return 0;
-    } catch (...) {
-        return -1;
-    }
-}
+int read_doubles(DoubleGetter getter, const Names* names, double* out) { return read_each(getter, names, out); }
 
 // out[4, L]: vehicles, halting vehicles, waiting time, rate of time loss; what an empty lane holds is 0.
 int read_lanes(const LaneGetters* getters, const Names* names, const double* speed_mps, double* out) {
