@@ -36,7 +36,6 @@ from agents.training import Interrupted, Schedule, train
 from agents.vec_env import SignalsVecEnv
 from envs.engine import add_engine_arguments, check_engine, open_engine
 from envs.remote import RemoteSimulation
-from envs.sensors import DetectorFaults
 from envs.simulation import SimulationError, make_setup
 from envs.worker import WorkerSetup
 from envs.workers import SimulationWorker
@@ -45,6 +44,7 @@ from scenarios.command import add_timing_arguments, run_command, timing_from
 from scenarios.scenario import Scenario, load
 from scenarios.seeds import VALIDATION_SEEDS
 from signals.errors import InputError
+from signals.loops import DetectorFaults
 from signals.rewards import REWARDS, reward_for
 from signals.timing import Timing
 

@@ -15,11 +15,11 @@ from envs.reference import REWARDS as SUMO_RL_REWARDS
 from envs.reference import Reference
 from envs.remote import RemoteSimulation
 from envs.rendering import RENDER_MODES, render_setup
-from envs.sensors import DetectorFaults
 from envs.simulation import make_setup
 from envs.worker import WorkerSetup
 from scenarios.scenario import Scenario, load
 from signals.errors import InputError, did_you_mean
+from signals.loops import DetectorFaults
 from signals.observations import LIMIT
 from signals.rewards import REWARDS
 from signals.timing import Timing

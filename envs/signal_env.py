@@ -34,7 +34,7 @@ class SignalEnv(gymnasium.Env[Observation, np.int64]):
         demand: "recorded", or "held-out:SEED" for a rescaled and jittered variant.
         timing: clocks and bounds, see `signals.timing.Timing`.
         sensing: "full" or "detectors".
-        faults: how detectors fail, see `envs.sensors.DetectorFaults`.
+        faults: how detectors fail, see `signals.loops.DetectorFaults`.
         observation: "phases" or "sumo-rl".
         reward: "time_loss" [s/s], "queue_veh", "waiting_time_saved" [s], "pressure_veh", or sumo-rl's
             "diff-waiting-time", "average-speed", "queue", "pressure".

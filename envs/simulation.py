@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import quoteattr
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +22,11 @@ from envs.getters import LaneReader, LoopGetters
 from envs.kernel import Kernel, usable
 from envs.reference import WAITING_MEMORY_S
 from envs.rendering import GuiBackend
-from envs.sensors import DetectorFaults, LoopPlan, LoopReader, plan_loops
 from scenarios.scenario import Scenario
 from signals.errors import InputError
 from signals.intersection import SignalPlan, compile_signals
 from signals.layout import Layout, build_layout
+from signals.loops import DetectorFaults, LoopPlan, LoopReader, plan_loops
 from signals.machine import SignalMachine
 from signals.measures import ApproachMeasures, lanes_green, pedestrian_demand
 from signals.snapshot import Snapshot
@@ -197,7 +198,7 @@ class Simulation:
         args = ["sumo", *setup.sumo_args, "--seed", str(seed)]
         args += [option.format(seed=seed) for option in setup.outputs]
         if setup.loops is not None:
-            self._loop_file = _written(setup.loops.xml)
+            self._loop_file = _written(loops_xml(setup.loops))
             args = _with_additional(args, self._loop_file)
         try:
             self._sumo.start(args)
@@ -344,6 +345,17 @@ class Simulation:
         elapsed = now_s - self.setup.begin_s
         counts, percent, gaps = self._loop_getters.read()
         return now_s, counts, percent / 100.0 * elapsed, gaps
+
+
+def loops_xml(plan: LoopPlan) -> str:
+    """The additional file that places the loops: SUMO's induction loops (E1) with one endless interval, so that
+    counts and occupancy over any span are differences."""
+    rows = [
+        f'  <inductionLoop id={quoteattr(name)} lane={quoteattr(lane)} pos="{at}" period="1000000" '
+        f'friendlyPos="true" file="NUL"/>'
+        for name, (lane, at) in plan.places.items()
+    ]
+    return "<additional>\n" + "\n".join(rows) + "\n</additional>\n"
 
 
 def _written(xml: str) -> Path:

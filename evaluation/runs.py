@@ -27,7 +27,6 @@ from controllers.mcts import TreeSearch
 from controllers.programs import ProgramControl
 from envs.branches import Branches, Outcome
 from envs.remote import RemoteSimulation
-from envs.sensors import DetectorFaults
 from envs.simulation import EpisodeSummary, SimulationError, make_setup
 from envs.worker import WorkerSetup
 from evaluation.corridor import Corridor
@@ -40,6 +39,7 @@ from evaluation.trips import read_statistics, read_trips
 from scenarios.command import write_whole
 from scenarios.scenario import Scenario
 from signals.errors import InputError
+from signals.loops import DetectorFaults
 from signals.timing import Timing
 
 TURN_S = 0.2

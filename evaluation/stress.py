@@ -12,11 +12,11 @@ from typing import Any
 
 import polars as pl
 
-from envs.sensors import DetectorFaults
 from evaluation.incident import with_incident
 from evaluation.runs import Contestant, Engine, Evaluation, RunResult, finished_runs, run_all
 from evaluation.statistics import Interval, mean_interval
 from signals.errors import InputError, did_you_mean
+from signals.loops import DetectorFaults
 
 KINDS = ("demand", "held-out", "incident", "detectors")
 DEMAND = (0.6, 0.8, 1.2, 1.4)

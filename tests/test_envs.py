@@ -22,11 +22,11 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 import envs
 from envs import NetworkEnv, SignalEnv
 from envs.remote import RemoteSimulation
-from envs.sensors import DetectorFaults
 from envs.simulation import make_setup
 from envs.worker import WorkerSetup
 from scenarios.scenario import Scenario, load
 from signals.errors import InputError
+from signals.loops import DetectorFaults
 from signals.observations import DetectorObservation, PhaseObservation
 
 ROOT = Path(__file__).parents[1]

@@ -1,13 +1,12 @@
 """Loops in the road, as in the field: where they lie, what they tell at a decision, and how they fail.
 
-A stop-bar loop lies where the first waiting vehicle stands, an advance loop some forty metres upstream. Both are
-SUMO induction loops (E1) with one endless interval, so that counts and occupancy over any span are differences.
+A stop-bar loop lies where the first waiting vehicle stands, an advance loop some forty metres upstream. The same
+plan and the same reading of it serve a simulation, whose loops SUMO simulates, and a controller in the field.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
 import numpy.typing as npt
@@ -45,13 +44,14 @@ class DetectorFaults:
 
 @dataclass(frozen=True)
 class LoopPlan:
-    """The loops of a run: ids per controlled lane, and the additional file that places them."""
+    """The loops of a run, and which belong to each controlled lane."""
 
     stop_bar: tuple[str, ...]
     """[C] loop ids."""
     advance: tuple[tuple[tuple[str, float], ...], ...]
     """[C] per controlled lane, loop ids with the share of their count that belongs to it."""
-    xml: str
+    places: dict[str, tuple[str, float]]
+    """Per loop id, its lane and its distance from the lane's beginning [m]."""
 
 
 def plan_loops(intersections: tuple[Intersection, ...], network: RoadNetwork) -> LoopPlan:
@@ -73,12 +73,7 @@ def plan_loops(intersections: tuple[Intersection, ...], network: RoadNetwork) ->
             ] or [(watched.lane_id, network.lanes[watched.lane_id].length_m * 0.9)]
             shares = {lane: _leads(item, lane) for lane, _ in spots}
             advance.append(tuple((loop(lane, from_end), 1.0 / shares[lane]) for lane, from_end in spots))
-    rows = [
-        f'  <inductionLoop id={quoteattr(name)} lane={quoteattr(lane)} pos="{at}" period="1000000" '
-        f'friendlyPos="true" file="NUL"/>'
-        for (lane, at), name in placed.items()
-    ]
-    return LoopPlan(tuple(stop_bar), tuple(advance), "<additional>\n" + "\n".join(rows) + "\n</additional>\n")
+    return LoopPlan(tuple(stop_bar), tuple(advance), {name: place for place, name in placed.items()})
 
 
 def _leads(item: Intersection, lane: str) -> int:

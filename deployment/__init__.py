@@ -1,0 +1,1 @@
+"""From a trained policy to a traffic-signal controller: bundle, guard, runtime, NTCIP driver, plans, emulator."""

@@ -1,0 +1,343 @@
+"""How a NEMA controller shows what a policy chooses: an intersection as rings, NEMA phases and overlaps.
+
+A policy chooses a phase, the greens that are served together; a controller times NEMA phases, one ring's greens
+each. Where every phase is at most two independent greens, they become a dual-ring controller's NEMA phases (2 and 6
+the first street's, 4 and 8 the second's, odd ones protected lefts). Any other intersection becomes one ring with a
+NEMA phase per phase, and links that several of them serve become overlaps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from signals.errors import InputError
+from signals.intersection import Intersection
+from signals.phases import is_green
+
+MOST_PHASES = 8
+PASSAGE_S = 3.0
+"""Vehicle extension: at 40 m upstream and 50 km/h a vehicle needs 3 s to the stop line."""
+RED_REVERT_S = 2.0
+"""Least red before the same NEMA phase turns green again (NTCIP 1202, phaseRedRevert)."""
+_RING_SLOTS = {1: (1, 2, 3, 4), 2: (5, 6, 7, 8)}
+
+
+@dataclass(frozen=True, slots=True)
+class NemaPhase:
+    """One NEMA phase: what it lets go, and its timing as the controller's tables hold it. Seconds."""
+
+    number: int
+    """1 to 8."""
+    ring: int
+    concurrent: tuple[int, ...]
+    """NEMA phases of the other ring that may be green with it."""
+    name: str
+    links: tuple[int, ...]
+    """Link indices of the vehicles that it lets go."""
+    crossings: tuple[int, ...]
+    """Link indices of the crossings whose walk runs with it."""
+    min_green_s: float
+    max_green_s: float
+    passage_s: float
+    yellow_change_s: float
+    red_clearance_s: float
+    red_revert_s: float
+    walk_s: float
+    """0 where it has no crossing."""
+    pedestrian_clearance_s: float
+    """Flashing don't walk before yellow begins."""
+    pedestrian_clearance_needed_s: float
+    """From the end of walk to the first conflicting green, as calculated: yellow and red count towards it
+    (MUTCD 2009 section 4E.06)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Links that are green with any of several NEMA phases, and stay green from one to the next."""
+
+    number: int
+    phases: tuple[int, ...]
+    links: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NemaPlan:
+    """One intersection as a controller is set up for it."""
+
+    tls_id: str
+    rings: tuple[tuple[int, ...], ...]
+    """Sequence of NEMA phases per ring."""
+    phases: tuple[NemaPhase, ...]
+    overlaps: tuple[Overlap, ...]
+    actions: tuple[tuple[int, ...], ...]
+    """Per phase that a policy chooses, the NEMA phases that are green with it."""
+    green: str
+    """Per link, the character that it shows when green: `g` where it ever has to give way, else `G`."""
+
+    def phase(self, number: int) -> NemaPhase:
+        """The NEMA phase of that number."""
+        return next(phase for phase in self.phases if phase.number == number)
+
+
+def nema_plan(item: Intersection) -> NemaPlan:
+    """Set a controller up for this intersection.
+
+    Raises:
+        InputError: it has more phases than a controller of eight NEMA phases can show.
+    """
+    return _dual_ring(item) or _single_ring(item)
+
+
+@dataclass(slots=True)
+class _Group:
+    """Links that are green in the same phases."""
+
+    column: frozenset[int]
+    links: list[int]
+    edges: set[str]
+    turns: set[str]
+
+
+def _columns(item: Intersection) -> dict[frozenset[int], list[int]]:
+    """Vehicle links by the set of phases in which they are green."""
+    found: dict[frozenset[int], list[int]] = {}
+    for link in item.table.links:
+        column = frozenset(p.index for p in item.phases if is_green(p.state[link.index]))
+        if column and link.used and not link.pedestrian:
+            found.setdefault(column, []).append(link.index)
+    return found
+
+
+def _group(item: Intersection, column: frozenset[int], links: Iterable[int]) -> _Group:
+    links = list(links)
+    connections = [c for i in links for c in item.table.links[i].connections]
+    return _Group(column, links, {c.from_edge for c in connections}, {c.direction.lower() for c in connections})
+
+
+def _dual_ring(item: Intersection) -> NemaPlan | None:
+    """Two rings, or None where the phases are no pairs of independent greens."""
+    groups = [_group(item, column, links) for column, links in _columns(item).items()]
+    overlapping: list[_Group] = []
+    while crowded := [p for p in range(len(item.phases)) if sum(p in g.column for g in groups) > 2]:
+        made_of_others = [
+            g
+            for g in groups
+            if any(p in g.column for p in crowded)
+            and g.column == frozenset().union(*(o.column for o in groups if o is not g and o.column < g.column))
+        ]
+        if not made_of_others:
+            return None
+        demoted = min(made_of_others, key=lambda g: ("s" in g.turns, len(g.links)))
+        groups.remove(demoted)
+        overlapping.append(demoted)
+    for group in overlapping:
+        if frozenset().union(*(o.column for o in groups if o.column < group.column)) != group.column:
+            return None  # what it was made of has become an overlap itself
+    if any(not any(p in g.column for g in groups) for p in range(len(item.phases))):
+        return None  # a phase without a NEMA phase of its own: a crossing's, say
+    split: list[_Group] = []
+    for group in groups:
+        alone = all(sum(p in g.column for g in groups) == 1 for p in group.column)
+        edges = sorted(group.edges)
+        if alone and len(edges) > 1:
+            halves = (edges[: (len(edges) + 1) // 2], edges[(len(edges) + 1) // 2 :])
+            for half in halves:
+                own = [i for i in group.links if item.table.links[i].connections[0].from_edge in half]
+                split.append(_group(item, group.column, own))
+        else:
+            split.append(group)
+    slots = _slots(split)
+    if slots is None:
+        return None
+    numbers = {id(group): slots[n] for n, group in enumerate(split)}
+    columns = {numbers[id(group)]: group.column for group in split}
+    overlaps = [
+        (tuple(sorted(n for n, column in columns.items() if column < group.column)), tuple(group.links))
+        for group in overlapping
+    ]
+    return _assemble(item, {numbers[id(g)]: (g.column, tuple(g.links)) for g in split}, overlaps)
+
+
+def _slots(groups: Sequence[_Group]) -> list[int] | None:
+    """A NEMA phase number per group, or None where two rings of four do not hold them."""
+    rings: dict[int, int] = {}
+    components: list[list[int]] = []
+    for start in range(len(groups)):
+        if start in rings:
+            continue
+        rings[start], component, frontier = 1, [start], [start]
+        while frontier:
+            here = frontier.pop()
+            for other in range(len(groups)):
+                if other == here or not groups[here].column & groups[other].column:
+                    continue
+                if other not in rings:
+                    rings[other] = 3 - rings[here]
+                    component.append(other)
+                    frontier.append(other)
+                elif rings[other] == rings[here]:
+                    return None
+        components.append(component)
+    if any(list(rings.values()).count(ring) > len(slots) for ring, slots in _RING_SLOTS.items()):
+        return None
+    return _conventional(groups, components, rings) or _in_order(components, rings)
+
+
+def _in_order(components: Sequence[Sequence[int]], rings: dict[int, int]) -> list[int]:
+    free = {ring: list(slots) for ring, slots in _RING_SLOTS.items()}
+    numbers = {n: free[rings[n]].pop(0) for component in components for n in component}
+    return [numbers[n] for n in sorted(numbers)]
+
+
+def _conventional(
+    groups: Sequence[_Group], components: Sequence[Sequence[int]], rings: dict[int, int]
+) -> list[int] | None:
+    """Numbers as engineers give them: through traffic even, its opposing protected left one less."""
+    throughs = [c for c in components if all("s" in groups[n].turns for n in c)]
+    lefts = [c for c in components if all(groups[n].turns <= {"l"} for n in c)]
+    if len(throughs) + len(lefts) != len(components) or not throughs or max(len(throughs), len(lefts)) > 2:
+        return None
+    numbers: dict[int, int] = {}
+    for street, through in enumerate(throughs):
+        for n in through:
+            numbers[n] = 2 * street + (2 if rings[n] == 1 else 6)
+        first = next(n for n in through if rings[n] == 1)
+        edges = set().union(*(groups[n].edges for n in through))
+        for left in lefts:
+            if set().union(*(groups[n].edges for n in left)) <= edges:
+                for n in left:
+                    numbers[n] = 2 * street + (5 if groups[n].edges <= groups[first].edges else 1)
+    complete = len(numbers) == len(groups) and len(set(numbers.values())) == len(groups)
+    return [numbers[n] for n in range(len(groups))] if complete else None
+
+
+def _single_ring(item: Intersection) -> NemaPlan:
+    if len(item.phases) > MOST_PHASES:
+        raise InputError(
+            f"tls {item.tls_id!r} has {len(item.phases)} phases, a controller of this kind shows {MOST_PHASES}; "
+            f"give it a program with fewer green rows"
+        )
+    columns = _columns(item)
+    own = {
+        p + 1: (frozenset({p}), tuple(columns.get(frozenset({p}), ())))  #
+        for p in range(len(item.phases))
+    }
+    overlaps = [
+        (tuple(sorted(p + 1 for p in column)), tuple(links)) for column, links in columns.items() if len(column) > 1
+    ]
+    plan = _assemble(item, own, overlaps)
+    assert plan is not None  # each crossing runs with every stage that serves it
+    return plan
+
+
+def _assemble(
+    item: Intersection,
+    own: dict[int, tuple[frozenset[int], tuple[int, ...]]],
+    overlaps: Sequence[tuple[tuple[int, ...], tuple[int, ...]]],
+) -> NemaPlan | None:
+    """The plan from numbered phases (column, links) and overlaps; None where a crossing fits no phase."""
+    crossings = _crossings(item, own)
+    if crossings is None:
+        return None
+    two = any(number > 4 for number in own) and any(column & other for column, other in _across(own))
+    ring = {number: (2 if two and number > 4 else 1) for number in own}
+    phases = []
+    for number, (column, links) in sorted(own.items()):
+        shown = (*links, *(i for phases_of, extra in overlaps if number in phases_of for i in extra))
+        yellow, red = _change(item, shown)
+        walks = crossings.get(number, ())
+        needed = max((_clearance(item, i) for i in walks), default=0.0)
+        members = [p for p in item.phases if p.index in column]
+        phases.append(
+            NemaPhase(
+                number,
+                ring[number],
+                tuple(n for n, (other, _) in sorted(own.items()) if ring[n] != ring[number] and other & column),
+                "; ".join(dict.fromkeys(p.name for p in members)) if not links else _name(item, links),
+                tuple(sorted(links)),
+                tuple(sorted(walks)),
+                max(p.min_green_s for p in members),
+                max(p.max_green_s for p in members),
+                PASSAGE_S,
+                yellow,
+                red,
+                RED_REVERT_S,
+                item.times.timing.walk_s if walks else 0.0,
+                max(needed - yellow - red, 0.0),
+                needed,
+            )
+        )
+    lowest = "".join(
+        "g" if any(p.state[i] in "go" for p in item.phases) else "G" for i in range(len(item.table.links))
+    )
+    actions = tuple(tuple(n for n, (column, _) in sorted(own.items()) if p.index in column) for p in item.phases)
+    sequence = tuple(tuple(n for n in sorted(own) if ring[n] == r) for r in sorted(set(ring.values())))
+    numbered = tuple(Overlap(n, phases_of, links) for n, (phases_of, links) in enumerate(overlaps, start=1))
+    return NemaPlan(item.tls_id, sequence, tuple(phases), numbered, actions, lowest)
+
+
+def _across(
+    own: dict[int, tuple[frozenset[int], tuple[int, ...]]],
+) -> Iterable[tuple[frozenset[int], frozenset[int]]]:
+    for a, (column, _) in own.items():
+        for b, (other, _) in own.items():
+            if a <= 4 < b:
+                yield column, other
+
+
+def _crossings(
+    item: Intersection, own: dict[int, tuple[frozenset[int], tuple[int, ...]]]
+) -> dict[int, tuple[int, ...]] | None:
+    """The crossings that run with each numbered phase."""
+    found: dict[int, tuple[int, ...]] = {}
+    for link in item.table.links:
+        column = frozenset(p.index for p in item.phases if is_green(p.state[link.index]))
+        if not link.pedestrian or not column:
+            continue
+        same = [n for n, (other, _) in own.items() if other == column]
+        if same:  # next to the vehicles that turn over it and give way
+            beside = {n: sum(bool(item.table.yields[i, link.index]) for i in own[n][1]) for n in same}
+            hosts = [max(same, key=lambda n: (beside[n], -n))]
+        else:
+            hosts = [n for n, (other, _) in own.items() if other < column]
+            if frozenset().union(*(own[n][0] for n in hosts)) != column:
+                return None
+        for n in hosts:
+            found[n] = (*found.get(n, ()), link.index)
+    return found
+
+
+def _foes(item: Intersection, link: int) -> list[int]:
+    """Links that conflict with this one and are never green with it."""
+    together = {
+        j
+        for p in item.phases
+        if is_green(p.state[link])
+        for j, character in enumerate(p.state)
+        if is_green(character)
+    }
+    return [j for j in item.table.conflicts[link].nonzero()[0].tolist() if j not in together]
+
+
+def _clearance(item: Intersection, link: int) -> float:
+    step = item.times.timing.sim_step_s
+    longest = max((item.times.clearance_s(link, j) for j in _foes(item, link)), default=0.0)
+    return math.ceil(longest / step - 1e-9) * step
+
+
+def _change(item: Intersection, links: Sequence[int]) -> tuple[float, float]:
+    """Yellow and red clearance that suffice for each of these links, whatever follows [s]."""
+    step = item.times.timing.sim_step_s
+    yellow = max((item.times.yellow_s(i) for i in links), default=item.times.timing.yellow_change_s)
+    return math.ceil(yellow / step - 1e-9) * step, max((_clearance(item, i) for i in links), default=0.0)
+
+
+def _name(item: Intersection, links: Sequence[int]) -> str:
+    words = {"s": "straight", "l": "left", "r": "right", "t": "turn"}
+    parts: dict[str, dict[str, None]] = {}
+    for i in links:
+        for c in item.table.links[i].connections:
+            parts.setdefault(c.from_edge, {})[words.get(c.direction.lower(), c.direction)] = None
+    return "; ".join(f"{edge} {'+'.join(turns)}" for edge, turns in parts.items())
