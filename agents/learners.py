@@ -23,7 +23,7 @@ from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import Tensor, nn
 from torch.nn import functional
 
-from agents.network import CURRENT, SELECTABLE, VEHICLES, PhaseScorer, StateValue
+from agents.network import CURRENT, SELECTABLE, PhaseScorer, StateValue
 from agents.replay import DecisionBuffer
 from agents.settings import AgentSettings, DQNSettings, PPOSettings
 from agents.vec_env import SignalsVecEnv
@@ -141,7 +141,7 @@ class MaskedDoubleDQN(DQN):
         phases = rows[:, : shape.phases * shape.phase_features].reshape(len(rows), shape.phases, -1)
         selectable = phases[:, :, SELECTABLE] > 0.5
         current = phases[:, :, CURRENT]
-        most = np.where(selectable, phases[:, :, VEHICLES] + GREEDY_STAYS * current, -1.0).argmax(1)
+        most = np.where(selectable, phases[:, :, shape.demand] + GREEDY_STAYS * current, -1.0).argmax(1)
         # every switch costs a change interval: who draws anew each time sees little but its own queues
         stays = self.explorer.random((len(rows), 1)) < RANDOM_STAYS
         any_ = np.where(selectable, self.explorer.random(selectable.shape) + stays * current, -1.0).argmax(1)

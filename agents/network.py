@@ -14,7 +14,7 @@ from signals.observations import ObservationShape
 
 MASKED = -1e9
 """What a phase is worth that may not be chosen: less than anything learned, yet finite."""
-SELECTABLE, CURRENT, VEHICLES = 1, 2, 6
+SELECTABLE, CURRENT = 1, 2
 """Indices in the phase block, see `signals.observations.PhaseObservation`."""
 
 

@@ -215,5 +215,4 @@ def load_ensemble(runs: Sequence[Path]) -> Ensemble:
 
 def _shape_of(sensing: str) -> ObservationShape:
     """A shape of one phase and one movement: enough to check that weights fit."""
-    kind = OBSERVATIONS[sensing]
-    return ObservationShape(1, 1, len(kind.PHASE_FEATURES), len(kind.MOVEMENT_FEATURES))
+    return OBSERVATIONS[sensing].shape_for(1, 1)

@@ -287,7 +287,8 @@ class Simulation:
     def _calls(self) -> npt.NDArray[np.bool_]:
         layout, snapshot = self.layout, self.snapshot
         if self._loops is not None:
-            present = snapshot.arrivals_veh + snapshot.occupied
+            # a loop that is not believed calls all the time, as a controller's failed detectors do
+            present = snapshot.arrivals_veh + snapshot.occupied + (1.0 - snapshot.healthy)
             red = np.where(lanes_green(layout, snapshot), 0.0, present)
             called = layout.phase_lanes.sum(red) > 0
         else:

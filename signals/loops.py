@@ -21,6 +21,11 @@ STOP_BAR_M = 3.0  # [m] SUMO's vehicles halt about 1 m before the line: their bo
 ADVANCE_M = 40.0  # [m] about 3 s of travel at 50 km/h, as advance loops are placed for gap detection
 GAP_LIMIT_S = 60.0
 STUCK_AFTER_S = 600.0  # [s] a loop that is occupied for so long is taken to be stuck on
+SILENT_AFTER_VEH = 20.0  # [veh] one loop of a lane counted so many, the other nothing at all: the other is dead
+SILENT_AFTER_S = 900.0  # [s] a lane that nobody came by for so long: a call too many costs less than one too few
+CHATTER_VEH_PER_S = 1.0  # [veh/s] twice what a lane discharges: no traffic, but a loose wire
+LEAST_CHATTER_VEH = 3.0  # [veh] two may follow each other closely; a rate is told from more
+DISTRUST_S = 60.0  # [s] for so long a loop is not believed that has chattered
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -111,6 +116,9 @@ class LoopReader:
         self._was_green = np.zeros(lanes, bool)
         self._since = np.zeros(lanes)
         self._occupied_since = np.full(lanes, np.inf)
+        self._alone_veh = np.zeros((2, lanes))
+        self._chattered_at = np.full(lanes, -np.inf)
+        self._counted_at = np.full(lanes, begin_s)
 
     def read(
         self, snapshot: Snapshot, green: npt.NDArray[np.bool_], now_s: float, counts: FloatArray,
@@ -137,10 +145,36 @@ class LoopReader:
         self._since = np.where(green != self._was_green, 0.0, self._since) + flow
         self._was_green = green.copy()
         occupied = gap[self._stop] <= 0.0
-        self._occupied_since = np.where(occupied, np.minimum(self._occupied_since, now_s), np.inf)
         snapshot.occupied[:] = occupied
         snapshot.occupancy[:] = np.clip(share[self._stop], 0.0, 1.0)
         snapshot.gap_s[:] = gap[self._stop]
         snapshot.arrivals_veh[:] = self._since
         snapshot.flow_veh[:] = flow
-        snapshot.healthy[:] = now_s - self._occupied_since < STUCK_AFTER_S
+        backed_up = np.where(self._share > 0, share[self._advance], 0.0).max(axis=1)
+        snapshot.backed_up[:] = np.clip(backed_up, 0.0, 1.0)
+        snapshot.healthy[:] = self._plausible(occupied, counted, flow, elapsed, now_s)
+
+    def _plausible(
+        self, occupied: npt.NDArray[np.bool_], passed: FloatArray, flow: FloatArray, elapsed_s: float, now_s: float
+    ) -> npt.NDArray[np.bool_]:
+        """[C] whether no loop of a lane is stuck on, dead or chattering.
+
+        Args:
+            occupied: [C] whether the stop bar is.
+            passed: [loops] what each has counted in the last interval.
+            flow: [C] the advance loops' part of that.
+        """
+        self._occupied_since = np.where(occupied, np.minimum(self._occupied_since, now_s), np.inf)
+        both = np.stack((passed[self._stop], flow))
+        # what each has counted since the other counted anything
+        self._alone_veh = np.where(both[::-1] > 0, 0.0, self._alone_veh + both)
+        self._counted_at = np.where(both.any(axis=0), now_s, self._counted_at)
+        wild = passed > max(CHATTER_VEH_PER_S * elapsed_s, LEAST_CHATTER_VEH)
+        chatters = wild[self._stop] | (wild[self._advance] & (self._share > 0)).any(axis=1)
+        self._chattered_at = np.where(chatters, now_s, self._chattered_at)
+        return (
+            (now_s - self._occupied_since < STUCK_AFTER_S)
+            & (self._alone_veh < SILENT_AFTER_VEH).all(axis=0)
+            & (now_s - self._counted_at < SILENT_AFTER_S)
+            & (now_s - self._chattered_at > DISTRUST_S)
+        )

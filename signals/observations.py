@@ -30,6 +30,8 @@ class ObservationShape:
     movements: int
     phase_features: int
     movement_features: int
+    demand: int = 6
+    """Index of the phase feature that counts the vehicles which a phase would serve."""
 
     @property
     def size(self) -> int:
@@ -78,6 +80,8 @@ class PhaseObservation:
     MOVEMENT_FEATURES: tuple[str, ...] = (
         "exists", "crossing", "vehicles", "halting", "waiting", "downstream_halting", "pedestrians",
     )  # fmt: skip
+    DEMAND = "vehicles"
+    """The phase feature that counts the vehicles which a phase would serve."""
     PHASE_SCALE = np.array([1, 1, 1, 1, 60, 120, 20, 20, 600, 20, 10], float)
     MOVEMENT_SCALE = np.array([1, 1, 10, 10, 300, 10, 5], float)
 
@@ -89,7 +93,7 @@ class PhaseObservation:
         """
         self.layout = layout
         s, p, k = layout.shape
-        self.shape = ObservationShape(p, k, len(self.PHASE_FEATURES), len(self.MOVEMENT_FEATURES))
+        self.shape = self.shape_for(p, k)
         self._rows = np.zeros((s, self.shape.size), np.float32) if rows is None else rows
         first = p * len(self.PHASE_FEATURES)
         # views into the rows: what is written there is written once
@@ -102,6 +106,12 @@ class PhaseObservation:
         self._signals = np.arange(s)
         self._phase_factor = (1.0 / self.PHASE_SCALE).astype(np.float32)
         self._movement_factor = (1.0 / self.MOVEMENT_SCALE).astype(np.float32)
+
+    @classmethod
+    def shape_for(cls, phases: int, movements: int) -> ObservationShape:
+        """How a row is cut that has room for so many."""
+        demand = cls.PHASE_FEATURES.index(cls.DEMAND)
+        return ObservationShape(phases, movements, len(cls.PHASE_FEATURES), len(cls.MOVEMENT_FEATURES), demand)
 
     def __call__(self, snapshot: Snapshot) -> Rows:
         """[S, size] rows; a new array each time."""
@@ -150,6 +160,7 @@ class DetectorObservation(PhaseObservation):
     | 8 | arrivals | advance counts since the lanes' greens ended (or began) | veh | 20 |
     | 9 | new_arrivals | of these, on lanes that the current phase does not serve | veh | 20 |
     | 10 | flow | advance counts in the last interval | veh | 10 |
+    | 11 | backed_up | sum of the advance detectors' occupancy in the last interval | - | 4 |
 
     Movement block, for each of K movements:
 
@@ -163,25 +174,29 @@ class DetectorObservation(PhaseObservation):
     | 5 | gap | the same of the time since the stop bars were left, at most 60 s each | s | 60 |
     | 6 | healthy | share of its lanes whose detectors are plausible | - | 1 |
     | 7 | call | the pedestrians' button has been pressed | 0/1 | 1 |
+    | 8 | backed_up | its share of its lanes' advance detectors' occupancy in the last interval | - | 2 |
     """
 
     PHASE_FEATURES: tuple[str, ...] = (
         "exists", "selectable", "current", "changing", "green_age", "since_served",
-        "occupied", "occupancy", "arrivals", "new_arrivals", "flow",
+        "occupied", "occupancy", "arrivals", "new_arrivals", "flow", "backed_up",
     )  # fmt: skip
     MOVEMENT_FEATURES: tuple[str, ...] = (
-        "exists", "crossing", "occupied", "occupancy", "arrivals", "gap", "healthy", "call",
+        "exists", "crossing", "occupied", "occupancy", "arrivals", "gap", "healthy", "call", "backed_up",
     )  # fmt: skip
-    PHASE_SCALE = np.array([1, 1, 1, 1, 60, 120, 4, 4, 20, 20, 10], float)
-    MOVEMENT_SCALE = np.array([1, 1, 2, 2, 10, 60, 1, 1], float)
+    DEMAND = "arrivals"
+    PHASE_SCALE = np.array([1, 1, 1, 1, 60, 120, 4, 4, 20, 20, 10, 4], float)
+    MOVEMENT_SCALE = np.array([1, 1, 2, 2, 10, 60, 1, 1, 2], float)
 
     def _fill(self, snapshot: Snapshot) -> None:
         layout = self.layout
-        red = np.where(lanes_green(layout, snapshot), 0.0, snapshot.arrivals_veh)
-        lanes = np.stack((snapshot.occupied, snapshot.occupancy, snapshot.arrivals_veh, red, snapshot.flow_veh))
-        self._phase[:, :, 6:11] = layout.phase_lanes.sum(lanes).transpose(1, 2, 0)
-        shares = np.stack((snapshot.occupied, snapshot.occupancy, snapshot.arrivals_veh, snapshot.gap_s))
-        self._movement[:, :, 2:6] = layout.movement_lanes.sum(shares).transpose(1, 2, 0)
+        new = np.where(lanes_green(layout, snapshot), 0.0, snapshot.arrivals_veh)
+        occupied, occupancy, arrivals = snapshot.occupied, snapshot.occupancy, snapshot.arrivals_veh
+        lanes = np.stack((occupied, occupancy, arrivals, new, snapshot.flow_veh, snapshot.backed_up))
+        self._phase[:, :, 6:12] = layout.phase_lanes.sum(lanes).transpose(1, 2, 0)
+        shares = np.stack((occupied, occupancy, arrivals, snapshot.gap_s, snapshot.backed_up))
+        movements = layout.movement_lanes.sum(shares).transpose(1, 2, 0)
+        self._movement[:, :, 2:6], self._movement[:, :, 8] = movements[:, :, :4], movements[:, :, 4]
         lanes_of = np.maximum(layout.movement_lanes.weight.sum(-1), 1e-9)
         self._movement[:, :, 6] = layout.movement_lanes.sum(snapshot.healthy) / lanes_of
         self._movement[:, :, 7] = snapshot.pedestrians > 0

@@ -36,6 +36,8 @@ class Snapshot:
     """[C] advance detector's count since the lane's green ended or, during green, since it began."""
     flow_veh: FloatArray
     """[C] advance detector's count in the last decision interval."""
+    backed_up: FloatArray
+    """[C] share of the last decision interval during which the advance detector was occupied, as by a queue."""
     healthy: FloatArray
     """[C] 1 while both detectors of a lane are plausible."""
     pedestrians: FloatArray
@@ -84,7 +86,7 @@ class Snapshot:
         lanes, controlled = (len(layout.lanes),), (len(layout.controlled),)
         result: dict[str, tuple[tuple[int, ...], type]] = {"time_s": ((1,), np.float64)}
         result["lanes"] = ((4, *lanes), np.float64)
-        names = ("occupied", "occupancy", "gap_s", "arrivals_veh", "flow_veh", "healthy")
+        names = ("occupied", "occupancy", "gap_s", "arrivals_veh", "flow_veh", "backed_up", "healthy")
         result |= dict.fromkeys(names, (controlled, np.float64))
         result |= {
             "pedestrians": ((s, k), np.float64),

@@ -261,7 +261,7 @@ def test_a_network_env_can_control_some_signals_and_leave_undecided_ones_green()
 def detector_run(faults: DetectorFaults, seed: int = 0, decisions: int = 60) -> list[dict[str, Any]]:
     """The detectors' readings at each decision of a run that holds the first phase while it may."""
     env = SignalEnv(window("cologne1", 5 * decisions), sensing="detectors", faults=faults)
-    names = ("occupied", "occupancy", "gap_s", "arrivals_veh", "flow_veh", "healthy", "time_s", "calls")
+    names = ("occupied", "occupancy", "gap_s", "arrivals_veh", "flow_veh", "backed_up", "healthy", "time_s", "calls")
     observation, _ = env.reset(seed=seed)
     found = []
     for step in range(decisions):
