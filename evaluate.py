@@ -11,11 +11,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from controllers.base import Controller
+from agents.named import find_controller
 from controllers.mcts import TreeSearch
-from controllers.parameters import read_tuned
 from controllers.programs import ProgramControl
-from controllers.registry import CONTROLLERS, make
+from controllers.registry import CONTROLLERS
 from envs.engine import add_engine_arguments, check_engine, open_engine
 from evaluation.corridor import find_corridor
 from evaluation.output import print_results, settings_of, versions, write_results
@@ -43,8 +42,8 @@ from evaluation.tables import (
     as_json,
     summarise,
 )
+from scenarios.arguments import add_scenario_arguments, scenario_from
 from scenarios.command import add_timing_arguments, run_command, timing_from
-from scenarios.scenario import load
 from scenarios.seeds import EVALUATION_SEEDS
 from signals.errors import InputError
 from signals.intersection import compile_signals
@@ -85,16 +84,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    of.add_argument("--scenario", required=True, help="a name (python -m scenarios lists them), .sumocfg or .net.xml")
-    of.add_argument("--routes", nargs="+", default=[], type=Path, metavar="FILE", help="route files")
-    of.add_argument("--additional", nargs="+", default=[], type=Path, metavar="FILE", help="additional files")
-    of.add_argument("--begin", type=float, metavar="S", help="begin of the window [s] (default: the scenario's)")
-    of.add_argument("--end", type=float, metavar="S", help="end of the window [s]")
-    of.add_argument(
-        "--demand", default="recorded", metavar="recorded|held-out[:SEED]|scaled:F",
-        help="held-out: rescaled and jittered demand that no training saw; scaled: F times the recorded one "
-        "(default: recorded)",
-    )  # fmt: skip
+    add_scenario_arguments(of)
     of.add_argument(
         "--controllers", nargs="+", default=list(BASELINES), metavar="NAME[@TUNED]|RUN_DIR",
         help=f"any of {', '.join(CONTROLLERS)}; with @ and what python -m evaluation.tune wrote, tuned; "
@@ -144,11 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.out is not None and options.out.exists() and not options.out.is_dir():
         raise InputError(f"--out {options.out} is a file; give a folder")
     contestants = [_contestant(name, timing) for name in options.controllers]
-    demand = "held-out:1" if options.demand == "held-out" else options.demand
-    scenario = load(
-        options.scenario, routes=options.routes, additional=options.additional,
-        begin_s=options.begin, end_s=options.end, demand=demand,
-    )  # fmt: skip
+    scenario = scenario_from(options)
     for contestant in contestants:
         controller = contestant.make()  # whether it can be had here is better known now
         if isinstance(controller, ProgramControl):
@@ -256,35 +242,11 @@ def _engine(cluster: Cluster | None) -> Engine | None:
 
 
 def _contestant(name: str, timing: Timing) -> Contestant:
-    if name in CONTROLLERS:
-        return Contestant(name, lambda: make(name))
-    plain, _, file = name.partition("@")
-    if plain in CONTROLLERS and file:
-        tuned = read_tuned(Path(file), plain)
-        make(plain, **tuned.parameters)
-        identity = json.dumps(tuned.parameters, sort_keys=True)
-        return Contestant(
-            f"{plain}@{tuned.label}", lambda: make(plain, **tuned.parameters), identity=identity, tuned=tuned.origin
-        )
-    if os.sep not in name and not any(Path(part).exists() for part in (name, *name.split("+"))):
-        make(name)  # says which there are
-    import torch  # takes seconds, so only where a policy needs it
-
-    from agents.run import load_controller, load_ensemble, read_settings, run_sha256
-
-    torch.set_num_threads(1)  # the runs are what goes in parallel
-    paths = [Path(name)] if Path(name).exists() else [Path(part) for part in name.split("+")]
-
-    def load_policy() -> Controller:
-        return load_controller(paths[0]) if len(paths) == 1 else load_ensemble(paths)
-
-    load_policy()  # a wrong directory is better known now than in the first run
-    all_settings = [read_settings(path) for path in paths]
-    if any(s.get("job", {}).get("timing") not in (None, dataclasses.asdict(timing)) for s in all_settings):
+    found = find_controller(name)
+    if any(s.get("job", {}).get("timing") not in (None, dataclasses.asdict(timing)) for s in found.settings):
         print(f"note: {name} was trained with another timing than this evaluation's", file=sys.stderr)
-    trained_on = dict.fromkeys(str(s.get("scenario", {}).get("name", "")) for s in all_settings)
     return Contestant(
-        name, load_policy, baseline=False, identity=" ".join(map(run_sha256, paths)), trained_on=", ".join(trained_on)
+        found.name, found.make, not found.learned, found.identity, tuned=found.tuned, trained_on=found.trained_on
     )
 
 

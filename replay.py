@@ -14,15 +14,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from agents.named import find_controller
 from controllers.base import Controller
 from controllers.mcts import TreeSearch
 from controllers.programs import ProgramControl
-from controllers.registry import CONTROLLERS, make
+from controllers.registry import CONTROLLERS
 from envs.simulation import SimulationError
 from playback.page import write_page
 from playback.play import Episode, Live, Nobody, play
 from playback.replay import Replay, Source, save
 from playback.rerun import Verdict, counterfactual, show, verify
+from scenarios.arguments import add_file_arguments, add_scenario_arguments, demand_from
 from scenarios.command import add_timing_arguments, run_command, timing_from
 from scenarios.seeds import EVALUATION_SEEDS
 from signals.errors import InputError
@@ -52,16 +54,7 @@ def parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}. {more}".strip())
 
     new = command("record", "run a controller and write the episode down")
-    new.add_argument(
-        "--scenario", required=True, help="a name (python -m scenarios lists them), .sumocfg or .net.xml"
-    )
-    _add_files(new)
-    new.add_argument("--begin", type=float, metavar="S", help="begin of the window [s] (default: the scenario's)")
-    new.add_argument("--end", type=float, metavar="S", help="end of the window [s]")
-    new.add_argument(
-        "--demand", default="recorded", metavar="recorded|held-out[:SEED]",
-        help="held-out: rescaled and jittered demand that no training saw (default: recorded)",
-    )  # fmt: skip
+    add_scenario_arguments(new)
     _add_controller(new)
     new.add_argument(
         "--seed", type=int, default=EVALUATION_SEEDS.start, metavar="N",
@@ -105,19 +98,15 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_controller(to: argparse.ArgumentParser) -> None:
     to.add_argument(
-        "--controller", required=True, metavar="NAME|RUN_DIR",
-        help=f"one of {', '.join(CONTROLLERS)}; or a run directory of train.py",
+        "--controller", required=True, metavar="NAME[@TUNED]|RUN_DIR",
+        help=f"one of {', '.join(CONTROLLERS)}; with @ and what python -m evaluation.tune wrote, tuned; or a run "
+        "directory of train.py, several joined by + as an ensemble",
     )  # fmt: skip
-
-
-def _add_files(to: argparse.ArgumentParser) -> None:
-    to.add_argument("--routes", nargs="+", default=[], metavar="FILE", help="route files")
-    to.add_argument("--additional", nargs="+", default=[], metavar="FILE", help="additional files")
 
 
 def _add_place(to: argparse.ArgumentParser) -> None:
     to.add_argument("--scenario", help="where the scenario lies now (default: where it was recorded)")
-    _add_files(to)
+    add_file_arguments(to)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -134,17 +123,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _controller(name: str) -> Controller | ProgramControl:
-    if name in CONTROLLERS or (os.sep not in name and not Path(name).exists()):
-        made = make(name)
-        if isinstance(made, TreeSearch):
-            raise InputError(f"{name} needs forks of a simulation, which a recording does not offer; choose another")
-        return made
-    import torch  # takes seconds, so only where a policy needs it
-
-    from agents.run import load_controller
-
-    torch.set_num_threads(1)
-    return load_controller(Path(name))
+    made = find_controller(name).make()
+    if isinstance(made, TreeSearch):
+        raise InputError(f"{name} needs forks of a simulation, which a recording does not offer; choose another")
+    return made
 
 
 def _record(options: argparse.Namespace) -> int:
@@ -153,9 +135,8 @@ def _record(options: argparse.Namespace) -> int:
         raise InputError(f"--seed is {options.seed}; give a number from 0 to {2**31 - 1}")
     _check_place(options.out)
     controller = _controller(options.controller)
-    demand = "held-out:1" if options.demand == "held-out" else options.demand
-    source = Source(options.scenario, tuple(options.routes), tuple(options.additional))
-    scenario = source.load(options.begin, options.end, demand)
+    source = Source(options.scenario, tuple(map(str, options.routes)), tuple(map(str, options.additional)))
+    scenario = source.load(options.begin, options.end, demand_from(options))
     if isinstance(controller, ProgramControl):
         episode = Episode(scenario, options.seed, timing, programs=controller.additional_xml(scenario))
         played = play(episode, Nobody(), _Progress())
@@ -241,7 +222,7 @@ def _place(options: argparse.Namespace) -> Source | None:
         if options.routes or options.additional:
             raise InputError("--routes and --additional say where the scenario's files lie now: add --scenario")
         return None
-    return Source(options.scenario, tuple(options.routes), tuple(options.additional))
+    return Source(options.scenario, tuple(map(str, options.routes)), tuple(map(str, options.additional)))
 
 
 def _check_place(out: Path) -> None:

@@ -40,6 +40,7 @@ from envs.simulation import SimulationError, make_setup
 from envs.worker import WorkerSetup
 from envs.workers import SimulationWorker
 from evaluation.runs import Contestant, Evaluation, run_all
+from scenarios.arguments import add_scenario_arguments
 from scenarios.command import add_timing_arguments, run_command, timing_from
 from scenarios.scenario import Scenario, load
 from scenarios.seeds import VALIDATION_SEEDS
@@ -93,11 +94,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    p.add_argument("--scenario", help="a name (python -m scenarios lists them), a .sumocfg or a .net.xml file")
-    p.add_argument("--routes", nargs="+", default=[], metavar="FILE", help="route files, for a .net.xml")
-    p.add_argument("--additional", nargs="+", default=[], metavar="FILE", help="further additional files")
-    p.add_argument("--begin", type=float, metavar="S", help="begin of the window [s]; default: the scenario's")
-    p.add_argument("--end", type=float, metavar="S", help="end of the window [s]; default: the scenario's")
+    add_scenario_arguments(p, required=False, demand=False)
     p.add_argument("--agent", default="dqn", help=f"{' or '.join(AGENTS)} (default: dqn)")
     p.add_argument("--steps", type=int, default=20_000, help="decisions of one signal (default: 20000)")
     p.add_argument("--seed", type=int, default=0, help="of everything random in the training (default: 0)")
@@ -152,8 +149,8 @@ def _job(command: argparse.Namespace) -> Job:
         read_settings(Path(command.start))
     return Job(
         scenario=command.scenario,
-        routes=tuple(command.routes),
-        additional=tuple(command.additional),
+        routes=tuple(map(str, command.routes)),
+        additional=tuple(map(str, command.additional)),
         begin_s=command.begin,
         end_s=command.end,
         agent=command.agent,

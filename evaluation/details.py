@@ -19,9 +19,9 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 import polars as pl
 
+from envs.trips import Trips
 from evaluation.metrics import percentile
 from evaluation.passages import Ways, read_passages, ways_of
-from evaluation.trips import Trips
 from signals.errors import InputError
 from signals.network import RoadNetwork
 

@@ -14,9 +14,9 @@ from collections import Counter
 from dataclasses import dataclass
 from xml.sax.saxutils import quoteattr
 
+from envs.trips import INCIDENT_ID
 from evaluation.corridor import planned_flows
 from evaluation.details import approaches_of
-from evaluation.trips import INCIDENT_ID
 from scenarios.cache import cached_file
 from scenarios.scenario import Scenario
 from signals.errors import InputError

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from envs.simulation import STUCK_S, EpisodeSummary
-from evaluation.trips import Statistics, Trips
+from envs.trips import Statistics, Trips
 from signals.errors import InputError
 
 GRIDLOCK_LEAST_VEH = 5

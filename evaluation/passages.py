@@ -21,7 +21,7 @@ from xml.etree import ElementTree
 
 import polars as pl
 
-from evaluation.trips import Trips
+from envs.trips import Trips
 from signals.errors import InputError
 from signals.links import internal_path
 from signals.network import RoadNetwork

@@ -28,6 +28,7 @@ from controllers.programs import ProgramControl
 from envs.branches import Branches, Outcome
 from envs.remote import RemoteSimulation
 from envs.simulation import EpisodeSummary, SimulationError, make_setup
+from envs.trips import read_statistics, read_trips
 from envs.worker import WorkerSetup
 from evaluation.corridor import Corridor
 from evaluation.details import DetailPlan, detail_additional, detail_metrics, detail_options, read_details
@@ -35,7 +36,6 @@ from evaluation.events import EventPlan, read_events
 from evaluation.metrics import RunMetrics, measure
 from evaluation.store import StoredRun, clear_partial, code_sha256, digest_of, load_run, save_run
 from evaluation.trajectories import read_trajectories, trajectory_options
-from evaluation.trips import read_statistics, read_trips
 from scenarios.command import write_whole
 from scenarios.scenario import Scenario
 from signals.errors import InputError

@@ -19,8 +19,8 @@ from evaluation.output import versions
 from evaluation.progress import RunProgress
 from evaluation.runs import Contestant, Evaluation, RunFailed, RunResult, finished_runs, run_all
 from evaluation.store import code_sha256
+from scenarios.arguments import add_scenario_arguments, scenario_from
 from scenarios.command import add_timing_arguments, run_command, timing_from, write_whole
-from scenarios.scenario import load
 from scenarios.seeds import training_seed
 from signals.errors import InputError, did_you_mean
 
@@ -123,11 +123,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    of.add_argument("--scenario", required=True, help="a name (python -m scenarios lists them), .sumocfg or .net.xml")
-    of.add_argument("--routes", nargs="+", default=[], type=Path, metavar="FILE", help="route files")
-    of.add_argument("--additional", nargs="+", default=[], type=Path, metavar="FILE", help="additional files")
-    of.add_argument("--begin", type=float, metavar="S", help="begin of the window [s] (default: the scenario's)")
-    of.add_argument("--end", type=float, metavar="S", help="end of the window [s]")
+    add_scenario_arguments(of, demand=False)
     of.add_argument(
         "--controllers",
         nargs="+",
@@ -159,10 +155,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not 0 <= options.seed < 2**31:
         raise InputError(f"--seed is {options.seed}; give 0 to {2**31 - 1}")
     rounds = rungs(options.runs, options.seed)
-    scenario = load(
-        options.scenario, routes=options.routes, additional=options.additional, begin_s=options.begin,
-        end_s=options.end,
-    )  # fmt: skip
+    scenario = scenario_from(options)
     for name in names:
         program = make(name)
         if isinstance(program, ProgramControl):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from envs.trips import person_row, vehicle_row
 from playback.codec import IntArray, Tracks
 from signals.errors import InputError
 
@@ -225,8 +226,6 @@ HEAD_ENDS = b"<tripinfos"
 def read_trips(path: Path, end_s: float) -> Trips:
     """The trip output of a run that ended at `end_s`; the digest leaves its dated head out.
 
-    Whoever was planned for the end or later does not count, as in `evaluation.trips`.
-
     Raises:
         InputError: it is not whole.
     """
@@ -236,43 +235,16 @@ def read_trips(path: Path, end_s: float) -> Trips:
         data = path.read_bytes()
         digest = hashlib.sha256(data[data.index(HEAD_ENDS) :]).hexdigest()
         for element in ElementTree.fromstring(data):
-            of = element.attrib
-            if element.tag == "tripinfo":
-                row = _vehicle(of, end_s)
-                if row is not None:
-                    _append(vehicles, row)
-            elif element.tag == "personinfo" and float(of["depart"]) >= 0:
-                duration = float(of["duration"])
-                numbers = (float(of[name]) if duration >= 0 else None for name in ("waitingTime", "timeLoss"))
-                _append(persons, (of["id"], float(of["depart"]), duration if duration >= 0 else None, *numbers))
+            if element.tag == "tripinfo" and (row := vehicle_row(element, end_s)) is not None:
+                row["planned_s"] = round(row["planned_s"], 3)
+                _append(vehicles, row | {"id": row["vehicle_id"]})
+            elif element.tag == "personinfo" and (row := person_row(element)) is not None:
+                _append(persons, row | {"id": row["person_id"]})
     except (ElementTree.ParseError, KeyError, ValueError, OSError) as error:
         raise _not_whole(path, error) from error
     return Trips(vehicles, persons, digest)
 
 
-def _append(columns: dict[str, list[Any]], row: Sequence[Any]) -> None:
-    for column, value in zip(columns.values(), row, strict=True):
-        column.append(value)
-
-
-def _vehicle(of: dict[str, str], end_s: float) -> tuple[Any, ...] | None:
-    depart, arrival, depart_delay = float(of["depart"]), float(of["arrival"]), float(of["departDelay"])
-    inserted = depart >= 0
-    if not inserted and depart_delay <= 0:
-        return None
-    removed = of.get("vaporized", "") not in ("", "end")
-    return (
-        of["id"],
-        of["vType"],
-        round((depart if inserted else end_s) - depart_delay, 3),
-        depart if inserted else None,
-        arrival if arrival >= 0 and not removed else None,
-        float(of["timeLoss"]) + depart_delay,
-        float(of["timeLoss"]),
-        depart_delay,
-        float(of["waitingTime"]),
-        int(of["waitingCount"]),
-        float(of["routeLength"]),
-        float(of["speedFactor"]),
-        removed,
-    )
+def _append(columns: dict[str, list[Any]], row: Mapping[str, Any]) -> None:
+    for name, column in columns.items():
+        column.append(row[name])

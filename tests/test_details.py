@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from controllers.registry import make
+from envs.trips import VEHICLE_COLUMNS, Trips
 from evaluation.corridor import find_corridor
 from evaluation.details import (
     LEAST_APPROACH_M,
@@ -20,7 +21,6 @@ from evaluation.details import (
 )
 from evaluation.passages import Ways, read_passages
 from evaluation.runs import Contestant, Evaluation, run_all
-from evaluation.trips import VEHICLE_COLUMNS, Trips
 from scenarios.scenario import load
 
 WAYS = Ways(

@@ -22,11 +22,11 @@ import evaluate
 from controllers.heuristics import Greedy
 from controllers.registry import make
 from envs.simulation import EpisodeSummary
+from envs.trips import Statistics, Trips, read_statistics, read_trips
 from evaluation.metrics import METRICS, is_gridlocked, measure
 from evaluation.runs import Contestant, Evaluation, RunFailed, RunResult, run_all
 from evaluation.statistics import difference, mean_interval, relative_difference
 from evaluation.tables import summarise
-from evaluation.trips import Statistics, Trips, read_statistics, read_trips
 from scenarios.command import write_whole
 from scenarios.scenario import load
 from scenarios.seeds import EVALUATION_SEEDS, TRAINING_SEEDS, VALIDATION_SEEDS
@@ -37,7 +37,7 @@ BEGIN_S, END_S = 25200, 25500  # of cologne1: five minutes
 
 TRIP = (
     '<tripinfo id="{id}" depart="{depart}" departDelay="{wait}" arrival="{arrival}" duration="{duration}"'
-    ' routeLength="100.00" waitingTime="{halted}" waitingCount="{stops}" timeLoss="{loss}"'
+    ' vType="car" speedFactor="1.00" routeLength="100.00" waitingTime="{halted}" waitingCount="{stops}" timeLoss="{loss}"'
     ' vaporized="{vaporized}">{inside}</tripinfo>\n'
 )
 

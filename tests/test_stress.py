@@ -12,10 +12,10 @@ import pytest
 import evaluate
 from controllers.heuristics import Greedy
 from controllers.registry import make
+from envs.trips import INCIDENT_ID
 from evaluation.incident import find_incident, with_incident
 from evaluation.runs import Contestant, Evaluation, run_all
 from evaluation.stress import LATENCY_S, check_kinds, curves_of, plan_stress, run_level, stress_json, stress_table
-from evaluation.trips import INCIDENT_ID
 from scenarios.scenario import Scenario, load
 from scenarios.xmlfile import top_level
 from signals.errors import InputError

@@ -71,15 +71,16 @@ def read_trips(path: Path, end_s: float) -> Trips:
         with path.open("rb") as stream:
             for _, element in ElementTree.iterparse(stream):
                 if element.tag == "tripinfo":
-                    row = _vehicle(element, end_s)
+                    row = vehicle_row(element, end_s)
                     if element.attrib["id"].startswith(INCIDENT_ID):
                         own_veh += float(element.attrib["depart"]) >= 0
                     elif row is not None:
                         _append(vehicles, VEHICLE_COLUMNS, row)
                     element.clear()
                 elif element.tag == "personinfo":
-                    if float(element.attrib["depart"]) >= 0:
-                        _append(persons, PERSON_COLUMNS, _person(element))
+                    person = person_row(element)
+                    if person is not None:
+                        _append(persons, PERSON_COLUMNS, person)
                     element.clear()
     except (ElementTree.ParseError, KeyError, ValueError, OSError) as error:
         raise InputError(
@@ -88,52 +89,60 @@ def read_trips(path: Path, end_s: float) -> Trips:
     return Trips(_frame(vehicles, VEHICLE_COLUMNS), _frame(persons, PERSON_COLUMNS), own_veh)
 
 
-def _append(columns: dict[str, list[Any]], names: Mapping[str, Any], row: tuple[Any, ...]) -> None:
-    for name, value in zip(names, row, strict=True):
-        columns[name].append(value)
+def _append(columns: dict[str, list[Any]], names: Mapping[str, Any], row: Mapping[str, Any]) -> None:
+    for name in names:
+        columns[name].append(row[name])
 
 
 def _frame(columns: dict[str, list[Any]], schema: Mapping[str, type[pl.DataType]]) -> pl.DataFrame:
     return pl.DataFrame({name: columns[name] for name in schema}, schema=dict(schema))
 
 
-def _vehicle(element: ElementTree.Element, end_s: float) -> tuple[Any, ...] | None:
+def vehicle_row(element: ElementTree.Element, end_s: float) -> dict[str, Any] | None:
+    """What a `tripinfo` says, by column name; None of who was planned for the run's end or later."""
     of = element.attrib
     depart, arrival, depart_delay = float(of["depart"]), float(of["arrival"]), float(of["departDelay"])
     inserted = depart >= 0
     if not inserted and depart_delay <= 0:
-        return None  # planned for the end or later
+        return None
     removed = of.get("vaporized", "") not in _LEFT_BY_ITSELF
     arrived = arrival >= 0 and not removed
     emissions = element.find("emissions")
-    return (
-        of["id"],
-        (depart if inserted else end_s) - depart_delay,
-        depart if inserted else None,
-        arrival if arrived else None,
-        float(of["timeLoss"]) + depart_delay,
-        float(of["timeLoss"]),
-        depart_delay,
-        float(of["duration"]) if arrived else None,
-        float(of["waitingTime"]),
-        int(of["waitingCount"]),
-        float(of["routeLength"]),
-        removed,
-        None if emissions is None else float(emissions.attrib["CO2_abs"]) / 1000.0,  # from mg
-        None if emissions is None else float(emissions.attrib["fuel_abs"]) / 1000.0,
-    )
+    return {
+        "vehicle_id": of["id"],
+        "type": of["vType"],
+        "planned_s": (depart if inserted else end_s) - depart_delay,
+        "depart_s": depart if inserted else None,
+        "arrival_s": arrival if arrived else None,
+        "delay_s": float(of["timeLoss"]) + depart_delay,
+        "time_loss_s": float(of["timeLoss"]),
+        "depart_delay_s": depart_delay,
+        "travel_time_s": float(of["duration"]) if arrived else None,
+        "waiting_time_s": float(of["waitingTime"]),
+        "stops": int(of["waitingCount"]),
+        "distance_m": float(of["routeLength"]),
+        "speed_factor": float(of["speedFactor"]),
+        "removed": removed,
+        "co2_g": None if emissions is None else float(emissions.attrib["CO2_abs"]) / 1000.0,  # from mg
+        "fuel_g": None if emissions is None else float(emissions.attrib["fuel_abs"]) / 1000.0,
+    }
 
 
-def _person(element: ElementTree.Element) -> tuple[Any, ...]:
+def person_row(element: ElementTree.Element) -> dict[str, Any] | None:
+    """What a `personinfo` says, by column name; None of who never set out."""
     of = element.attrib
-    arrived = float(of["duration"]) >= 0
-    return (
-        of["id"],
-        float(of["depart"]),
-        arrived,
-        float(of["waitingTime"]) if arrived else None,
-        float(of["timeLoss"]) if arrived else None,
-    )
+    if float(of["depart"]) < 0:
+        return None
+    duration = float(of["duration"])
+    arrived = duration >= 0
+    return {
+        "person_id": of["id"],
+        "depart_s": float(of["depart"]),
+        "arrived": arrived,
+        "duration_s": duration if arrived else None,
+        "waiting_time_s": float(of["waitingTime"]) if arrived else None,
+        "time_loss_s": float(of["timeLoss"]) if arrived else None,
+    }
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,71 @@
+"""Whatever decides, by what a command is given: a controller's name, a tuned one, a run directory, an ensemble."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from controllers.base import Controller
+from controllers.parameters import read_tuned
+from controllers.programs import ProgramControl
+from controllers.registry import CONTROLLERS, make
+
+
+@dataclass(frozen=True)
+class Named:
+    """A controller that can be made again and again, and where it comes from."""
+
+    name: str
+    make: Callable[[], Controller | ProgramControl]
+    learned: bool = False
+    identity: str = ""
+    """Of its settings and weights."""
+    tuned: str = ""
+    """How its parameters were found."""
+    settings: tuple[Mapping[str, Any], ...] = ()
+    """Of the runs that a policy comes from."""
+
+    @property
+    def trained_on(self) -> str:
+        """The scenarios of these runs."""
+        return ", ".join(dict.fromkeys(str(s.get("scenario", {}).get("name", "")) for s in self.settings))
+
+
+def find_controller(name: str) -> Named:
+    """The controller of that name: `NAME`, `NAME@TUNED`, `RUN_DIR` or `RUN_DIR+RUN_DIR`.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name in CONTROLLERS:
+        return Named(name, lambda: make(name))
+    plain, _, file = name.partition("@")
+    if plain in CONTROLLERS and file:
+        tuned = read_tuned(Path(file), plain)
+        make(plain, **tuned.parameters)
+        identity = json.dumps(tuned.parameters, sort_keys=True)
+        label = f"{plain}@{tuned.label}"
+        return Named(label, lambda: make(plain, **tuned.parameters), identity=identity, tuned=tuned.origin)
+    if os.sep not in name and not any(Path(part).exists() for part in (name, *name.split("+"))):
+        make(name)  # says which there are
+    return _policy(name)
+
+
+def _policy(name: str) -> Named:
+    import torch  # takes seconds, so only where a policy needs it
+
+    from agents.run import load_controller, load_ensemble, read_settings, run_sha256
+
+    torch.set_num_threads(1)  # runs are what goes in parallel
+    paths = [Path(name)] if Path(name).exists() else [Path(part) for part in name.split("+")]
+
+    def load_policy() -> Controller:
+        return load_controller(paths[0]) if len(paths) == 1 else load_ensemble(paths)
+
+    load_policy()  # a wrong directory is better known now than in the first run
+    identity, settings = " ".join(map(run_sha256, paths)), tuple(map(read_settings, paths))
+    return Named(name, load_policy, learned=True, identity=identity, settings=settings)
