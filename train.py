@@ -87,6 +87,7 @@ class Job:
     validate_every: int
     validation_runs: int
     started_from: str = ""
+    demand_range: tuple[float, float] = (1.0, 1.0)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -105,6 +106,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--latency", type=float, default=0.0, metavar="S", help="age of the detectors' readings [s]")
     p.add_argument("--reward", default="time_loss", help=f"one of {', '.join(REWARDS)} (default: time_loss)")
     p.add_argument("--warm-up", type=float, default=0.0, metavar="S", help="simulated before the first decision")
+    p.add_argument(
+        "--vary-demand", nargs=2, type=float, default=(1.0, 1.0), metavar=("LEAST", "MOST"),
+        help="multiply each episode's traffic by a factor drawn between these, so that the policy has seen lighter "
+        "and heavier days than the recorded one (default: 1 1)",
+    )  # fmt: skip
     p.add_argument("--from", dest="start", metavar="RUN_DIR", help="start from this run's weights")
     p.add_argument("--config", metavar="F.yaml", help="settings of the agent, such as `gamma: 0.98`")
     p.add_argument("--validate-every", type=int, metavar="N", help="steps between (default: a tenth; 0: never)")
@@ -125,7 +131,7 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)  # the network is small: a second thread costs more than it brings
     if command.resume:
         settings = read_settings(run)
-        job = Job(**{name: settings["job"][name] for name in Job.__dataclass_fields__})
+        job = Job(**{k: v for k, v in settings["job"].items() if k in Job.__dataclass_fields__})
         if not (run / CHECKPOINT).is_file():
             raise InputError(f"run {run} has no {CHECKPOINT} to resume from; train it anew with --overwrite")
     else:
@@ -166,6 +172,7 @@ def _job(command: argparse.Namespace) -> Job:
         validate_every=math.ceil(command.steps / 10) if every is None else every,
         validation_runs=command.validation_runs,
         started_from=command.start or "",
+        demand_range=(command.vary_demand[0], command.vary_demand[1]),
     )
 
 
@@ -192,6 +199,7 @@ def _train(job: Job, run: Path, resume: bool, cluster: Cluster | None = None) ->
         sensing=job.sensing,
         faults=DetectorFaults(**job.faults),
         warm_up_s=job.warm_up_s,
+        demand_range=(job.demand_range[0], job.demand_range[1]),
     )
     for refusal in setup.plan.refusals:
         print(f"tls {refusal.tls_id} keeps its own program: {refusal.reason}", file=sys.stderr)

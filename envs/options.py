@@ -42,6 +42,7 @@ class EnvOptions:
     observation: str = "phases"
     reward: str = "time_loss"
     warm_up_s: float = 0.0
+    demand_range: tuple[float, float] = (1.0, 1.0)
     render_mode: str | None = None
 
     def worker(self, tls_ids: Sequence[str] | None, room: tuple[int, int] = (1, 1)) -> RemoteSimulation:
@@ -76,6 +77,7 @@ class EnvOptions:
             sensing=self.sensing,
             faults=self.faults,
             warm_up_s=self.warm_up_s,
+            demand_range=self.demand_range,
             reference="sumo-rl" if peer_reward or self.observation == "sumo-rl" else "",
             reference_reward=peer_reward,
             render=render_setup(self.render_mode),

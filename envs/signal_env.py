@@ -39,6 +39,7 @@ class SignalEnv(gymnasium.Env[Observation, np.int64]):
         reward: "time_loss" [s/s], "queue_veh", "waiting_time_saved" [s], "pressure_veh", or sumo-rl's
             "diff-waiting-time", "average-speed", "queue", "pressure".
         warm_up_s: simulated time before the first decision.
+        demand_range: each episode's traffic is the scenario's times a factor between these, drawn from its seed.
         render_mode: "human" (sumo-gui) or "rgb_array" (sumo-gui on a virtual display).
 
     Raises:

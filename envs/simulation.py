@@ -8,6 +8,7 @@ outside.
 from __future__ import annotations
 
 import contextlib
+import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -55,6 +56,8 @@ class SimulationSetup:
     faults: DetectorFaults = field(default_factory=DetectorFaults)
     loops: LoopPlan | None = None
     warm_up_s: float = 0.0
+    demand_range: tuple[float, float] = (1.0, 1.0)
+    """Each episode's traffic is the scenario's times a factor drawn between these, from the episode's seed."""
     outputs: tuple[str, ...] = ()
     """Further SUMO options, such as outputs; `{seed}` in them is replaced."""
     reference: str = ""
@@ -84,6 +87,7 @@ def make_setup(
     sensing: str = "full",
     faults: DetectorFaults | None = None,
     warm_up_s: float = 0.0,
+    demand_range: tuple[float, float] = (1.0, 1.0),
     extra_additional: Sequence[Path] = (),
     outputs: Sequence[str] = (),
     reference: str = "",
@@ -99,6 +103,7 @@ def make_setup(
         controlled: False leaves every signal to its own program.
         sensing: "full" or "detectors".
         warm_up_s: simulated time before the first decision, under the signals' own green times.
+        demand_range: by how much each episode's traffic is multiplied, least and most.
         time_to_teleport_s: after how long SUMO removes a vehicle that is stuck; negative: never.
         room: phases and movements that every signal gets slots for at least; see `envs.vector_env`.
 
@@ -111,6 +116,10 @@ def make_setup(
     if not 0 <= warm_up_s < scenario.horizon_s:
         raise InputError(
             f"warm_up_s is {warm_up_s:g}; it must be at least 0 and less than the horizon, {scenario.horizon_s:g} s"
+        )
+    if not 0 < demand_range[0] <= demand_range[1] < math.inf:
+        raise InputError(
+            f"demand_range is {demand_range[0]:g} to {demand_range[1]:g}; give a least and a greatest factor above 0"
         )
     if faults is not None and faults.latency_s > timing.decision_interval_s:
         raise InputError(
@@ -146,6 +155,7 @@ def make_setup(
         faults=faults or DetectorFaults(),
         loops=loops,
         warm_up_s=warm_up_s,
+        demand_range=demand_range,
         outputs=tuple(outputs),
         reference=reference,
         reference_reward=reference_reward,
@@ -197,6 +207,9 @@ class Simulation:
         setup = self.setup
         args = ["sumo", *setup.sumo_args, "--seed", str(seed)]
         args += [option.format(seed=seed) for option in setup.outputs]
+        if setup.demand_range != (1.0, 1.0):
+            factor = np.random.default_rng([seed, 0xDE3A4D]).uniform(*setup.demand_range)
+            args += ["--scale", f"{factor:.3f}"]
         if setup.loops is not None:
             self._loop_file = _written(loops_xml(setup.loops))
             args = _with_additional(args, self._loop_file)

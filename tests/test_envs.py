@@ -382,3 +382,25 @@ def test_neither_sumo_home_nor_the_terminal_is_touched() -> None:
         check=False,
     )
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+# --- varied demand
+
+
+def test_each_episode_draws_its_demand_from_its_seed() -> None:
+    def halting(seed: int, demand_range: tuple[float, float]) -> tuple[int, int]:
+        env = SignalEnv(window("cologne1", 600), demand_range=demand_range)
+        env.reset(seed=seed)
+        for step in range(119):
+            env.step((step // 6) % 4)
+        seen = int(env._worker.snapshot.vehicles.sum()), int(env._worker.snapshot.halting.sum())
+        env.close()
+        return seen
+
+    light, heavy = halting(3, (0.3, 0.3)), halting(3, (1.5, 1.5))
+    assert light[0] < 0.5 * heavy[0]
+    varied = [halting(seed, (0.3, 1.5)) for seed in (3, 4, 3)]
+    assert varied[0] == varied[2]
+    assert varied[0] != varied[1]
+    with pytest.raises(InputError, match="above 0"):
+        SignalEnv("cologne1", demand_range=(0.0, 1.0))

@@ -37,7 +37,8 @@ BEGIN_S, END_S = 25200, 25500  # of cologne1: five minutes
 
 TRIP = (
     '<tripinfo id="{id}" depart="{depart}" departDelay="{wait}" arrival="{arrival}" duration="{duration}"'
-    ' vType="car" speedFactor="1.00" routeLength="100.00" waitingTime="{halted}" waitingCount="{stops}" timeLoss="{loss}"'
+    ' vType="car" speedFactor="1.00" routeLength="100.00" waitingTime="{halted}" waitingCount="{stops}"'
+    ' timeLoss="{loss}"'
     ' vaporized="{vaporized}">{inside}</tripinfo>\n'
 )
 
