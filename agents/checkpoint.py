@@ -42,6 +42,7 @@ def save(run: Path, learner: Learner, env: SignalsVecEnv, progress: dict[str, An
         state["dqn"] = {
             "n_calls": learner._n_calls,
             "learned_from": learner._learned_from,
+            "due_steps": learner.due_steps,
             "average": learner.average.state_dict(),
             "exploration_rate": learner.exploration_rate,
             "explorer": learner.explorer.bit_generator.state,
@@ -69,6 +70,7 @@ def restore(run: Path, learner: Learner, env: SignalsVecEnv) -> dict[str, Any]:
             dqn = state["dqn"]
             learner._n_calls = dqn["n_calls"]
             learner._learned_from = dqn["learned_from"]
+            learner.due_steps = dqn["due_steps"]
             learner.average.load_state_dict(dqn["average"])
             learner.exploration_rate = dqn["exploration_rate"]
             learner.explorer.bit_generator.state = dqn["explorer"]

@@ -109,6 +109,8 @@ class MaskedDoubleDQN(DQN):
     average: PhaseScorer
     """The network with the mean of its late weights: what a controller gets."""
     averaging: float = 0.001
+    due_steps: int = 0
+    """Gradient steps that wait for the next decision: they are taken while the simulations run."""
     _learned_from: int = 0
     """Transitions that the buffer had been given at the last training."""
 
@@ -149,11 +151,20 @@ class MaskedDoubleDQN(DQN):
         return np.asarray(np.where(greedy, most, any_), np.int64)
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
-        """Gradient steps on the double-DQN target.
+        """Note that gradient steps are due. The next decision is made without them, so that they and the
+        simulations, which wait for nobody then, take their time together and not one after the other."""
+        del batch_size
+        self.due_steps = gradient_steps
+
+    def train_due(self) -> None:
+        """The gradient steps that are due, on the double-DQN target.
 
         Raises:
             TrainingDiverged: the loss is no finite number.
         """
+        gradient_steps, self.due_steps = self.due_steps, 0
+        if not gradient_steps:
+            return
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         losses = []
@@ -162,7 +173,7 @@ class MaskedDoubleDQN(DQN):
             return
         self._learned_from = self.replay_buffer.added
         for _ in range(gradient_steps):
-            batch = self.replay_buffer.sample(batch_size)
+            batch = self.replay_buffer.sample(self.batch_size)
             with torch.no_grad():
                 best = self.q_net(batch.next_observations).argmax(dim=1, keepdim=True)
                 value = self.q_net_target(batch.next_observations).gather(1, best)
@@ -255,6 +266,7 @@ def make_learner(settings: AgentSettings, env: SignalsVecEnv, seed: int, tensorb
     learner.averaging = 1.0 / settings.averaging_steps
     learner.greedy_exploration = settings.greedy_exploration
     learner.explorer = np.random.default_rng([seed, 0xE])
+    env.meanwhile = learner.train_due
     return learner
 
 

@@ -19,7 +19,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger, configure
 
 from agents import checkpoint
-from agents.learners import Learner
+from agents.learners import Learner, MaskedDoubleDQN
 from agents.run import LearnedController
 from agents.vec_env import SignalsVecEnv
 from scenarios.command import write_whole
@@ -182,6 +182,8 @@ def train(
         remaining = schedule.steps - learner.num_timesteps
         if remaining > 0:
             learner.learn(remaining, callback=loop, log_interval=1 << 30, reset_num_timesteps=not resume)
+        if isinstance(learner, MaskedDoubleDQN):
+            learner.train_due()
         if loop.progress.validated < learner.num_timesteps:
             loop.init_callback(learner)
             loop.num_timesteps = learner.num_timesteps

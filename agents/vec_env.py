@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,8 @@ class SignalsVecEnv(VecEnv):
         )
         self._history: list[list[list[int]]] = [[] for _ in self.workers]
         self._returns = [0.0] * len(self.workers)
+        self.meanwhile: Callable[[], None] | None = None
+        """What is done while the simulations compute a step."""
         self.finished: list[dict[str, float]] = []
         """Return and length of the episodes that ended since somebody last emptied this list."""
 
@@ -58,6 +60,8 @@ class SignalsVecEnv(VecEnv):
 
     def step_wait(self) -> VecEnvStepReturn:
         """Collect what came of them; a worker at its horizon, or that failed, has begun its next episode."""
+        if self.meanwhile is not None:
+            self.meanwhile()
         rewards = np.zeros(self.num_envs, np.float32)
         dones = np.zeros(self.num_envs, bool)
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]

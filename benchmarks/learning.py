@@ -2,7 +2,8 @@
 
 Reads one JSON line (see `benchmarks.training`) and answers with the steps taken, the seconds of `learn`, and where
 they went: `gradient` is the agent's `train`, `environment` all calls of the environment, of which sumo-rl's share
-within SUMO is timed too. What is left is the rollout: choosing actions, storing what came.
+within SUMO is timed too. What is left is the rollout: choosing actions, storing what came. Our DQN takes its gradient
+steps while the simulations run: its `environment` is what it still waits for them afterwards.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv
 
-from agents.learners import linear, make_learner
+from agents.learners import MaskedDoubleDQN, linear, make_learner
 from agents.settings import AgentSettings, PPOSettings, agent_settings
 from agents.vec_env import SignalsVecEnv
 from benchmarks.clock import Clock, quiet
@@ -53,12 +54,19 @@ def main() -> None:
         make = sb3_learner if request["settings"] == "sb3" else peer_learner
         learner = make(settings, env, request["seed"])
     learner.set_logger(Logger(None, []))
-    learner.train = clock.timed("gradient", learner.train)
+    overlapping = isinstance(learner, MaskedDoubleDQN)
+    if overlapping:
+        assert isinstance(env, SignalsVecEnv)
+        env.meanwhile = clock.timed("gradient", learner.train_due)
+    else:
+        learner.train = clock.timed("gradient", learner.train)
     began = time.perf_counter()
     learner.learn(request["steps"], log_interval=1 << 30)
     seconds = time.perf_counter() - began
     env.close()
     spent = {"environment": sum(clock.seconds.pop(name) for name in ("reset", "step_async", "step_wait"))}
+    if overlapping:
+        spent["environment"] -= clock.seconds["gradient"]
     answer = {"steps": learner.num_timesteps, "seconds": seconds, "spent": {**spent, **clock.seconds}}
     os.write(answers, json.dumps(answer).encode() + b"\n")
 
