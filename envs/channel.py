@@ -6,12 +6,14 @@ sleep; who sleeps is woken by a byte in a pipe.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import os
 import select
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -45,6 +47,7 @@ class SharedArrays:
                 file.truncate(size)
                 fd = os.dup(file.fileno())
         self.fd = fd
+        self._finalizer = weakref.finalize(self, os.close, fd)
         self._memory = mmap.mmap(fd, size)
         self.arrays: dict[str, npt.NDArray[Any]] = {
             name: np.ndarray(shape, kind, self._memory, offsets[name]) for name, (shape, kind) in self.shapes.items()
@@ -74,9 +77,8 @@ class SharedArrays:
 
     def close(self) -> None:
         """Give the descriptor back; the memory goes with the last array that looks at it."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        self._finalizer()
+        self.fd = -1
 
 
 class _Side:
@@ -115,7 +117,8 @@ class Asker(_Side):
         """Hand over."""
         self._asked[0] += 1
         if self._other[0]:
-            os.write(self._other_fd, WAKE)
+            with contextlib.suppress(BrokenPipeError):  # it died in its sleep, which whoever waits finds out
+                os.write(self._other_fd, WAKE)
 
     def answered(self) -> bool:
         """Whether the answer is there, or never will be because the other side failed."""

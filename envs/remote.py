@@ -47,6 +47,7 @@ class RemoteSimulation:
         self._seed = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._log_read = 0
+        self._last_errors: list[str] = []
         self._finalizer: weakref.finalize[Any, Any] | None = None
 
     @property
@@ -129,11 +130,11 @@ class RemoteSimulation:
         self.running = True
 
     def _send_begin(self) -> bool:
-        if self._process is None or self._process.poll() is not None:
-            self._start()
-        self.shared["failed"][0] = 0
-        self.shared["answered"][0] = self.shared["asked"][0]  # what a dead episode was asked is not the next one's
         try:
+            if self._process is None or self._process.poll() is not None:
+                self._start()
+            self.shared["failed"][0] = 0
+            self.shared["answered"][0] = self.shared["asked"][0]  # what a dead episode was asked is not the next's
             self._commands.write(b"b" + struct.pack("<q", self._seed))
         except BrokenPipeError:
             return False
@@ -244,11 +245,12 @@ class RemoteSimulation:
         except BrokenPipeError as error:
             raise SimulationError("the simulation's process was ended") from error
         kind, content = receive(self._answers)
-        while kind == "error":
-            kind, content = receive(self._answers)
         self._report()
+        if kind == "error":  # before it was told to end or because of it: whether more follows nobody knows
+            self.kill()
         if kind != "ended" or content is None:
-            raise SimulationError(f"the simulation's process ended early: {self._errors() or kind}")
+            said = self._errors() or content or "its process was ended"
+            raise SimulationError(f"the simulation's process ended early: {said}")
         summary: EpisodeSummary = content
         return summary
 
@@ -274,15 +276,11 @@ class RemoteSimulation:
             elif line.startswith("Error:"):
                 self._last_errors.append(line.removeprefix("Error:").strip())
 
-    _last_errors: list[str]
-
     def _errors(self) -> str:
         found, self._last_errors = list(dict.fromkeys(self._last_errors)), []
         return "; ".join(found[:3])
 
     def _new_lines(self) -> list[str]:
-        if not hasattr(self, "_last_errors"):
-            self._last_errors = []
         size = os.fstat(self._log.fileno()).st_size
         text = os.pread(self._log.fileno(), min(size - self._log_read, 1 << 20), self._log_read)
         self._log_read = size

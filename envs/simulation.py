@@ -190,7 +190,6 @@ class Simulation:
         if setup.loops is not None:
             self._loops = LoopReader(setup.loops, self.layout, setup.faults)
             self._loop_getters = LoopGetters(self._low, self._loops.ids, compiled=compiled)
-        self._loop_file: Path | None = None
         self._readings: Readings | None = None
 
     @property
@@ -210,17 +209,18 @@ class Simulation:
         if setup.demand_range != (1.0, 1.0):
             factor = np.random.default_rng([seed, 0xDE3A4D]).uniform(*setup.demand_range)
             args += ["--scale", f"{factor:.3f}"]
-        if setup.loops is not None:
-            self._loop_file = _written(loops_xml(setup.loops))
-            args = _with_additional(args, self._loop_file)
+        loop_file = None if setup.loops is None else _written(loops_xml(setup.loops))
         try:
-            self._sumo.start(args)
+            self._sumo.start(args if loop_file is None else _with_additional(args, loop_file))
             self.running = True
             self._install_programs()
         except InputError:
             raise
         except Exception as error:  # libsumo raises several types without a common base
             raise SimulationError(f"SUMO did not start: {error}") from error
+        finally:
+            if loop_file is not None:  # it has been read; whoever is killed later leaves nothing
+                loop_file.unlink(missing_ok=True)
         self.now_s = self._low.simulation_getTime()
         self.machine.reset(self.now_s)
         self.summary = EpisodeSummary()
@@ -345,8 +345,6 @@ class Simulation:
             summary.uninserted_veh = len(low.simulation_getPendingVehicles())
         self.running = False
         sumo.close()
-        if self._loop_file is not None:
-            self._loop_file.unlink(missing_ok=True)
         return summary
 
     def _read_loops(self, reader: LoopReader) -> None:

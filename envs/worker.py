@@ -207,8 +207,9 @@ def main() -> None:
             finally:
                 os._exit(status)
         _, status = os.waitpid(child, 0)
-        if os.WIFSIGNALED(status):
-            send(answers, "error", f"SUMO died of signal {os.WTERMSIG(status)}")
+        if status:  # it had no chance to say so itself
+            code = os.waitstatus_to_exitcode(status)
+            send(answers, "error", f"SUMO died of signal {-code}" if code < 0 else f"SUMO left with status {code}")
             Answerer(shared, commands_fd, wake_fd).answer(failed=True)
 
 

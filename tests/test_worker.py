@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import subprocess
@@ -10,15 +11,18 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from envs import SignalEnv
+from envs.branches import Branches
 from envs.remote import RemoteSimulation
 from envs.simulation import SimulationError, make_setup
 from envs.worker import WorkerSetup
 from scenarios.scenario import load
+from signals.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 
@@ -75,14 +79,14 @@ def processes(env: SignalEnv) -> tuple[int, int]:
     return process.pid, episode
 
 
-@pytest.mark.parametrize("killed", ["episode", "episode, noticed late", "both"])
+@pytest.mark.parametrize("killed", ["episode", "episode, noticed late", "both", "both, noticed late"])
 def test_a_killed_simulation_is_an_error_and_the_next_reset_works(env: SignalEnv, killed: str) -> None:
     template, episode = processes(env)
     first = env._worker.snapshot.vehicles.copy()
     os.kill(episode, signal.SIGKILL)
-    if killed == "both":
+    if "both" in killed:
         os.kill(template, signal.SIGKILL)
-    if "late" in killed:  # the template has seen it die before anybody asks
+    if "late" in killed:  # seen by the template, or by nobody, before anybody asks
         time.sleep(0.5)
     with pytest.raises(SimulationError, match=r"the simulation failed after \d+ s"):
         env.step(0)
@@ -167,3 +171,62 @@ def test_an_ended_episode_says_what_it_left() -> None:
     assert summary.running_veh > 0
     assert summary.stuck_veh == 0
     simulation.close()
+
+
+class Sabotage:
+    """Code that runs where this is unpickled: within an episode, sent along with its branches."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return exec, (self.code,)
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("os.kill(os.getpid(), 9)", "SUMO died of signal 9"),
+        ("os._exit(3)", "SUMO left with status 3"),
+        ("1 / 0", "division by zero"),
+    ],
+)
+def test_an_episode_that_fails_while_it_ends_is_an_error_and_no_endless_wait(
+    env: SignalEnv, end: str, said: str
+) -> None:
+    run = env._worker
+    code = f"import os, envs.simulation as s\ndef end(self): {end}\ns.Simulation.end = end"
+    assert run.branch(Branches([], 1, Sabotage(code))) == []  # type: ignore[arg-type]
+    with pytest.raises(SimulationError, match=f"ended early: .*{said}"):
+        run.end()
+    env.reset(seed=0)
+    env.step(0)
+
+
+def test_an_episode_that_leaves_without_a_word_is_an_error(env: SignalEnv) -> None:
+    with pytest.raises(SimulationError, match="SUMO left with status 3"):
+        env._worker.branch(Branches([], 1, Sabotage("import os; os._exit(3)")))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["single", "grid:5x5"])
+def test_a_worker_that_does_not_start_is_an_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where its setup is more than a pipe holds, so that it breaks off while it is sent."""
+    with RemoteSimulation(WorkerSetup(make_setup(load(name)))) as run:
+        monkeypatch.setattr(sys, "executable", "/bin/false")
+        with pytest.raises(InputError, match="its process ended"):
+            run.begin(1)
+
+
+def test_nothing_stays_in_the_temporary_folder_or_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    setup = WorkerSetup(make_setup(load("single"), sensing="detectors"))
+    files = len(os.listdir("/proc/self/fd"))
+    run = RemoteSimulation(setup)
+    run.begin(1)
+    run.decide(np.zeros(1, np.int64))
+    run.kill()
+    assert not list(tmp_path.iterdir())
+    del run
+    RemoteSimulation(setup)  # never begun, never closed
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= files
