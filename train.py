@@ -25,6 +25,7 @@ from agents.learners import Learner, TrainingDiverged, make_learner
 from agents.run import (
     CHECKPOINT,
     POLICY,
+    SETTINGS,
     LearnedController,
     is_run,
     load_tensors,
@@ -39,7 +40,7 @@ from envs.remote import RemoteSimulation
 from envs.simulation import SimulationError, make_setup
 from envs.worker import WorkerSetup
 from envs.workers import SimulationWorker
-from evaluation.runs import Contestant, Evaluation, run_all
+from evaluation.runs import Contestant, Evaluation, RunFailed, run_all
 from scenarios.arguments import add_scenario_arguments
 from scenarios.command import add_timing_arguments, run_command, timing_from
 from scenarios.scenario import Scenario, load
@@ -113,7 +114,9 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     p.add_argument("--from", dest="start", metavar="RUN_DIR", help="start from this run's weights")
     p.add_argument("--config", metavar="F.yaml", help="settings of the agent, such as `gamma: 0.98`")
-    p.add_argument("--validate-every", type=int, metavar="N", help="steps between (default: a tenth; 0: never)")
+    p.add_argument(
+        "--validate-every", type=int, metavar="N", help="steps between (default: a tenth; 0: at the end alone)"
+    )
     p.add_argument("--validation-runs", type=int, default=1, metavar="N", help="episodes a time (default: 1)")
     p.add_argument("--resume", action="store_true", help="go on with the run in --out, with its own settings")
     p.add_argument("--overwrite", action="store_true", help="replace a run that is in --out already")
@@ -130,15 +133,22 @@ def main(arguments: list[str] | None = None) -> int:
     run = Path(command.out)
     torch.set_num_threads(1)  # the network is small: a second thread costs more than it brings
     if command.resume:
-        settings = read_settings(run)
-        job = Job(**{k: v for k, v in settings["job"].items() if k in Job.__dataclass_fields__})
+        job = _job_of(run)
         if not (run / CHECKPOINT).is_file():
             raise InputError(f"run {run} has no {CHECKPOINT} to resume from; train it anew with --overwrite")
     else:
         job = _job(command)
-        _make_room(run, command.overwrite)
+        _check_room(run, command.overwrite)
     with open_engine(command, job.workers) as cluster:
         return _train(job, run, command.resume, cluster)
+
+
+def _job_of(run: Path) -> Job:
+    settings = read_settings(run)
+    try:
+        return Job(**{k: v for k, v in settings["job"].items() if k in Job.__dataclass_fields__})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{run / SETTINGS} does not say how the run was made ({error}); train it anew") from error
 
 
 def _job(command: argparse.Namespace) -> Job:
@@ -151,6 +161,8 @@ def _job(command: argparse.Namespace) -> Job:
     reward_for(command.reward)
     changes = read_config(Path(command.config)) if command.config else {}
     every = command.validate_every
+    if every is not None and every < 0:
+        raise InputError(f"--validate-every is {every}; give 0 or more steps")
     if command.start:
         read_settings(Path(command.start))
     return Job(
@@ -176,17 +188,21 @@ def _job(command: argparse.Namespace) -> Job:
     )
 
 
-def _make_room(run: Path, overwrite: bool) -> None:
+def _check_room(run: Path, overwrite: bool) -> None:
     if run.exists() and not run.is_dir():
         raise InputError(f"--out {run} is a file; give a directory")
     if is_run(run):
         if not overwrite:
             raise InputError(f"{run} holds a run already; go on with --resume, replace it with --overwrite")
-        for name in (CHECKPOINT, POLICY, "progress.csv", "validation.csv"):
-            (run / name).unlink(missing_ok=True)
-        shutil.rmtree(run / "tensorboard", ignore_errors=True)
     elif run.is_dir() and any(run.iterdir()):
         raise InputError(f"{run} is not empty and no run directory; give another --out")
+
+
+def _clear(run: Path) -> None:
+    """Remove the run that is replaced: only now that the new one is known to start."""
+    for name in (CHECKPOINT, POLICY, "progress.csv", "validation.csv"):
+        (run / name).unlink(missing_ok=True)
+    shutil.rmtree(run / "tensorboard", ignore_errors=True)
 
 
 def _train(job: Job, run: Path, resume: bool, cluster: Cluster | None = None) -> int:
@@ -212,6 +228,7 @@ def _train(job: Job, run: Path, resume: bool, cluster: Cluster | None = None) ->
         if job.started_from and not resume:
             _start_from(learner, settings, Path(job.started_from))
         if not resume:
+            _clear(run)
             write_settings(run, _settings(job, scenario))
         _announce(job, scenario, len(setup.layout.tls_ids), run, resume)
         progress = train(
@@ -227,7 +244,7 @@ def _train(job: Job, run: Path, resume: bool, cluster: Cluster | None = None) ->
     except Interrupted:
         print(f"stopped and saved; go on with: python train.py --out {run} --resume", file=sys.stderr)
         return 130
-    except (TrainingDiverged, SimulationError) as error:
+    except (TrainingDiverged, SimulationError, RunFailed) as error:
         print(f"failed: {error}", file=sys.stderr)
         return 1
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import train as train_command
 from agents import checkpoint
 from agents.learners import MaskedDoubleDQN, MaskedPPO, TrainingDiverged, make_learner
 from agents.network import MASKED, PhaseScorer, StateValue
-from agents.run import CHECKPOINT, POLICY, SETTINGS, LearnedController, load_controller, read_settings
+from agents.run import CHECKPOINT, POLICY, SETTINGS, LearnedController, load_controller, read_settings, save_tensors
 from agents.settings import AGENTS, agent_settings, read_config
 from agents.training import Interrupted, Schedule, train
 from agents.vec_env import SignalsVecEnv
@@ -187,6 +188,11 @@ def test_train_command_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert simulation.snapshot.mask[0, chosen[0]]
     with pytest.raises(InputError, match="--resume, replace it with --overwrite"):
         train_command.main(arguments)
+    kept = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    for wrong in (["--scenario", "colonge1"], ["--sensing", "ful"], ["--from", str(tmp_path / "nowhere")]):
+        with pytest.raises(InputError):
+            train_command.main([*arguments, *wrong, "--overwrite"])
+    assert {name: (run / name).read_bytes() for name in kept} == kept, "what cannot start replaces nothing"
     _tamper(run / SETTINGS, format=99)
     with pytest.raises(InputError, match="format 99"):
         load_controller(run)
@@ -204,6 +210,8 @@ def test_run_directories_that_are_none(tmp_path: Path) -> None:
     (tmp_path / SETTINGS).write_text(json.dumps({"format": 1, "agent_settings": {"units": 64}, "sensing": "full"}))
     with pytest.raises(InputError, match="is missing"):
         load_controller(tmp_path)
+    with pytest.raises(InputError, match="does not say how the run was made"):
+        train_command.main(["--out", str(tmp_path), "--resume"])
     (tmp_path / POLICY).write_bytes(b"not a file of tensors")
     with pytest.raises(InputError, match="damaged"):
         load_controller(tmp_path)
@@ -223,6 +231,7 @@ def test_run_directories_that_are_none(tmp_path: Path) -> None:
         (["--scenario", "cologne1", "--agent", "dqm"], "Did you mean 'dqn'"),
         (["--scenario", "cologne1", "--reward", "tme_loss"], "Did you mean 'time_loss'"),
         (["--scenario", "cologne1", "--steps", "0"], "must be at least 1"),
+        (["--scenario", "cologne1", "--validate-every", "-1"], "give 0 or more"),
         (["--scenario", "cologne1", "--sensing", "ful"], "choose full or detectors"),
         (["--scenario", "cologne1", "--decision-interval", "2.5"], "no multiple"),
         (["--scenario", "cologne1", "--from", "nowhere"], "does not exist"),
@@ -250,15 +259,15 @@ def test_settings_of_an_agent(tmp_path: Path) -> None:
         read_config(tmp_path / "f2.yaml")
 
 
-def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
-    full = tmp_path / "run"
-    full.mkdir()
-    full.chmod(0o500)
-    (full / "blocked").exists()
-    target = Path("/dev/full")
-    if not target.exists():
-        pytest.fail("this test needs /dev/full")
-    from agents.run import save_tensors
-
-    with pytest.raises(InputError, match="cannot write"):
-        save_tensors(target / "policy.pt", {})
+def test_a_full_disk_is_one_clear_line_and_the_last_checkpoint_stays(tmp_path: Path) -> None:
+    """As the system tells of it: here a file may not grow beyond a few kilobytes."""
+    save_tensors(tmp_path / POLICY, {"scorer": torch.zeros(10)})
+    before, limits = (tmp_path / POLICY).read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
+    try:
+        with pytest.raises(InputError, match=r"cannot write .*policy\.pt: File too large; make room"):
+            save_tensors(tmp_path / POLICY, {"scorer": torch.zeros(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == [POLICY]
+    assert (tmp_path / POLICY).read_bytes() == before
