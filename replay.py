@@ -162,6 +162,11 @@ def _verify(options: argparse.Namespace) -> int:
 def _in_words(verdict: Verdict) -> str:
     if verdict.identical:
         return f"identical in all {verdict.positions:,} positions, every signal state and every trip"
+    if verdict.shown_otherwise:
+        return (
+            f"the same run, but the file shows it otherwise in {', '.join(verdict.shown_otherwise)}: "
+            f"it was changed after it was recorded, or written by another version; record it anew"
+        )
     where = "" if verdict.first_difference_s is None else f" from {verdict.first_difference_s:g} s on"
     return (
         f"deviates in {', '.join(verdict.differing)}{where}: positions by up to {verdict.max_position_m:.1f} m, "
@@ -238,8 +243,13 @@ def _check_place(out: Path) -> None:
 
 
 def _short(controller: str) -> str:
-    """A run directory's last part."""
-    return Path(controller).resolve().name if os.sep in controller else controller
+    """A run directory's last part, of an ensemble each one's; a tuned controller with its file's."""
+    name, at, _ = controller.partition("@")
+    if name in CONTROLLERS and at:
+        return find_controller(controller).name
+    if Path(controller).exists():
+        return Path(controller).resolve().name
+    return "+".join(Path(part).resolve().name if os.sep in part else part for part in controller.split("+"))
 
 
 def _line(replay: Replay) -> str:

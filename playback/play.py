@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -53,6 +54,11 @@ class Episode:
     programs: str | None = None
     """The additional file of a controller that leaves the signals to SUMO's own programs ("" for the network's
     own ones); None where phases are decided on."""
+
+    @property
+    def steps(self) -> int:
+        """Of the simulation; the last one may begin shortly before the end and go beyond it."""
+        return math.ceil(self.scenario.horizon_s / self.timing.sim_step_s - 1e-9)
 
 
 class Decider(Protocol):
@@ -225,7 +231,7 @@ def play(
         with stage(episode, folder) as simulation:
             log = DecisionLog(simulation.layout, episode.sensing)
             summary = run_through(simulation, decider, episode, on_progress, log)
-        clock = scenario.begin_s, timing.sim_step_s, round(scenario.horizon_s / timing.sim_step_s)
+        clock = scenario.begin_s, timing.sim_step_s, episode.steps
         return Played(
             read_motion(folder / VEHICLES, *clock),
             read_motion(folder / PERSONS, *clock),

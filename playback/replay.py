@@ -177,8 +177,6 @@ def save(
         InputError: the file cannot be written.
     """
     scenario, timing = episode.scenario, episode.timing
-    steps = round(scenario.horizon_s / timing.sim_step_s)
-    delay_s = played.trips.delay_s
     head: dict[str, Any] = {
         "about": "a recorded run of traffic signals; docs/replay.md of intergreen describes this file",
         "scenario": {
@@ -196,32 +194,42 @@ def save(
         "seed": episode.seed,
         "sensing": episode.sensing,
         "timing": dataclasses.asdict(timing),
-        "steps": steps,
+        "steps": episode.steps,
         "signals": list(played.plan.tls_ids),
         "versions": versions(),
         "sha256": played.digests,
-        "result": {
-            "vehicles": len(played.trips.vehicles["id"]),
-            "delay_s": None if delay_s != delay_s else delay_s,
-            "arrived_veh": sum(t is not None for t in played.trips.vehicles["arrival_s"]),
-            "stuck_veh": played.summary.stuck_veh,
-            "positions": len(played.vehicles.step) + len(played.persons.step),
-        },
+        "result": result_of(played),
         "branch": None if branch is None else dict(branch),
     }
-    sections = {
-        "network": _json(_scene(episode, played)),
+    sections = {"network": _json(_scene(episode, played)), **sections_of(episode, played)}
+    if episode.programs is not None:
+        sections["programs"] = episode.programs.encode()
+    return container.write(path, head, sections)
+
+
+def result_of(played: Played) -> dict[str, Any]:
+    """A run in a few figures, as the head has them."""
+    delay_s = played.trips.delay_s
+    return {
+        "vehicles": len(played.trips.vehicles["id"]),
+        "delay_s": None if delay_s != delay_s else delay_s,
+        "arrived_veh": sum(t is not None for t in played.trips.vehicles["arrival_s"]),
+        "stuck_veh": played.summary.stuck_veh,
+        "positions": len(played.vehicles.step) + len(played.persons.step),
+    }
+
+
+def sections_of(episode: Episode, played: Played) -> dict[str, bytes]:
+    """What the file shows of a run."""
+    return {
         "signals": _json(played.signals.as_json()),
-        "vehicles": _json(_vehicles(scenario, played)),
+        "vehicles": _json(_vehicles(episode.scenario, played)),
         "persons": _json({"ids": played.persons.ids, "trips": played.trips.persons}),
-        "curves": _json(_curves(episode, played, steps)),
+        "curves": _json(_curves(episode, played)),
         "decisions": encode_arrays(played.decisions),
         "vehicle_tracks": encode_tracks(played.vehicles.tracks()),
         "person_tracks": encode_tracks(played.persons.tracks()),
     }
-    if episode.programs is not None:
-        sections["programs"] = episode.programs.encode()
-    return container.write(path, head, sections)
 
 
 def _json(content: Any) -> bytes:
@@ -252,9 +260,10 @@ def _vehicles(scenario: Scenario, played: Played) -> dict[str, Any]:
     }
 
 
-def _curves(episode: Episode, played: Played, steps: int) -> dict[str, list[float]]:
+def _curves(episode: Episode, played: Played) -> dict[str, list[float]]:
     limits = {lane.id: lane.speed_mps for lane in episode.scenario.network.lanes.values()}
-    found = curves(played.vehicles, played.trips, limits, episode.scenario.begin_s, steps, episode.timing.sim_step_s)
+    begin_s, step_s = episode.scenario.begin_s, episode.timing.sim_step_s
+    found = curves(played.vehicles, played.trips, limits, begin_s, episode.steps, step_s)
     return {
         name: [round(v, 1) if name == "delay_s" else int(v) for v in values.tolist()]
         for name, values in found.items()

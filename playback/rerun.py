@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from envs.rendering import render_setup
 from envs.simulation import SimulationError
 from playback.codec import Tracks
 from playback.play import Again, Decider, Episode, Live, Nobody, Played, play, run_through, stage
-from playback.replay import SUMO, Replay, Source, versions
+from playback.replay import SUMO, Replay, Source, result_of, sections_of, versions
 from signals.errors import InputError
 
 Progress = Callable[[float], None]
@@ -28,6 +29,8 @@ class Verdict:
     identical: bool
     differing: tuple[str, ...]
     """Which outputs: of vehicles, persons, signals and trips."""
+    shown_otherwise: tuple[str, ...]
+    """What the file itself shows otherwise than it was, although the outputs are the same: it was changed since."""
     recorded_sumo: str
     sumo: str
     positions: int
@@ -56,7 +59,8 @@ def verify(replay: Replay, source: Source | None = None, on_progress: Progress =
     """
     episode = replay.episode(source)
     played = play(episode, again(replay), on_progress)
-    differing = tuple(name for name, digest in replay.digests.items() if played.digests[name] != digest)
+    differing = tuple(name for name, digest in played.digests.items() if replay.digests.get(name) != digest)
+    otherwise = () if differing else _shown_otherwise(replay, episode, played)
     first_step, far_m, only = math.inf, 0.0, 0
     if differing:
         vehicles = replay.content("vehicles")["ids"], replay.vehicle_tracks
@@ -66,8 +70,9 @@ def verify(replay: Replay, source: Source | None = None, on_progress: Progress =
             first_step, far_m, only = min(first_step, step), max(far_m, distance_m), only + missing
     step_s = episode.timing.sim_step_s
     return Verdict(
-        identical=not differing,
+        identical=not differing and not otherwise,
         differing=differing,
+        shown_otherwise=otherwise,
         recorded_sumo=str(replay.head["versions"].get(SUMO, "unknown")),
         sumo=versions().get(SUMO, "unknown"),
         positions=len(played.vehicles.step) + len(played.persons.step),
@@ -77,6 +82,28 @@ def verify(replay: Replay, source: Source | None = None, on_progress: Progress =
         recorded_delay_s=replay.delay_s,
         delay_s=played.trips.delay_s,
     )
+
+
+def _shown_otherwise(replay: Replay, episode: Episode, played: Played) -> tuple[str, ...]:
+    """Digests prove the run; this, that the file shows that run: its positions, states, trips and figures."""
+    now = Replay({"result": result_of(played)}, sections_of(episode, played), replay.path)
+    shown = {name: (replay.content(name), now.content(name)) for name in ("signals", "vehicles", "persons", "curves")}
+    shown |= {
+        "result": (replay.head["result"], now.head["result"]),
+        "decisions": (replay.decisions, now.decisions),
+        "vehicle_tracks": (vars(replay.vehicle_tracks), vars(now.vehicle_tracks)),
+        "person_tracks": (vars(replay.person_tracks), vars(now.person_tracks)),
+    }
+    return tuple(name for name, (then, again) in shown.items() if not _same(then, again))
+
+
+def _same(then: Any, now: Any) -> bool:
+    """In all that both versions of the file know."""
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        return all(_same(then[name], now[name]) for name in then if name in now)
+    if isinstance(now, np.ndarray):
+        return bool(np.array_equal(then, now, equal_nan=now.dtype.kind == "f"))
+    return bool(then == now)
 
 
 def _compare(ids: list[str], tracks: Tracks, other_ids: list[str], other: Tracks) -> tuple[float, float, int]:

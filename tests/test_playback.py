@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import math
@@ -21,6 +22,7 @@ from controllers.base import Phases, choose
 from controllers.heuristics import Greedy, MaxPressure, SelfOrganizing
 from controllers.registry import make
 from playback import container
+from playback.codec import encode_tracks
 from playback.curves import curves
 from playback.outputs import read_motion
 from playback.play import Episode, Live, play
@@ -200,6 +202,47 @@ def test_a_run_that_goes_another_way_is_told(
     assert 25350 <= verdict.first_difference_s < 25400
     assert verdict.max_position_m > 5
     assert verdict.delay_s != verdict.recorded_delay_s == pressed.delay_s
+
+
+def test_a_file_that_shows_another_run_than_it_proves_is_told(
+    pressed: Replay, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its decisions and digests are right, and so is the digest of the file."""
+    head, sections = container.read(pressed.path)
+    ahead = dataclasses.replace(pressed.vehicle_tracks, x_dm=pressed.vehicle_tracks.x_dm + 1)
+    curves = {**pressed.content("curves"), "queue_veh": [0] * pressed.head["steps"]}
+    path = tmp_path / "painted.replay"
+    for name, changed in (("vehicle_tracks", encode_tracks(ahead)), ("curves", json.dumps(curves).encode())):
+        container.write(path, head, {**sections, name: changed})
+        assert run("verify", path) == 1
+        assert f"shows it otherwise in {name}: it was changed" in capsys.readouterr().out
+    better = {**pressed.head["result"], "delay_s": 1.0}
+    assert verify(Replay.read(tampered(pressed, path, result=better))).shown_otherwise == ("result",)
+
+
+@pytest.mark.parametrize("left_out", [{"trips"}, {"vehicles", "persons", "signals", "trips"}])
+def test_a_file_that_proves_nothing_is_not_identical(pressed: Replay, tmp_path: Path, left_out: set[str]) -> None:
+    digests = {name: digest for name, digest in pressed.digests.items() if name not in left_out}
+    verdict = verify(Replay.read(tampered(pressed, tmp_path / "bare.replay", sha256=digests)))
+    assert not verdict.identical
+    assert set(verdict.differing) == left_out
+
+
+@pytest.mark.parametrize("end", ["60.5", "61.3"])
+def test_a_window_may_end_within_a_step(end: str, tmp_path: Path) -> None:
+    recorded = record(tmp_path / "run.replay", "greedy", "--scenario", "single", "--end", end, "--sim-step", "0.5")
+    assert recorded.head["steps"] == len(recorded.content("curves")["delay_s"]) == math.ceil(float(end) / 0.5)
+    assert run("verify", recorded.path) == 0
+
+
+def test_names_of_controllers_tell_them_apart(tmp_path: Path) -> None:
+    parameters = {"greedy": {"parameters": {"hysteresis_veh": 8}}}
+    content = {"format": 1, "controllers": parameters, "rule": {"runs": 1}, "scenario": "single"}
+    (tmp_path / "tuned.json").write_text(json.dumps(content))
+    assert command._short(f"greedy@{tmp_path}") == f"greedy@{tmp_path.name}"
+    assert command._short("greedy") == "greedy"
+    assert command._short(str(tmp_path)) == tmp_path.name
+    assert command._short("runs/a+runs/b") == "a+b"
 
 
 def test_another_sumo_is_named(pressed: Replay, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
