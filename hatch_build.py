@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -31,7 +32,10 @@ class CompiledPart(BuildHookInterface[Any]):
             self.app.display_warning("no C++ compiler found: the environments will be a little slower")
             return
         partial = root / f"{LIBRARY}.{os.getpid()}"
-        command = [compiler, *FLAGS, "-o", str(partial), *map(str, sorted(root.glob(SOURCES))), "-ldl"]
+        sources = sorted(root.glob(SOURCES))
+        # envs/getters.py asks for it: a library of other sources than those that lie beside it is not used
+        digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+        command = [compiler, *FLAGS, f'-DSOURCES="{digest}"', "-o", str(partial), *map(str, sources), "-ldl"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             partial.unlink(missing_ok=True)

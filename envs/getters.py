@@ -6,6 +6,7 @@ Both ways ask libsumo the same questions and give the same numbers to the bit.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 from collections.abc import Sequence
 from functools import cache
@@ -67,16 +68,27 @@ class Native:
 
 @cache
 def native() -> Native | None:
-    """The compiled library, or None where it was not built, does not fit or is switched off."""
+    """The compiled library, or None where it was not built, is older than its sources, does not fit or is off."""
     if os.environ.get(SWITCH) == "0" or not LIBRARY.is_file():
         return None
     from libsumo import _libsumo
 
     try:
-        found = Native(ctypes.CDLL(str(LIBRARY)), _libsumo.__file__)
+        library = ctypes.CDLL(str(LIBRARY))
+        library.sources.restype = ctypes.c_char_p
+        if library.sources() != sources_sha256():
+            return None
+        found = Native(library, _libsumo.__file__)
     except (OSError, AttributeError):
         return None
     return found if found.complete else None
+
+
+def sources_sha256() -> bytes:
+    """Of the sources beside the library. One built from others may lay out its structures in another way, and would
+    read and write where nothing is."""
+    sources = sorted(LIBRARY.parent.glob("*.cpp"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest().encode()
 
 
 class LaneReader:

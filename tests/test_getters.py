@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,6 +57,18 @@ def test_the_compiled_reader_gives_the_plain_ones_numbers(
 def test_the_compiled_library_fits_the_installed_libsumo() -> None:
     """Else it would be passed over in silence, and nobody would know why it is slow."""
     assert getters.native() is not None
+
+
+@needs_library
+def test_a_library_of_other_sources_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after an update of the checkout alone: structures may have changed, and nothing else would tell."""
+    for path in getters.LIBRARY.parent.iterdir():
+        shutil.copy(path, tmp_path)
+    monkeypatch.setattr(getters, "LIBRARY", tmp_path / getters.LIBRARY.name)
+    assert getters.native.__wrapped__() is not None
+    with (tmp_path / "measures.cpp").open("a") as file:
+        file.write("// another line\n")
+    assert getters.native.__wrapped__() is None
 
 
 def test_an_unknown_lane_is_an_error_and_no_number() -> None:

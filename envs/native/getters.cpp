@@ -43,6 +43,13 @@ int read_each(Getter getter, const Names* names, double* out) {
 
 extern "C" {
 
+#ifndef SOURCES
+#define SOURCES ""
+#endif
+
+// The digest of all sources of this library, as hatch_build.py took it.
+const char* sources() { return SOURCES; }
+
 // The address of a symbol in a library that is already loaded; null where it has none.
 void* find_symbol(const char* library, const char* symbol) {
     void* handle = dlopen(library, RTLD_LAZY | RTLD_NOLOAD);
