@@ -1,9 +1,10 @@
 """One training, timed in a process of its own: ours, or Stable-Baselines3's own agent on sumo-rl.
 
-Reads one JSON line (see `benchmarks.training`) and answers with the steps taken, the seconds of `learn`, and where
-they went: `gradient` is the agent's `train`, `environment` all calls of the environment, of which sumo-rl's share
-within SUMO is timed too. What is left is the rollout: choosing actions, storing what came. Our DQN takes its gradient
-steps while the simulations run: its `environment` is what it still waits for them afterwards.
+Reads one JSON line (see `benchmarks.training`) and answers with the steps taken, the updates of the network, the
+seconds of `learn`, and where they went: `gradient` is the agent's `train`, `environment` all calls of the
+environment, of which sumo-rl's share within SUMO is timed too. What is left is the rollout: choosing actions,
+storing what came. Our DQN takes its gradient steps while the simulations run: its `environment` is what it still
+waits for them afterwards.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ def main() -> None:
     if overlapping:
         spent["environment"] -= clock.seconds["gradient"]
     answer = {"steps": learner.num_timesteps, "seconds": seconds, "spent": {**spent, **clock.seconds}}
+    answer["updates"] = learner._n_updates  # DQN: gradient steps; PPO: epochs
     os.write(answers, json.dumps(answer).encode() + b"\n")
 
 

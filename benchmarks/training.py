@@ -1,7 +1,8 @@
 """Agent steps a second of DQN and PPO training, end to end, beside Stable-Baselines3's own agents on sumo-rl.
 
 Both sides train for the same number of agent steps (one decision of one signal) with two layers of 64 units, the same
-batch sizes, gradient steps and rollouts, on one thread for the network; sumo-rl runs on libsumo. Counted is `learn`,
+batch sizes, settings and rollouts, on one thread for the network; sumo-rl runs on libsumo. Our DQN leaves a training
+out where no signal has had a choice since the last one: `updates` shows how many each side made. Counted is `learn`,
 from its reset on (after one that is not counted, as it starts the workers): simulation, observations, actions,
 storing and gradients. Every training runs in a process of its own, by turns.
 
@@ -181,6 +182,7 @@ def rows_of(
             "signals": signals,
             "agent": agent,
             "steps": answers[name][0]["steps"],
+            "updates": answers[name][0]["updates"],
             "repeats": len(samples),
             **spread("steps_per_s", rates),
             **spread("ratio_to_sumo_rl", against(per_step.get(PEER, ()), samples)),
@@ -211,10 +213,16 @@ def shares(runs: Sequence[Mapping[str, Any]], inside: Mapping[str, float] | None
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """A Markdown table."""
-    head = ("scenario", "agent", "system", "agent steps/s", "× SB3 on sumo-rl", "× the same, info off")
+    head = ("scenario", "agent", "system", "updates", "agent steps/s", "× SB3 on sumo-rl", "× the same, info off")
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row in rows:
-        cells = [row["scenario"], row["agent"], row["system"], _spread(row, "steps_per_s", ",.0f")]
+        cells = [
+            row["scenario"],
+            row["agent"],
+            row["system"],
+            str(row["updates"]),
+            _spread(row, "steps_per_s", ",.0f"),
+        ]
         cells += [_spread(row, name, ".2f") for name in ("ratio_to_sumo_rl", "ratio_to_sumo_rl_no_info")]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, "", f"Goal: {GOAL:g} × on {' and '.join(SCENARIOS)}."])

@@ -145,7 +145,8 @@ def test_unlike_signals_of_sumo_rl_fit_one_batch() -> None:
 
 def test_training_rows() -> None:
     def runs(*seconds: float, **spent: float) -> list[dict[str, Any]]:
-        return [{"steps": 1000, "seconds": s, "spent": {k: v * s for k, v in spent.items()}} for s in seconds]
+        rest = {"steps": 1000, "updates": 90}
+        return [{**rest, "seconds": s, "spent": {k: v * s for k, v in spent.items()}} for s in seconds]
 
     answers = {
         "ours-1": runs(1.0, 2.0, environment=0.5, gradient=0.3),
@@ -228,7 +229,7 @@ def test_a_small_training(capsys: pytest.CaptureFixture[str]) -> None:
     assert training.main([*size, "--sides", "ours-1", "sb3-sumo-rl", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [row["system"] for row in rows] == ["ours-1", "sb3-sumo-rl"]
-    assert all(row["steps"] == 24 and row["shares"]["gradient"] > 0 for row in rows)
+    assert all(row["steps"] == 24 and row["updates"] > 0 and row["shares"]["gradient"] > 0 for row in rows)
 
 
 def test_small_resets(capsys: pytest.CaptureFixture[str]) -> None:
