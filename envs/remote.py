@@ -62,6 +62,8 @@ class RemoteSimulation:
         self.close()
 
     def _start(self) -> None:
+        if self.shared.fd < 0:
+            raise SimulationError("this environment is closed; make a new one")
         if self._finalizer is not None:
             self._finalizer()  # what is left of a worker that died
         commands_read, commands_write = os.pipe()
@@ -96,6 +98,7 @@ class RemoteSimulation:
 
         Raises:
             InputError: SUMO refused the input; the message is its own.
+            SimulationError: it has been closed.
         """
         self.ask_to_begin(seed)
         self.wait_until_begun()

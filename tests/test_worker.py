@@ -127,6 +127,8 @@ def test_closing_leaves_no_process_and_may_be_repeated(env: SignalEnv) -> None:
     env.close()
     assert not left_after(both)
     env.close()
+    with pytest.raises(SimulationError, match="is closed; make a new one"):
+        env.reset(seed=0)
 
 
 def test_an_env_that_is_forgotten_leaves_no_process() -> None:
