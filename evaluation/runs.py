@@ -46,6 +46,8 @@ TURN_S = 0.2
 BRANCHES_AT_A_TIME = 2
 """Of one run that looks ahead; more would only help where cores have nothing else to do."""
 OUTPUTS = ("tripinfo.xml", "statistics.xml", "tls_states.xml")
+OUTPUTS_OF = "digest.txt"
+"""Beside the outputs that are kept: the digest of the run that they are of."""
 
 
 class RunFailed(RuntimeError):
@@ -156,13 +158,22 @@ def finished_runs(evaluation: Evaluation) -> Finished:
     for contestant in evaluation.contestants:
         for seed in evaluation.seeds:
             place = Path(folders[contestant.name]) / f"seed-{seed}"
-            run = load_run(evaluation.store / place, evaluation.digest(contestant, seed))
-            kept = evaluation.keep is None or all((evaluation.keep / place / name).is_file() for name in OUTPUTS)
-            if run is not None and kept:
+            digest = evaluation.digest(contestant, seed)
+            run = load_run(evaluation.store / place, digest)
+            if run is not None and (evaluation.keep is None or _keeps(evaluation.keep / place, digest)):
                 found[contestant.name, seed] = run
             elif run is None and (evaluation.store / place).exists():
                 strangers += 1
     return Finished(found, strangers)
+
+
+def _keeps(folder: Path, digest: str) -> bool:
+    """Whether SUMO's outputs in that folder are all there, and of that run."""
+    try:
+        same = (folder / OUTPUTS_OF).read_text(encoding="utf-8").strip() == digest
+    except (OSError, ValueError):
+        return False
+    return same and all((folder / name).is_file() for name in OUTPUTS)
 
 
 class Job(NamedTuple):
@@ -284,6 +295,7 @@ class Stage:
                 for name in OUTPUTS:
                     source = place.folder / name
                     write_whole(keep / place_in / name, lambda path, source=source: _copy(source, path))  # type: ignore[misc]
+                write_whole(keep / place_in / OUTPUTS_OF, lambda path: path.write_text(f"{digest}\n"))
             stored = None
             if store is not None:
                 tables["vehicles"] = trips.vehicles

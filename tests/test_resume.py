@@ -87,6 +87,21 @@ def test_a_finished_run_of_anything_else_is_not_taken(evaluation: Evaluation) ->
         assert (dict(found.runs), found.strangers) == ({}, 1)
 
 
+def test_kept_outputs_are_those_of_the_run_that_is_taken(evaluation: Evaluation, tmp_path: Path) -> None:
+    """Outputs that another window has left do not pass for this one's."""
+    keep = tmp_path / "sumo"
+    first = changed(evaluation, keep=keep, scenario=load("cologne1", end_s=25230))
+    run_all(first)
+    assert set(finished_runs(first).runs) == {("greedy", 5)}
+    run_all(evaluation)  # of the longer window again, and nothing kept
+    asked = changed(evaluation, keep=keep)
+    found = finished_runs(asked)
+    assert (dict(found.runs), found.strangers) == ({}, 0)
+    run_all(asked, finished=found)
+    assert 'time="25259.00"' in (keep / "greedy" / "seed-5" / "tls_states.xml").read_text()
+    assert set(finished_runs(asked).runs) == {("greedy", 5)}
+
+
 @pytest.mark.parametrize("damage", ["vehicles.parquet", "run.json"])
 def test_a_damaged_run_is_run_anew(evaluation: Evaluation, damage: str) -> None:
     assert evaluation.store is not None
