@@ -428,10 +428,15 @@ def folder_names(contestants: Sequence[Contestant]) -> dict[str, str]:
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"controller {twice!r} is given twice; name each once")
     last = {
-        name: "+".join(Path(part).resolve().name if os.sep in part else part for part in name.split("+"))
+        name: "+".join(Path(part).resolve().name if os.sep in part or part == "." else part for part in name.split("+"))
         for name in names
     }
     ends = list(last.values())
-    return {
+    folders = {
         name: last[name] if ends.count(last[name]) == 1 else name.strip(os.sep).replace(os.sep, "-") for name in names
     }
+    for name, folder in folders.items():
+        same = next((other for other in names if other != name and folders[other] == folder), None)
+        if same is not None:  # such as a directory with and without a slash at its end
+            raise InputError(f"controllers {name!r} and {same!r} would share the folder {folder!r}; name each once")
+    return folders

@@ -24,7 +24,7 @@ from controllers.registry import make
 from envs.simulation import EpisodeSummary
 from envs.trips import Statistics, Trips, read_statistics, read_trips
 from evaluation.metrics import METRICS, is_gridlocked, measure
-from evaluation.runs import Contestant, Evaluation, RunFailed, RunResult, run_all
+from evaluation.runs import Contestant, Evaluation, RunFailed, RunResult, folder_names, run_all
 from evaluation.statistics import difference, mean_interval, relative_difference
 from evaluation.tables import summarise
 from scenarios.command import write_whole
@@ -328,6 +328,18 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
         write_whole(path, fill_up)
     assert [p.name for p in tmp_path.iterdir()] == ["results.csv"]
     assert path.read_text() == "old"
+
+
+def test_each_controller_has_a_folder_of_its_own() -> None:
+    def folders(*names: str) -> list[str]:
+        return list(folder_names([Contestant(name, lambda: make("greedy")) for name in names]).values())
+
+    assert folders("greedy", "runs/one", "runs/two/") == ["greedy", "one", "two"]
+    assert folders("greedy", "runs/greedy") == ["greedy", "runs-greedy"]
+    assert folders("here/one+here/two") == ["one+two"]
+    assert folders(".") == [Path.cwd().name]
+    with pytest.raises(InputError, match="'runs/one' and 'runs/one/' would share the folder"):
+        folders("runs/one", "runs/one/")
 
 
 def test_baselines_are_made_anew_for_each_run() -> None:
