@@ -12,7 +12,6 @@ from typing import Any
 
 from rich.console import Console
 
-from controllers.registry import CONTROLLERS
 from evaluation.events import EventPlan
 from evaluation.runs import Evaluation, RunResult, folder_names
 from evaluation.stress import StressCurve, stress_table
@@ -116,8 +115,7 @@ def print_results(
         markup=False,
     )
     if len(summary.controllers) > 1:
-        which = "best of the baselines" if summary.reference.partition("@")[0] in CONTROLLERS else "first named"
-        console.print(f"reference: {summary.reference}, the {which}", soft_wrap=True, markup=False)
+        console.print(f"reference: {summary.reference}, the {summary.reference_is}", soft_wrap=True, markup=False)
     for contestant in evaluation.contestants:
         if contestant.tuned:
             console.print(f"{contestant.name}: {contestant.tuned}", soft_wrap=True, markup=False)

@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from evaluation.metrics import METRICS
@@ -80,6 +81,8 @@ class Summary:
     controllers: tuple[ControllerSummary, ...]
     reference: str
     """The baseline with the least mean delay; without baselines, the first controller."""
+    reference_is: str = "best of the baselines"
+    """Or "first named"."""
 
 
 def summarise(results: Sequence[RunResult], baselines: Sequence[str]) -> Summary:
@@ -119,6 +122,7 @@ def summarise(results: Sequence[RunResult], baselines: Sequence[str]) -> Summary
             for name, runs in by_name.items()
         ),
         reference,
+        "best of the baselines" if known else "first named",
     )
 
 
@@ -183,8 +187,8 @@ def as_table(summary: Summary) -> Table:
         of, locked = entry.metrics, entry.gridlocked_runs
         delay = of["delay_s"]
         cells = [
-            entry.controller,
-            f"{delay.mean:.1f} [{delay.low:.1f}, {delay.high:.1f}]".replace("[", r"\["),
+            escape(entry.controller),
+            escape(with_interval(delay, entry.runs)),
             "" if entry.versus is None else f"{_number(100 * entry.versus.share.mean, '+.0f')} %",
             "" if entry.versus is None else _p(entry.versus.p_value_holm),
             _number(of["travel_time_s"].mean, ".1f"),
@@ -204,7 +208,7 @@ def as_table(summary: Summary) -> Table:
 
 def curve_table(curve: StressCurve) -> Table:
     """Delay by level, for a terminal."""
-    title = f"{curve.title}: delay s by {curve.unit}".replace("[", r"\[")
+    title = escape(f"{curve.title}: delay s by {curve.unit}")
     table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
     table.add_column("controller", overflow="fold")
     for level in curve.levels:
@@ -212,8 +216,13 @@ def curve_table(curve: StressCurve) -> Table:
     for name, values in curve.delay_s.items():
         jammed = curve.gridlocked_runs[name]
         cells = [f"{v.mean:.1f}{' (gridlock)' if n else ''}" for v, n in zip(values, jammed, strict=True)]
-        table.add_row(name, *cells)
+        table.add_row(escape(name), *cells)
     return table
+
+
+def with_interval(of: Interval, runs: int) -> str:
+    """A mean with its interval, of which one run has none."""
+    return f"{of.mean:.1f} [{of.low:.1f}, {of.high:.1f}]" if runs > 1 else f"{of.mean:.1f}"
 
 
 def _p(value: float) -> str:

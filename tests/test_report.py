@@ -18,6 +18,7 @@ from agents.network import PhaseScorer
 from agents.run import POLICY, _shape_of, load_controller, load_ensemble, save_tensors, write_settings
 from envs.simulation import make_setup
 from evaluation.report.content import ReportContent
+from evaluation.report.tables import delay_table
 from evaluation.report.words import cautions, verdict
 from evaluation.runs import RunResult
 from evaluation.signal_tables import level_of_service
@@ -161,6 +162,23 @@ def test_the_verdict_without_agents_and_alone() -> None:
     assert "greedy loses 33.5 s per vehicle" in verdict(two)
     assert "13 % less than sotl, the next best" in verdict(two)
     assert "nothing was compared" in verdict(content_of(results_of("greedy", BASE), []))
+
+
+def test_who_is_no_baseline_is_not_called_one() -> None:
+    two = content_of(results_of("mine", BASE) + results_of("other", [d - 5 for d in BASE]), ["mine", "other"])
+    assert "15 % less than mine, the first named" in verdict(two)
+    assert "Reference: mine, the first named." in delay_table(two).note
+    three = results_of("greedy", BASE) + results_of("mcts", [d - 9 for d in BASE]) + results_of("sotl", BASE)
+    content = dataclasses.replace(content_of(three, []), summary=summarise(three, ["greedy", "sotl"]))
+    assert "and sotl, the next best" in verdict(content)
+    alone = dataclasses.replace(content_of(three[:16], []), summary=summarise(three[:16], ["greedy"]))
+    assert "more than mcts, who knows the future" in verdict(alone)
+
+
+def test_one_run_has_no_interval() -> None:
+    one = content_of(results_of("greedy", BASE[:1]) + results_of("sotl", BASE[1:2]), [])
+    assert ">30.0<" in delay_table(one).html
+    assert "30.0 [" in delay_table(content_of(results_of("greedy", [30.0, 30.0]), [])).html
 
 
 def test_what_weakens_the_verdict_is_said() -> None:

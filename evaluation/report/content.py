@@ -44,7 +44,7 @@ class ReportContent:
 
     @cached_property
     def reference(self) -> str:
-        """The best baseline."""
+        """The best baseline; without baselines, the first controller."""
         return self.summary.reference
 
     @cached_property
@@ -56,11 +56,18 @@ class ReportContent:
 
     @cached_property
     def rival(self) -> str | None:
-        """Whom the subject is shown beside: the best baseline, or the second where it is that itself."""
+        """Whom the subject is shown beside: the best baseline, or the next where it is that itself."""
         others = [entry.controller for entry in self.ranked if entry.controller != self.subject]
         if self.reference != self.subject:
             return self.reference
-        return others[0] if others else None
+        return next((name for name in others if name != "mcts"), others[0] if others else None)
+
+    @cached_property
+    def rival_is(self) -> str:
+        """Who that is, in words."""
+        if self.rival == "mcts":
+            return "who knows the future"
+        return f"the {self.summary.reference_is}" if self.rival == self.reference else "the next best"
 
     @property
     def shown(self) -> list[str]:

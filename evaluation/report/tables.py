@@ -16,6 +16,7 @@ from evaluation.report.content import ReportContent
 from evaluation.report.overview import finite
 from evaluation.signal_tables import level_of_service
 from evaluation.statistics import Interval
+from evaluation.tables import with_interval
 
 WORST_MOVEMENTS = 8
 LEAST_VEHICLES = 20.0
@@ -40,8 +41,8 @@ def delay_table(content: ReportContent) -> PageTable:
         rows.append(
             {
                 "controller": content.labels[entry.controller],
-                "delay [s]": _with_interval(of["delay_s"], ".1f"),
-                "against the reference": "reference" if versus is None else _share(versus.share),
+                "delay [s]": with_interval(of["delay_s"], entry.runs),
+                "against the reference": "reference" if versus is None else _share(versus.share, entry.runs),
                 "p (Holm)": "" if versus is None else _p(versus.p_value_holm),
                 "less delay on": "" if versus is None else f"{100 * versus.improvement.mean:.0f} % of seeds",
                 "waiting [s]": finite(of["waiting_time_s"].mean, ".1f"),
@@ -54,7 +55,7 @@ def delay_table(content: ReportContent) -> PageTable:
         )
     note = (
         f"Per vehicle, over every vehicle that was to depart. [ ]: 95 % bootstrap interval over seeds. Reference: "
-        f"{content.labels[content.reference]}, the baseline with the least delay. p: exact paired sign-flip test, "
+        f"{content.labels[content.reference]}, the {content.summary.reference_is}. p: exact paired sign-flip test, "
         "corrected after Holm for all comparisons of this table."
     )
     return PageTable(_html(content, rows, "delay"), note=note)
@@ -195,14 +196,11 @@ def _html(content: ReportContent, rows: Sequence[Mapping[str, Any]], name: str, 
     return str(table.as_raw_html())
 
 
-def _with_interval(of: Interval, form: str) -> str:
-    return f"{of.mean:{form}} [{of.low:{form}}, {of.high:{form}}]"
-
-
-def _share(of: Interval) -> str:
+def _share(of: Interval, runs: int) -> str:
     if not math.isfinite(of.mean):
         return "–"
-    return f"{100 * of.mean:+.0f} % [{100 * of.low:+.0f}, {100 * of.high:+.0f}]".replace("-", "−")
+    interval = f" [{100 * of.low:+.0f}, {100 * of.high:+.0f}]" if runs > 1 else ""
+    return f"{100 * of.mean:+.0f} %{interval}".replace("-", "−")
 
 
 def _p(value: float) -> str:

@@ -22,7 +22,7 @@ def verdict(content: ReportContent) -> str:
     other = content.labels[rival]
     versus = content.entry(subject if subject != content.reference else rival).versus
     assert versus is not None
-    best = "the best of the baselines" if subject in content.agents else "the next best"
+    best = content.rival_is
     wins, sign = _wins(content), 1.0 if subject != content.reference else -1.0
     gap_s = sign * versus.difference_s.mean
     p = _p_words(versus)
@@ -61,7 +61,7 @@ def cautions(content: ReportContent) -> list[str]:
     for name in content.agents:
         trained = content.trained_on.get(name)
         if trained and trained != content.scenario.name:
-            found.append(f"{content.labels[name]} was trained on {trained}, and has never seen this network.")
+            found.append(f"{content.labels[name]} was trained on {trained}; this is another network.")
     jammed = [e for e in content.summary.controllers if e.gridlocked_runs]
     if jammed:
         counts = (f"{content.labels[e.controller]} in {e.gridlocked_runs} of {e.runs} runs" for e in jammed)
@@ -79,7 +79,7 @@ def cautions(content: ReportContent) -> list[str]:
     if "mcts" in known:
         found.append(
             "mcts tries its plans in forks of the very simulation, so it knows who will come: an upper reference "
-            "that no controller in the field can reach, and no one's rival here."
+            "that no controller in the field can reach."
         )
     found.append(
         "Intervals and tests speak of other seeds (driver behaviour, arrival details), not of other demand or "
