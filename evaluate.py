@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -25,18 +24,20 @@ from evaluation.runs import (
     Evaluation,
     Finished,
     RunFailed,
+    check_traffic,
+    cores_here,
     finished_runs,
     run_all,
 )
 from evaluation.stress import (
     KINDS,
     Level,
+    applicable_kinds,
     check_kinds,
     curves_of,
     plan_stress,
     run_level,
     stress_json,
-    uses_detectors,
 )
 from evaluation.tables import (
     as_json,
@@ -135,6 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
         raise InputError(f"--out {options.out} is a file; give a folder")
     contestants = [_contestant(name, timing) for name in options.controllers]
     scenario = scenario_from(options)
+    check_traffic(scenario)
     for contestant in contestants:
         controller = contestant.make()  # whether it can be had here is better known now
         if isinstance(controller, ProgramControl):
@@ -157,10 +159,11 @@ def main(arguments: list[str] | None = None) -> int:
     settings = settings_of(evaluation, sys.argv[1:] if arguments is None else arguments, about)
     finished = finished_runs(evaluation)
     _tell_of(finished, len(contestants) * len(seeds), evaluation.store)
+    progress = RunProgress(len(contestants) * len(seeds) - len(finished.runs))
     try:
         with open_engine(options, options.workers) as cluster:
-            workers, engine = options.workers or (cluster.cores if cluster else _cores()), _engine(cluster)
-            with RunProgress(len(contestants) * len(seeds) - len(finished.runs)) as progress:
+            workers, engine = options.workers or (cluster.cores if cluster else cores_here()), _engine(cluster)
+            with progress:
                 results = run_all(evaluation, workers, progress.advance, finished, engine)
             with RunProgress(sum(level.size for level in levels)) as progress:
                 stressed = [run_level(level, workers, progress.advance, engine) for level in levels]
@@ -185,13 +188,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _stress_levels(kinds: list[str], seeds: int, evaluation: Evaluation) -> list[Level]:
     if kinds == ["all"]:
-        detectors = any(map(uses_detectors, evaluation.contestants))
-        recorded = evaluation.scenario.demand == "recorded"
-        kinds = [k for k in KINDS if (k != "detectors" or detectors) and (recorded or k in ("incident", "detectors"))]
+        kinds = applicable_kinds(evaluation)
     check_kinds(kinds, evaluation)
     if not seeds >= 1:
         raise InputError(f"--stress-seeds is {seeds}; give at least 1")
-    return plan_stress(evaluation, list(dict.fromkeys(kinds)), seeds)
+    levels = plan_stress(evaluation, list(dict.fromkeys(kinds)), seeds)
+    for part in (part for level in levels for part in level.parts):  # before hours of runs, not after
+        check_traffic(part.scenario)
+        for controller in (contestant.make() for contestant in part.contestants if contestant.baseline):
+            if isinstance(controller, ProgramControl):
+                controller.additional_xml(part.scenario)
+    return levels
 
 
 def _tell_of(finished: Finished, total: int, store: Path | None) -> None:
@@ -225,11 +232,6 @@ def _try_writing(folder: Path) -> None:
         raise InputError(
             f"cannot write into --out {folder}: {error.strerror}; make room or choose another"
         ) from error
-
-
-def _cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _engine(cluster: Cluster | None) -> Engine | None:

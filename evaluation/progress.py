@@ -23,6 +23,7 @@ class RunProgress:
         self._bar: Progress | None = None
 
     def __enter__(self) -> RunProgress:
+        self._began = self._spoke = time.monotonic()
         if sys.stderr.isatty():
             columns = TextColumn("runs"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
             self._bar = Progress(*columns, console=Console(stderr=True), transient=True)

@@ -176,6 +176,21 @@ def _keeps(folder: Path, digest: str) -> bool:
     return same and all((folder / name).is_file() for name in OUTPUTS)
 
 
+def check_traffic(scenario: Scenario) -> None:
+    """Raises InputError where there is no vehicle whose delay could be counted."""
+    if not scenario.demand_counts()[0]:
+        raise InputError(
+            f"scenario {scenario.name!r}, {scenario.demand} demand: no vehicle departs between "
+            f"{scenario.begin_s:g} and {scenario.end_s:g} s, so there is no delay to judge by; "
+            "give other --routes or another window"
+        )
+
+
+def cores_here() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Job(NamedTuple):
     """One run that is to be made."""
 
@@ -428,7 +443,9 @@ def folder_names(contestants: Sequence[Contestant]) -> dict[str, str]:
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"controller {twice!r} is given twice; name each once")
     last = {
-        name: "+".join(Path(part).resolve().name if os.sep in part or part == "." else part for part in name.split("+"))
+        name: "+".join(
+            Path(part).resolve().name if os.sep in part or part == "." else part for part in name.split("+")
+        )
         for name in names
     }
     ends = list(last.values())

@@ -5,6 +5,7 @@ Each level is an evaluation of its own with the first few of the seeds; the undi
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from evaluation.incident import with_incident
+from evaluation.incident import find_incident, with_incident
 from evaluation.runs import Contestant, Engine, Evaluation, RunResult, finished_runs, run_all
 from evaluation.statistics import Interval, mean_interval
 from signals.errors import InputError, did_you_mean
@@ -105,6 +106,18 @@ HARDSHIPS: Mapping[str, Sequence[Hardship]] = {
                  _faulty(latency_s=1.0), True),
     ],
 }  # fmt: skip
+
+
+def applicable_kinds(evaluation: Evaluation) -> list[str]:
+    """The kinds that can be shown with this scenario and these contestants."""
+    scenario = evaluation.scenario
+    found = ["demand", "held-out"] if scenario.demand == "recorded" else []
+    with contextlib.suppress(InputError):  # no approach is long enough
+        find_incident(scenario, evaluation.seeds[0], 60.0)
+        found.append("incident")
+    if any(map(uses_detectors, evaluation.contestants)):
+        found.append("detectors")
+    return found
 
 
 def check_kinds(kinds: Sequence[str], evaluation: Evaluation) -> None:

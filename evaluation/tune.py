@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,16 @@ from controllers.programs import ProgramControl
 from controllers.registry import make
 from evaluation.output import versions
 from evaluation.progress import RunProgress
-from evaluation.runs import Contestant, Evaluation, RunFailed, RunResult, finished_runs, run_all
+from evaluation.runs import (
+    Contestant,
+    Evaluation,
+    RunFailed,
+    RunResult,
+    check_traffic,
+    cores_here,
+    finished_runs,
+    run_all,
+)
 from evaluation.store import code_sha256
 from scenarios.arguments import add_scenario_arguments, scenario_from
 from scenarios.command import add_timing_arguments, run_command, timing_from, write_whole
@@ -156,12 +164,13 @@ def main(arguments: list[str] | None = None) -> int:
         raise InputError(f"--seed is {options.seed}; give 0 to {2**31 - 1}")
     rounds = rungs(options.runs, options.seed)
     scenario = scenario_from(options)
+    check_traffic(scenario)
     for name in names:
         program = make(name)
         if isinstance(program, ProgramControl):
             program.additional_xml(scenario)
     base = Evaluation(scenario, [], [], timing_from(options), store=options.out / "runs", versions=versions())
-    workers = options.workers or len(os.sched_getaffinity(0))
+    workers = options.workers or cores_here()
     progress = RunProgress(options.runs * len(names))
     try:
         with progress:

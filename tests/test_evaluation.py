@@ -302,6 +302,13 @@ def test_bad_input_is_told_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_who_drives_nowhere_cannot_be_judged(tmp_path: Path) -> None:
+    routes = tmp_path / "nobody.rou.xml"
+    routes.write_text("<routes/>")
+    with pytest.raises(InputError, match="no vehicle departs between 0 and 60 s, so there is no delay to judge by"):
+        evaluate.main(["--scenario", "single", "--routes", str(routes), "--begin", "0", "--end", "60"])
+
+
 def test_exit_status_of_bad_input() -> None:
     done = subprocess.run(
         [sys.executable, "evaluate.py", "--scenario", "cologn1"],
