@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 
-from scenarios.demand import read_flow
+from scenarios.demand import departure_s, read_flow
 from scenarios.scenario import Scenario
 from scenarios.xmlfile import top_level
 from signals.links import internal_path
@@ -44,8 +44,8 @@ class Corridor:
 
 
 def planned_flows(scenario: Scenario) -> Counter[tuple[str, str]]:
-    """How many of the planned vehicles go from each edge to each next one, as far as their routes are written
-    out; of trips, the edges that they name count as if they followed each other."""
+    """How many of the window's planned vehicles go from each edge to each next one, as far as their routes are
+    written out; of trips, the edges that they name count as if they followed each other."""
     flows: Counter[tuple[str, str]] = Counter()
     routes: dict[str, list[str]] = {}
     for path in (*scenario.additional_files, *scenario.route_files):
@@ -59,9 +59,11 @@ def planned_flows(scenario: Scenario) -> Counter[tuple[str, str]]:
                 else:
                     ends = [element.get("from", ""), *element.get("via", "").split(), element.get("to", "")]
                     edges = routes.get(element.get("route", ""), [edge for edge in ends if edge])
-                count = 1.0
                 if element.tag == "flow":
                     count = read_flow(element).expected(scenario.begin_s, scenario.end_s)
+                else:
+                    depart_s = departure_s(element)
+                    count = float(depart_s is None or scenario.begin_s <= depart_s < scenario.end_s)
                 for pair in pairwise(edges):
                     flows[pair] += round(count)
     return flows

@@ -32,6 +32,8 @@ class Incident:
     """What happens where and when."""
 
     lane: str
+    lane_index: int
+    """Among its edge's lanes."""
     edge: str
     onward: str
     """The edge on which it leaves afterwards."""
@@ -42,12 +44,11 @@ class Incident:
     @property
     def xml(self) -> str:
         """The additional file that brings it about."""
-        index = self.lane.rpartition("_")[2]
         return (
             "<additional>\n"
             f'    <vType id="{INCIDENT_ID}" vClass="ignoring" length="5"/>\n'
-            f'    <vehicle id="{INCIDENT_ID}" type="{INCIDENT_ID}" depart="{self.from_s:g}" departLane="{index}"'
-            f' departPos="{self.at_m:.1f}" departSpeed="0">\n'
+            f'    <vehicle id="{INCIDENT_ID}" type="{INCIDENT_ID}" depart="{self.from_s:.0f}"'
+            f' departLane="{self.lane_index}" departPos="{self.at_m:.1f}" departSpeed="0">\n'
             f"        <route edges={quoteattr(f'{self.edge} {self.onward}')}/>\n"
             f"        <stop lane={quoteattr(self.lane)}"
             f' endPos="{self.at_m + 1:.1f}" duration="{self.duration_s:g}"/>\n'
@@ -71,7 +72,7 @@ def find_incident(scenario: Scenario, seed: int, duration_s: float) -> Incident:
         for edge in dict.fromkeys(network.lanes[lane].edge_id for lane in approach.behind_m):
             lanes = [network.lanes[lane] for lane in network.edges[edge].lane_ids]
             open_lanes = [lane for lane in lanes if lane.vehicles and not lane.rail]
-            if open_lanes and min(lane.length_m for lane in open_lanes) >= LEAST_LANE_M and _onward(scenario, edge):
+            if _lanes_to_block(scenario, edge) and min(lane.length_m for lane in open_lanes) >= LEAST_LANE_M:
                 found[edge] = len(open_lanes) > 1, flows[edge]
     if not found:
         raise InputError(
@@ -83,12 +84,13 @@ def find_incident(scenario: Scenario, seed: int, duration_s: float) -> Incident:
     busiest = sorted(found, key=lambda edge: (-found[edge][1], edge))[:BUSIEST]
     draw = random.Random(f"intergreen incident {seed}")
     edge = draw.choice(busiest)
-    lane = draw.choice([x for x in network.edges[edge].lane_ids if network.lanes[x].vehicles and _leads(scenario, x)])
+    lane = draw.choice(_lanes_to_block(scenario, edge))
     length_m = network.lanes[lane].length_m
     return Incident(
         lane=lane,
+        lane_index=network.edges[edge].lane_ids.index(lane),
         edge=edge,
-        onward=_leads(scenario, lane) or _onward(scenario, edge),
+        onward=_leads(scenario, lane),
         at_m=max(length_m / 2, length_m - BEFORE_STOP_LINE_M),
         from_s=round(scenario.begin_s + scenario.horizon_s * draw.uniform(0.25, 0.5)),
         duration_s=duration_s,
@@ -110,5 +112,8 @@ def _leads(scenario: Scenario, lane: str) -> str:
     return onward[0] if onward else ""
 
 
-def _onward(scenario: Scenario, edge: str) -> str:
-    return next((to for lane in scenario.network.edges[edge].lane_ids if (to := _leads(scenario, lane))), "")
+def _lanes_to_block(scenario: Scenario, edge: str) -> list[str]:
+    """Those of the road on which the car can stand and drive on afterwards."""
+    network = scenario.network
+    lanes = ((lane, network.lanes[lane]) for lane in network.edges[edge].lane_ids)
+    return [lane for lane, of in lanes if of.vehicles and not of.rail and _leads(scenario, lane)]

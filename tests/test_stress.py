@@ -13,9 +13,20 @@ import evaluate
 from controllers.heuristics import Greedy
 from controllers.registry import make
 from envs.trips import INCIDENT_ID
+from evaluation import incident
+from evaluation.corridor import planned_flows
 from evaluation.incident import find_incident, with_incident
 from evaluation.runs import Contestant, Evaluation, run_all
-from evaluation.stress import LATENCY_S, check_kinds, curves_of, plan_stress, run_level, stress_json, stress_table
+from evaluation.stress import (
+    LATENCY_S,
+    applicable_kinds,
+    check_kinds,
+    curves_of,
+    plan_stress,
+    run_level,
+    stress_json,
+    stress_table,
+)
 from scenarios.scenario import Scenario, load
 from scenarios.xmlfile import top_level
 from signals.errors import InputError
@@ -135,6 +146,23 @@ def test_stress_that_cannot_be_shown(kinds: list[str], message: str) -> None:
     evaluation = Evaluation(load("cologne1", end_s=25400), [Contestant("greedy", lambda: make("greedy"))], [5])
     with pytest.raises(InputError, match=message):
         check_kinds(kinds, evaluation)
+
+
+def test_all_is_what_can_be_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    greedy, loops = Contestant("greedy", lambda: make("greedy")), Contestant("loops", Watching)
+    recorded = Evaluation(load("cologne1", end_s=25400), [greedy], [5])
+    assert applicable_kinds(recorded) == ["demand", "held-out", "incident"]
+    other = Evaluation(load("cologne1", end_s=25400, demand="scaled:0.9"), [loops], [5])
+    assert applicable_kinds(other) == ["incident", "detectors"]
+    monkeypatch.setattr(incident, "LEAST_LANE_M", 1e6)
+    assert applicable_kinds(other) == ["detectors"]
+
+
+def test_busy_is_who_is_busy_in_the_window() -> None:
+    whole, part = (load("cologne1", begin_s=begin_s, end_s=28800) for begin_s in (None, 28500))
+    planned, few = planned_flows(whole), planned_flows(part)
+    assert 0 < sum(few.values()) < 0.2 * sum(planned.values())
+    assert set(few) <= set(planned)
 
 
 def test_the_command_writes_curves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
