@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -52,12 +53,13 @@ class Webster(ProgramControl):
     """With several signals: one cycle for all, and offsets."""
 
     def additional_xml(self, scenario: Scenario) -> str:
-        """The plans. Computed once per input and settings, then taken from the cache.
+        """The plans. Computed once per input, settings and version of SUMO, then taken from the cache.
 
         Raises:
             InputError: the tools fail on this scenario.
         """
-        content = [_RECIPE, repr(self), scenario.begin_s, scenario.end_s, scenario.options, scenario.hashes()]
+        tools = importlib.metadata.version("eclipse-sumo")
+        content = [_RECIPE, tools, repr(self), scenario.begin_s, scenario.end_s, scenario.options, scenario.hashes()]
         digest = hashlib.sha256(repr(content).encode()).hexdigest()[:20]
         return cached_file(f"webster/{digest}.add.xml", lambda: self._plans(scenario).encode()).read_text()
 
