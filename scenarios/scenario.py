@@ -119,12 +119,16 @@ class Scenario:
         return dataclasses.replace(self, route_files=(routes,), additional_files=additional, demand=demand)
 
     def hashes(self) -> dict[str, str]:
-        """SHA-256 of each input file, by its name (with its folder where two files share one)."""
+        """SHA-256 of each input file, by its name (with its folders where files share one)."""
         files = [self.net_file, *self.route_files, *self.additional_files]
         names = [path.name for path in files]
         found: dict[str, str] = {}
         for path in files:
             name = path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}"
+            for folder in path.parent.parents:  # as much of the path as it takes: each file counts
+                if name not in found:
+                    break
+                name = f"{folder.name}/{name}"
             with path.open("rb") as stream:
                 found[name] = hashlib.file_digest(stream, "sha256").hexdigest()
         return found

@@ -182,6 +182,18 @@ def test_the_embedded_plans_change_as_safely_as_we_do(name: str, tmp_path: Path)
     assert check(scenario.net_file, states, Rules(yellow_s=4)) == []
 
 
+def test_every_input_file_has_a_hash_of_its_own(tmp_path: Path) -> None:
+    """Also where names and folders repeat: a change of either file has to be noticed."""
+    routes = []
+    for day in ("monday", "tuesday"):
+        routes.append(tmp_path / day / "in" / "day.rou.xml")
+        routes[-1].parent.mkdir(parents=True)
+        routes[-1].write_text(f"<routes><!-- {day} --></routes>")
+    found = load("single", routes=routes, begin_s=0, end_s=60).hashes()
+    assert len(found) == 3
+    assert len(set(found.values())) == 3
+
+
 # -- held-out demand --------------------
 
 
