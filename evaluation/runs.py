@@ -45,6 +45,8 @@ from signals.timing import Timing
 TURN_S = 0.2
 BRANCHES_AT_A_TIME = 2
 """Of one run that looks ahead; more would only help where cores have nothing else to do."""
+MOST_IDLE = 16
+"""Simulations that wait for a run of their kind: tuning has dozens of kinds, and each holds its network."""
 OUTPUTS = ("tripinfo.xml", "statistics.xml", "tls_states.xml")
 OUTPUTS_OF = "digest.txt"
 """Beside the outputs that are kept: the digest of the run that they are of."""
@@ -274,7 +276,7 @@ class Stage:
 
     def __init__(self, evaluation: Evaluation, scratch: Path, stop: threading.Event) -> None:
         self.evaluation, self._scratch, self._stop = evaluation, scratch, stop
-        self._idle: dict[str, list[_Place]] = {}
+        self._idle: list[tuple[str, _Place]] = []
         self._all: list[_Place] = []
         self._lock = threading.Lock()
         self._events = EventPlan.of(evaluation.scenario.network) if evaluation.event_log else None
@@ -326,9 +328,10 @@ class Stage:
         key = repr(controller) if isinstance(controller, ProgramControl) else controller.sensing
         key += "" if corridor is None else " on a corridor"
         with self._lock:
-            idle = self._idle.setdefault(key, [])
-            place = idle.pop() if idle else None
-            if place is None:
+            number = next((n for n, (of, _) in enumerate(self._idle) if of == key), None)
+            if number is not None:
+                place = self._idle.pop(number)[1]
+            else:
                 folder = self._scratch / str(len(self._all))
                 folder.mkdir()
                 place = _Place(self.evaluation, controller, folder, corridor)
@@ -339,7 +342,10 @@ class Stage:
             place.simulation.close()
             raise
         with self._lock:
-            idle.append(place)
+            self._idle.append((key, place))
+            oldest = self._idle.pop(0)[1] if len(self._idle) > MOST_IDLE else None
+        if oldest is not None:
+            oldest.simulation.close()
 
     def close(self) -> None:
         """End all worker processes."""
