@@ -12,7 +12,7 @@ import math
 import platform
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,7 +140,7 @@ def main(arguments: list[str] | None = None) -> int:
         job = _job(command)
         _check_room(run, command.overwrite)
     with open_engine(command, job.workers) as cluster:
-        return _train(job, run, command.resume, cluster)
+        return _train(job, run, command.resume, cluster, sys.argv[1:] if arguments is None else arguments)
 
 
 def _job_of(run: Path) -> Job:
@@ -205,7 +205,7 @@ def _clear(run: Path) -> None:
     shutil.rmtree(run / "tensorboard", ignore_errors=True)
 
 
-def _train(job: Job, run: Path, resume: bool, cluster: Cluster | None = None) -> int:
+def _train(job: Job, run: Path, resume: bool, cluster: Cluster | None = None, words: Sequence[str] = ()) -> int:
     scenario = load(job.scenario, routes=job.routes, additional=job.additional, begin_s=job.begin_s, end_s=job.end_s)
     timing = Timing(**job.timing)
     settings = agent_settings(job.agent, job.agent_settings)
@@ -229,7 +229,7 @@ def _train(job: Job, run: Path, resume: bool, cluster: Cluster | None = None) ->
             _start_from(learner, settings, Path(job.started_from))
         if not resume:
             _clear(run)
-            write_settings(run, _settings(job, scenario))
+            write_settings(run, {**_settings(job, scenario), "command": ["python", "train.py", *words]})
         _announce(job, scenario, len(setup.layout.tls_ids), run, resume)
         progress = train(
             learner,

@@ -18,6 +18,7 @@ from agents.network import PhaseScorer
 from agents.run import POLICY, _shape_of, load_controller, load_ensemble, save_tensors, write_settings
 from envs.simulation import make_setup
 from evaluation.report.content import ReportContent
+from evaluation.report.page import _training
 from evaluation.report.tables import delay_table
 from evaluation.report.words import cautions, verdict
 from evaluation.runs import RunResult
@@ -250,3 +251,12 @@ def test_an_ensemble_is_judged_under_both_names(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "runs" / "one+two" / "seed-10001" / "run.json").is_file()
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count("python train.py") == 3
+
+
+def test_the_recorded_training_command_is_shown(tmp_path: Path) -> None:
+    run = untrained_run(tmp_path / "one")
+    assert _training(str(run)).endswith(f"--out {run}  # other options as {run}/settings.json has them")
+    command = ["python", "train.py", "--scenario", "a b.sumocfg", "--warm-up", "60"]
+    write_settings(run, {"command": command})
+    assert _training(str(run)) == "python train.py --scenario 'a b.sumocfg' --warm-up 60"
+    assert _training(str(tmp_path)) == ""

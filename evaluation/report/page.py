@@ -90,7 +90,7 @@ def _facts(content: ReportContent) -> str:
     scenario = content.scenario
     vehicles = sorted({run.metrics.vehicles for run in content.results})
     count = f"{vehicles[0]:,}" if len(vehicles) == 1 else f"{vehicles[0]:,} to {vehicles[-1]:,}"
-    signals = content.signals["tls_id"].n_unique()
+    signals = len(scenario.network.controlled)
     return (
         f"{signals} signal{'' if signals == 1 else 's'}, {count} vehicles in {scenario.horizon_s / 60:g} minutes, "
         f"{len(content.summary.controllers)} controllers × {len(content.settings['seeds'])} seeds = "
@@ -137,18 +137,23 @@ def _sections(content: ReportContent) -> list[_Section]:
 
 def _commands(content: ReportContent) -> list[str]:
     """How the policies were trained, and this command."""
-    commands = []
-    for path in content.agents.values():
-        for part in str(path).split("+"):
-            try:
-                job = json.loads((Path(part) / "settings.json").read_text())["job"]
-            except (OSError, ValueError, KeyError):
-                continue
-            words = ["python", "train.py"]
-            for option in ("scenario", "agent", "steps", "seed"):
-                if job.get(option) is not None:
-                    words += [f"--{option}", str(job[option])]
-            if job.get("sensing", "full") != "full":
-                words += ["--sensing", str(job["sensing"])]
-            commands.append(shlex.join([*words, "--out", part]))
-    return [*commands, shlex.join(content.settings["command"])]
+    parts = [p for path in content.agents.values() for p in ([str(path)] if path.exists() else str(path).split("+"))]
+    return [*(command for part in parts if (command := _training(part))), shlex.join(content.settings["command"])]
+
+
+def _training(run: str) -> str:
+    """The command that made a run directory; "" where nothing tells."""
+    try:
+        settings = json.loads((Path(run) / "settings.json").read_text(encoding="utf-8"))
+        if "command" in settings:
+            return shlex.join(map(str, settings["command"]))
+        job = settings["job"]
+        words = ["python", "train.py"]
+        for option in ("scenario", "agent", "steps", "seed"):
+            if job.get(option) is not None:
+                words += [f"--{option}", str(job[option])]
+        if job.get("sensing", "full") != "full":
+            words += ["--sensing", str(job["sensing"])]
+        return f"{shlex.join([*words, '--out', run])}  # other options as {run}/settings.json has them"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ""
