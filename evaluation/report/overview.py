@@ -38,7 +38,7 @@ def delay_figure(content: ReportContent) -> Figure:
     if max(delays) > 6 * min(means):
         _logarithmic(axes, min(delays) * 0.9, max(delays) * 1.1, "x")
     else:
-        axes.set_xlim(0, max(delays) * 1.06)
+        axes.set_xlim(0, max(1.0, max(delays) * 1.06))
     axes.set_xlabel("delay per vehicle [s]")
     return figure
 
@@ -64,7 +64,7 @@ def distribution_figure(content: ReportContent) -> Figure:
         axes.plot(middle, y, "|", color=colour, markersize=13, markeredgewidth=2.5)
         axes.plot(mean, y, "o", color="white", markeredgecolor=colour, markersize=6, markeredgewidth=1.5)
     _names(axes, content, [entry.controller for entry in entries])
-    axes.set_xlim(0, min(limit, 1.06 * max(values[4] for values in spread.values())))
+    axes.set_xlim(0, max(1.0, min(limit, 1.06 * max(values[4] for values in spread.values()))))
     axes.set_xlabel(
         "delay of a vehicle [s]\nline: 5 to 95 % of vehicles   bar: 25 to 75 %   tick: median   circle: mean"
     )

@@ -182,7 +182,7 @@ def _purdue(area: Axes, content: ReportContent, name: str, focus: Focus) -> tupl
     spells = displays(focus.channel, run.table("states"), content.scenario.end_s)
     greens = [(start, until) for start, until, shown in spells if shown == GREEN_SHOWN]
     passages = run.table("passages").filter(_of(focus.channel), tls_id=focus.tls_id)
-    arrivals = np.sort(passages["expected_s"].to_numpy())
+    arrivals = np.sort(passages.filter(pl.col("expected_s") < content.scenario.end_s)["expected_s"].to_numpy())
     ends = np.array([until for _, until in greens[:-1]])
     cycles = []
     for number, (start, until) in enumerate(greens[1:]):
