@@ -77,6 +77,9 @@ def write_results(
         write_frame(out, "stress", stress_table(stress))
     if evaluation.event_log:
         write_frame(out, "detectors", EventPlan.of(scenario.network).detectors())
+    for name in [*(() if stress else ("stress",)), *(() if evaluation.event_log else ("detectors",))]:
+        for path in (out / f"{name}.csv", out / f"{name}.parquet"):
+            path.unlink(missing_ok=True)  # of an earlier evaluation: what lies here belongs together
     page = ReportContent(
         scenario=scenario,
         summary=summary,

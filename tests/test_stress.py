@@ -177,3 +177,6 @@ def test_the_command_writes_curves(tmp_path: Path, capsys: pytest.CaptureFixture
     assert len(kept) == 3
     assert evaluate.main(words) == 0  # nothing is run again
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    without = [word for word in words if word not in ("--stress", "incident")]
+    assert evaluate.main(without) == 0
+    assert not list(tmp_path.glob("stress.*")), "a table of another evaluation"
