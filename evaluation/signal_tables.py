@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import polars as pl
@@ -10,6 +11,7 @@ import polars as pl
 from evaluation.details import movement_table, signal_delay_table
 from evaluation.runs import RunResult
 
+COUNTS = ("vehicles", "passed_veh")
 LEVELS = ((10.0, "A"), (20.0, "B"), (35.0, "C"), (55.0, "D"), (80.0, "E"))
 """Control delay up to which a signalised intersection has each level of service [s/veh].
 Source: Highway Capacity Manual (TRB 2000 and later), signalised intersections."""
@@ -58,7 +60,7 @@ def signal_table(results: Sequence[RunResult], begin_s: float, end_s: float) -> 
             .with_columns(pl.lit(run.controller).alias("controller"))
             .sort("tls_id")  # a join keeps no order
         )
-    means = ("vehicles", "passed_veh", "delay_s", "delay_p95_s", "queue_m", "spillback_share", "changes_per_h")
+    means = ("delay_s", "delay_p95_s", "queue_m", "spillback_share", "changes_per_h")
     table = _over_runs(parts, ["controller", "tls_id"], means, ("delay_max_s", "queue_max_m"))
     letters = [level_of_service(value) for value in table["delay_s"]]
     return table.with_columns(pl.Series("level_of_service", letters, dtype=pl.String))
@@ -72,7 +74,7 @@ def movements_table(results: Sequence[RunResult]) -> pl.DataFrame:
         if run.stored is not None
     ]
     keys = ["controller", "tls_id", "from_edge", "to_edge"]
-    return _over_runs(parts, keys, ("vehicles", "passed_veh", "delay_s", "delay_p95_s"), ("delay_max_s",))
+    return _over_runs(parts, keys, ("delay_s", "delay_p95_s"), ("delay_max_s",))
 
 
 def _stored(results: Sequence[RunResult]) -> list[RunResult]:
@@ -82,12 +84,15 @@ def _stored(results: Sequence[RunResult]) -> list[RunResult]:
 def _over_runs(
     parts: list[pl.DataFrame], keys: list[str], means: Iterable[str], greatest: Iterable[str]
 ) -> pl.DataFrame:
-    schema = {**dict.fromkeys(keys, pl.String), **dict.fromkeys((*means, *greatest), pl.Float64)}
+    """One row per key; a run in which nobody came there has no row in its part, but counts for the counts."""
+    schema = {**dict.fromkeys(keys, pl.String), **dict.fromkeys((*COUNTS, *means, *greatest), pl.Float64)}
     if not parts:
         return pl.DataFrame(schema=schema)
+    runs = Counter(str(part["controller"][0]) for part in parts if part.height)
     rows = []
     for key, part in pl.concat(parts).partition_by(keys, as_dict=True, maintain_order=True).items():
         row = dict(zip(keys, key, strict=True))
+        row |= {name: float(part[name].sum()) / runs[row["controller"]] for name in COUNTS}
         row |= {name: math.fsum(part[name].drop_nulls()) / max(1, part[name].count()) for name in means}
         row |= {name: float(part[name].max()) for name in greatest}  # type: ignore[arg-type]
         rows.append(row)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -21,6 +22,7 @@ from evaluation.details import (
 )
 from evaluation.passages import Ways, read_passages
 from evaluation.runs import Contestant, Evaluation, run_all
+from evaluation.signal_tables import movements_table
 from scenarios.scenario import load
 
 WAYS = Ways(
@@ -72,6 +74,32 @@ def test_a_movements_table() -> None:
     assert (second["vehicles"], second["passed_veh"]) == (1, 0)
 
 
+def test_vehicles_per_run_are_over_all_runs() -> None:
+    schema = ["tls_id", "from_edge", "to_edge", "delay_s", "passed_s"]
+    often, rare = ("s", "a", "b", 4.0, 1.0), ("s", "a", "c", 9.0, 1.0)
+    tables = [pl.DataFrame(rows, schema=schema, orient="row") for rows in ([often, often, rare], [often, often])]
+    results = [SimpleNamespace(controller="greedy", stored=Stored(table)) for table in tables]
+    found = movements_table(results)  # type: ignore[arg-type]
+    assert found.select("to_edge", "vehicles", "passed_veh", "delay_s").rows() == [
+        ("b", 2.0, 2.0, 4.0),
+        ("c", 0.5, 0.5, 9.0),
+    ]
+
+
+class Stored:
+    """Stands in for a finished run that has one table."""
+
+    def __init__(self, passages: pl.DataFrame) -> None:
+        self.passages = passages
+
+    def has(self, name: str) -> bool:
+        return name == "passages"
+
+    def table(self, name: str) -> pl.DataFrame:
+        assert self.has(name)
+        return self.passages
+
+
 def test_a_queue_that_reaches_the_upstream_junction_spills_back(tmp_path: Path) -> None:
     approach = Approach("s", "near", {"near_0": 0.0, "far_0": 60.0}, {"far_0": 80.0}, 140.0)
     samples = {0: [("near_0", 20)], 10: [("far_0", 72.4)], 20: [("far_0", 72.5)], 30: [("far_0", 79)], 50: []}
@@ -113,6 +141,7 @@ def test_details_cost_no_change(tmp_path: Path) -> None:
         both = other.vehicles.join(lost, on="vehicle_id")
         assert both.height > 100
         assert (both["lost_s"] - both["delay_s"]).max() < 5.0  # never more than the trip's own, but for rounding
+        assert both["lost_s"].sum() > 0.6 * both["delay_s"].sum()  # and most of it
         series = other.stored.table("series")
         assert series["time_s"].diff().drop_nulls().unique().to_list() == [SAMPLE_S]
         assert series["arrived_veh"].max() <= other.metrics.arrived_veh
