@@ -192,6 +192,14 @@ def test_what_weakens_the_verdict_is_said() -> None:
     assert "some runs of fixed_time ended in gridlock" in verdict(few)
 
 
+def test_a_run_too_short_for_gridlock_says_so() -> None:
+    whole = content_of(results_of("greedy", BASE), [])
+    short = dataclasses.replace(whole, scenario=load("cologne1", end_s=25500))
+    said = "A run of 300 s is too short to tell gridlock: that takes 300 s."
+    assert said in cautions(short)
+    assert not any("too short" in caution for caution in cautions(whole))
+
+
 def test_failing_under_stress_is_said_beside_the_verdict() -> None:
     plain = content_of(results_of("mine", [d - 3 for d in BASE]) + results_of("greedy", BASE), ["mine"])
     means = {"mine": [Interval(m, m, m) for m in (20.0, 30.0, 200.0)]}

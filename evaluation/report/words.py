@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from envs.simulation import STUCK_S
 from evaluation.report.content import ReportContent
 from evaluation.statistics import Interval
 from evaluation.tables import SIGNIFICANT, Comparison
@@ -66,6 +67,10 @@ def cautions(content: ReportContent) -> list[str]:
     if jammed:
         counts = (f"{content.labels[e.controller]} in {e.gridlocked_runs} of {e.runs} runs" for e in jammed)
         found.append(f"Gridlock: {', '.join(counts)}. These runs are in the means and make their intervals wide.")
+    if content.scenario.horizon_s <= STUCK_S:
+        found.append(
+            f"A run of {content.scenario.horizon_s:g} s is too short to tell gridlock: that takes {STUCK_S:g} s."
+        )
     found += _stressed(content)
     known = {entry.controller for entry in content.summary.controllers}
     own = [e.controller for e in content.summary.controllers if e.controller.partition("@")[0] in PROGRAMS]
