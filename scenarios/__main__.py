@@ -8,29 +8,24 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from scenarios.command import run_command
 from scenarios.scenario import Scenario, load, names
 from signals.errors import InputError
 from signals.network import RoadNetwork
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """The command. Returns its exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        if options.command == "describe":
-            return _describe(_load(options), options.json)
-        if options.command == "picture":
-            from scenarios.picture import draw
+    if options.command == "describe":
+        return _describe(_load(options), options.json)
+    if options.command == "picture":
+        from scenarios.picture import draw
 
-            draw(_load(options).network, options.out)
-            print(f"wrote {options.out}")
-            return 0
-        return _list(options.json)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # as with `| head`
-        sys.stderr.close()
+        draw(_load(options).network, options.out)
+        print(f"wrote {options.out}")
         return 0
+    return _list(options.json)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -158,4 +153,4 @@ def _explained(network: RoadNetwork) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

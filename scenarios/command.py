@@ -6,13 +6,14 @@ import argparse
 import contextlib
 import errno
 import os
+import select
 import signal
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from signals.errors import InputError
 from signals.timing import Timing
@@ -36,6 +37,8 @@ def run_command(main: Callable[[list[str] | None], int]) -> NoReturn:
         print(*(error.args or ("stopped",)), file=sys.stderr)
         status = INTERRUPTED
     except BrokenPipeError:  # as with `| head`: what was asked for has been read
+        if not _nobody_reads(sys.stdout):
+            raise  # some other pipe, such as a worker's
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
@@ -45,6 +48,16 @@ def run_command(main: Callable[[list[str] | None], int]) -> NoReturn:
         where = f"{error.filename}: " if error.filename else ""
         status = _complain(f"{where}{error.strerror}; make room or choose another place")
     sys.exit(status)
+
+
+def _nobody_reads(stream: TextIO) -> bool:
+    """Whether a stream is a pipe whose reader has gone."""
+    try:
+        poller = select.poll()
+        poller.register(stream.fileno(), 0)
+        return any(events & (select.POLLERR | select.POLLNVAL) for _, events in poller.poll(0))
+    except (OSError, ValueError, AttributeError):  # no file behind it, or a system without poll
+        return True
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
