@@ -3,7 +3,8 @@
 A policy chooses a phase, the greens that are served together; a controller times NEMA phases, one ring's greens
 each. Where every phase is at most two independent greens, they become a dual-ring controller's NEMA phases (2 and 6
 the first street's, 4 and 8 the second's, odd ones protected lefts). Any other intersection becomes one ring with a
-NEMA phase per phase, and links that several of them serve become overlaps.
+NEMA phase per phase, and links that several of them serve become overlaps; so does one with a phase that would need
+one ring dark beside the other's green, since a NEMA phase that is last before the barrier waits in green for it.
 """
 
 from __future__ import annotations
@@ -157,7 +158,28 @@ def _dual_ring(item: Intersection) -> NemaPlan | None:
         (tuple(sorted(n for n, column in columns.items() if column < group.column)), tuple(group.links))
         for group in overlapping
     ]
-    return _assemble(item, {numbers[id(g)]: (g.column, tuple(g.links)) for g in split}, overlaps)
+    plan = _assemble(item, {numbers[id(g)]: (g.column, tuple(g.links)) for g in split}, overlaps)
+    if plan is not None and len(item.phases) <= MOST_PHASES and _rests_dark(plan):
+        return None
+    return plan
+
+
+def barrier_groups(plan: NemaPlan) -> tuple[frozenset[int], ...]:
+    """The NEMA phases between two barriers: those that may be green with each other, directly or by way of a third.
+
+    In order of their least number.
+    """
+    groups: list[set[int]] = []
+    for phase in plan.phases:
+        met = [g for g in groups if phase.number in g or any(n in g for n in phase.concurrent)]
+        groups = [g for g in groups if g not in met] + [{phase.number, *phase.concurrent}.union(*met)]
+    return tuple(frozenset(g) for g in sorted(groups, key=min))
+
+
+def _rests_dark(plan: NemaPlan) -> bool:
+    """Whether an action leaves a ring red that has a NEMA phase between the same barriers."""
+    rings = {frozenset(g): {plan.phase(n).ring for n in g} for g in barrier_groups(plan)}
+    return any({plan.phase(n).ring for n in a} != rings[g] for a in plan.actions for g in rings if a[0] in g)
 
 
 def _slots(groups: Sequence[_Group]) -> list[int] | None:
@@ -310,15 +332,15 @@ def _crossings(
 
 
 def _foes(item: Intersection, link: int) -> list[int]:
-    """Links that conflict with this one and are never green with it."""
-    together = {
+    """Links that conflict with this one and begin when it has ended, in whatever order phases come."""
+    begin = {
         j
         for p in item.phases
-        if is_green(p.state[link])
+        if not is_green(p.state[link])
         for j, character in enumerate(p.state)
         if is_green(character)
     }
-    return [j for j in item.table.conflicts[link].nonzero()[0].tolist() if j not in together]
+    return [j for j in item.table.conflicts[link].nonzero()[0].tolist() if j in begin]
 
 
 def _clearance(item: Intersection, link: int) -> float:
