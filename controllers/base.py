@@ -13,6 +13,8 @@ from signals.layout import Layout
 from signals.snapshot import Snapshot
 
 Phases = npt.NDArray[np.int64]
+TIE = 1e-9
+"""What the current phase gains over its equals."""
 
 
 class Controller(Protocol):
@@ -41,6 +43,6 @@ def choose(scores: npt.NDArray[np.float64], snapshot: Snapshot, hysteresis: floa
     """
     signals = np.arange(len(snapshot.phase))
     favoured = scores.copy()
-    favoured[signals, snapshot.phase] += hysteresis + 1e-9
+    favoured[signals, snapshot.phase] += hysteresis + TIE
     result: Phases = np.argmax(np.where(snapshot.mask, favoured, -np.inf), axis=1)
     return result

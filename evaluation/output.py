@@ -42,6 +42,7 @@ def settings_of(evaluation: Evaluation, words: Sequence[str], about: Mapping[str
         "end_s": scenario.end_s,
         "files_sha256": scenario.hashes(),
         "timing": dataclasses.asdict(evaluation.timing),
+        "identity": {c.name: c.identity for c in evaluation.contestants if c.identity},
         "trained_on": {c.name: c.trained_on for c in evaluation.contestants if c.trained_on},
         "tuned": {c.name: c.tuned for c in evaluation.contestants if c.tuned},
         "versions": dict(evaluation.versions),

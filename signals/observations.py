@@ -118,8 +118,19 @@ class PhaseObservation:
         self.write(snapshot)
         return self._rows.copy()
 
+    def raw(self, snapshot: Snapshot) -> Rows:
+        """[S, size] rows in the units of the table, neither scaled nor limited; a new array each time."""
+        self._write_raw(snapshot)
+        return self._rows.copy()
+
     def write(self, snapshot: Snapshot) -> None:
         """Bring the rows up to this snapshot."""
+        self._write_raw(snapshot)
+        np.multiply(self._phase, self._phase_factor, out=self._phase)
+        np.multiply(self._movement, self._movement_factor, out=self._movement)
+        np.minimum(self._rows, LIMIT, out=self._rows)
+
+    def _write_raw(self, snapshot: Snapshot) -> None:
         s, current, phase = self._signals, snapshot.phase, self._phase
         phase[:, :, 1] = snapshot.mask
         phase[:, :, 2:5] = 0.0
@@ -128,9 +139,6 @@ class PhaseObservation:
         phase[s, current, 4] = snapshot.green_age_s
         phase[:, :, 5] = snapshot.since_served_s
         self._fill(snapshot)
-        np.multiply(phase, self._phase_factor, out=phase)
-        np.multiply(self._movement, self._movement_factor, out=self._movement)
-        np.minimum(self._rows, LIMIT, out=self._rows)
 
     def _fill(self, snapshot: Snapshot) -> None:
         """Write what is sensed into the phase block from 6 on and the movement block from 2 on."""
