@@ -29,7 +29,7 @@ from signals.intersection import SignalPlan, compile_signals
 from signals.layout import Layout, build_layout
 from signals.loops import DetectorFaults, LoopPlan, LoopReader, plan_loops
 from signals.machine import SignalMachine
-from signals.measures import ApproachMeasures, lanes_green, pedestrian_demand
+from signals.measures import ApproachMeasures, detector_calls, lanes_green, pedestrian_demand
 from signals.snapshot import Snapshot
 from signals.timing import Timing
 
@@ -300,12 +300,8 @@ class Simulation:
     def _calls(self) -> npt.NDArray[np.bool_]:
         layout, snapshot = self.layout, self.snapshot
         if self._loops is not None:
-            # a loop that is not believed calls all the time, as a controller's failed detectors do
-            present = snapshot.arrivals_veh + snapshot.occupied + (1.0 - snapshot.healthy)
-            red = np.where(lanes_green(layout, snapshot), 0.0, present)
-            called = layout.phase_lanes.sum(red) > 0
-        else:
-            called = ApproachMeasures(layout, snapshot).phases[3] > 0
+            return detector_calls(layout, snapshot)
+        called: npt.NDArray[np.bool_] = ApproachMeasures(layout, snapshot).phases[3] > 0
         return called | (pedestrian_demand(layout, snapshot) > 0) if layout.crossing_edges else called
 
     def _read_pedestrians(self) -> None:

@@ -1,0 +1,467 @@
+"""The emulated controller's rings: intervals as the tables say, commands that cannot shorten them, backup, plans."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from deployment import oids
+from deployment.emulator import events
+from deployment.emulator.mib import Mib
+from deployment.emulator.settings import mask
+from signals.machine import SignalMachine
+from signals.timing import Timing
+from tests.emulated import Recorder, cabinet, intersections
+
+EVERY_STOP_BAR = (1 << 10) - 1
+"""`single` has ten lanes; detectors 1 to 10 are at their stop lines."""
+PATTERN = {2: 35, 6: 35, 1: 15, 5: 15, 3: 15, 7: 15, 4: 25, 8: 25}
+
+
+def new(backup_s: int | None = None) -> Recorder:
+    return Recorder(cabinet(backup_s=backup_s))
+
+
+def calling(recorder: Recorder, *phases: int) -> int:
+    """The detectors that call these phases."""
+    return mask(d.number for d in recorder.cabinet.settings.detectors.values() if d.calls & mask(phases))
+
+
+def command(recorder: Recorder, **masks: int) -> None:
+    """As an SNMP client writes the control groups, all of them."""
+    for name in ("omit", "ped_omit", "hold", "force_off", "call", "ped_call"):
+        setattr(recorder.cabinet.controller.commands, name, masks.get(name, 0))
+    recorder.cabinet.controller.written()
+
+
+def test_bits_are_numbered_from_the_groups_first() -> None:
+    assert [oids.pack({n}) for n in range(1, 9)] == [1, 2, 4, 8, 16, 32, 64, 128]
+    assert oids.pack({9, 16}, group=2) == 0b10000001
+    assert oids.pack({1, 9}) == 1
+    assert oids.unpack(0b10000001, group=2) == {9, 16}
+    assert [*oids.groups(8)] == [1]
+    assert [*oids.groups(9)] == [1, 2]
+
+
+def test_it_starts_in_red_and_serves_every_phase_once() -> None:
+    recorder = new()
+    recorder.run(5.9)
+    assert set(recorder.cabinet.state) == {"r"}
+    recorder.run(100)
+    assert {n for _, code, n in recorder.cabinet.log.rows if code == events.GREEN_BEGIN} == set(range(1, 9))
+    assert recorder.findings() == []
+
+
+def test_each_interval_lasts_as_the_tables_say() -> None:
+    recorder = new()
+    recorder.run(400, EVERY_STOP_BAR, 0xFF)
+    for n, times in recorder.cabinet.settings.phases.items():
+        yellows = [b - a for a, b in recorder.spans(events.YELLOW_BEGIN, events.YELLOW_END, n)]
+        reds = [b - a for a, b in recorder.spans(events.RED_CLEAR_BEGIN, events.RED_CLEAR_END, n)]
+        greens = [b - a for a, b in recorder.spans(events.GREEN_BEGIN, events.GREEN_END, n)]
+        assert yellows == pytest.approx([times.yellow / 10] * len(yellows))
+        assert reds == pytest.approx([times.red_clear / 10] * len(reds))
+        assert len(greens) >= 1
+        # every detector is occupied: each green goes to its maximum
+        assert greens[1:] == pytest.approx([times.maximum / 10] * len(greens[1:]))
+        if times.walk:
+            walks = [b - a for a, b in recorder.spans(events.WALK_BEGIN, events.PED_CLEAR_BEGIN, n)]
+            clears = [b - a for a, b in recorder.spans(events.PED_CLEAR_BEGIN, events.DONT_WALK_BEGIN, n)]
+            assert walks
+            assert walks == pytest.approx([times.walk / 10] * len(walks))
+            assert clears == pytest.approx([times.pedestrian_clear / 10] * len(clears))
+    assert recorder.findings() == []
+    assert recorder.cabinet.faults == []
+
+
+def test_a_green_ends_when_its_traffic_does() -> None:
+    recorder = new()
+    recorder.until(lambda: recorder.greens() == {4, 8})
+    recorder.run(30, calling(recorder, 4, 2))
+    assert recorder.greens() == {4, 8}  # vehicles keep extending it
+    recorder.run(2.9, calling(recorder, 2))
+    assert recorder.greens() == {4, 8}
+    recorder.run(0.2, calling(recorder, 2))
+    assert recorder.greens() == set()
+    reasons = [code for _, code, n in recorder.cabinet.log.rows if n == 4 and code in (4, 5, 6)]
+    assert reasons[-1] == events.GAP_OUT
+
+
+def test_it_rests_in_green_and_in_walk_while_nobody_else_waits() -> None:
+    recorder = new()
+    recorder.until(lambda: recorder.greens() == {4, 8}, buttons=mask([4, 8]))
+    recorder.run(200)
+    assert recorder.greens() == {4, 8}
+    assert recorder.cabinet.controller.rings.walking() == mask([4, 8])
+    recorder.run(3.1, calling(recorder, 2))
+    assert recorder.cabinet.controller.rings.walking() == 0
+    assert recorder.greens() == set()  # 3 s of clearance are over
+
+
+@pytest.mark.parametrize("phase", range(1, 9))
+def test_1_the_order_of_bits_of_each_phase(phase: int) -> None:
+    """A call on one phase alone, by its bit, turns the lamps of its own links green, and its bit of the status."""
+    recorder = new()
+    mib = Mib(recorder.cabinet)
+    plan = recorder.cabinet.installation.plan
+    recorder.until(lambda: recorder.greens() == {4, 8})
+    others = 0xFF & ~(1 << phase - 1)
+    mib.write([
+        (oids.CONTROL_VEH_CALL.at(1), 1 << phase - 1),
+        (oids.CONTROL_PHASE_OMIT.at(1), others),
+        (oids.CONTROL_FORCE_OFF.at(1), others),
+    ])  # fmt: skip
+    recorder.until(lambda: recorder.greens() == {phase} and recorder.cabinet.controller.rings.on() == 1 << phase - 1)
+    assert mib.read(oids.STATUS_GREENS.at(1)) == 1 << phase - 1
+    assert mib.read(oids.STATUS_PHASE_ONS.at(1)) == 1 << phase - 1
+    assert mib.read(oids.STATUS_REDS.at(1)) == 0xFF & ~(1 << phase - 1)
+    green = {i for i, shown in enumerate(recorder.cabinet.state) if shown in "Gg"}
+    assert green == set(plan.phase(phase).links)
+
+
+@pytest.mark.parametrize("number", range(1, 21))
+def test_1_the_order_of_bits_of_each_detector(number: int) -> None:
+    recorder = new()
+    mib = Mib(recorder.cabinet)
+    recorder.tick(1 << number - 1)
+    octets = [mib.read(oids.DETECTOR_ACTIVE.at(group)) for group in oids.groups(20)]
+    expected = [1 << (number - 1) % 8 if group == (number - 1) // 8 else 0 for group in range(3)]
+    assert octets == expected
+
+
+def test_15_a_pedestrian_gets_walk_and_clearance_in_full_whatever_is_forced_off() -> None:
+    recorder = new(backup_s=0)
+    rings = recorder.cabinet.controller.rings
+    recorder.run(10)
+    for tick in range(30_000):  # fifty minutes of spam
+        spam = 0xFF if tick % 3 else mask([2, 4])
+        command(recorder, force_off=spam, call=0xFF, ped_omit=0xFF if tick % 2 else 0, omit=tick // 700 % 256)
+        recorder.tick(buttons=0xFF if tick % 500 == 0 else 0)
+    for n, times in recorder.cabinet.settings.phases.items():
+        if times.walk:
+            walks = [b - a for a, b in recorder.spans(events.WALK_BEGIN, events.PED_CLEAR_BEGIN, n)]
+            clears = [b - a for a, b in recorder.spans(events.PED_CLEAR_BEGIN, events.DONT_WALK_BEGIN, n)]
+            greens = [b - a for a, b in recorder.spans(events.DONT_WALK_BEGIN, events.GREEN_END, n)]
+            assert len(walks) > 10
+            assert min(walks) >= times.walk / 10 - 1e-9
+            assert min(clears) >= times.pedestrian_clear / 10 - 1e-9
+            assert min(greens) >= 0
+    assert rings is recorder.cabinet.controller.rings
+    assert recorder.findings() == []
+    assert recorder.cabinet.faults == []
+
+
+def test_hold_keeps_a_green_and_omit_keeps_one_away() -> None:
+    recorder = new(backup_s=0)
+    recorder.until(lambda: recorder.greens() == {4, 8})
+    command(recorder, hold=mask([4, 8]))
+    recorder.run(300, EVERY_STOP_BAR, 0xFF)
+    assert recorder.greens() == {4, 8}
+    command(recorder, omit=mask([1, 5]))
+    seen = set()
+    for _ in range(6000):
+        recorder.tick(EVERY_STOP_BAR, 0xFF)
+        seen |= recorder.greens()
+    assert seen == {2, 3, 4, 6, 7, 8}
+    assert recorder.findings() == []
+
+
+def test_force_off_waits_for_minimum_green_and_is_cleared_when_the_green_ends() -> None:
+    recorder = new(backup_s=0)
+    recorder.until(lambda: recorder.greens() == {2, 6})
+    command(recorder, force_off=mask([2, 6]), call=mask([3, 7]))
+    recorder.run(6.9)
+    assert recorder.greens() == {2, 6}
+    recorder.run(0.2)
+    assert recorder.greens() == set()
+    assert recorder.cabinet.controller.commands.force_off == 0
+
+
+def test_the_action_of_a_policy_is_reached_as_fast_as_the_change_allows() -> None:
+    """The one atomic SET: omit the others, hold and call the action, force the rest off."""
+    recorder = new(backup_s=0)
+    recorder.until(lambda: recorder.greens() == {2, 6})
+    command(recorder, hold=mask([2, 6]))
+    recorder.run(20)
+    wanted = mask([3, 7])
+    command(recorder, omit=0xFF & ~wanted, hold=wanted, force_off=mask([2, 6]), call=wanted)
+    begun = recorder.cabinet.now
+    recorder.until(lambda: recorder.greens() == {3, 7}, within_s=30)
+    assert recorder.cabinet.now - begun == 40 + 30 + 1  # yellow, red clearance, and the tick that takes the command
+
+
+def test_a_command_takes_effect_at_once_where_time_stands_still() -> None:
+    recorder = new(backup_s=0)
+    recorder.until(lambda: recorder.greens() == {2, 6})
+    command(recorder, hold=mask([2, 6]))
+    recorder.run(20)
+    command(recorder, omit=mask([2, 6]), force_off=mask([2, 6]), call=mask([3, 7]))
+    recorder.cabinet.settle()
+    assert recorder.greens() == set()
+    before = len(recorder.cabinet.log.rows)
+    recorder.cabinet.settle()
+    assert len(recorder.cabinet.log.rows) == before  # once more changes nothing
+
+
+def test_a_ring_whose_time_is_stopped_stays_as_it_is() -> None:
+    recorder = new(backup_s=0)
+    recorder.until(lambda: "y" in recorder.cabinet.state)
+    shown = recorder.cabinet.state
+    recorder.cabinet.controller.commands.stop_time = 0b11
+    recorder.run(60, EVERY_STOP_BAR)
+    assert recorder.cabinet.state == shown
+    recorder.cabinet.controller.commands.stop_time = 0
+    recorder.run(60, EVERY_STOP_BAR)
+    assert recorder.findings() == []
+    assert min(b - a for a, b in recorder.spans(events.YELLOW_BEGIN, events.YELLOW_END, 1)) == 64.0
+
+
+def test_backup_zeroes_every_mask_and_runs_free() -> None:
+    recorder = new(backup_s=10)
+    recorder.until(lambda: recorder.greens() == {4, 8})
+    command(recorder, hold=mask([4, 8]), omit=mask([1, 2]))
+    controller = recorder.cabinet.controller
+    controller.pattern = 254
+    recorder.run(9.9, EVERY_STOP_BAR)
+    assert controller.control_status == oids.SYSTEM_CONTROL
+    assert controller.commands.any()
+    recorder.run(0.2, EVERY_STOP_BAR)
+    assert controller.control_status == oids.BACKUP_MODE
+    assert not controller.commands.any()
+    assert controller.pattern == oids.STANDBY
+    recorder.run(300, EVERY_STOP_BAR)
+    assert controller.control_status == oids.BACKUP_MODE
+    served = {n for tick, code, n in recorder.cabinet.log.rows if code == events.GREEN_BEGIN and tick > 1000}
+    assert served == set(range(1, 9))
+    command(recorder, hold=mask([4, 8]))
+    recorder.run(0.1)
+    assert controller.control_status == oids.SYSTEM_CONTROL
+    command(recorder)
+    recorder.run(0.1)
+    assert controller.control_status == oids.SYSTEM_STANDBY
+
+
+def test_without_backup_a_stuck_omit_starves_a_phase_for_good() -> None:
+    recorder = new(backup_s=0)
+    command(recorder, omit=mask([2]))
+    recorder.run(1800, EVERY_STOP_BAR)
+    assert list(recorder.spans(events.GREEN_BEGIN, events.GREEN_END, 2)) == []
+    assert recorder.cabinet.controller.control_status == oids.SYSTEM_CONTROL
+
+
+def test_preemption_goes_to_its_phases_safely_and_comes_back() -> None:
+    recorder = new(backup_s=0)
+    controller = recorder.cabinet.controller
+    recorder.until(lambda: recorder.greens() == {2, 6}, buttons=0xFF)
+    command(recorder, hold=mask([2, 6]))
+    recorder.tick()
+    controller.inputs.preempt = 0b10  # the second: phases 3 and 7
+    recorder.tick()
+    assert controller.preempt_states[1] == oids.PREEMPT_ENTRY
+    recorder.until(lambda: recorder.greens() == {3, 7}, within_s=40)
+    recorder.run(30, EVERY_STOP_BAR, 0xFF)
+    assert recorder.greens() == {3, 7}
+    assert controller.preempt_states[1] == oids.PREEMPT_DWELL
+    controller.inputs.preempt = 0
+    recorder.until(lambda: recorder.greens() == {2, 6}, detectors=EVERY_STOP_BAR)
+    assert controller.preempt_states[1] == oids.PREEMPT_NOT_ACTIVE
+    assert recorder.findings() == []
+
+
+def test_flash_comes_after_red_and_goes_through_red() -> None:
+    recorder = new(backup_s=0)
+    controller = recorder.cabinet.controller
+    recorder.until(lambda: recorder.greens() == {2, 6})
+    controller.pattern = oids.FLASH
+    controller.written()
+    recorder.until(lambda: controller.flashing == oids.AUTOMATIC_FLASH, within_s=60)
+    assert set(recorder.cabinet.state) == {"o"}
+    controller.pattern = oids.FREE
+    recorder.until(lambda: bool(recorder.greens()), within_s=30)
+    controller.inputs.flash = True
+    recorder.until(lambda: controller.flashing == oids.MANUAL_FLASH, within_s=60)
+    controller.inputs.flash = False
+    recorder.run(60, EVERY_STOP_BAR, 0xFF)
+    assert recorder.findings() == []
+
+
+def test_manual_control_goes_on_at_the_push_of_a_button() -> None:
+    recorder = new(backup_s=0)
+    controller = recorder.cabinet.controller
+    recorder.until(lambda: recorder.greens() == {1, 5})
+    controller.inputs.manual = True
+    recorder.run(120, EVERY_STOP_BAR, 0xFF)
+    assert recorder.greens() == {1, 5}
+    assert controller.control_status == oids.MANUAL_CONTROL
+    controller.inputs.advance = True
+    recorder.run(10, EVERY_STOP_BAR)
+    assert recorder.greens() == {2, 6}
+    recorder.run(120, EVERY_STOP_BAR)
+    assert recorder.greens() == {2, 6}
+
+
+def test_a_broken_detector_reads_as_it_fails_and_is_reported_when_stuck() -> None:
+    recorder = new()
+    made, mib = recorder.cabinet, Mib(recorder.cabinet)
+    seen = []
+    for failure in ("on", "off", "chatter"):
+        made.broken = {3: failure}
+        read = []
+        for _ in range(6):
+            recorder.tick(detectors=0b100 if failure == "off" else 0)
+            read.append(made.controller.detectors)
+        seen.append(read)
+    assert seen[0] == [4] * 6
+    assert seen[1] == [0] * 6
+    assert sorted(seen[2]) == [0, 0, 0, 4, 4, 4]
+    made.broken = {3: "on"}
+    recorder.run(599)
+    assert mib.read(oids.DETECTOR_ALARMS.at(1)) == 0
+    recorder.run(2)
+    assert mib.read(oids.DETECTOR_ALARMS.at(1)) == 0b100
+    made.broken = {}
+    recorder.run(1)
+    assert mib.read(oids.DETECTOR_ALARMS.at(1)) == 0
+
+
+def test_the_same_choices_light_the_same_lamps_as_in_training() -> None:
+    """Second by second: the state machine below the agent, and the controller that is told by omit, hold, force-off
+    and calls. Only the start differs: the controller begins in red."""
+    known = intersections("single")
+    ((item, installation),) = known.values()
+    machine, recorder = SignalMachine((item,), Timing()), new(backup_s=0)
+    mib, draw = Mib(recorder.cabinet), random.Random(5)
+    actions = [mask(action) for action in installation.plan.actions]
+    crossings = mask(p.number for p in installation.plan.phases if p.crossings)
+    row, row_until, wanted = 0, float("inf"), 0
+    nobody = np.zeros_like(machine.exists)
+    trained, shown = [], []
+    for second in range(900):
+        machine.advance(float(second))
+        if second == 0:
+            machine.reset(0.0)
+        if second % 5 == 0:
+            wanted = draw.randrange(4) if draw.random() < 0.3 else wanted
+            for _, entry in machine.request(np.array([wanted]), nobody):
+                row, row_until = entry, second + machine.rows[0][entry].duration_s
+            on, action = mib.read(oids.STATUS_PHASE_ONS.at(1)), actions[int(machine.phase[0])]
+            assert isinstance(on, int)
+            mib.write([
+                (oids.CONTROL_PHASE_OMIT.at(1), 0xFF & ~action & ~on),
+                (oids.CONTROL_HOLD.at(1), action),
+                (oids.CONTROL_FORCE_OFF.at(1), on & ~action),
+                (oids.CONTROL_VEH_CALL.at(1), action),
+                (oids.CONTROL_PED_CALL.at(1), action & crossings),
+            ])  # fmt: skip
+            recorder.cabinet.settle()
+        while second >= row_until:
+            row = machine.rows[0][row].next
+            length = machine.rows[0][row].duration_s
+            row_until = row_until + length if machine.rows[0][row].next != row else float("inf")
+        trained.append(machine.rows[0][row].state)
+        shown.append(recorder.cabinet.state)
+        recorder.run(1)
+    assert trained[10:] == shown[10:]
+    assert len({state for state in shown if "y" not in state}) > 4
+
+
+def test_a_reboot_forgets_commands_and_starts_in_flash() -> None:
+    recorder = new(backup_s=0)
+    recorder.until(lambda: recorder.greens() == {2, 6})
+    command(recorder, hold=mask([2, 6]))
+    recorder.tick()
+    assert Mib(recorder.cabinet).read(oids.SYS_UP_TIME.at()) == recorder.cabinet.now * 10
+    recorder.cabinet.reboot()
+    assert recorder.cabinet.controller.flashing == oids.STARTUP_FLASH
+    assert Mib(recorder.cabinet).read(oids.SYS_UP_TIME.at()) == 0
+    assert not recorder.cabinet.controller.commands.any()
+    recorder.until(lambda: bool(recorder.greens()), within_s=30)
+
+
+def plan(recorder: Recorder, offset_s: int = 0) -> None:
+    """Pattern 1: a cycle of 90 s, phases 2 and 6 coordinated."""
+    made = recorder.cabinet
+    made.begin_transaction()
+    assert made.draft is not None
+    made.draft |= {
+        oids.PATTERN_CYCLE_TIME.at(1): 90,
+        oids.PATTERN_OFFSET_TIME.at(1): offset_s,
+        **{oids.SPLIT_TIME.at(1, n): seconds for n, seconds in PATTERN.items()},
+        **{oids.SPLIT_COORD_PHASE.at(1, n): int(n in (2, 6)) for n in PATTERN},
+    }
+    made.verify()
+    made.end_transaction()
+    assert made.verify_status == oids.VERIFY_NO_ERROR, made.verify_error
+
+
+@pytest.mark.parametrize("offset_s", [0, 37])
+def test_coordination_keeps_cycle_splits_and_offset(offset_s: int) -> None:
+    recorder = new(backup_s=0)
+    plan(recorder, offset_s)
+    controller = recorder.cabinet.controller
+    controller.pattern = 1
+    recorder.run(900, EVERY_STOP_BAR)
+    assert controller.running_pattern == 1
+    begins = [a for a, _ in recorder.spans(events.GREEN_BEGIN, events.GREEN_END, 2)][3:]
+    assert len(begins) >= 5
+    assert [(begin - offset_s) % 90 for begin in begins] == pytest.approx([0.0] * len(begins))
+    for n, seconds in PATTERN.items():
+        times = recorder.cabinet.settings.phases[n]
+        greens = [b - a for a, b in recorder.spans(events.GREEN_BEGIN, events.GREEN_END, n)][3:]
+        assert greens
+        wanted = seconds - times.yellow / 10 - times.red_clear / 10
+        assert greens == pytest.approx([wanted] * len(greens)), n
+    assert recorder.findings() == []
+
+
+def test_what_nobody_asks_for_is_skipped_and_the_coordinated_phase_has_the_rest() -> None:
+    recorder = new(backup_s=0)
+    plan(recorder)
+    recorder.cabinet.controller.pattern = 1
+    recorder.run(900, calling(recorder, 2, 6, 4, 8))
+    late = [n for tick, code, n in recorder.cabinet.log.rows if code == events.GREEN_BEGIN and tick > 2000]
+    assert set(late) == {2, 4, 6, 8}
+    ends = [b % 90 for _, b in recorder.spans(events.GREEN_BEGIN, events.GREEN_END, 2)][3:]
+    assert ends == pytest.approx([28.0] * len(ends))  # the yield point: 35 s less yellow and red
+    begins = [a % 90 for a, _ in recorder.spans(events.GREEN_BEGIN, events.GREEN_END, 2)][3:]
+    assert begins == pytest.approx([75.0] * len(begins))  # early: its own split begins at 0
+
+
+def test_a_day_plan_chooses_the_pattern() -> None:
+    recorder = new(backup_s=0)
+    plan(recorder)
+    made = recorder.cabinet
+    made.begin_transaction()
+    assert made.draft is not None
+    made.draft |= {
+        oids.TIMEBASE_PATTERN.at(7): 1,
+        oids.DAY_PLAN_MINUTE.at(1, 1): 5,
+        oids.DAY_PLAN_ACTION.at(1, 1): (*oids.TIMEBASE_ACTION_ROW, 7),
+        oids.SCHEDULE_MONTH.at(1): 0x1FFE,
+        oids.SCHEDULE_DAY.at(1): 0xFE,
+        oids.SCHEDULE_DATE.at(1): 0xFFFFFFFE,
+        oids.SCHEDULE_DAY_PLAN.at(1): 1,
+    }
+    made.verify()
+    made.end_transaction()
+    assert made.verify_error == ""
+    recorder.run(299)
+    assert made.controller.running_pattern == oids.FREE
+    recorder.run(2)
+    assert made.controller.running_pattern == 1
+    assert made.controller.control_status == oids.TIMEBASE_CONTROL
+    made.controller.pattern = oids.FREE  # the system comes before the clock
+    made.controller.written()
+    recorder.run(1)
+    assert made.controller.running_pattern == oids.FREE
+
+
+def test_a_pattern_that_does_not_exist_runs_free_and_says_so() -> None:
+    recorder = new(backup_s=0)
+    recorder.cabinet.controller.pattern = 9
+    recorder.run(100, EVERY_STOP_BAR)
+    mib = Mib(recorder.cabinet)
+    assert mib.read(oids.COORD_PATTERN_STATUS.at()) == oids.FREE
+    assert mib.read(oids.LOCAL_FREE_STATUS.at()) == 7
