@@ -189,6 +189,34 @@ class SignalMachine:
         self._bound_green(changed)
         return list(zip(changed.tolist(), self._entry[changed, old, new].tolist(), strict=True))
 
+    def follow(self, signal: int, phase: int, green_since_s: float) -> None:
+        """Take over what somebody else, such as a controller in the field, shows.
+
+        Args:
+            phase: the one that is green or comes next.
+            green_since_s: when its green began, or is expected to.
+        """
+        old = int(self.phase[signal])
+        if phase == old and abs(green_since_s - float(self.green_since_s[signal])) < 1e-9:
+            return
+        self._known = None
+        if phase != old:
+            self.served_until_s[signal, old] = self.now_s
+            self.phase[signal] = phase
+        if self._settles and phase != old:
+            settled_at_s = green_since_s + self._settling_s[signal, old, phase]
+            self.settled_at_s[signal] = np.maximum(self.settled_at_s[signal], settled_at_s)
+        self.green_since_s[signal] = green_since_s
+        self._bound_green(np.array([signal]))
+
+    def change_s(self, signal: int, old: int, new: int) -> float:
+        """How long the change between two phases lasts [s]."""
+        return float(self._change_s[signal, old, new])
+
+    def max_green_s(self, signal: int, phase: int) -> float:
+        """Greatest green of a phase while another has a call [s]."""
+        return float(self._max_green_s[signal, phase])
+
     def _bound_green(self, s: IntArray | slice) -> None:
         """Note how long the green that has been decided on is held, and when it is over at the latest."""
         signals = self._signals[s]

@@ -57,6 +57,15 @@ def lanes_green(layout: Layout, snapshot: Snapshot) -> BoolArray:
     return result
 
 
+def detector_calls(layout: Layout, snapshot: Snapshot) -> BoolArray:
+    """[S, P] whether detectors tell that anybody waits who is served by a phase but not by the current one."""
+    # a loop that is not believed calls all the time, as a controller's failed detectors do
+    present = snapshot.arrivals_veh + snapshot.occupied + (1.0 - snapshot.healthy)
+    red = np.where(lanes_green(layout, snapshot), 0.0, present)
+    called: BoolArray = layout.phase_lanes.sum(red) > 0
+    return called | (pedestrian_demand(layout, snapshot) > 0) if layout.crossing_edges else called
+
+
 def pedestrian_demand(layout: Layout, snapshot: Snapshot) -> FloatArray:
     """[S, P] waiting pedestrians whom a phase would serve and the current one does not."""
     if not layout.crossing_edges:

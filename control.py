@@ -1,0 +1,241 @@
+"""Watch or control a traffic-signal controller by a signed policy bundle; `--help` says how."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import hashlib
+import platform
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from deployment.bundle import Bundle, read_bundle
+from deployment.clock import Clock, RunningClock, SteppedClock
+from deployment.estimator import Site
+from deployment.eventlog import EventLog, read_log
+from deployment.guard import Guard, Limits
+from deployment.manifest import MANIFEST
+from deployment.pilot import Pilot
+from scenarios.command import INTERRUPTED, run_command
+from signals.errors import InputError
+
+EPILOG = """examples:
+  python control.py bundles/single --public-key keys/lab.pub --target 10.1.7.12:161 --log logs/watch.jsonl
+        shadow mode: reads the controller, decides, logs what it would have done, writes nothing
+  python control.py --replay logs/watch.jsonl bundles/single --public-key keys/lab.pub
+        makes every decision of that day again and compares them byte for byte
+  python control.py bundles/single --public-key keys/lab.pub --target 127.0.0.1:1610 --control \\
+        --snmp 3 --user env:SNMP_USER --auth file:keys/auth --priv file:keys/priv --log logs/run.jsonl
+        controls: asks for phases by hold, force-off, omit and calls
+
+It controls only if the bundle's signature and dates hold, the controller's timing tables are those of the bundle,
+its backup time is not 0, and it neither flashes nor is preempted nor operated by hand. Whatever then goes wrong, such
+as a number that is not finite, an answer that comes late, a second writer, preemption, flash or a restart, ends
+control: every group is zeroed and the controller runs on its own. It times every green, yellow, red and walk itself,
+and returns to its own program when no command has come for its backup time. docs/deployment.md has it all, and what
+it does not promise: it has been verified against this project's emulator, never in a real cabinet.
+
+exit status: 0 ok, 1 control had ended before its time, or a replay differs, 2 bad input or a controller that is not
+as the bundle has it, 130 stopped by Ctrl-C or SIGTERM, after the controller has been given back."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(
+        prog="control.py",
+        description="Watch (by default) or control a traffic-signal controller over NTCIP 1202 by a policy bundle.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument("bundle", type=Path, metavar="BUNDLE", help="what export.py wrote")
+    p.add_argument("--public-key", type=Path, metavar="FILE.pub", required=True, help="of whoever may sign bundles")
+    what = p.add_mutually_exclusive_group(required=True)
+    what.add_argument("--target", metavar="HOST:PORT", help="the controller's SNMP agent")
+    what.add_argument("--replay", type=Path, metavar="LOG", help="make the decisions of a log again; no controller")
+    mode = p.add_mutually_exclusive_group()
+    mode.add_argument("--shadow", action="store_true", help="only watch: the default")
+    mode.add_argument("--control", action="store_true", help="command the controller")
+    p.add_argument("--duration", type=float, metavar="S", help="stop after so many seconds (default: never)")
+    p.add_argument("--log", type=Path, metavar="FILE", help="write the event log there: JSON lines, rotated")
+    p.add_argument(
+        "--metrics-port", type=int, metavar="P", help="serve /metrics and /health on 127.0.0.1 (0: any free port)"
+    )
+    p.add_argument(
+        "--profile",
+        default="standard",
+        metavar="NAME",
+        help="vendor profile, or a JSON file with one (default: standard)",
+    )
+    p.add_argument(
+        "--step", metavar="URL", help="HTTP address of an emulator with --speed 0, whose time goes on as needed here"
+    )
+    p.add_argument(
+        "--speed", type=float, default=1.0, metavar="X",
+        help="how fast the clock runs; other than 1 only against an emulator (default: 1)",
+    )  # fmt: skip
+    s = p.add_argument_group("SNMP", "each secret as file:PATH (readable by you alone) or env:NAME, never in clear")
+    s.add_argument("--snmp", choices=("1", "2c", "3"), default="2c", help="version (default: 2c)")
+    s.add_argument("--community", metavar="SOURCE", help="for 1 and 2c (default: the word public)")
+    s.add_argument("--user", metavar="SOURCE", help="for 3")
+    s.add_argument("--auth", metavar="SOURCE", help="for 3: passphrase for authentication")
+    s.add_argument("--priv", metavar="SOURCE", help="for 3: passphrase for privacy")
+    s.add_argument(
+        "--auth-protocol", default="SHA-256", metavar="NAME", help="SHA, SHA-224 to SHA-512 (default: SHA-256)"
+    )
+    s.add_argument(
+        "--priv-protocol", default="AES-128", metavar="NAME", help="AES-128, -192, -256 (default: AES-128)"
+    )
+    return p
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns the exit status.
+
+    Raises:
+        InputError: something that was given is wrong, or the controller is not as it has to be.
+    """
+    arguments = parser().parse_args(argv)
+    if arguments.replay is not None:
+        return _replay(arguments)
+    if not 0.1 <= arguments.speed <= 100:
+        raise InputError(f"--speed is {arguments.speed:g}; choose within 0.1 to 100")
+    if arguments.duration is not None and not arguments.duration > 0:
+        raise InputError(f"--duration is {arguments.duration:g}; it must be greater than 0")
+    bundle = read_bundle(arguments.bundle, public_key=arguments.public_key)
+    return asyncio.run(_run(arguments, bundle))
+
+
+def _pilot(bundle: Bundle, limits: Limits) -> Pilot:
+    assert bundle.loops is not None  # only `simulation_only` bundles have none, and these are refused
+    site = Site(bundle.plan, bundle.layout, bundle.loops, bundle.machine())
+    return Pilot(site, bundle.inputs, bundle.input_high, Guard(limits))
+
+
+def _limits(speed: float, stepped: bool) -> Limits:
+    """The guard's. Where the clock runs faster, a pause of this machine is longer by it; where it stands still while
+    we think, only an answer that never comes is late."""
+    plain = Limits()
+    stale_s = min(plain.stale_s * max(speed, 1.0), 8.0)
+    return dataclasses.replace(plain, stale_s=stale_s, deadline_s=10.0 if stepped else plain.deadline_s)
+
+
+async def _run(arguments: argparse.Namespace, bundle: Bundle) -> int:
+    from deployment.metrics import Metrics, Page
+    from deployment.ntcip import TIMEOUT_S, Reader, Session, groups_for
+    from deployment.ntcip_profile import profile_from
+    from deployment.runtime import Runtime
+
+    host, port = _address(arguments.target)
+    profile = profile_from(arguments.profile)
+    limits = _limits(arguments.speed, bool(arguments.step))
+    pilot = _pilot(bundle, limits)
+    groups = groups_for(bundle.plan, len(pilot.estimator.detectors.ids))
+    session = Session(host, port, _credentials(arguments), timeout_s=5.0 if arguments.step else TIMEOUT_S)
+    await session.open()
+    reader, commander = Reader(session, profile, *groups), None
+    if arguments.control:
+        from deployment.ntcip_write import Commander  # what writes is not even imported in shadow mode
+
+        reader = commander = Commander(session, profile, *groups)
+    log = EventLog(arguments.log)
+    log.write(_start_record(arguments, bundle, limits, reader.fast, reader.slow))
+    metrics = Metrics()
+    clock: Clock = SteppedClock(arguments.step) if arguments.step else RunningClock(arguments.speed)
+    runtime = Runtime(pilot, bundle.policy, reader, clock, log, metrics, commander=commander, say=_say)
+    page = None
+    if arguments.metrics_port is not None:
+        page = Page(metrics, runtime.health, arguments.metrics_port)
+        _say(f"metrics: http://127.0.0.1:{page.port}/metrics")
+    mode = "controls" if arguments.control else "watches, and writes nothing"
+    _say(f"{bundle.manifest.tls_id}: {mode}; {host}:{port}, bundle until {bundle.manifest.not_after}")
+    try:
+        tally = await runtime.run(arguments.duration)
+    finally:
+        if page is not None:
+            page.close()
+        session.close()
+        log.close()
+    _say(f"{tally.decisions} decisions, {tally.writes} commands written and read back, {tally.releases} releases")
+    if tally.stopped:
+        return INTERRUPTED
+    return int(arguments.control and not tally.in_control)
+
+
+def _start_record(
+    arguments: argparse.Namespace, bundle: Bundle, limits: Limits, fast: Any, slow: Any
+) -> dict[str, Any]:
+    return {
+        "k": "start",
+        "wall": datetime.now(UTC).isoformat(),
+        "bundle_sha256": _digest(bundle),
+        "tls": bundle.manifest.tls_id,
+        "mode": "control" if arguments.control else "shadow",
+        "speed": arguments.speed,
+        "limits": dataclasses.asdict(limits),
+        "profile": arguments.profile,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in ("numpy", "onnxruntime", "pysnmp")},
+        },
+        "fast": list(fast),
+        "slow": list(slow),
+    }
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from deployment.replay import replay
+
+    records = read_log(arguments.replay)
+    start = next(records, None)
+    if start is None:
+        raise InputError(f"log {arguments.replay} is empty; give what control.py --log wrote")
+    try:
+        began, limits = datetime.fromisoformat(start["wall"]), Limits(**start["limits"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"log {arguments.replay}: its first line is not that of a log ({error})") from error
+    bundle = read_bundle(arguments.bundle, public_key=arguments.public_key, now=began)
+    if start.get("bundle_sha256") != _digest(bundle):
+        raise InputError(f"log {arguments.replay} was written with another bundle than {arguments.bundle}")
+
+    def rest() -> Any:
+        yield start
+        yield from records
+
+    found = replay(rest(), _pilot(bundle, limits), bundle.policy)
+    print(f"{found.decisions} decisions, {found.different} different; {found.writes} commands were written")
+    if found.first:
+        print(found.first)
+    return int(found.different > 0 or found.decisions == 0)
+
+
+def _digest(bundle: Bundle) -> str:
+    return hashlib.sha256((bundle.path / MANIFEST).read_bytes()).hexdigest()
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise InputError(f"--target is {text!r}; give HOST:PORT, such as 10.1.7.12:161")
+    return host.strip("[]"), int(port)
+
+
+def _credentials(arguments: argparse.Namespace) -> Any:
+    from deployment.ntcip_profile import credentials_from
+
+    return credentials_from(
+        arguments.snmp,
+        {name: getattr(arguments, name) for name in ("community", "user", "auth", "priv")},
+        arguments.auth_protocol,
+        arguments.priv_protocol,
+    )
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    run_command(main)

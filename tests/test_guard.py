@@ -1,0 +1,383 @@
+"""Estimator and guard: what a policy sees in the field, and what never reaches a controller."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from deployment import oids
+from deployment.commands import Command, command_for
+from deployment.detectors import ALARM, CHATTERING, MISSING
+from deployment.estimator import Estimator
+from deployment.guard import Facts, Guard, Limits, Mode, implausible, judge_decision, judge_state, overdue
+from deployment.pilot import Answer
+from deployment.reading import Reading, View, bits_of, join, numbers_of, split
+from signals.snapshot import Snapshot
+from tests.field import GREENS, Feed, beat, make_pilot, make_site, shows, values
+
+
+def bits(*numbers: int) -> int:
+    return bits_of(numbers)
+
+
+# --- readings
+
+
+def test_octets_of_groups_become_bits_and_back() -> None:
+    assert join([0b1, 0b10]) == bits(1, 10)
+    assert split("hold", bits(2, 6, 9), 2) == {"hold.1": 0b100010, "hold.2": 1}
+    assert numbers_of(bits(2, 6, 9)) == (2, 6, 9)
+
+
+def test_a_doubled_or_late_answer_changes_nothing() -> None:
+    view = View(1, 1)
+    assert view.update(Reading(1.0, {"greens.1": 3}))
+    assert not view.update(Reading(1.0, {"greens.1": 4}))
+    assert not view.update(Reading(0.8, {"greens.1": 5}))
+    assert view.get("greens.1") == 3
+
+
+def test_each_value_has_its_own_age() -> None:
+    view = View(1, 1)
+    view.update(Reading(1.0, {"greens.1": 3, "nexts.1": 0}))
+    view.update(Reading(2.0, {"greens.1": 3}))
+    assert view.age_s("greens.1", 2.5) == 0.5
+    assert view.age_s("nexts.1", 2.5) == 1.5
+    assert view.age_s("yellows.1", 2.5) == math.inf
+
+
+# --- detectors
+
+
+def test_polled_bits_become_counts_seconds_and_gaps() -> None:
+    estimator = Estimator(make_site())
+    feed = Feed(estimator)
+    feed.hold(values(), 1.0)
+    feed.hold(values(detectors__1=1), 0.6)
+    feed.hold(values(), 1.0)
+    feed.hold(values(detectors__1=1), 0.4)
+    found = estimator.detectors
+    assert found.counts[0] == 2
+    assert found.busy_s[0] == pytest.approx(0.6 + 0.4 - 0.1, abs=0.11)
+    assert found.gaps_s(feed.now_s)[0] == 0
+    feed.hold(values(), 2.0)
+    assert found.gaps_s(feed.now_s)[0] == pytest.approx(1.9, abs=0.11)
+    assert found.gaps_s(feed.now_s)[1] == -1  # nobody came yet
+
+
+def test_lost_polls_lose_no_vehicle_that_still_stands_there() -> None:
+    estimator = Estimator(make_site())
+    feed = Feed(estimator)
+    feed.hold(values(), 1.0)
+    feed.now_s += 0.6  # three polls without an answer
+    feed.hold(values(detectors__1=1), 0.4)
+    assert estimator.detectors.counts[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "what"), [({"alarms__1": 1}, ALARM), ({"missing": 1}, MISSING), ({"flicker": 1}, CHATTERING)]
+)
+def test_a_loop_that_is_not_to_be_trusted_calls_for_its_phases(fault: dict[str, int], what: str) -> None:
+    site = make_site()
+    estimator = Estimator(site)
+    feed = Feed(estimator)
+    feed.hold(values(), 1.0)
+    for n in range(60):
+        answer = values(**{k: v for k, v in fault.items() if "__" in k})
+        if "missing" in fault:
+            del answer["detectors.1"]
+        if "flicker" in fault:
+            answer["detectors.1"] = n % 2
+        feed.poll(answer)
+    snapshot = estimator.observe(feed.now_s, 0)
+    assert estimator.detectors.faults[0] == what
+    lane = next(c for c, loops in enumerate(estimator.detectors.lanes) if 0 in loops)
+    assert snapshot.healthy[lane] == 0
+    served = np.flatnonzero(site.layout.lane_served[lane])
+    assert snapshot.calls[0, served[served != int(snapshot.phase[0])]].all()
+    assert np.isfinite(snapshot.gap_s).all()
+
+
+# --- the signal, as observed
+
+
+def test_phase_change_and_ages_follow_what_is_shown() -> None:
+    estimator = Estimator(make_site())
+    feed = Feed(estimator)
+    feed.hold(shows(green=GREENS), 10.0)
+    seen = estimator.observe(feed.now_s, 0)
+    assert (int(seen.phase[0]), bool(seen.changing[0])) == (0, False)
+    assert seen.green_age_s[0] == pytest.approx(10.0, abs=0.3)
+    nexts = bits(2, 6)
+    feed.hold(shows(yellow=GREENS, nexts=nexts), 4.0)
+    seen = estimator.observe(feed.now_s, 1)
+    assert (int(seen.phase[0]), bool(seen.changing[0])) == (2, True)
+    assert seen.green_age_s[0] == 0
+    assert seen.since_served_s[0, 0] == pytest.approx(4.0, abs=0.3)
+    assert seen.mask[0].tolist() == [False, False, True, False]
+    feed.hold(shows(nexts=nexts, on=GREENS), 2.0)
+    feed.hold(shows(green=nexts), 3.0)
+    seen = estimator.observe(feed.now_s, 2)
+    assert (int(seen.phase[0]), bool(seen.changing[0])) == (2, False)
+    assert seen.green_age_s[0] == pytest.approx(3.0, abs=0.3)
+    assert seen.mask[0].tolist() == [False, False, True, False]  # min green
+    feed.hold(shows(green=nexts), 5.0)
+    assert estimator.observe(feed.now_s, 3).mask[0].all()
+
+
+def test_pedestrian_clearance_before_yellow_is_part_of_the_change_once_another_phase_is_asked_for() -> None:
+    estimator = Estimator(make_site())
+    feed = Feed(estimator)
+    feed.hold(shows(green=GREENS), 10.0)
+    feed.hold(shows(green=GREENS, ped_clear=GREENS), 2.0)
+    assert not estimator.observe(feed.now_s, 0).changing[0]  # the controller's own affair: the green goes on
+    estimator.commanded = 1
+    feed.hold(shows(green=GREENS, ped_clear=GREENS), 0.4)
+    seen = estimator.observe(feed.now_s, 1)
+    assert (int(seen.phase[0]), bool(seen.changing[0])) == (1, True)
+
+
+def test_buttons_are_the_pedestrian_calls_of_the_phases_whose_walk_serves_the_crossing() -> None:
+    site = make_site()
+    estimator = Estimator(site)
+    feed = Feed(estimator)
+    feed.hold(values(ped_calls__1=bits(2)), 1.0)
+    seen = estimator.observe(feed.now_s, 0)
+    movements = site.machine.intersections[0].movements
+    pressed = [movements[k] for k in np.flatnonzero(seen.pedestrians[0])]
+    assert [m.links for m in pressed] == [site.plan.phase(2).crossings]
+    assert seen.calls[0, 2]
+
+
+# --- commands
+
+
+def test_a_command_states_every_group_for_the_phase_that_is_wanted() -> None:
+    site = make_site()
+    view = View(1, 3)
+    view.update(Reading(0.0, shows(green=GREENS)))
+    command = command_for(site.plan, 2, view)
+    assert command == Command(
+        omit=bits(1, 3, 5, 7), hold=bits(2, 6), force_off=GREENS, vehicle_call=bits(2, 6), ped_call=bits(2, 6)
+    )
+    assert Command.of(command.octets(1), 1) == command
+    view.update(Reading(1.0, shows(green=bits(2, 6))))
+    staying = command_for(site.plan, 2, view)
+    assert staying.force_off == 0
+    assert staying.ped_call == 0
+    assert staying.omit == bits(1, 3, 4, 5, 7, 8)
+
+
+def test_a_force_off_that_was_cleared_is_no_second_writer_and_any_other_bit_is() -> None:
+    sent = Command(hold=bits(2, 6), force_off=GREENS, omit=bits(1, 5))
+    assert not sent.differs(sent)
+    assert not sent.differs(dataclasses.replace(sent, force_off=0))
+    assert "hold" in sent.differs(dataclasses.replace(sent, hold=bits(2)))
+    assert "force_off" in sent.differs(dataclasses.replace(sent, force_off=GREENS | 1))
+    assert "omit" in sent.differs(dataclasses.replace(sent, omit=0))
+
+
+# --- the guard's judgement of the controller
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"flash_status__0": 6}, "flashes"),
+        ({"preempt__2": 5}, "preempt 2"),
+        ({"control_status__0": 5}, "by hand"),
+        ({"control_status__0": 4}, "not under system control"),
+        ({"control_status__0": 9}, "not under system control"),
+        ({"pattern__0": 3}, "pattern 3"),
+        ({"pattern__0": 255}, "flash"),
+        ({"greens__1": GREENS | 1, "reds__1": 0x77 & ~1}, "lit together"),
+        ({"yellows__1": GREENS}, "no single one"),
+        ({"reds__1": 0}, "no single one"),
+    ],
+)
+def test_a_controller_in_another_state_is_not_commanded(change: dict[str, int], words: str) -> None:
+    estimator = Estimator(make_site())
+    feed = Feed(estimator)
+    feed.hold(values(), 1.0)
+    estimator.observe(feed.now_s, 0)
+    assert not judge_state(estimator, Facts(), feed.now_s, Limits(), in_control=True)
+    feed.poll(values(**change))
+    assert words in judge_state(estimator, Facts(), feed.now_s, Limits(), in_control=True)
+
+
+def test_every_value_that_a_decision_rests_on_has_to_be_fresh() -> None:
+    for name in ("greens.1", "ped_calls.1", "control_status.0", "up_time.0"):
+        estimator = Estimator(make_site())
+        feed = Feed(estimator)
+        feed.hold(values(), 1.0)
+        answer = values()
+        del answer[name]
+        feed.hold(answer, 2.4)
+        assert name in judge_state(estimator, Facts(), feed.now_s, Limits(), in_control=True)
+        estimator = Estimator(make_site())
+        Feed(estimator).hold(answer, 1.0)
+        assert "never came" in judge_state(estimator, Facts(), 1.0, Limits(), in_control=True)
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [(Facts(rebooted=True), "restarted"), (Facts(foreign_write="hold"), "somebody else"), (Facts(trouble="x"), "x")],
+)
+def test_what_the_runtime_notices_ends_control(facts: Facts, words: str) -> None:
+    estimator = Estimator(make_site())
+    Feed(estimator).hold(values(), 1.0)
+    assert words in judge_state(estimator, facts, 1.0, Limits(), in_control=True)
+
+
+def test_control_ends_when_most_lanes_have_no_detectors_left() -> None:
+    estimator = Estimator(make_site())
+    feed = Feed(estimator)
+    feed.hold(values(alarms__1=0xFF, alarms__2=0, alarms__3=0), 1.0)
+    estimator.observe(feed.now_s, 0)
+    assert "lanes have detectors" in judge_state(estimator, Facts(), feed.now_s, Limits(), in_control=True)
+    assert not implausible(estimator)
+
+
+# --- the guard's judgement of the policy
+
+
+def snapshot_of(mask: list[int], phase: int = 0) -> Snapshot:
+    snapshot = Snapshot.empty(make_site().layout)
+    snapshot.mask[0], snapshot.phase[0] = np.array(mask, bool), phase
+    return snapshot
+
+
+def test_only_finite_answers_in_time_that_may_follow_pass() -> None:
+    inputs, scores, limits = np.ones(5, np.float32), np.zeros(4, np.float32), Limits()
+    seen = snapshot_of([1, 1, 0, 0])
+
+    def judged(phase: int, elapsed_s: float = 0.001, before: int | None = 0) -> str:
+        return judge_decision(seen, inputs, scores, phase, elapsed_s, limits, before)
+
+    assert judged(1) == ""
+    assert "must not follow" in judged(2)
+    assert "there are 4" in judged(4)
+    assert "there are 4" in judged(-1)
+    assert "deadline" in judged(1, elapsed_s=0.3)
+    for value in (math.nan, math.inf, -math.inf, -1.0):
+        inputs[3] = value
+        assert "input 3" in judged(1)
+    inputs[3] = 1.0
+    for value in (math.nan, math.inf, -math.inf):
+        scores[1] = value
+        assert "scores" in judged(1)
+
+
+def test_a_phase_that_waits_too_long_is_the_only_one_that_may_come() -> None:
+    seen, limits = snapshot_of([1, 1, 1, 1]), Limits(max_red_s=120.0)
+    seen.calls[0] = [False, True, True, False]
+    assert overdue(seen, [0, 50, 60, 200], limits, 40.0) is None
+    assert overdue(seen, [0, 50, 100, 200], limits, 40.0) == 2
+    assert overdue(seen, [0, 110, 100, 200], limits, 40.0) == 1
+
+
+# --- modes
+
+
+def test_the_way_into_control_and_out_of_it() -> None:
+    guard = Guard(Limits(hold_off_s=10, released_s=60, entries_per_hour=2))
+    assert guard.step(0.0, "") is Mode.SHADOW
+    guard.begin(0.0)
+    assert guard.step(5.0, "") is Mode.VERIFYING
+    assert guard.step(9.0, "flash") is Mode.VERIFYING  # the hold-off begins anew
+    assert guard.step(12.0, "") is Mode.VERIFYING
+    assert guard.step(19.0, "") is Mode.CONTROLLING
+    assert guard.step(30.0, "preempt 1 is on") is Mode.RELEASED
+    assert guard.reason == "preempt 1 is on"
+    assert guard.step(200.0, "") is Mode.RELEASED  # nothing has been verified again
+    assert guard.wants_verification
+    guard.verified()
+    assert guard.step(201.0, "") is Mode.VERIFYING
+    assert guard.step(212.0, "") is Mode.CONTROLLING
+    guard.step(213.0, "again")
+    guard.verified()
+    assert guard.step(300.0, "") is Mode.RELEASED  # a third time within the hour needs a person
+    assert guard.step(3700.0, "") is Mode.VERIFYING
+
+
+def test_shadow_mode_is_for_good() -> None:
+    guard = Guard()
+    for n in range(100):
+        assert guard.step(float(n), "") is Mode.SHADOW
+    guard.release(100.0, "x")
+    guard.verified()
+    assert guard.step(1000.0, "") is Mode.SHADOW
+
+
+def test_a_restart_while_verifying_means_to_begin_again() -> None:
+    guard = Guard()
+    guard.begin(0.0)
+    guard.distrust(1.0, "the controller has restarted")
+    assert guard.mode is Mode.RELEASED
+    assert guard.wants_verification
+
+
+# --- all together
+
+
+def test_in_control_a_new_phase_is_asked_for_at_decisions_only() -> None:
+    pilot = make_pilot()
+    feed = Feed(pilot)
+    feed.hold(values(), 10.0)
+    wants = Answer(0.0001, np.zeros(4, np.float32), 2)
+    targets = []
+    for _ in range(7):
+        feed.hold(values(), 1.0)
+        targets.append(beat(pilot, feed, wants).record["target"])
+    assert targets == [2, 2, 2, 2, 2, 2, 2]
+    pilot = make_pilot()
+    feed = Feed(pilot)
+    feed.hold(values(), 10.0)
+    stays = Answer(0.0001, np.zeros(4, np.float32), 0)
+    decisions = []
+    for n in range(7):
+        feed.hold(values(), 1.0)
+        decisions.append(beat(pilot, feed, stays if n == 0 else wants))
+    assert [d.record["target"] for d in decisions] == [0, 0, 0, 0, 0, 2, 2]
+    assert all(d.command is not None for d in decisions)
+    assert decisions[5].command == command_for(pilot.site.plan, 2, pilot.estimator.view)
+
+
+def test_without_control_nothing_is_commanded() -> None:
+    for mode in (Mode.SHADOW, Mode.VERIFYING, Mode.RELEASED):
+        pilot = make_pilot(mode=mode)
+        feed = Feed(pilot)
+        pilot.guard.since_s = 0.0
+        for _ in range(8):
+            feed.hold(values(), 1.0)
+            assert beat(pilot, feed).command is None
+
+
+def test_a_phase_with_a_call_is_served_within_max_red_whatever_the_policy_wants() -> None:
+    limits = Limits(max_red_s=300.0)
+    pilot = make_pilot(limits)
+    feed = Feed(pilot)
+    lane = int(np.flatnonzero(pilot.site.layout.lane_served[:, 3])[0])
+    loop = pilot.estimator.detectors.lanes[lane][0]
+    called = values(**{f"detectors__{loop // 8 + 1}": 1 << loop % 8})
+    forced_at = None
+    for n in range(320):
+        feed.hold(called, 1.0)
+        pilot.guard.since_s = feed.now_s
+        # keep the policy's own phase: 0, whenever it may
+        decision = beat(pilot, feed, Answer(0.0001, np.zeros(4, np.float32), 0))
+        if pilot.estimator.snapshot.mask[0].tolist() == [False, False, False, True]:
+            forced_at = n
+            break
+        assert decision.record["mode"] == "controlling", decision.record
+    assert forced_at is not None
+    assert forced_at < 300
+    # a policy that does not take the only phase that may come has failed
+    assert beat(pilot, feed, Answer(0.0001, np.zeros(4, np.float32), 1)).record["mode"] == "released"
+
+
+def test_the_reasons_are_those_of_ntcip() -> None:
+    assert (oids.MANUAL_CONTROL, oids.BACKUP_MODE, oids.SYSTEM_CONTROL) == (5, 4, 2)
