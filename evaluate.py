@@ -87,9 +87,10 @@ def parser() -> argparse.ArgumentParser:
     )
     add_scenario_arguments(of)
     of.add_argument(
-        "--controllers", nargs="+", default=list(BASELINES), metavar="NAME[@TUNED]|RUN_DIR",
+        "--controllers", nargs="+", default=list(BASELINES), metavar="NAME[@TUNED]|RUN_DIR|BUNDLE",
         help=f"any of {', '.join(CONTROLLERS)}; with @ and what python -m evaluation.tune wrote, tuned; "
-        "run directories of train.py, several joined by + as an ensemble "
+        "run directories of train.py, several joined by + as an ensemble; of export.py, bundles, TREE.json and "
+        "PLANS.add.xml "
         f"(default: {' '.join(BASELINES)})",
     )  # fmt: skip
     of.add_argument(
@@ -244,12 +245,23 @@ def _engine(cluster: Cluster | None) -> Engine | None:
 
 
 def _contestant(name: str, timing: Timing) -> Contestant:
+    if any(Path(name).glob("manifest.json")) or any(Path(name).glob("*/manifest.json")):
+        return _bundles(name)
     found = find_controller(name)
     if any(s.get("job", {}).get("timing") not in (None, dataclasses.asdict(timing)) for s in found.settings):
         print(f"note: {name} was trained with another timing than this evaluation's", file=sys.stderr)
     return Contestant(
         found.name, found.make, not found.learned, found.identity, tuned=found.tuned, trained_on=found.trained_on
     )
+
+
+def _bundles(name: str) -> Contestant:
+    """What export.py made of a run: a bundle, or a folder of one per signal."""
+    from deployment.simulated import BundleController, bundle_folders, bundles_sha256  # needs the extra `export`
+
+    folders = bundle_folders(Path(name))
+    BundleController(folders)  # a damaged one is better known now than in the first run
+    return Contestant(name, lambda: BundleController(folders), False, bundles_sha256(folders))
 
 
 if __name__ == "__main__":

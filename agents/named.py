@@ -1,7 +1,9 @@
-"""Whatever decides, by what a command is given: a controller's name, a tuned one, a run directory, an ensemble."""
+"""Whatever decides, by what a command is given: a controller's name, a tuned one, a run directory, an ensemble, or
+what export.py has made of a policy: a tree, a plan."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -9,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agents.tree import TreeController, read_tree
 from controllers.base import Controller
 from controllers.parameters import read_tuned
-from controllers.programs import ProgramControl
+from controllers.programs import GivenPrograms, ProgramControl
 from controllers.registry import CONTROLLERS, make
 
 
@@ -36,7 +39,7 @@ class Named:
 
 
 def find_controller(name: str) -> Named:
-    """The controller of that name: `NAME`, `NAME@TUNED`, `RUN_DIR` or `RUN_DIR+RUN_DIR`.
+    """The controller of that name: `NAME`, `NAME@TUNED`, `RUN_DIR`, `RUN_DIR+RUN_DIR`, `TREE.json`, `X.add.xml`.
 
     Raises:
         InputError: there is none.
@@ -50,9 +53,19 @@ def find_controller(name: str) -> Named:
         identity = json.dumps(tuned.parameters, sort_keys=True)
         label = f"{plain}@{tuned.label}"
         return Named(label, lambda: make(plain, **tuned.parameters), identity=identity, tuned=tuned.origin)
+    if name.endswith(".json") and Path(name).is_file():
+        tree = read_tree(Path(name))
+        return Named(name, lambda: TreeController(tree), learned=True, identity=_sha256(Path(name)))
+    if name.endswith(".add.xml") and Path(name).is_file():
+        xml = Path(name).read_text(encoding="utf-8")
+        return Named(name, lambda: GivenPrograms(xml), identity=_sha256(Path(name)))
     if os.sep not in name and not any(Path(part).exists() for part in (name, *name.split("+"))):
         make(name)  # says which there are
     return _policy(name)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _policy(name: str) -> Named:

@@ -34,6 +34,19 @@ class ProgramControl:
 
 
 @dataclass(frozen=True)
+class GivenPrograms(ProgramControl):
+    """Programs, and perhaps their times of day, from an additional file."""
+
+    xml: str
+    """The file's content."""
+
+    def additional_xml(self, scenario: Scenario) -> str:
+        """The file."""
+        del scenario
+        return self.xml
+
+
+@dataclass(frozen=True)
 class SensingProgram(ProgramControl):
     """The same rows, but SUMO extends a green by what it senses. Intervals between greens stay as they are."""
 

@@ -1,0 +1,32 @@
+"""Mean delays of a few controllers on a few seeds: what a search needs, by the same runs as every other figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from controllers.base import Controller
+from controllers.programs import ProgramControl
+from evaluation.runs import Contestant, Evaluation, run_all
+from scenarios.scenario import Scenario
+from signals.timing import Timing
+
+
+def delays(
+    scenario: Scenario,
+    makers: Mapping[str, Callable[[], Controller | ProgramControl]],
+    seeds: Sequence[int],
+    *,
+    timing: Timing | None = None,
+    workers: int = 1,
+) -> dict[str, list[float]]:
+    """Each controller's `RunMetrics.delay_s` per seed, in the seeds' order [s].
+
+    Raises:
+        RunFailed: a run broke off.
+    """
+    contestants = [Contestant(name, make) for name, make in makers.items()]
+    evaluation = Evaluation(scenario, contestants, list(seeds), timing or Timing())
+    found: dict[str, list[float]] = {name: [] for name in makers}
+    for result in run_all(evaluation, workers):
+        found[result.controller].append(result.metrics.delay_s)
+    return found
