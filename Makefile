@@ -9,10 +9,10 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo test test-slow check format bench clean
+.PHONY: help .venv demo demo-controller test test-slow check format bench clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 .venv: $(INSTALLED) ## create the virtual environment and install into it
 
@@ -34,6 +34,9 @@ demo: $(INSTALLED) ## train on an embedded scenario, compare with the baselines,
 	$(PY) replay.py record --scenario single --end 1800 --controller actuated --out runs/demo-replay/actuated.replay
 	$(PY) replay.py record --scenario single --end 1800 --controller runs/demo --out runs/demo-replay/policy.replay
 	$(PY) replay.py view runs/demo-replay/actuated.replay runs/demo-replay/policy.replay --out runs/demo-replay/page.html
+
+demo-controller: $(INSTALLED) ## an exported policy commands an emulated controller over SNMP for a simulated hour
+	$(PY) benchmarks/closed_loop.py --out runs/demo-controller
 
 test: $(INSTALLED) ## the test suite, without its slow part
 	$(PY) -m pytest -m "not slow" -n $(TEST_WORKERS) --dist worksteal
