@@ -79,7 +79,7 @@ def status_of(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
 # 3. Each bundle equals the trained policy on golden inputs (ONNX and C).
 
 
-def test_03_onnx_and_c_are_the_trained_policy_on_ten_thousand_inputs(path: Path, bundle: Bundle) -> None:
+def test_acceptance_03_onnx_and_c_are_the_trained_policy_on_ten_thousand_inputs(path: Path, bundle: Bundle) -> None:
     weights = load_tensors(path.parent / "run" / POLICY)["scorer"]
     drawn = draw_inputs(bundle.inputs, bundle.input_high, 10_000 - len(bundle.golden.phases), seed=1)
     inputs = np.concatenate((bundle.golden.inputs, drawn))
@@ -98,7 +98,7 @@ def test_03_onnx_and_c_are_the_trained_policy_on_ten_thousand_inputs(path: Path,
 
 
 @pytest.mark.slow
-def test_03_the_same_phase_on_ten_thousand_recorded_snapshots(tmp_path: Path) -> None:
+def test_acceptance_03_the_same_phase_on_ten_thousand_recorded_snapshots(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", "cologne8", window=None)
     controller, weights = load_controller(run), load_tensors(run / POLICY)["scorer"]
     setup = make_setup(load("cologne8"), sensing="detectors")
@@ -117,7 +117,7 @@ def test_03_the_same_phase_on_ten_thousand_recorded_snapshots(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("form", ["onnx", "c"])
-def test_03_what_is_not_finite_is_refused_at_each_input(form: str, path: Path, bundle: Bundle) -> None:
+def test_acceptance_03_what_is_not_finite_is_refused_at_each_input(form: str, path: Path, bundle: Bundle) -> None:
     files = {name: (path / name).read_bytes() for name in ("policy.c", "policy.h")}
     golden = bundle.golden
 
@@ -139,7 +139,7 @@ def test_03_what_is_not_finite_is_refused_at_each_input(form: str, path: Path, b
             check(policy)
 
 
-def test_03_the_c_compiles_without_a_warning_and_tests_itself(path: Path, tmp_path: Path) -> None:
+def test_acceptance_03_the_c_compiles_without_a_warning_and_tests_itself(path: Path, tmp_path: Path) -> None:
     cc = c_compiler()
     for name in ("policy.c", "policy.h"):
         shutil.copy(path / name, tmp_path)
@@ -153,7 +153,7 @@ def test_03_the_c_compiles_without_a_warning_and_tests_itself(path: Path, tmp_pa
     assert unsafe.returncode != 0
 
 
-def test_03_a_form_that_differs_is_not_written(
+def test_acceptance_03_a_form_that_differs_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = write_run(tmp_path / "run", "tee")
@@ -171,7 +171,7 @@ def test_03_a_form_that_differs_is_not_written(
 # 4. A conflicting program or an illegal pair is refused at export.
 
 
-def test_04_a_network_whose_program_lets_foes_go_together_is_refused(
+def test_acceptance_04_a_network_whose_program_lets_foes_go_together_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The published ingolstadt7 has such a row at gneJ210."""
@@ -184,7 +184,7 @@ def test_04_a_network_whose_program_lets_foes_go_together_is_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_04_a_program_without_yellow_is_refused() -> None:
+def test_acceptance_04_a_program_without_yellow_is_refused() -> None:
     subject = subject_of("single")
     item = subject.intersection
     rows = tuple(r for r in item.program.rows if "y" not in r.state)
@@ -193,7 +193,7 @@ def test_04_a_program_without_yellow_is_refused() -> None:
     assert "without yellow" in findings(dataclasses.replace(subject, intersection=bare))[0]
 
 
-def test_04_conflicting_greens_in_an_action_and_illegal_pairs_are_refused() -> None:
+def test_acceptance_04_conflicting_greens_in_an_action_and_illegal_pairs_are_refused() -> None:
     subject = subject_of("single")
     table, plan = subject.intersection.table, subject.plan
     assert pair_findings(table, plan) == []
@@ -207,7 +207,7 @@ def test_04_conflicting_greens_in_an_action_and_illegal_pairs_are_refused() -> N
     assert any("illegal pair: NEMA phases 2 and 6" in line for line in pair_findings(table, one_ring))
 
 
-def test_04_every_other_published_network_passes() -> None:
+def test_acceptance_04_every_other_published_network_passes() -> None:
     refused = {}
     for name in ("single", "tee", "grid", "cologne1", "cologne3", "ingolstadt7"):
         network = load(name).network
@@ -235,7 +235,7 @@ def _changed(plan: NemaPlan, number: int, **changes: Any) -> NemaPlan:
         ("min_green_s", 1.0, "is shorter than its walk"),
     ],
 )
-def test_05_an_interval_below_the_calculated_value_is_refused(field: str, less: float, said: str) -> None:
+def test_acceptance_05_an_interval_below_the_calculated_value_is_refused(field: str, less: float, said: str) -> None:
     subject = subject_of("single")
     item, plan = subject.intersection, subject.plan
     for phase in plan.phases:
@@ -247,7 +247,7 @@ def test_05_an_interval_below_the_calculated_value_is_refused(field: str, less: 
     assert any("NEMA phase 2" in line for line in findings(dataclasses.replace(subject, plan=shorter)))
 
 
-def test_05_fixed_change_intervals_are_refused_by_the_command(
+def test_acceptance_05_fixed_change_intervals_are_refused_by_the_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = write_run(tmp_path / "run", change_interval="fixed")
@@ -259,7 +259,7 @@ def test_05_fixed_change_intervals_are_refused_by_the_command(
     assert not (tmp_path / "out").exists()
 
 
-def test_05_pedestrian_clearance_is_not_calculated_with_the_trainings_speed() -> None:
+def test_acceptance_05_pedestrian_clearance_is_not_calculated_with_the_trainings_speed() -> None:
     network = load("single").network
     from signals.timing import Timing
 
@@ -276,13 +276,13 @@ def street(length_m: float, *, east: bool) -> Link:
     return Link(0, (), False, 45 * MPH, 45 * MPH, (path,), 3.2, length_m, 0.0)
 
 
-def test_05_the_example_of_45_mph_is_exact() -> None:
+def test_acceptance_05_the_example_of_45_mph_is_exact() -> None:
     ending, starting = street(80 * FOOT, east=True), street(40.0, east=False)
     assert needed_yellow_s(ending) == 4.3
     assert needed_red_s(ending, starting) == 1.5
 
 
-def test_05_at_45_mph_a_tenth_less_is_refused() -> None:
+def test_acceptance_05_at_45_mph_a_tenth_less_is_refused() -> None:
     subject = subject_of("single")
     item = subject.intersection
     links = tuple(
@@ -319,13 +319,13 @@ def copy(path: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(path, tmp_path / "copy"))
 
 
-def test_17_an_untouched_bundle_passes(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_acceptance_17_an_untouched_bundle_passes(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--verify", str(copy), "--public-key", str(ORIGINAL["key"]), "--scenario", "single"]
     assert export.main(words) == 0
     assert "network: the same" in capsys.readouterr().out
 
 
-def test_17_any_changed_file_is_refused(
+def test_acceptance_17_any_changed_file_is_refused(
     copy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for file in sorted(copy.iterdir()):
@@ -340,7 +340,7 @@ def test_17_any_changed_file_is_refused(
     read_bundle(copy, public_key=ORIGINAL["key"])
 
 
-def test_17_missing_foreign_and_linked_files_are_refused(
+def test_acceptance_17_missing_foreign_and_linked_files_are_refused(
     copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for file in sorted(copy.iterdir()):
@@ -357,7 +357,7 @@ def test_17_missing_foreign_and_linked_files_are_refused(
     assert "'extra.so', which its manifest does not list" in verify(copy, capsys, monkeypatch)
 
 
-def test_17_an_unsigned_bundle_and_another_key_are_refused(
+def test_acceptance_17_an_unsigned_bundle_and_another_key_are_refused(
     copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = new_key(tmp_path / "other")
@@ -372,7 +372,7 @@ def test_17_an_unsigned_bundle_and_another_key_are_refused(
     ("begin_days", "end_days", "said"),
     [(-400, -1, "expired at"), (1, 30, "is not valid before"), (3, -3, "not_after is not later")],
 )
-def test_17_a_bundle_out_of_its_time_is_refused(
+def test_acceptance_17_a_bundle_out_of_its_time_is_refused(
     begin_days: int, end_days: int, said: str, path: Path, tmp_path: Path,
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -444,7 +444,7 @@ SIGNED_YET_WRONG: dict[str, tuple[Callable[[dict[str, bytes], Any], object], str
 
 
 @pytest.mark.parametrize("case", SIGNED_YET_WRONG)
-def test_17_what_is_wrong_is_refused_even_if_signed(
+def test_acceptance_17_what_is_wrong_is_refused_even_if_signed(
     case: str, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ORIGINAL["key"] = path.parent / "key.pub"
@@ -452,7 +452,7 @@ def test_17_what_is_wrong_is_refused_even_if_signed(
     assert said in verify(resigned(path, tmp_path / "wrong", change), capsys, monkeypatch)
 
 
-def test_17_a_bundle_for_another_network_is_refused(
+def test_acceptance_17_a_bundle_for_another_network_is_refused(
     copy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = ("--public-key", ORIGINAL["key"])
@@ -462,14 +462,14 @@ def test_17_a_bundle_for_another_network_is_refused(
     assert "cannot read" in verify(copy, capsys, monkeypatch, *key, "--network", "nowhere.net.xml")
 
 
-def test_17_a_bundle_for_simulation_reaches_no_controller(path: Path, tmp_path: Path) -> None:
+def test_acceptance_17_a_bundle_for_simulation_reaches_no_controller(path: Path, tmp_path: Path) -> None:
     marked = resigned(path, tmp_path / "marked", lambda _, m: m.update(simulation_only=True))
     with pytest.raises(InputError, match="for simulation only"):
         read_bundle(marked, public_key=path.parent / "key.pub")
     assert read_bundle(marked, public_key=path.parent / "key.pub", simulation=True).manifest.simulation_only
 
 
-def test_17_the_command_itself_leaves_with_status_2(copy: Path) -> None:
+def test_acceptance_17_the_command_itself_leaves_with_status_2(copy: Path) -> None:
     (copy / "timing.json").write_bytes(b"{}")
     words = [sys.executable, str(ROOT / "export.py"), "--verify", str(copy), "--public-key", str(ORIGINAL["key"])]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -101,7 +101,7 @@ def test_it_rests_in_green_and_in_walk_while_nobody_else_waits() -> None:
 
 
 @pytest.mark.parametrize("phase", range(1, 9))
-def test_1_the_order_of_bits_of_each_phase(phase: int) -> None:
+def test_acceptance_01_the_order_of_bits_of_each_phase(phase: int) -> None:
     """A call on one phase alone, by its bit, turns the lamps of its own links green, and its bit of the status."""
     recorder = new()
     mib = Mib(recorder.cabinet)
@@ -122,7 +122,7 @@ def test_1_the_order_of_bits_of_each_phase(phase: int) -> None:
 
 
 @pytest.mark.parametrize("number", range(1, 21))
-def test_1_the_order_of_bits_of_each_detector(number: int) -> None:
+def test_acceptance_01_the_order_of_bits_of_each_detector(number: int) -> None:
     recorder = new()
     mib = Mib(recorder.cabinet)
     recorder.tick(1 << number - 1)
@@ -131,7 +131,7 @@ def test_1_the_order_of_bits_of_each_detector(number: int) -> None:
     assert octets == expected
 
 
-def test_15_a_pedestrian_gets_walk_and_clearance_in_full_whatever_is_forced_off() -> None:
+def test_acceptance_15_a_pedestrian_gets_walk_and_clearance_in_full_whatever_is_forced_off() -> None:
     recorder = new(backup_s=0)
     rings = recorder.cabinet.controller.rings
     recorder.run(10)

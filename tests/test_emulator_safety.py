@@ -86,7 +86,7 @@ def two_plans(recorder: Recorder) -> None:
 
 
 @pytest.mark.parametrize(("scenario", "tls_id"), SIGNALS)
-def test_2_random_commands_cause_no_violation(scenario: str, tls_id: str) -> None:
+def test_acceptance_02_random_commands_cause_no_violation(scenario: str, tls_id: str) -> None:
     recorder = Recorder(cabinet(scenario, tls_id), scenario)
     two_plans(recorder)
     fuzz(recorder, 3_000, seed=1)
@@ -97,7 +97,7 @@ def test_2_random_commands_cause_no_violation(scenario: str, tls_id: str) -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("scenario", "tls_id"), SIGNALS)
-def test_2_a_million_random_commands_cause_no_violation(scenario: str, tls_id: str) -> None:
+def test_acceptance_02_a_million_random_commands_cause_no_violation(scenario: str, tls_id: str) -> None:
     for seed in range(10 if scenario == "single" else 2):
         recorder = Recorder(cabinet(scenario, tls_id), scenario)
         two_plans(recorder)
@@ -106,7 +106,7 @@ def test_2_a_million_random_commands_cause_no_violation(scenario: str, tls_id: s
         assert recorder.cabinet.faults == []
 
 
-def test_2_after_any_commands_every_phase_is_served_again() -> None:
+def test_acceptance_02_after_any_commands_every_phase_is_served_again() -> None:
     recorder = Recorder(cabinet(backup_s=10))
     fuzz(recorder, 6_000, seed=3)
     inputs = recorder.cabinet.controller.inputs
@@ -184,7 +184,7 @@ def sound() -> list[str]:
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_2_each_class_of_fault_is_caught(name: str, sound: list[str]) -> None:
+def test_acceptance_02_each_class_of_fault_is_caught(name: str, sound: list[str]) -> None:
     change, by_mmu, by_judge = CHANGES[name]
     assert found_by_mmu(sound) == set()
     assert found_by_judge(sound) == set()
@@ -285,7 +285,7 @@ def test_a_set_is_done_as_a_whole_or_not_at_all() -> None:
         (oids.PHASE_MAXIMUM_1.at(2), 3, "less than the minimum"),
     ],
 )
-def test_18_a_half_bad_plan_changes_nothing(oid: oids.Oid, value: int | bytes, complaint: str) -> None:
+def test_acceptance_18_a_half_bad_plan_changes_nothing(oid: oids.Oid, value: int | bytes, complaint: str) -> None:
     made = cabinet()
     mib = Mib(made)
     times = {2: 35, 6: 35, 1: 15, 5: 15, 3: 15, 7: 15, 4: 25, 8: 25}
@@ -314,7 +314,7 @@ def test_18_a_half_bad_plan_changes_nothing(oid: oids.Oid, value: int | bytes, c
     assert {read: mib.read(read) for read, _ in good} == dict(good)
 
 
-def test_18_a_transaction_that_is_given_up_changes_nothing() -> None:
+def test_acceptance_18_a_transaction_that_is_given_up_changes_nothing() -> None:
     made = cabinet()
     mib = Mib(made)
     before = dict(made.values)

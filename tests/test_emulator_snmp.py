@@ -67,7 +67,7 @@ def put(emulator: EmulatorProcess, who: list[str], *varbinds: tuple[oids.Oid, st
 
 
 @pytest.mark.parametrize("who", [PUBLIC, PUBLIC_V1, POLICY], ids=["v2c", "v1", "v3"])
-def test_1_a_walk_shows_every_object_in_order(running: EmulatorProcess, who: list[str]) -> None:
+def test_acceptance_01_a_walk_shows_every_object_in_order(running: EmulatorProcess, who: list[str]) -> None:
     command = "snmpwalk" if who is PUBLIC_V1 else "snmpbulkwalk"
     start = oids.dotted((*oids.ASC, 1)) if who is PUBLIC_V1 else "1.3.6"  # one by one takes its time
     done = snmp(running, command, who, start)
@@ -78,13 +78,13 @@ def test_1_a_walk_shows_every_object_in_order(running: EmulatorProcess, who: lis
     assert seen == sorted(seen)
 
 
-def test_1_every_object_type_is_served() -> None:
+def test_acceptance_01_every_object_type_is_served() -> None:
     mib = Mib(cabinet("tee"))  # which has an overlap, too
     served = {item for oid in mib.instances() if (item := mib.object_at(oid))}
     assert {item.name for item in oids.OBJECTS.values()} == {item.name for item in served}
 
 
-def test_1_one_get_per_object_type(running: EmulatorProcess) -> None:
+def test_acceptance_01_one_get_per_object_type(running: EmulatorProcess) -> None:
     first: dict[str, oids.Oid] = {}
     mib = Mib(cabinet())
     for oid in mib.instances():
@@ -99,14 +99,14 @@ def test_1_one_get_per_object_type(running: EmulatorProcess) -> None:
         assert "No Such" not in done.stdout
 
 
-def test_1_what_does_not_exist_is_said_not_to(running: EmulatorProcess) -> None:
+def test_acceptance_01_what_does_not_exist_is_said_not_to(running: EmulatorProcess) -> None:
     wrong = (*oids.ASC, 1, 3, 1, 4, 1)  # where some public simulators have their status
     assert "No Such" in snmp(running, "snmpget", PUBLIC, oids.dotted(wrong)).stdout
     assert "No Such Instance" in snmp(running, "snmpget", PUBLIC, oids.dotted(oids.PHASE_WALK.at(9))).stdout
     assert "noSuchName" in snmp(running, "snmpget", PUBLIC_V1, oids.dotted(wrong)).stderr
 
 
-def test_1_the_commands_of_a_policy_turn_the_lamps(running: EmulatorProcess) -> None:
+def test_acceptance_01_the_commands_of_a_policy_turn_the_lamps(running: EmulatorProcess) -> None:
     running.advance(60)
     for action in ((4, 8), (1, 5)):
         wanted = oids.pack(action)
@@ -147,7 +147,7 @@ def test_1_the_commands_of_a_policy_turn_the_lamps(running: EmulatorProcess) -> 
         "wrong privacy key", "wrong authentication key", "a user without rights", "another context",
     ],
 )  # fmt: skip
-def test_16_who_may_not_write_does_not(running: EmulatorProcess, who: list[str]) -> None:
+def test_acceptance_16_who_may_not_write_does_not(running: EmulatorProcess, who: list[str]) -> None:
     before = running.status()["commands"]
     for oid, value in (
         (oids.CONTROL_HOLD.at(1), 255),
@@ -159,13 +159,13 @@ def test_16_who_may_not_write_does_not(running: EmulatorProcess, who: list[str])
     assert get(running, oids.DB_CREATE_TRANSACTION.at()) == "1"
 
 
-def test_16_an_unprivileged_message_reads_nothing_either(running: EmulatorProcess) -> None:
+def test_acceptance_16_an_unprivileged_message_reads_nothing_either(running: EmulatorProcess) -> None:
     for who in (["-v2c", "-c", "private"], ["-v3", "-l", "noAuthNoPriv", "-u", "policy"]):
         impatient = [*who, "-t", "1", "-r", "0"]
         assert snmp(running, "snmpget", impatient, oids.dotted(oids.STATUS_GREENS.at(1))).returncode != 0
 
 
-def test_16_timing_is_read_only_for_a_policy_and_outside_a_transaction(running: EmulatorProcess) -> None:
+def test_acceptance_16_timing_is_read_only_for_a_policy_and_outside_a_transaction(running: EmulatorProcess) -> None:
     yellow, transaction = oids.PHASE_YELLOW_CHANGE.at(2), oids.DB_CREATE_TRANSACTION.at()
     assert "noAccess" in put(running, POLICY, (transaction, "i", 2), (yellow, "i", 20))
     assert get(running, transaction) == "1"  # the SET as a whole was refused
@@ -174,7 +174,7 @@ def test_16_timing_is_read_only_for_a_policy_and_outside_a_transaction(running: 
     assert get(running, yellow) == "40"
 
 
-def test_16_access_denies_by_default() -> None:
+def test_acceptance_16_access_denies_by_default() -> None:
     """The two ways in which a `public` SET went through: an empty view, and a check whose answer nobody reads."""
     hold = oids.CONTROL_HOLD
     assert not Grant().writes(hold)
@@ -210,7 +210,7 @@ def test_a_bad_file_of_users_is_refused(text: str, complaint: str, tmp_path: Pat
         read_access(tmp_path / "none.json")
 
 
-def test_18_a_plan_is_downloaded_in_one_transaction(running: EmulatorProcess) -> None:
+def test_acceptance_18_a_plan_is_downloaded_in_one_transaction(running: EmulatorProcess) -> None:
     transaction = oids.DB_CREATE_TRANSACTION.at()
     times = {2: 35, 6: 35, 1: 15, 5: 15, 3: 15, 7: 15, 4: 25, 8: 25}
     rows: list[tuple[oids.Oid, str, object]] = [(oids.SPLIT_TIME.at(3, n), "i", s) for n, s in times.items()]
