@@ -17,6 +17,7 @@ from deployment.clock import Clock, RunningClock, SteppedClock
 from deployment.estimator import Site
 from deployment.eventlog import EventLog, read_log
 from deployment.guard import Guard, Limits
+from deployment.link import add_link_arguments, address_from, credentials_of
 from deployment.manifest import MANIFEST
 from deployment.pilot import Pilot
 from scenarios.command import INTERRUPTED, run_command
@@ -64,30 +65,13 @@ def parser() -> argparse.ArgumentParser:
         "--metrics-port", type=int, metavar="P", help="serve /metrics and /health on 127.0.0.1 (0: any free port)"
     )
     p.add_argument(
-        "--profile",
-        default="standard",
-        metavar="NAME",
-        help="vendor profile, or a JSON file with one (default: standard)",
-    )
-    p.add_argument(
         "--step", metavar="URL", help="HTTP address of an emulator with --speed 0, whose time goes on as needed here"
     )
     p.add_argument(
         "--speed", type=float, default=1.0, metavar="X",
         help="how fast the clock runs; other than 1 only against an emulator (default: 1)",
     )  # fmt: skip
-    s = p.add_argument_group("SNMP", "each secret as file:PATH (readable by you alone) or env:NAME, never in clear")
-    s.add_argument("--snmp", choices=("1", "2c", "3"), default="2c", help="version (default: 2c)")
-    s.add_argument("--community", metavar="SOURCE", help="for 1 and 2c (default: the word public)")
-    s.add_argument("--user", metavar="SOURCE", help="for 3")
-    s.add_argument("--auth", metavar="SOURCE", help="for 3: passphrase for authentication")
-    s.add_argument("--priv", metavar="SOURCE", help="for 3: passphrase for privacy")
-    s.add_argument(
-        "--auth-protocol", default="SHA-256", metavar="NAME", help="SHA, SHA-224 to SHA-512 (default: SHA-256)"
-    )
-    s.add_argument(
-        "--priv-protocol", default="AES-128", metavar="NAME", help="AES-128, -192, -256 (default: AES-128)"
-    )
+    add_link_arguments(p)
     return p
 
 
@@ -128,12 +112,12 @@ async def _run(arguments: argparse.Namespace, bundle: Bundle) -> int:
     from deployment.ntcip_profile import profile_from
     from deployment.runtime import Runtime
 
-    host, port = _address(arguments.target)
+    host, port = address_from(arguments.target)
     profile = profile_from(arguments.profile)
     limits = _limits(arguments.speed, bool(arguments.step))
     pilot = _pilot(bundle, limits)
     groups = groups_for(bundle.plan, len(pilot.estimator.detectors.ids))
-    session = Session(host, port, _credentials(arguments), timeout_s=5.0 if arguments.step else TIMEOUT_S)
+    session = Session(host, port, credentials_of(arguments), timeout_s=5.0 if arguments.step else TIMEOUT_S)
     await session.open()
     reader, commander = Reader(session, profile, *groups), None
     if arguments.control:
@@ -213,24 +197,6 @@ def _replay(arguments: argparse.Namespace) -> int:
 
 def _digest(bundle: Bundle) -> str:
     return hashlib.sha256((bundle.path / MANIFEST).read_bytes()).hexdigest()
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise InputError(f"--target is {text!r}; give HOST:PORT, such as 10.1.7.12:161")
-    return host.strip("[]"), int(port)
-
-
-def _credentials(arguments: argparse.Namespace) -> Any:
-    from deployment.ntcip_profile import credentials_from
-
-    return credentials_from(
-        arguments.snmp,
-        {name: getattr(arguments, name) for name in ("community", "user", "auth", "priv")},
-        arguments.auth_protocol,
-        arguments.priv_protocol,
-    )
 
 
 def _say(text: str) -> None:

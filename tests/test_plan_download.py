@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deployment import oids
+from deployment.download import main
 from deployment.emulator.process import EmulatorProcess
 from deployment.ntcip import NotAllowed, Refused, Session
 from deployment.ntcip_plans import PlanObject, PlanWriter
 from deployment.ntcip_profile import PROFILES
 from deployment.plans.initial import pattern_from_greens
-from deployment.plans.ntcip import plan_objects, read_objects
+from deployment.plans.ntcip import objects_json, plan_objects, read_objects
 from deployment.plans.pattern import Event, SignalPlans
+from signals.errors import InputError
 from tests.field import POLICY, make_site
 
 
@@ -95,3 +99,41 @@ def test_a_pattern_can_be_chosen_and_given_back(emulator: EmulatorProcess) -> No
     emulator.advance(5.0)
     assert emulator.status()["pattern"] == 1
     through(emulator, lambda writer: writer.select(0))
+
+
+def test_the_command_downloads_a_file_and_says_what_it_refuses(
+    emulator: EmulatorProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (("USER", POLICY.user), ("AUTH", POLICY.auth_key), ("PRIV", POLICY.privacy_key)):
+        monkeypatch.setenv(f"PLAN_{name}", str(value))
+    who = ["--snmp", "3", "--user", "env:PLAN_USER", "--auth", "env:PLAN_AUTH", "--priv", "env:PLAN_PRIV"]
+    who += ["--target", f"{emulator.host}:{emulator.port}"]
+    file = tmp_path / "plans_ntcip.json"
+
+    def write(content: Any) -> str:
+        file.write_text(json.dumps(content))
+        return str(file)
+
+    objects = objects_json(plan_objects(*plans(96)))
+    assert main([write({"C": {"objects": objects}}), *who, "--select", "1"]) == 0
+    assert "read back" in capsys.readouterr().out
+    assert held(emulator, plan_objects(*plans(96))) == plan_objects(*plans(96))
+
+    half_bad = [entry | ({"value": 250} if entry["object"] == "patternCycleTime" else {}) for entry in objects]
+    assert main([write({"C": {"objects": half_bad}}), *who]) == 1
+    assert "goes on with what it had" in capsys.readouterr().err
+    assert held(emulator, plan_objects(*plans(96))) == plan_objects(*plans(96))
+
+    with pytest.raises(InputError, match="say with --tls"):
+        main([write({"C": {"objects": objects}, "D": {"objects": objects}}), *who])
+    with pytest.raises(InputError, match="has no plans of 'X'"):
+        main([write({"C": {"objects": objects}}), *who, "--tls", "X"])
+    timing = [{"object": "phaseMinimumGreen", "index": [1], "value": 1}]
+    with pytest.raises(InputError, match="no part of a plan"):
+        main([write({"C": {"objects": timing}}), *who])
+    for content in ({}, [], {"C": 1}, {"C": {"objects": [1]}}):
+        with pytest.raises(InputError, match="holds no plans"):
+            main([write(content), *who])
+    file.write_text("{")
+    with pytest.raises(InputError, match="is no JSON"):
+        main([str(file), *who])
