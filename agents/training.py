@@ -132,7 +132,7 @@ class _Loop(BaseCallback):
         if not force and time.monotonic() - self._spoke < 2.0:
             return
         self._spoke = time.monotonic()
-        done = self.num_timesteps / self.schedule.steps
+        done = min(self.num_timesteps / self.schedule.steps, 1.0)  # a last rollout goes beyond the end
         left = self.elapsed_s * (1 - done) / max(done, 1e-9)
         parts = [f"{self.num_timesteps:>8,} of {self.schedule.steps:,} steps ({done:4.0%})"]
         if self.progress.validations:

@@ -213,10 +213,6 @@ class SignalMachine:
         """How long the change between two phases lasts [s]."""
         return float(self._change_s[signal, old, new])
 
-    def max_green_s(self, signal: int, phase: int) -> float:
-        """Greatest green of a phase while another has a call [s]."""
-        return float(self._max_green_s[signal, phase])
-
     def _bound_green(self, s: IntArray | slice) -> None:
         """Note how long the green that has been decided on is held, and when it is over at the latest."""
         signals = self._signals[s]
