@@ -81,13 +81,18 @@ class Detectors:
         return gaps
 
     def judge(self, now_s: float) -> None:
-        """Bring `faults` up to now; a fault is forgotten a minute after its last sign."""
+        """Bring `faults` up to now. A fault is forgotten a minute after its last sign, once the loop has told of a
+        vehicle since: one that has fallen silent may be dead."""
         for n in range(len(self.ids)):
             fault = self._fault(n, now_s)
             if fault:
                 self.faults[n], self._bad_until_s[n] = fault, now_s + RECOVERED_AFTER_S
-            elif now_s >= self._bad_until_s[n]:
+            elif self.faults[n] and now_s >= self._bad_until_s[n] and self._told_since(n, self._bad_until_s[n]):
                 self.faults[n] = ""
+
+    def _told_since(self, n: int, bad_until_s: float) -> bool:
+        rises = self._rises[n]
+        return bool(rises) and rises[-1] > bad_until_s - RECOVERED_AFTER_S
 
     def _fault(self, n: int, now_s: float) -> str:
         if self._answered_s - max(float(self._seen_s[n]), self._begun_s) > MISSING_AFTER_S:
