@@ -371,7 +371,7 @@ def set_values(emulator: EmulatorProcess, values: dict[oids.Oid, int]) -> None:
 def test_a_log_that_cannot_be_written_any_more_ends_control(emulator: EmulatorProcess, tmp_path: Path) -> None:
     full = Path("/dev/full")
     if not full.exists():
-        pytest.skip("no /dev/full here")
+        pytest.skip("only Linux has /dev/full, the disk that is always full")
 
     def fill() -> None:
         log = found_log[0]

@@ -138,7 +138,8 @@ def test_an_independent_package_reads_the_log(hour: Hour) -> None:
 
 
 def test_signal_replay_writes_detectors_and_reads_the_log(tmp_path: Path) -> None:
-    ntcip = pytest.importorskip("signal_replay.ntcip", reason="signal-replay is not installed; pip install '.[dev]'")
+    missing = "signal-replay is not installed; pip install '.[oracles]'"
+    ntcip = pytest.importorskip("signal_replay.ntcip", reason=missing)
     collector = importlib.import_module("signal_replay.collector")
     users = tmp_path / "users.json"
     users.write_text(json.dumps({"communities": [{"name": "replay", "write": ["control"]}, {"name": "public"}]}))
