@@ -20,6 +20,7 @@ from deployment.estimator import Estimator, Site
 from deployment.guard import Facts, Guard, Mode, judge_decision, judge_state, overdue
 from deployment.reading import Reading
 from signals.inputs import InputTable
+from signals.measures import lanes_green
 from signals.snapshot import Snapshot
 
 Row = npt.NDArray[np.float32]
@@ -64,7 +65,10 @@ class Pilot:
         self.estimator = Estimator(site)
         self._highest = np.array(highest, np.float32)
         phases = len(site.plan.actions)
+        lanes = site.layout.lane_served
         self._called_since: npt.NDArray[np.float64] = np.full(phases, math.inf)
+        self._red_since: npt.NDArray[np.float64] = np.full(len(lanes), math.inf)
+        self._serves = np.concatenate([lanes[:, :phases], np.eye(phases, dtype=bool)])
         self.target: int | None = None
         """The phase that is asked for, while in control."""
         self._target_since_s = 0.0
@@ -81,7 +85,10 @@ class Pilot:
         greens = max(phase.min_green_s for phase in site.plan.phases)
         self._arrival_s = greens + longest + 2 * site.decision_interval_s
         """Within this time after it was asked for, a phase is green."""
-        self._reserve_s = phases * (greens + longest + site.decision_interval_s)
+        self._lead_s = longest + site.decision_interval_s
+        """Within this time a change that is on is over, and the next phase can be asked for."""
+        self._round_s = greens + longest + site.decision_interval_s
+        """Within this time the one is green that comes after a phase that has just begun."""
 
     def poll(self, reading: Reading) -> None:
         """Take an answer of the controller over."""
@@ -120,7 +127,8 @@ class Pilot:
         waited = self._waited(snapshot, now_s)
         if not self._problem and guard.controlling:
             self._problem = self._neglect(snapshot, waited, now_s)
-        late = overdue(snapshot, waited, guard.limits, self._reserve_s)
+        waits_s = np.concatenate([self._red_s(snapshot, now_s), waited])
+        late = overdue(waits_s, self._serves, guard.limits, self._lead_s, self._round_s)
         if late is not None and snapshot.mask[0, late]:
             snapshot.mask[0] = False
             snapshot.mask[0, late] = True
@@ -137,6 +145,13 @@ class Pilot:
         held = np.isfinite(self._called_since) & (np.arange(len(calls)) == int(snapshot.phase[0]))
         self._called_since = np.where(calls | held, np.minimum(self._called_since, now_s), math.inf)
         return [now_s - since if math.isfinite(since) else 0.0 for since in self._called_since]
+
+    def _red_s(self, snapshot: Snapshot, now_s: float) -> npt.NDArray[np.float64]:
+        """[C] how long each lane has been red, called or not: it takes a while until a dead loop is found out."""
+        green = lanes_green(self.site.layout, snapshot) & (not snapshot.changing[0])
+        self._red_since = np.where(green, now_s, np.minimum(self._red_since, now_s))
+        red_s: npt.NDArray[np.float64] = now_s - self._red_since
+        return red_s
 
     def _neglect(self, snapshot: Snapshot, waited: list[float], now_s: float) -> str:
         """Who has been left waiting too long, or that the controller does not follow."""
