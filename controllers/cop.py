@@ -190,6 +190,8 @@ def plan(of: Problem) -> Plan:
         np.full((size, steps + 1), -1, np.int64),
     )
     state.delay[:, 0], state.queue[:, 0] = 0.0, of.queue
+    reach = np.minimum(np.arange(steps + 1)[:, None] + np.arange(steps), steps - 1)
+    coming = of.arrivals[:, reach]  # [S, N + 1, N, C] in each step of a stage, by the steps used up before it
     there = of.queue + of.arrivals.sum(axis=1)  # [S, C]
     rounds, unimproved = int(of.phase_count.max(initial=1)), 0
     for stage in range(4 * rounds):
@@ -209,7 +211,7 @@ def plan(of: Problem) -> Plan:
         allowed[:, 0] = of.mask[signals, phase] & (allowed[:, 0] | (stage == 0))
         most = np.maximum(np.where(alone[:, None], steps, most), least)
         before = state.delay[:, steps].copy()
-        state = _stage(of, state, phase, rate, lead_s, least, most, allowed)
+        state = _stage(of, coming, state, phase, rate, lead_s, least, most, allowed)
         improved = bool((state.delay[:, steps] < before - 1e-9).any())
         unimproved = 0 if improved else unimproved + 1
         if unimproved >= rounds:  # the paper's rounds less one would never find the way back of two phases
@@ -219,6 +221,7 @@ def plan(of: Problem) -> Plan:
 
 def _stage(
     of: Problem,
+    coming: FloatArray,
     state: _State,
     phase: IntArray,
     rate: FloatArray,
@@ -227,25 +230,35 @@ def _stage(
     most: IntArray,
     allowed: BoolArray,
 ) -> _State:
-    """One phase more, from each state for each number of steps; not at all where nothing is better."""
+    """One phase more, from each state for each number of steps, where that is better."""
     steps = of.arrivals.shape[1]
-    new, delay, queue = state.copy(), state.delay.copy(), state.queue.copy()
+    used, n = np.arange(steps + 1), np.arange(1, steps + 1)  # [N + 1], [N]
+    ends = used[:, None] + n
+    green_s = np.clip(n * of.step_s - lead_s[..., None], 0.0, of.step_s)  # [S, N + 1, N]
+    # a queue never falls below nothing: what it would be, less the least that it would have been so far (Lindley)
+    left = state.queue[:, :, None] + np.cumsum(coming - green_s[..., None] * rate[:, None, None], axis=2)
+    left -= np.minimum(np.minimum.accumulate(left, axis=2), 0.0)  # [S, N + 1, N, C]
+    waiting = np.concatenate([state.queue.sum(axis=-1)[..., None], left.sum(axis=-1)], axis=2)
+    delay = state.delay[..., None] + np.cumsum(0.5 * of.step_s * (waiting[..., :-1] + waiting[..., 1:]), axis=2)
+    enough = (n >= least[..., None]) | (ends == steps)  # the horizon cuts a green short
+    fits = allowed[..., None] & enough & (n <= most[..., None])
+    delay = np.where(fits, delay, np.inf)
+    # at each number of steps used up: the best of all stages that end there
+    begins = n[:, None] - n  # [N, N]
+    ending = np.where(begins >= 0, delay[:, begins, n - 1], np.inf)  # [S, N, N]
+    longest = ending.argmin(axis=2)
+    signals = np.arange(len(delay))[:, None]
+    least_delay = ending[signals, n - 1, longest]
+    better = least_delay < state.delay[:, 1:] - 1e-9
+    if not better.any():
+        return state
+    new = state.copy()
+    start = begins[n - 1, longest]
     begun = np.where(state.first >= 0, state.first, phase[:, None])
-    for n in range(1, steps + 1):
-        width = steps + 1 - n  # from so many states n steps fit
-        green_s = np.clip(n * of.step_s - lead_s[:, :width], 0.0, of.step_s)
-        old = queue[:, :width]
-        left = np.maximum(old + of.arrivals[:, n - 1 :] - green_s[..., None] * rate[:, None, :], 0.0)
-        delay[:, :width] += 0.5 * of.step_s * (old + left).sum(axis=-1)
-        queue[:, :width] = left
-        enough = n >= least[:, :width]
-        enough[:, -1] = True  # the horizon cuts a green short
-        better = allowed[:, :width] & enough & (n <= most[:, :width]) & (delay[:, :width] < new.delay[:, n:] - 1e-9)
-        if better.any():
-            new.delay[:, n:][better] = delay[:, :width][better]
-            new.queue[:, n:][better] = left[better]
-            new.last[:, n:][better] = np.broadcast_to(phase[:, None], better.shape)[better]
-            new.first[:, n:][better] = begun[:, :width][better]
+    new.delay[:, 1:][better] = least_delay[better]
+    new.queue[:, 1:][better] = left[signals, start, longest][better]
+    new.last[:, 1:][better] = np.broadcast_to(phase[:, None], better.shape)[better]
+    new.first[:, 1:][better] = begun[signals, start][better]
     return new
 
 
