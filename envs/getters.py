@@ -44,6 +44,12 @@ class Native:
         library.measure.argtypes = [ctypes.c_void_p]
         library.observe.argtypes = [ctypes.c_void_p] * 2
         library.minus_sum.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
+        pointer, double = ctypes.c_void_p, ctypes.c_double
+        library.machine_mask.argtypes = library.machine_request.argtypes = [pointer, double, pointer, pointer]
+        library.machine_request.restype = ctypes.c_int64
+        library.machine_advance.argtypes = [pointer, double]
+        library.machine_show.argtypes = [pointer, double, *[pointer] * 4]
+        library.machine_mask.restype = library.machine_advance.restype = library.machine_show.restype = None
         library.measure.restype = library.observe.restype = library.minus_sum.restype = None
         lanes = [self.address("Lane", name) for name in LANES]
         self.loops = [self.address("InductionLoop", name) for name in LOOPS]

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from envs.getters import LaneReader, LoopGetters
 from envs.kernel import Kernel, usable
+from envs.machine import make_machine
 from envs.reference import WAITING_MEMORY_S
 from envs.rendering import GuiBackend
 from scenarios.scenario import Scenario
@@ -28,7 +29,6 @@ from signals.errors import InputError
 from signals.intersection import SignalPlan, compile_signals
 from signals.layout import Layout, build_layout
 from signals.loops import DetectorFaults, LoopPlan, LoopReader, plan_loops
-from signals.machine import SignalMachine
 from signals.measures import ApproachMeasures, detector_calls, lanes_green, pedestrian_demand
 from signals.snapshot import Snapshot
 from signals.timing import Timing
@@ -180,7 +180,7 @@ class Simulation:
         self.layout = layout = setup.layout
         compiled = not setup.render
         self._lane_reader = LaneReader(self._low, layout.lanes, layout.lane_speed_mps, compiled=compiled)
-        self.machine = SignalMachine(setup.plan.intersections, setup.timing, layout.shape[1])
+        self.machine = make_machine(setup.plan.intersections, setup.timing, layout.shape[1])
         self.snapshot = snapshot if snapshot is not None else Snapshot.empty(setup.layout)
         self.kernel = Kernel(layout, self.snapshot) if compiled and usable(setup.sensing) else None
         self.now_s = setup.begin_s

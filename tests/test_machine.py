@@ -17,6 +17,7 @@ import sumo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from envs.machine import make_machine
 from evaluation.monitor import Rules, check
 from scenarios.netfile import read_network
 from signals.intersection import Intersection, compile_signals
@@ -89,7 +90,7 @@ def displays(
     item: Intersection, timing: Timing, requests: list[int], draw: random.Random, begin_s: float
 ) -> list[str]:
     """What a simulator shows, step by step, that runs the machine's program and is told to jump as it says."""
-    machine, step = SignalMachine([item], timing), timing.sim_step_s
+    machine, step = make_machine([item], timing), timing.sim_step_s
     machine.reset(begin_s)
     now_s, row, left, shown = begin_s, 0, FOREVER_S, []
     for wanted in requests:

@@ -1,0 +1,81 @@
+"""The compiled state machine and the plain one, step by step: the same arrays and the same answers, to the bit."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+import pytest
+
+from envs.machine import CompiledMachine
+from scenarios.scenario import load
+from signals.intersection import compile_signals
+from signals.layout import build_layout
+from signals.machine import SignalMachine
+from signals.snapshot import Snapshot
+from signals.timing import Timing
+from tests.test_getters import needs_library
+
+STATE = ("phase", "green_since_s", "settled_at_s", "served_until_s", "_held_until_s", "_max_until_s")
+
+
+@needs_library
+@pytest.mark.parametrize("name", ["single", "cologne8", "ingolstadt7"])
+@pytest.mark.parametrize(("decision_s", "max_green_s"), [(5.0, 60.0), (1.0, 12.0), (0.7, math.inf)])
+def test_both_machines_go_the_same_way(name: str, decision_s: float, max_green_s: float) -> None:
+    network = load(name).network
+    timing = Timing(decision_interval_s=decision_s, max_green_s=max_green_s, sim_step_s=0.1)
+    items = compile_signals(network, timing).intersections
+    layout = build_layout(items, network)
+    machines = [kind(items, timing, layout.shape[1]) for kind in (SignalMachine, CompiledMachine)]
+    seen = [Snapshot.empty(layout) for _ in machines]
+    draw, shape, changes, forced = random.Random(name), layout.shape[:2], 0, 0
+    generator, now_s = np.random.default_rng(7), 25200.0
+    for machine in machines:
+        machine.reset(now_s)
+    for step in range(1500):
+        calls = generator.random(shape) < draw.choice((0.0, 0.1, 0.9))
+        wanted = generator.integers(0, shape[1], shape[0])
+        if step // 100 % 2:  # until max green forces it
+            wanted[:] = machines[0].phase
+        if step % 9 == 0:
+            wanted[:] = draw.choice((-1, 2**62, -(2**62), shape[1]))
+        if step % 50 == 49:  # the field's way: somebody else shows a phase
+            signal = draw.randrange(shape[0])
+            phase, since_s = draw.randrange(len(items[signal].phases)), now_s + draw.choice((-1.0, 0.0, 3.0))
+            for machine in machines:
+                machine.follow(signal, phase, since_s)
+        masks = [machine.mask(calls) for machine in machines]
+        assert masks[0].tobytes() == masks[1].tobytes()
+        forced += int((~masks[0][np.arange(shape[0]), machines[0].phase]).sum())
+        rows = [machine.request(wanted, calls) for machine in machines]
+        assert rows[0] == rows[1]
+        changes += len(rows[0])
+        now_s = round(now_s + draw.choice((decision_s, 0.1)), 3)
+        for machine, snapshot in zip(machines, seen, strict=True):
+            machine.advance(now_s)
+            machine.show(snapshot)
+        for field in ("phase", "changing", "green_age_s", "since_served_s"):
+            assert getattr(seen[0], field).tobytes() == getattr(seen[1], field).tobytes(), field
+        for field in STATE:
+            assert getattr(machines[0], field).tobytes() == getattr(machines[1], field).tobytes(), field
+    assert changes > 15
+    assert forced > 10 or math.isinf(max_green_s)
+
+
+@needs_library
+def test_odd_arrays_are_taken_or_refused_but_never_read_beyond() -> None:
+    network = load("cologne3").network
+    items = compile_signals(network).intersections
+    machine = CompiledMachine(items, Timing())
+    machine.reset(0.0)
+    machine.advance(100.0)
+    calls = np.ones(machine.exists.shape, bool)
+    plain = machine.mask(calls)
+    assert (machine.mask(np.ones((calls.shape[0], 2 * calls.shape[1]), bool)[:, ::2]) == plain).all()  # strided
+    assert (machine.mask(calls.astype(np.int64)) == plain).all()
+    with pytest.raises(ValueError, match="broadcast"):
+        machine.request(np.zeros(len(items) - 1, np.int64), calls)
+    with pytest.raises(ValueError, match="broadcast"):
+        machine.mask(calls[:, :-1])
