@@ -155,7 +155,7 @@ class Estimator:
         reader.read(snapshot, lanes_green(layout, snapshot), now_s, counts, busy, gaps)
         snapshot.healthy[detectors.bad_lanes] = 0.0
         snapshot.calls[:] = detector_calls(layout, snapshot)
-        snapshot.mask[:] = machine.mask(snapshot.calls)
+        machine.show_mask(snapshot)
         return snapshot
 
 

@@ -64,6 +64,11 @@ class CompiledMachine(SignalMachine):
         self._mask_now(self._at, self.now_s, self._address(self._fitting(calls)), self._address(self._masked))
         return self._masked
 
+    def show_mask(self, snapshot: Snapshot) -> None:
+        """See `SignalMachine.show_mask`."""
+        assert snapshot.mask.shape == snapshot.calls.shape == self._shape
+        self._mask_now(self._at, self.now_s, self._address(snapshot.calls), self._address(snapshot.mask))
+
     def request(self, phases: npt.NDArray[np.integer], calls: BoolArray) -> list[tuple[int, int]]:
         """See `SignalMachine.request`."""
         wanted = np.ascontiguousarray(phases, np.int64)

@@ -295,7 +295,7 @@ class Simulation:
             self.kernel.measure()
         else:
             snapshot.calls[:] = self._calls()
-        snapshot.mask[:] = machine.mask(snapshot.calls)
+        machine.show_mask(snapshot)
 
     def _calls(self) -> npt.NDArray[np.bool_]:
         layout, snapshot = self.layout, self.snapshot

@@ -135,6 +135,10 @@ class SignalMachine:
         """
         return self._mask(calls).copy()
 
+    def show_mask(self, snapshot: Snapshot) -> None:
+        """Write a snapshot's mask, by its calls."""
+        snapshot.mask[:] = self._mask(snapshot.calls)
+
     def _mask(self, calls: BoolArray) -> BoolArray:
         """The mask itself, which is computed once for a moment and its calls."""
         if self._known is not None and self._known[0] == self.now_s and self._known[1] == calls.tobytes():
