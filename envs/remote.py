@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import re
 import signal
@@ -29,6 +30,7 @@ from signals.snapshot import Snapshot
 log = logging.getLogger("intergreen.sumo")
 NOISE = re.compile(r"only loops? backs? to itself|proj_create|PROJ:|SUMO_HOME|total messages of type: Phase")
 """What SUMO and PROJ say that means nothing here: our own programs' greens lead to themselves on purpose."""
+LIMIT_S = 300.0  # [s] by the wall clock, for one decision
 
 
 class RemoteSimulation:
@@ -43,6 +45,8 @@ class RemoteSimulation:
         self.shared = SharedArrays(setup.shapes)
         self.snapshot = Snapshot(**{name: self.shared[name] for name in Snapshot.shapes(self.layout)})
         self.running = False
+        self.limit_s = math.inf if setup.simulation.render == "human" else LIMIT_S  # somebody may halt sumo-gui
+        """How long a decision may take by the wall clock."""
         self.asker: Asker | None = None
         self._seed = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -174,14 +178,20 @@ class RemoteSimulation:
         """Wait for what `ask` asked for.
 
         Raises:
-            SimulationError: SUMO failed or its process died.
+            SimulationError: SUMO failed, its process died or does not answer any more.
         """
         assert self.asker is not None
-        alone = [self.asker]
+        alone, until = [self.asker], time.monotonic() + self.limit_s
         while not self.asker.answered():
             Asker.wait_any(alone)
             if not self.asker.answered() and not self.alive:
                 break
+            if time.monotonic() > until and not self.asker.answered():
+                self.kill()
+                raise SimulationError(
+                    f"the simulation has not answered for {self.limit_s:g} s at {self.snapshot.time_s[0]:g} s, "
+                    "so its process was ended"
+                )
         self.check()
 
     def branch(self, request: Branches) -> list[Outcome]:
@@ -225,7 +235,7 @@ class RemoteSimulation:
         """After an answer, or where none will come.
 
         Raises:
-            SimulationError: SUMO failed or its process died.
+            SimulationError: SUMO failed, its process died or does not answer any more.
         """
         assert self.asker is not None
         assert self._process is not None

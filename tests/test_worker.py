@@ -115,6 +115,20 @@ def test_a_killed_template_is_replaced_at_the_next_reset(env: SignalEnv) -> None
     assert not left_after([episode])
 
 
+def test_a_simulation_that_hangs_is_ended_and_the_next_reset_works(env: SignalEnv) -> None:
+    both = processes(env)
+    first = env._worker.snapshot.vehicles.copy()
+    env._worker.limit_s = 0.3
+    os.kill(both[1], signal.SIGSTOP)
+    with pytest.raises(SimulationError, match=r"has not answered for 0\.3 s at 252\d\d s"):
+        env.step(0)
+    assert not left_after(both)
+    env._worker.limit_s = 60.0
+    env.reset(seed=0)
+    env.step(0)
+    assert np.array_equal(env._worker.snapshot.vehicles, first)
+
+
 def test_a_step_without_a_reset_is_an_error() -> None:
     env = SignalEnv("cologne1")
     with pytest.raises(SimulationError, match=r"call reset\(\) first"):
