@@ -223,6 +223,10 @@ def test_a_fault_latches_into_flash_until_someone_resets_it() -> None:
     recorder.run(300)
     assert set(made.state) == {"o"}
     assert Mib(made).read(oids.UNIT_FLASH_STATUS.at()) == oids.MMU_FLASH
+    made.reboot()  # the monitor is a device of its own
+    recorder.run(300)
+    assert set(made.state) == {"o"}
+    assert Mib(made).read(oids.UNIT_FLASH_STATUS.at()) == oids.MMU_FLASH
     made.reset_monitor()
     recorder.run(60, 0xFF)
     assert made.controller.flashing == oids.NOT_FLASHING
