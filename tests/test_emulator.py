@@ -243,6 +243,33 @@ def test_backup_zeroes_every_mask_and_runs_free() -> None:
     assert controller.control_status == oids.SYSTEM_STANDBY
 
 
+@pytest.mark.parametrize(
+    "oid",
+    [
+        oids.PREEMPT_CONTROL_STATE.at(1),
+        oids.VEHICLE_DETECTOR_ACTUATION.at(1),
+        oids.PEDESTRIAN_DETECTOR_ACTUATION.at(1),
+    ],
+)
+def test_backup_takes_back_preempts_and_actuations_of_a_system_that_is_gone(oid: oids.Oid) -> None:
+    recorder = new(backup_s=10)
+    mib, controller = Mib(recorder.cabinet), recorder.cabinet.controller
+    recorder.run(20)
+    mib.write([(oid, 1)])
+    recorder.run(9.9)
+    assert mib.read(oid) == 1
+    mib.write([(oid, 1)])  # whoever writes is still there
+    recorder.run(9.9)
+    assert mib.read(oid) == 1
+    recorder.run(0.2)
+    assert mib.read(oid) == 0
+    assert controller.control_status == oids.BACKUP_MODE
+    begun = recorder.cabinet.now
+    recorder.run(400, EVERY_STOP_BAR, 0xFF)
+    served = {n for tick, code, n in recorder.cabinet.log.rows if code == events.GREEN_BEGIN and tick > begun}
+    assert served == set(range(1, 9))
+
+
 def test_without_backup_a_stuck_omit_starves_a_phase_for_good() -> None:
     recorder = new(backup_s=0)
     command(recorder, omit=mask([2]))

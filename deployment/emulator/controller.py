@@ -171,9 +171,11 @@ class Controller:
     def _watch_backup(self) -> None:
         backup = self.settings.backup
         told = self.commands.any() or self.pattern != oids.STANDBY
-        if backup and told and self.last_write is not None and self.now - self.last_write >= backup:
-            self.commands = Commands()
-            self.pattern, self.in_backup, told = oids.STANDBY, True, False
+        held = told or self.preempt_commands or self.ped_actuations or any(self.vehicle_actuations.values())
+        if backup and held and self.last_write is not None and self.now - self.last_write >= backup:
+            self.commands, self.pattern = Commands(), oids.STANDBY
+            self.preempt_commands, self.ped_actuations, self.vehicle_actuations = 0, 0, {}
+            self.in_backup, told = True, False
         if self.inputs.manual:
             status = oids.MANUAL_CONTROL
         elif self.in_backup:
