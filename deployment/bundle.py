@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from deployment import manifest as manifests
-from deployment.codec import decode
+from deployment.codec import decode, parse
 from deployment.contents import Subject, documents
 from deployment.fallback import FixedTimePlan
 from deployment.golden import Golden, compare
@@ -149,7 +149,7 @@ def _files(path: Path, found: Manifest) -> dict[str, bytes]:
 def _bundle(path: Path, found: Manifest, signed: bool, files: Mapping[str, bytes]) -> Bundle:
     if found.opset != OPSET:
         raise InputError(f"bundle {path} asks for opset {found.opset}, this version runs {OPSET}; export it again")
-    read = {name: json.loads(content) for name, content in files.items() if name.endswith(".json")}
+    read = {name: parse(content) for name, content in files.items() if name.endswith(".json")}
     observation = read["observation.json"]
     intersection = decode(Intersection, read["actions.json"]["intersection"])
     layout = decode(Layout, observation["layout"])

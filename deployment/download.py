@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from deployment.codec import parse
 from deployment.link import add_link_arguments, address_from, credentials_of
 from deployment.ntcip import NotAllowed, Refused, Session, Unreachable
 from deployment.ntcip_plans import PlanObject, PlanWriter
@@ -72,7 +72,7 @@ def read_plans(path: Path, tls_id: str | None) -> tuple[str, list[PlanObject]]:
         InputError: it is no such file, or does not say which signal is meant.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; give the plans_ntcip.json of export.py --format plan") from error
     except ValueError as error:

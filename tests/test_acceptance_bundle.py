@@ -19,7 +19,7 @@ import pytest
 import export
 from agents.export import policy_graph, record, reference_scores, scorer_weights
 from agents.run import POLICY, load_controller, load_tensors
-from deployment.bundle import Bundle, read_bundle
+from deployment.bundle import Bundle, read_bundle, read_unsigned_bundle
 from deployment.c_check import WARNINGS, compiled, compiler
 from deployment.codec import encode
 from deployment.contents import Subject
@@ -37,6 +37,7 @@ from signals.intersection import compile_signals
 from signals.layout import build_layout
 from signals.links import Link
 from signals.loops import plan_loops
+from signals.timing import Timing
 from tests.policy_runs import exported_bundle, resigned, write_run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -261,8 +262,6 @@ def test_acceptance_05_fixed_change_intervals_are_refused_by_the_command(
 
 def test_acceptance_05_pedestrian_clearance_is_not_calculated_with_the_trainings_speed() -> None:
     network = load("single").network
-    from signals.timing import Timing
-
     (item,) = compile_signals(network, Timing(walking_speed_mps=3.0, walk_s=4.0)).intersections
     subject = Subject.of(item, build_layout((item,), network), plan_loops((item,), network), "detectors")
     found = "\n".join(findings(subject))
@@ -420,8 +419,8 @@ SIGNED_YET_WRONG: dict[str, tuple[Callable[[dict[str, bytes], Any], object], str
     "other signal": (lambda _, m: m.update(tls_id="D"), "different signals"),
     "full sensing": (lambda _, m: m.update(sensing="full"), "sensing"),
     "no golden input": (_document("golden.json", lambda g: g["phases"].clear()), "golden inputs"),
-    "not a number": (_document("golden.json", lambda g: g["inputs"][3].__setitem__(5, float("nan"))), "not all are"),
-    "infinite": (_document("golden.json", lambda g: g["scores"][3].__setitem__(0, float("inf"))), "not all are fin"),
+    "not a number": (_document("golden.json", lambda g: g["inputs"][3].__setitem__(5, float("nan"))), "no finite"),
+    "infinite": (_document("golden.json", lambda g: g["scores"][3].__setitem__(0, float("inf"))), "no finite"),
     "another policy": (
         _document("golden.json", lambda g: g.update(phases=[(p + 1) % 4 for p in g["phases"]])),
         "does not answer its golden inputs",
@@ -437,6 +436,14 @@ SIGNED_YET_WRONG: dict[str, tuple[Callable[[dict[str, bytes], Any], object], str
     "no crossing conflicts": (
         _document("conflicts.json", lambda c: c.update(conflicts=["0" * 20] * 20)), "conflicts.json is not"
     ),
+    "too great a number": (
+        lambda f, _: f.update({"provenance.json": b'{"seeds": [1e999]}'}), "1e999 is no finite number"
+    ),
+    "a name twice": (
+        lambda f, _: f.update({"timing.json": b'{"backup_time_s": 0.0,' + f["timing.json"].lstrip()[1:]}),
+        "'backup_time_s' is there twice",
+    ),
+    "nested without end": (lambda f, _: f.update({"provenance.json": b"[" * 200_000}), "nested too deeply"),
     "text for JSON": (lambda f, _: f.update({"actions.json": b"{"}), "is inconsistent"),
     "strange file": (lambda f, _: f.update({"run.sh": b"true"}), "'run.sh', which is no part"),
     "a file less": (lambda f, _: f.pop("conflicts.json"), "lacks conflicts.json"),
@@ -450,6 +457,12 @@ def test_acceptance_17_what_is_wrong_is_refused_even_if_signed(
     ORIGINAL["key"] = path.parent / "key.pub"
     change, said = SIGNED_YET_WRONG[case]
     assert said in verify(resigned(path, tmp_path / "wrong", change), capsys, monkeypatch)
+
+
+def test_acceptance_17_a_manifest_that_is_nested_without_end_is_refused(copy: Path) -> None:
+    (copy / "manifest.json").write_bytes(b"[" * 200_000)
+    with pytest.raises(InputError, match="is no manifest"):
+        read_unsigned_bundle(copy)
 
 
 def test_acceptance_17_a_bundle_for_another_network_is_refused(
