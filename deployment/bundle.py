@@ -34,6 +34,7 @@ from deployment.golden import Golden, compare
 from deployment.manifest import MANIFEST, SIGNATURE, Manifest
 from deployment.nema import NemaPlan
 from deployment.policy import OPSET, OnnxPolicy
+from deployment.safety import findings
 from signals.errors import InputError
 from signals.inputs import DETECTORS, InputTable
 from signals.intersection import Intersection
@@ -162,6 +163,8 @@ def _bundle(path: Path, found: Manifest, signed: bool, files: Mapping[str, bytes
     for name, content in documents(subject).items():
         if json.loads(json.dumps(content)) != read[name]:
             raise ValueError(f"{name} is not what follows from the intersection")
+    if unsafe := findings(subject):  # whoever signed it: by this version's rules, and for this intersection
+        raise InputError(f"bundle {path} is unsafe: {unsafe[0]}")
     policy = OnnxPolicy(files["policy.onnx"], str(path / "policy.onnx"))
     golden = Golden.read(read["golden.json"])
     if policy.inputs != len(subject.inputs) or policy.phases != len(intersection.phases):

@@ -22,7 +22,7 @@ from agents.run import POLICY, load_controller, load_tensors
 from deployment.bundle import Bundle, read_bundle, read_unsigned_bundle
 from deployment.c_check import WARNINGS, compiled, compiler
 from deployment.codec import encode
-from deployment.contents import Subject
+from deployment.contents import Subject, documents
 from deployment.golden import Golden, compare, draw_inputs
 from deployment.manifest import new_key
 from deployment.nema import NemaPlan, nema_plan
@@ -457,6 +457,21 @@ def test_acceptance_17_what_is_wrong_is_refused_even_if_signed(
     ORIGINAL["key"] = path.parent / "key.pub"
     change, said = SIGNED_YET_WRONG[case]
     assert said in verify(resigned(path, tmp_path / "wrong", change), capsys, monkeypatch)
+
+
+def test_acceptance_17_a_bundle_that_would_not_be_exported_is_refused_though_all_in_it_fits(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By somebody who has the key, and a version that checks less."""
+    network = load("single").network
+    (item,) = compile_signals(network, Timing(walk_s=4.0)).intersections
+    subject = Subject.of(item, build_layout((item,), network), plan_loops((item,), network), "detectors")
+
+    def changed(files: dict[str, bytes], _: object) -> None:
+        files.update({name: json.dumps(content).encode() for name, content in documents(subject).items()})
+
+    ORIGINAL["key"] = path.parent / "key.pub"
+    assert "is unsafe: NEMA phase 2: walk 4 s" in verify(resigned(path, tmp_path / "x", changed), capsys, monkeypatch)
 
 
 def test_acceptance_17_a_manifest_that_is_nested_without_end_is_refused(copy: Path) -> None:
