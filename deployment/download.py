@@ -93,7 +93,7 @@ def _signals(content: Any) -> dict[str, list[Mapping[str, Any]]]:
     found: dict[str, list[Mapping[str, Any]]] = {}
     for tls_id, held in content.items() if isinstance(content, dict) else ():
         objects = held.get("objects") if isinstance(held, dict) else None
-        if not isinstance(objects, list) or not all(isinstance(entry, dict) for entry in objects):
+        if not objects or not isinstance(objects, list) or not all(isinstance(entry, dict) for entry in objects):
             return {}
         found[tls_id] = objects
     return found
