@@ -14,7 +14,7 @@ from deployment.link import add_link_arguments, address_from, credentials_of
 from deployment.ntcip import NotAllowed, Refused, Session, Unreachable
 from deployment.ntcip_plans import PlanObject, PlanWriter
 from deployment.ntcip_profile import profile_from
-from deployment.plans.ntcip import objects_from_json
+from deployment.plans.ntcip import objects_from_json, select_pattern
 from scenarios.command import run_command
 from signals.errors import InputError
 
@@ -49,6 +49,8 @@ def main(argv: list[str] | None = None) -> int:
     """The command. Returns its exit status."""
     arguments = parser().parse_args(argv)
     tls_id, objects = read_plans(arguments.plans, arguments.tls)
+    if arguments.select is not None:
+        select_pattern(arguments.select)  # before anything is written
     host, port = address_from(arguments.target)
     session = Session(host, port, credentials_of(arguments))
     writer = PlanWriter(session, profile_from(arguments.profile), 1, 1)

@@ -119,6 +119,10 @@ def test_the_command_downloads_a_file_and_says_what_it_refuses(
     assert "read back" in capsys.readouterr().out
     assert held(emulator, plan_objects(*plans(96))) == plan_objects(*plans(96))
 
+    with pytest.raises(InputError, match="pattern 300"):
+        main([write({"C": {"objects": objects_json(plan_objects(*plans(120)))}}), *who, "--select", "300"])
+    assert held(emulator, plan_objects(*plans(96))) == plan_objects(*plans(96))  # nothing was written before
+
     half_bad = [entry | ({"value": 250} if entry["object"] == "patternCycleTime" else {}) for entry in objects]
     assert main([write({"C": {"objects": half_bad}}), *who]) == 1
     assert "goes on with what it had" in capsys.readouterr().err
