@@ -456,6 +456,42 @@ def test_what_nobody_asks_for_is_skipped_and_the_coordinated_phase_has_the_rest(
     assert begins == pytest.approx([75.0] * len(begins))  # early: its own split begins at 0
 
 
+def test_a_pattern_keeps_its_sequence_over_flash_and_gives_it_back_with_its_tables() -> None:
+    recorder = new(backup_s=0)
+    made, lagging = recorder.cabinet, ((2, 1, 3, 4), (6, 5, 7, 8))
+    plan(recorder)
+    made.begin_transaction()
+    assert made.draft is not None
+    made.draft |= {oids.SEQUENCE_DATA.at(2, ring): bytes(order) for ring, order in enumerate(lagging, start=1)}
+    made.draft[oids.PATTERN_SEQUENCE_NUMBER.at(1)] = 2
+    made.verify()
+    made.end_transaction()
+    assert made.verify_error == ""
+    made.controller.pattern = 1
+    recorder.run(300, EVERY_STOP_BAR)
+    made.controller.inputs.flash = True
+    recorder.until(lambda: made.controller.flashing == oids.MANUAL_FLASH, within_s=60, detectors=EVERY_STOP_BAR)
+    made.controller.inputs.flash = False
+    recorder.run(900, EVERY_STOP_BAR)
+    begins = [n for _, code, n in made.log.rows if code == events.GREEN_BEGIN and n < 5][-9:]
+    assert begins[begins.index(2) :][:5] == [2, 1, 3, 4, 2]
+    assert recorder.findings() == []
+    made.begin_transaction()
+    made.draft[oids.PATTERN_CYCLE_TIME.at(1)] = 0  # the pattern is taken away
+    made.verify()
+    made.end_transaction()
+    assert tuple(ring.order for ring in made.controller.rings.rings) == ((1, 2, 3, 4), (5, 6, 7, 8))
+
+
+def test_new_tables_do_not_leave_a_pattern_for_a_moment() -> None:
+    recorder = new(backup_s=0)
+    plan(recorder)
+    recorder.cabinet.controller.pattern = 1
+    recorder.run(300.3, EVERY_STOP_BAR)
+    plan(recorder)
+    assert recorder.cabinet.controller.running_pattern == 1
+
+
 def test_a_day_plan_chooses_the_pattern() -> None:
     recorder = new(backup_s=0)
     plan(recorder)

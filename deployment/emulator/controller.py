@@ -93,8 +93,9 @@ class Controller:
     def take(self, settings: Settings) -> None:
         """New tables, from the next tick on."""
         self.settings = settings
-        self.rings.take(settings, self._sequence())
         self.running_pattern, self.coordinator = oids.FREE, None
+        self.rings.take(settings, self._sequence())
+        self._choose_pattern()
 
     def written(self) -> None:
         """Someone wrote a command: the backup timer starts anew."""
@@ -108,6 +109,7 @@ class Controller:
         """Leave flash: all red, then the first phases, as after power-up."""
         self._flash(oids.NOT_FLASHING)
         self.rings = Rings(self.settings, self.rings.log)
+        self.rings.take(self.settings, self._sequence())
         clearing = max(p.pedestrian_clear + p.yellow + p.red_clear for p in self.settings.phases.values())
         self.red_until, self.startup_calls = self.now + max(RED_START, clearing), mask(self.settings.phases)
 
