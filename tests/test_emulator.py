@@ -353,15 +353,22 @@ def test_a_broken_detector_reads_as_it_fails_and_is_reported_when_stuck() -> Non
     assert mib.read(oids.DETECTOR_ALARMS.at(1)) == 0
 
 
-def test_the_same_choices_light_the_same_lamps_as_in_training() -> None:
+@pytest.mark.parametrize("scenario", ["single", "tee"])
+def test_the_same_choices_light_the_same_lamps_as_in_training(scenario: str) -> None:
     """Second by second: the state machine below the agent, and the controller that is told by omit, hold, force-off
-    and calls. Only the start differs: the controller begins in red."""
-    known = intersections("single")
-    ((item, installation),) = known.values()
-    machine, recorder = SignalMachine((item,), Timing()), new(backup_s=0)
+    and calls. Only the start differs: the controller begins in red. `tee` has an overlap from one ring's phase to the
+    other's."""
+    ((item, installation),) = intersections(scenario).values()
+    machine, recorder = SignalMachine((item,), Timing()), Recorder(cabinet(scenario, backup_s=0), scenario)
     mib, draw = Mib(recorder.cabinet), random.Random(5)
     actions = [mask(action) for action in installation.plan.actions]
     crossings = mask(p.number for p in installation.plan.phases if p.crossings)
+    always = installation.plan.green
+
+    def lit(state: str) -> str:
+        """A link that ever has to give way shows g throughout."""
+        return "".join(green if shown in "Gg" else shown for green, shown in zip(always, state, strict=True))
+
     row, row_until, wanted = 0, float("inf"), 0
     nobody = np.zeros_like(machine.exists)
     trained, shown = [], []
@@ -370,7 +377,7 @@ def test_the_same_choices_light_the_same_lamps_as_in_training() -> None:
         if second == 0:
             machine.reset(0.0)
         if second % 5 == 0:
-            wanted = draw.randrange(4) if draw.random() < 0.3 else wanted
+            wanted = draw.randrange(len(actions)) if draw.random() < 0.3 else wanted
             for _, entry in machine.request(np.array([wanted]), nobody):
                 row, row_until = entry, second + machine.rows[0][entry].duration_s
             on, action = mib.read(oids.STATUS_PHASE_ONS.at(1)), actions[int(machine.phase[0])]
@@ -387,11 +394,29 @@ def test_the_same_choices_light_the_same_lamps_as_in_training() -> None:
             row = machine.rows[0][row].next
             length = machine.rows[0][row].duration_s
             row_until = row_until + length if machine.rows[0][row].next != row else float("inf")
-        trained.append(machine.rows[0][row].state)
+        trained.append(lit(machine.rows[0][row].state))
         shown.append(recorder.cabinet.state)
         recorder.run(1)
     assert trained[10:] == shown[10:]
-    assert len({state for state in shown if "y" not in state}) > 4
+    assert len({state for state in shown if "y" not in state}) > len(actions)
+
+
+def test_an_overlap_ends_as_the_phase_that_it_ends_with() -> None:
+    """At this signal the two phases of an overlap have red clearances of 3 and of 4 s."""
+    recorder = Recorder(cabinet("cologne3", "360086"), "cologne3")
+    recorder.run(600, (1 << 40) - 1, 0xFF)
+    phases, checked = recorder.cabinet.settings.phases, set()
+    rows = list(recorder.cabinet.log.rows)
+    for begun, code, number in rows:
+        if code == events.OVERLAP_YELLOW:
+            (phase,) = {n for tick, other, n in rows if (tick, other) == (begun, events.YELLOW_BEGIN)}
+            red = next(t for t, other, n in rows if t > begun and (other, n) == (events.OVERLAP_RED_CLEAR, number))
+            off = next((t for t, other, n in rows if t > begun and (other, n) == (events.OVERLAP_OFF, number)), None)
+            if off is not None:
+                assert (red - begun, off - red) == (phases[phase].yellow, phases[phase].red_clear)
+                checked.add(phases[phase].red_clear)
+    assert len(checked) > 1
+    assert recorder.findings() == []
 
 
 def test_a_reboot_forgets_commands_and_starts_in_flash() -> None:

@@ -107,13 +107,10 @@ def _phase(tables: _Tables, n: int) -> PhaseTimes:
 
 def _overlap(tables: _Tables, number: int, phases: dict[int, PhaseTimes]) -> OverlapTimes:
     included = mask(tables.octets(oids.OVERLAP_INCLUDED_PHASES, number))
-    own = [phases[n] for n in members(included)]
     friends = included
-    for phase in own:
-        friends |= phase.concurrent
-    return OverlapTimes(
-        number, included, mask(phases) & ~friends, max(p.yellow for p in own), max(p.red_clear for p in own)
-    )
+    for n in members(included):
+        friends |= phases[n].concurrent
+    return OverlapTimes(number, included, mask(phases) & ~friends)
 
 
 def _detector(tables: _Tables, detector: Detector, phases: Container[int]) -> Detector:
