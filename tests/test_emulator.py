@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import numpy as np
@@ -143,11 +144,14 @@ def test_acceptance_15_a_pedestrian_gets_walk_and_clearance_in_full_whatever_is_
         if times.walk:
             walks = [b - a for a, b in recorder.spans(events.WALK_BEGIN, events.PED_CLEAR_BEGIN, n)]
             clears = [b - a for a, b in recorder.spans(events.PED_CLEAR_BEGIN, events.DONT_WALK_BEGIN, n)]
-            greens = [b - a for a, b in recorder.spans(events.DONT_WALK_BEGIN, events.GREEN_END, n)]
             assert len(walks) > 10
             assert min(walks) >= times.walk / 10 - 1e-9
             assert min(clears) >= times.pedestrian_clear / 10 - 1e-9
-            assert min(greens) >= 0
+            told = (events.WALK_BEGIN, events.PED_CLEAR_BEGIN, events.DONT_WALK_BEGIN, events.YELLOW_BEGIN)
+            order = [code for _, code, k in recorder.cabinet.log.rows if k == n and code in told]
+            before_yellow = {a for a, b in itertools.pairwise(order) if b == events.YELLOW_BEGIN}
+            assert before_yellow <= {events.DONT_WALK_BEGIN, events.YELLOW_BEGIN}  # nobody is left on the road
+            assert {b for a, b in itertools.pairwise(order) if a == events.WALK_BEGIN} == {events.PED_CLEAR_BEGIN}
     assert rings is recorder.cabinet.controller.rings
     assert recorder.findings() == []
     assert recorder.cabinet.faults == []

@@ -162,12 +162,27 @@ def dark(states: list[str]) -> list[str]:
     return ["O" + state[1:] if state[0] == "r" else state for state in states]
 
 
+def walk_until_a_second_before(states: list[str]) -> list[str]:
+    """Walk goes on through its clearance, until a second before a conflicting green."""
+    card = cabinet().monitor.card
+    found = [list(state) for state in states]
+    for channel in card.walks:
+        for n in range(1, len(states)):
+            if states[n - 1][channel] == "G" and states[n][channel] == "r":
+                foes = [i for i in range(len(states[0])) if i not in card.permitted[channel]]
+                begins = (m for m in range(n, len(states)) if any(states[m][i] in "Gg" for i in foes))
+                for m in range(n, next(begins, n) - 10):
+                    found[m][channel] = "G"
+    return ["".join(state) for state in found]
+
+
 CHANGES: dict[str, tuple[Fault, set[str], set[str]]] = {
     "conflict": (replaced(conflict), {"conflict"}, {"conflicting_greens"}),
     "walk into traffic": (replaced(crossing), {"conflict"}, {"conflicting_greens"}),
     "no yellow": (without_yellow, {"no_yellow"}, {"missing_yellow"}),
     "yellow of 2 s": (cut("y", 20), {"short_yellow"}, {"short_yellow"}),
     "a dark lamp": (dark, {"red_fail"}, set()),
+    "walk to the last": (walk_until_a_second_before, {"short_clearance"}, {"short_pedestrian_clearance"}),
     "no red clearance": (cut("r", 0), set(), {"short_red_clearance"}),
 }
 """Per class of fault, what the conflict monitor calls it, and what the independent monitor does. Neither sees all:
