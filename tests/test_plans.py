@@ -142,6 +142,8 @@ def test_the_walk_has_to_fit_only_where_pedestrians_are_recalled() -> None:
     assert least_split_s(nema.phase(2), "max_ped_recall") == 22  # 7 walk + 8 clearance + 4 yellow + 3 red
     assert least_split_s(nema.phase(2), "max_recall") == 14  # 7 min green
     assert least_split_s(nema.phase(2), "omitted") == 0
+    tenths = dataclasses.replace(nema.phase(2), min_green_s=4.2, yellow_change_s=4.4, red_clearance_s=1.4)
+    assert least_split_s(tenths, "max_recall") == 10  # in floating point they come to a little more
 
 
 def test_the_offset_refers_to_the_first_coordinated_green() -> None:
