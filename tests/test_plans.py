@@ -341,6 +341,10 @@ def test_utdf_keeps_every_mode() -> None:
     with pytest.raises(InputError, match=r"no section \[Lanes\]"):
         read_utdf(text.split("[Lanes]")[0] + text[text.index("[Timeplans]") :], [nema], 1)
     with pytest.raises(InputError, match="node 1 is not whole"):
+        read_utdf(text.replace("Cycle Length,1,", "Cycle Length,1,1e999,"), [nema], 1)
+    with pytest.raises(InputError, match=r"section \[Nodes\] is empty"):
+        read_utdf(text[: text.index("INTID,TYPE")] + text[text.index("[Links]") :], [nema], 1)
+    with pytest.raises(InputError, match="node 1 is not whole"):
         read_utdf(text.replace("Cycle Length,1,", "Cycle,1,"), [nema], 1)
 
 
