@@ -237,6 +237,7 @@ def _export(command: argparse.Namespace) -> int:
     print(f"recording {source.scenario.name} under the policy, for golden inputs", file=sys.stderr, flush=True)
     recording = record(source.controller, source.setup, VALIDATION_SEEDS[:MOST_EPISODES], LEAST)
     weights = scorer_weights(source.weights)
+    ready = []  # nothing is written unless all signals' forms hold
     for tls_id, subject in subjects.items():
         table = subject.inputs
         recorded = _golden(source, subject, recording.inputs(source.setup.plan.tls_ids.index(tls_id), table))
@@ -256,10 +257,10 @@ def _export(command: argparse.Namespace) -> int:
             source.scenario.hashes(), table.sensing, command.simulation_only, OPSET, begin, end, entries(files),
         ).text()  # fmt: skip
         signature = sign(manifest, command.key) if command.key is not None else None
-        write_bundle(
-            places[tls_id], files, manifest, signature, overwrite=command.overwrite, check=read_unsigned_bundle
-        )
-        _tell(places[tls_id], subject, asdict(checks), signed=signature is not None)
+        ready.append((places[tls_id], subject, files, manifest, signature, checks))
+    for out, subject, files, manifest, signature, checks in ready:
+        write_bundle(out, files, manifest, signature, overwrite=command.overwrite, check=read_unsigned_bundle)
+        _tell(out, subject, asdict(checks), signed=signature is not None)
     return 0
 
 
@@ -293,6 +294,8 @@ def _derive(command: argparse.Namespace) -> int:
     policy = find_controller(str(command.run))
     scenario, timing = _world(command, policy)
     for option, least in (
+        ("seed", 0),
+        ("tree_tolerance", 0),
         ("workers", 1),
         ("plan_windows", 1),
         ("plan_seeds", 1),
@@ -300,8 +303,10 @@ def _derive(command: argparse.Namespace) -> int:
         ("tree_rounds", 1),
     ):
         given = getattr(command, option)
-        if given is not None and given < least:
+        if given is not None and not given >= least:  # nor is what is no number
             raise InputError(f"--{option.replace('_', '-')} is {given}; give at least {least}")
+    if command.out.exists() and not command.out.is_dir():
+        raise InputError(f"--out {command.out} is a file; give a directory")
     judge = partial(delays, timing=timing, workers=command.workers or len(os.sched_getaffinity(0)))
     about = {
         "policy": policy.name,

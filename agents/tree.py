@@ -209,7 +209,7 @@ class Tree:
                 else Node(int(n["feature"]), float(n["at_most"]), int(n["then"]), int(n["else"]), 0.0, 0)
                 for n in content["nodes"]
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(
                 f"this is no {KIND} ({type(error).__name__}: {error}); distil the policy anew"
             ) from error
@@ -256,7 +256,7 @@ def read_tree(path: Path) -> Tree:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} holds no tree ({error}); make one with export.py --format tree") from error
     try:
         return Tree.from_json(content)

@@ -27,13 +27,14 @@ from pathlib import Path
 from typing import Any
 
 from deployment import manifest as manifests
-from deployment.codec import decode
+from deployment.codec import decode, parse
 from deployment.contents import Subject, documents
 from deployment.fallback import FixedTimePlan
 from deployment.golden import Golden, compare
 from deployment.manifest import MANIFEST, SIGNATURE, Manifest
 from deployment.nema import NemaPlan
 from deployment.policy import OPSET, OnnxPolicy
+from deployment.safety import findings
 from signals.errors import InputError
 from signals.inputs import DETECTORS, InputTable
 from signals.intersection import Intersection
@@ -149,7 +150,7 @@ def _files(path: Path, found: Manifest) -> dict[str, bytes]:
 def _bundle(path: Path, found: Manifest, signed: bool, files: Mapping[str, bytes]) -> Bundle:
     if found.opset != OPSET:
         raise InputError(f"bundle {path} asks for opset {found.opset}, this version runs {OPSET}; export it again")
-    read = {name: json.loads(content) for name, content in files.items() if name.endswith(".json")}
+    read = {name: parse(content) for name, content in files.items() if name.endswith(".json")}
     observation = read["observation.json"]
     intersection = decode(Intersection, read["actions.json"]["intersection"])
     layout = decode(Layout, observation["layout"])
@@ -162,6 +163,8 @@ def _bundle(path: Path, found: Manifest, signed: bool, files: Mapping[str, bytes
     for name, content in documents(subject).items():
         if json.loads(json.dumps(content)) != read[name]:
             raise ValueError(f"{name} is not what follows from the intersection")
+    if unsafe := findings(subject):  # whoever signed it: by this version's rules, and for this intersection
+        raise InputError(f"bundle {path} is unsafe: {unsafe[0]}")
     policy = OnnxPolicy(files["policy.onnx"], str(path / "policy.onnx"))
     golden = Golden.read(read["golden.json"])
     if policy.inputs != len(subject.inputs) or policy.phases != len(intersection.phases):

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from deployment.codec import parse
 from deployment.link import add_link_arguments, address_from, credentials_of
 from deployment.ntcip import NotAllowed, Refused, Session, Unreachable
 from deployment.ntcip_plans import PlanObject, PlanWriter
 from deployment.ntcip_profile import profile_from
-from deployment.plans.ntcip import objects_from_json
+from deployment.plans.ntcip import objects_from_json, select_pattern
 from scenarios.command import run_command
 from signals.errors import InputError
 
@@ -49,6 +49,8 @@ def main(argv: list[str] | None = None) -> int:
     """The command. Returns its exit status."""
     arguments = parser().parse_args(argv)
     tls_id, objects = read_plans(arguments.plans, arguments.tls)
+    if arguments.select is not None:
+        select_pattern(arguments.select)  # before anything is written
     host, port = address_from(arguments.target)
     session = Session(host, port, credentials_of(arguments))
     writer = PlanWriter(session, profile_from(arguments.profile), 1, 1)
@@ -72,7 +74,7 @@ def read_plans(path: Path, tls_id: str | None) -> tuple[str, list[PlanObject]]:
         InputError: it is no such file, or does not say which signal is meant.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; give the plans_ntcip.json of export.py --format plan") from error
     except ValueError as error:
@@ -93,7 +95,7 @@ def _signals(content: Any) -> dict[str, list[Mapping[str, Any]]]:
     found: dict[str, list[Mapping[str, Any]]] = {}
     for tls_id, held in content.items() if isinstance(content, dict) else ():
         objects = held.get("objects") if isinstance(held, dict) else None
-        if not isinstance(objects, list) or not all(isinstance(entry, dict) for entry in objects):
+        if not objects or not isinstance(objects, list) or not all(isinstance(entry, dict) for entry in objects):
             return {}
         found[tls_id] = objects
     return found

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from deployment.nema import NemaPhase, NemaPlan, barrier_groups
+from deployment.nema import NemaPlan, barrier_groups
+from deployment.plans.pattern import least_split_s, mode_for
 from signals.intersection import Intersection
 from signals.phases import is_green
 
@@ -41,12 +42,6 @@ class FixedTimePlan:
         return next(split.split_s for split in self.splits if split.phase == phase)
 
 
-def least_split_s(phase: NemaPhase) -> float:
-    """The shortest split that holds everything that this NEMA phase has to show [s]."""
-    green = max(phase.min_green_s, phase.walk_s + phase.pedestrian_clearance_s)
-    return math.ceil(green + phase.yellow_change_s + phase.red_clearance_s - 1e-9)
-
-
 def fallback_plan(item: Intersection, plan: NemaPlan) -> FixedTimePlan:
     """The network's own program as a pattern."""
     slots = _slots(item)
@@ -66,7 +61,7 @@ def fallback_plan(item: Intersection, plan: NemaPlan) -> FixedTimePlan:
     for group in groups:
         rings = [tuple(n for n in group if n in ring) for ring in plan.rings]
         for n in group:
-            splits[n] = max(math.ceil(splits[n] - 1e-9), least_split_s(plan.phase(n)))
+            splits[n] = max(math.ceil(splits[n] - 1e-9), least_split_s(plan.phase(n), mode_for(plan.phase(n))))
         longest = max(sum(splits[n] for n in ring) for ring in rings)
         for ring in rings:
             if ring:  # both rings reach the barrier together

@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from deployment.codec import decode, encode
+from deployment.codec import decode, encode, parse
 from scenarios.command import write_whole
 from signals.errors import InputError
 
@@ -95,7 +95,7 @@ def read_manifest(content: bytes, where: Path) -> Manifest:
         InputError: it is none, or of another format.
     """
     try:
-        found = json.loads(content)
+        found = parse(content)
         kind, written = found["kind"], found["format"]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{where} is no manifest of a bundle; export the policy again") from error

@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 
 from deployment.contents import Subject
-from deployment.fallback import least_split_s
 from deployment.nema import NemaPhase, NemaPlan
+from deployment.plans.pattern import least_split_s, mode_for
 from signals.errors import InputError
 from signals.intersection import Intersection
 from signals.links import Link, LinkTable, conflict_distance_m
@@ -171,7 +171,7 @@ def split_findings(subject: Subject) -> list[str]:
     """Splits of the fixed-time plan that cannot hold what their NEMA phase shows."""
     fallback, found = subject.fallback, []
     for phase in subject.plan.phases:
-        least, given = least_split_s(phase), fallback.split_s(phase.number)
+        least, given = least_split_s(phase, mode_for(phase)), fallback.split_s(phase.number)
         if not least <= given <= _MOST:
             found.append(
                 f"fixed-time plan: NEMA phase {phase.number} has a split of {given:g} s, not {least:g} to 255 s"

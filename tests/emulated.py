@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from deployment.emulator.cabinet import Cabinet
 from deployment.emulator.mmu import Card
+from deployment.emulator.settings import mask
 from deployment.emulator.setup import Installation
 from deployment.nema import nema_plan
 from evaluation.monitor_net import SignalLinks, read_signals
@@ -14,6 +15,9 @@ from evaluation.monitor_rules import Finding, Interval, Judge, Rules
 from scenarios.scenario import load
 from signals.intersection import Intersection, compile_signals
 from signals.loops import plan_loops
+
+EVERY_STOP_BAR = (1 << 10) - 1
+"""`single` has ten lanes; detectors 1 to 10 are at their stop lines."""
 
 
 @functools.cache
@@ -76,8 +80,8 @@ class Recorder:
 
     def greens(self) -> set[int]:
         """Phases that are green now."""
-        mask = self.cabinet.controller.rings.greens()
-        return {n for n in range(1, 9) if mask >> n - 1 & 1}
+        shown = self.cabinet.controller.rings.greens()
+        return {n for n in range(1, 9) if shown >> n - 1 & 1}
 
     def spans(self, code_on: int, code_off: int, phase: int) -> Iterator[tuple[float, float]]:
         """From one event of a phase to the next other one [s]."""
@@ -88,3 +92,13 @@ class Recorder:
             elif parameter == phase and code == code_off and begun is not None:
                 yield begun / 10, tick / 10
                 begun = None
+
+
+def new(backup_s: int | None = None) -> Recorder:
+    """`single`, just powered up."""
+    return Recorder(cabinet(backup_s=backup_s))
+
+
+def calling(recorder: Recorder, *phases: int) -> int:
+    """The detectors that call these phases."""
+    return mask(d.number for d in recorder.cabinet.settings.detectors.values() if d.calls & mask(phases))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +19,7 @@ from agents.run import POLICY, save_tensors, write_settings
 from agents.settings import agent_settings, as_dict
 from deployment.codec import encode
 from deployment.manifest import MANIFEST, SIGNATURE, entries, new_key, sign
+from scenarios.command import run_command
 from scenarios.scenario import load
 from signals.observations import OBSERVATIONS
 from signals.timing import Timing
@@ -85,3 +87,11 @@ def resigned(bundle: Path, to: Path, change: Callable[[dict[str, bytes], dict[st
     for name, content in {**files, MANIFEST: sealed, SIGNATURE: sign(sealed, bundle.parent / "key")}.items():
         (to / name).write_bytes(content)
     return to
+
+
+def status_of(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object) -> tuple[int, str]:
+    """Exit status of export.py and what it said on stderr."""
+    monkeypatch.setattr(sys, "argv", ["export.py", *map(str, words)])
+    with pytest.raises(SystemExit) as left:
+        run_command(export.main)
+    return int(left.value.code or 0), capsys.readouterr().err

@@ -1,19 +1,14 @@
-"""Acceptance tests 3, 4, 5 and 17 of shared facts about controllers: what a signal engineer asks of an export."""
+"""Acceptance test 3 of shared facts about controllers: ONNX and C are the policy that was trained."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 
 import export
@@ -21,28 +16,15 @@ from agents.export import policy_graph, record, reference_scores, scorer_weights
 from agents.run import POLICY, load_controller, load_tensors
 from deployment.bundle import Bundle, read_bundle
 from deployment.c_check import WARNINGS, compiled, compiler
-from deployment.codec import encode
-from deployment.contents import Subject
 from deployment.golden import Golden, compare, draw_inputs
-from deployment.manifest import new_key
-from deployment.nema import NemaPlan, nema_plan
 from deployment.policy import OnnxPolicy
-from deployment.safety import findings, needed_red_s, needed_yellow_s, pair_findings, timing_findings
 from envs.simulation import make_setup
-from scenarios.command import run_command
 from scenarios.scenario import load
-from signals.errors import InputError
 from signals.inputs import InputTable
-from signals.intersection import compile_signals
 from signals.layout import build_layout
-from signals.links import Link
-from signals.loops import plan_loops
-from tests.policy_runs import exported_bundle, resigned, write_run
+from tests.policy_runs import exported_bundle, status_of, write_run
 
-ROOT = Path(__file__).resolve().parents[1]
 NOT_FINITE = (np.nan, np.inf, -np.inf)
-MPH = 0.44704  # [m/s]
-FOOT = 0.3048  # [m]
 
 
 @pytest.fixture(scope="module")
@@ -55,25 +37,11 @@ def bundle(path: Path) -> Bundle:
     return read_bundle(path, public_key=path.parent / "key.pub")
 
 
-def subject_of(name: str) -> Subject:
-    network = load(name).network
-    (item,) = compile_signals(network).intersections
-    return Subject.of(item, build_layout((item,), network), plan_loops((item,), network), "detectors")
-
-
 def c_compiler() -> str:
     found = compiler()
     if found is None:
         pytest.skip("no C compiler: apt-get install gcc")
     return found
-
-
-def status_of(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object) -> tuple[int, str]:
-    """Exit status of export.py and what it said on stderr."""
-    monkeypatch.setattr(sys, "argv", ["export.py", *map(str, words)])
-    with pytest.raises(SystemExit) as left:
-        run_command(export.main)
-    return int(left.value.code or 0), capsys.readouterr().err
 
 
 # 3. Each bundle equals the trained policy on golden inputs (ONNX and C).
@@ -166,320 +134,3 @@ def test_acceptance_03_a_form_that_differs_is_not_written(
     assert status == 1
     assert "failed: ONNX" in said
     assert not (tmp_path / "out").exists()
-
-
-# 4. A conflicting program or an illegal pair is refused at export.
-
-
-def test_acceptance_04_a_network_whose_program_lets_foes_go_together_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The published ingolstadt7 has such a row at gneJ210."""
-    run = write_run(tmp_path / "run", "ingolstadt7", window=None)
-    status, said = status_of(capsys, monkeypatch, run, "--tls", "gneJ210", "--out", tmp_path / "out")
-    assert status == 2
-    assert said.count("\n") == 1
-    assert said.startswith("error: tls 'gneJ210' is not exported: row 4 (rrrrGGGGGGGGrr)")
-    assert "unsafe green: links 6 and 8 conflict and neither gives way" in said
-    assert not (tmp_path / "out").exists()
-
-
-def test_acceptance_04_a_program_without_yellow_is_refused() -> None:
-    subject = subject_of("single")
-    item = subject.intersection
-    rows = tuple(r for r in item.program.rows if "y" not in r.state)
-    bare = dataclasses.replace(item, program=dataclasses.replace(item.program, rows=rows))
-    assert findings(subject) == []
-    assert "without yellow" in findings(dataclasses.replace(subject, intersection=bare))[0]
-
-
-def test_acceptance_04_conflicting_greens_in_an_action_and_illegal_pairs_are_refused() -> None:
-    subject = subject_of("single")
-    table, plan = subject.intersection.table, subject.plan
-    assert pair_findings(table, plan) == []
-    crossing = dataclasses.replace(plan, actions=((4, 6), *plan.actions[1:]))
-    found = pair_findings(table, crossing)
-    assert any("conflict, and neither gives way" in line for line in found)
-    assert "action 0 is an illegal pair: NEMA phases 4 and 6 may not be green together" in found
-    widened = _changed(plan, 2, concurrent=(6, 8))
-    assert any(line.startswith("NEMA phases 2 and 8 are an illegal pair") for line in pair_findings(table, widened))
-    one_ring = _changed(plan, 6, ring=1)
-    assert any("illegal pair: NEMA phases 2 and 6" in line for line in pair_findings(table, one_ring))
-
-
-def test_acceptance_04_every_other_published_network_passes() -> None:
-    refused = {}
-    for name in ("single", "tee", "grid", "cologne1", "cologne3", "ingolstadt7"):
-        network = load(name).network
-        for item in compile_signals(network).intersections:
-            if lines := findings(Subject.of(item, build_layout((item,), network), None, "full")):
-                refused[name, item.tls_id] = lines
-    assert list(refused) == [("ingolstadt7", "gneJ210")]
-
-
-# 5. Yellow, red, walk, don't-walk below the calculated values are refused; the 45 mph example is exact.
-
-
-def _changed(plan: NemaPlan, number: int, **changes: Any) -> NemaPlan:
-    phases = tuple(dataclasses.replace(p, **changes) if p.number == number else p for p in plan.phases)
-    return dataclasses.replace(plan, phases=phases)
-
-
-@pytest.mark.parametrize(
-    ("field", "less", "said"),
-    [
-        ("yellow_change_s", 1.0, "yellow 3 s is below the calculated 3."),
-        ("red_clearance_s", 1.0, "red clearance 2 s is below the calculated"),
-        ("walk_s", 0.5, "walk 6.5 s is below 7 s"),
-        ("pedestrian_clearance_s", 1.5, "below the calculated"),
-        ("min_green_s", 1.0, "is shorter than its walk"),
-    ],
-)
-def test_acceptance_05_an_interval_below_the_calculated_value_is_refused(field: str, less: float, said: str) -> None:
-    subject = subject_of("single")
-    item, plan = subject.intersection, subject.plan
-    for phase in plan.phases:
-        assert timing_findings(item, plan, phase) == []
-    phase = plan.phase(2)
-    shorter = _changed(plan, 2, **{field: getattr(phase, field) - less})
-    found = timing_findings(item, shorter, shorter.phase(2))
-    assert any(said in line for line in found), found
-    assert any("NEMA phase 2" in line for line in findings(dataclasses.replace(subject, plan=shorter)))
-
-
-def test_acceptance_05_fixed_change_intervals_are_refused_by_the_command(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = write_run(tmp_path / "run", change_interval="fixed")
-    status, said = status_of(capsys, monkeypatch, run, "--out", tmp_path / "out")
-    assert status == 2
-    assert said.count("\n") == 1
-    assert "below the calculated" in said
-    assert "calculated change intervals" in said
-    assert not (tmp_path / "out").exists()
-
-
-def test_acceptance_05_pedestrian_clearance_is_not_calculated_with_the_trainings_speed() -> None:
-    network = load("single").network
-    from signals.timing import Timing
-
-    (item,) = compile_signals(network, Timing(walking_speed_mps=3.0, walk_s=4.0)).intersections
-    subject = Subject.of(item, build_layout((item,), network), plan_loops((item,), network), "detectors")
-    found = "\n".join(findings(subject))
-    assert "walk 4 s is below 7 s" in found
-    assert "pedestrian clearance" in found
-
-
-def street(length_m: float, *, east: bool) -> Link:
-    """A lane over a junction, at 45 mph: eastwards from 0 on, or northwards at 23 m."""
-    path = ((0.0, 0.0), (length_m, 0.0)) if east else ((23.0, -20.0), (23.0, 20.0))
-    return Link(0, (), False, 45 * MPH, 45 * MPH, (path,), 3.2, length_m, 0.0)
-
-
-def test_acceptance_05_the_example_of_45_mph_is_exact() -> None:
-    ending, starting = street(80 * FOOT, east=True), street(40.0, east=False)
-    assert needed_yellow_s(ending) == 4.3
-    assert needed_red_s(ending, starting) == 1.5
-
-
-def test_acceptance_05_at_45_mph_a_tenth_less_is_refused() -> None:
-    subject = subject_of("single")
-    item = subject.intersection
-    links = tuple(
-        link if link.pedestrian else dataclasses.replace(link, speed_mps=45 * MPH, yellow_speed_mps=45 * MPH)
-        for link in item.table.links
-    )
-    fast = dataclasses.replace(item, table=dataclasses.replace(item.table, links=links))
-    plan = nema_plan(item)
-    given = _changed(plan, 2, yellow_change_s=4.3)
-    assert not [line for line in timing_findings(fast, given, given.phase(2)) if "yellow 4" in line]
-    short = _changed(plan, 2, yellow_change_s=4.2)
-    assert "yellow 4.2 s is below the calculated 4.3 s" in timing_findings(fast, short, short.phase(2))[0]
-
-
-# 17. A tampered, unsigned or expired bundle is refused; no pickle is imported at run time (tests/test_bundle.py).
-
-
-def verify(path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object) -> str:
-    """What export.py says to a bundle that it refuses; one line, exit status 2."""
-    key = words or ("--public-key", ORIGINAL["key"])
-    status, said = status_of(capsys, monkeypatch, "--verify", path, *key)
-    assert status == 2
-    assert said.startswith("error: ")
-    assert said.count("\n") == 1
-    return said
-
-
-ORIGINAL: dict[str, Path] = {}
-
-
-@pytest.fixture
-def copy(path: Path, tmp_path: Path) -> Path:
-    ORIGINAL["key"] = path.parent / "key.pub"
-    return Path(shutil.copytree(path, tmp_path / "copy"))
-
-
-def test_acceptance_17_an_untouched_bundle_passes(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--verify", str(copy), "--public-key", str(ORIGINAL["key"]), "--scenario", "single"]
-    assert export.main(words) == 0
-    assert "network: the same" in capsys.readouterr().out
-
-
-def test_acceptance_17_any_changed_file_is_refused(
-    copy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for file in sorted(copy.iterdir()):
-        whole = file.read_bytes()
-        for place in (0, len(whole) // 2, len(whole) - 1):
-            file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-            assert "chang" in verify(copy, capsys, monkeypatch), file.name
-        file.write_bytes(whole[:-1])
-        said = verify(copy, capsys, monkeypatch)
-        assert "cut off" in said or "signed" in said, file.name
-        file.write_bytes(whole)
-    read_bundle(copy, public_key=ORIGINAL["key"])
-
-
-def test_acceptance_17_missing_foreign_and_linked_files_are_refused(
-    copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for file in sorted(copy.iterdir()):
-        whole = file.read_bytes()
-        file.unlink()
-        said = verify(copy, capsys, monkeypatch)
-        assert "is not signed" in said if file.name == "manifest.sig" else f"has no {file.name}" in said
-        (tmp_path / "elsewhere").write_bytes(whole)
-        file.symlink_to(tmp_path / "elsewhere")
-        assert file.name in verify(copy, capsys, monkeypatch)
-        file.unlink()
-        file.write_bytes(whole)
-    (copy / "extra.so").write_bytes(b"")
-    assert "'extra.so', which its manifest does not list" in verify(copy, capsys, monkeypatch)
-
-
-def test_acceptance_17_an_unsigned_bundle_and_another_key_are_refused(
-    copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    other = new_key(tmp_path / "other")
-    assert "signed with another key" in verify(copy, capsys, monkeypatch, "--public-key", other)
-    assert "needs --public-key" in verify(copy, capsys, monkeypatch, "--scenario", "single")
-    assert "no public key" in verify(copy, capsys, monkeypatch, "--public-key", tmp_path / "other")
-    (copy / "manifest.sig").unlink()
-    assert "is not signed" in verify(copy, capsys, monkeypatch)
-
-
-@pytest.mark.parametrize(
-    ("begin_days", "end_days", "said"),
-    [(-400, -1, "expired at"), (1, 30, "is not valid before"), (3, -3, "not_after is not later")],
-)
-def test_acceptance_17_a_bundle_out_of_its_time_is_refused(
-    begin_days: int, end_days: int, said: str, path: Path, tmp_path: Path,
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    ORIGINAL["key"] = path.parent / "key.pub"
-
-    def moved(_: object, manifest: dict[str, Any]) -> None:
-        now = datetime.now(UTC)
-        for name, days in (("not_before", begin_days), ("not_after", end_days)):
-            manifest[name] = (now + timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-    assert said in verify(resigned(path, tmp_path / "moved", moved), capsys, monkeypatch)
-
-
-def _document(name: str, change: Callable[[Any], object]) -> Callable[[dict[str, bytes], Any], object]:
-    """A change of one JSON file."""
-
-    def changed(files: dict[str, bytes], _: object) -> None:
-        content = json.loads(files[name])
-        change(content)
-        files[name] = json.dumps(content).encode()
-
-    return changed
-
-
-def _opset(version: int, domain: str = "") -> Callable[[dict[str, bytes], Any], object]:
-    def changed(files: dict[str, bytes], _: object) -> None:
-        model = onnx.load_from_string(files["policy.onnx"])
-        del model.opset_import[:]
-        model.opset_import.append(onnx.helper.make_opsetid(domain, version))
-        files["policy.onnx"] = model.SerializeToString()
-
-    return changed
-
-
-SIGNED_YET_WRONG: dict[str, tuple[Callable[[dict[str, bytes], Any], object], str]] = {
-    "newer format": (lambda _, m: m.update(format=2), "is of format 2"),
-    "something else": (lambda _, m: m.update(kind="cookbook"), "cookbook"),
-    "no format": (lambda _, m: m.pop("format"), "is no manifest of a bundle"),
-    "unknown field": (lambda _, m: m.update(color="red"), "is damaged"),
-    "opset in the manifest": (lambda _, m: m.update(opset=99), "asks for opset 99"),
-    "newer opset": (_opset(99), "asks for opset ai.onnx 99"),
-    "foreign operators": (_opset(1, "com.example"), "asks for opset com.example 1"),
-    "no graph": (lambda f, _: f.update({"policy.onnx": b""}), "asks for opset none"),
-    "half a graph": (lambda f, _: f.update({"policy.onnx": f["policy.onnx"][:3000]}), "cut off"),
-    "other signal": (lambda _, m: m.update(tls_id="D"), "different signals"),
-    "full sensing": (lambda _, m: m.update(sensing="full"), "sensing"),
-    "no golden input": (_document("golden.json", lambda g: g["phases"].clear()), "golden inputs"),
-    "not a number": (_document("golden.json", lambda g: g["inputs"][3].__setitem__(5, float("nan"))), "not all are"),
-    "infinite": (_document("golden.json", lambda g: g["scores"][3].__setitem__(0, float("inf"))), "not all are fin"),
-    "another policy": (
-        _document("golden.json", lambda g: g.update(phases=[(p + 1) % 4 for p in g["phases"]])),
-        "does not answer its golden inputs",
-    ),
-    "shorter yellow": (
-        _document("timing.json", lambda t: t["plan"]["phases"][0].update(yellow_change_s=2.0)),
-        "timing.json is not what follows",
-    ),
-    "no backup": (_document("timing.json", lambda t: t.update(backup_time_s=0.0)), "timing.json is not what follows"),
-    "swapped inputs": (
-        _document("observation.json", lambda o: o["inputs"].reverse()), "observation.json is not what follows"
-    ),
-    "no crossing conflicts": (
-        _document("conflicts.json", lambda c: c.update(conflicts=["0" * 20] * 20)), "conflicts.json is not"
-    ),
-    "text for JSON": (lambda f, _: f.update({"actions.json": b"{"}), "is inconsistent"),
-    "strange file": (lambda f, _: f.update({"run.sh": b"true"}), "'run.sh', which is no part"),
-    "a file less": (lambda f, _: f.pop("conflicts.json"), "lacks conflicts.json"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", SIGNED_YET_WRONG)
-def test_acceptance_17_what_is_wrong_is_refused_even_if_signed(
-    case: str, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ORIGINAL["key"] = path.parent / "key.pub"
-    change, said = SIGNED_YET_WRONG[case]
-    assert said in verify(resigned(path, tmp_path / "wrong", change), capsys, monkeypatch)
-
-
-def test_acceptance_17_a_bundle_for_another_network_is_refused(
-    copy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    key = ("--public-key", ORIGINAL["key"])
-    tee = load("tee").net_file
-    for words in ((*key, "--network", tee), (*key, "--scenario", "tee")):
-        assert "is for another network than" in verify(copy, capsys, monkeypatch, *words)
-    assert "cannot read" in verify(copy, capsys, monkeypatch, *key, "--network", "nowhere.net.xml")
-
-
-def test_acceptance_17_a_bundle_for_simulation_reaches_no_controller(path: Path, tmp_path: Path) -> None:
-    marked = resigned(path, tmp_path / "marked", lambda _, m: m.update(simulation_only=True))
-    with pytest.raises(InputError, match="for simulation only"):
-        read_bundle(marked, public_key=path.parent / "key.pub")
-    assert read_bundle(marked, public_key=path.parent / "key.pub", simulation=True).manifest.simulation_only
-
-
-def test_acceptance_17_the_command_itself_leaves_with_status_2(copy: Path) -> None:
-    (copy / "timing.json").write_bytes(b"{}")
-    words = [sys.executable, str(ROOT / "export.py"), "--verify", str(copy), "--public-key", str(ORIGINAL["key"])]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert done.stdout == ""
-
-
-def test_a_signed_bundle_that_says_what_it_is_passes(path: Path, tmp_path: Path) -> None:
-    """The helper that makes the wrong ones makes a right one where it changes nothing."""
-    same = resigned(path, tmp_path / "same", lambda *_: None)
-    assert encode(read_bundle(same, public_key=path.parent / "key.pub").plan)

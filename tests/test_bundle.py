@@ -18,10 +18,11 @@ import evaluate
 from deployment.bundle import Bundle, check_room, read_bundle, read_unsigned_bundle, write_bundle
 from deployment.codec import decode, encode
 from deployment.contents import Subject, documents, feature_meanings
-from deployment.fallback import fallback_plan, least_split_s
+from deployment.fallback import fallback_plan
 from deployment.golden import Golden, compare
 from deployment.manifest import new_key, public_key, sign
 from deployment.nema import nema_plan
+from deployment.plans.pattern import least_split_s, mode_for
 from deployment.policy import OnnxPolicy, opsets
 from deployment.simulated import BundleController, bundle_folders
 from scenarios.scenario import load
@@ -166,7 +167,7 @@ def test_the_fallback_plan_is_the_programs_and_holds_every_interval(name: str) -
         own = sum(row.duration_s for row in item.program.rows)
         assert fixed.cycle_s >= own - 0.5
         for phase in plan.phases:
-            assert fixed.split_s(phase.number) >= least_split_s(phase)
+            assert fixed.split_s(phase.number) >= least_split_s(phase, mode_for(phase))
         assert sorted(n for ring in fixed.sequence for n in ring) == sorted(p.number for p in plan.phases)
         groups = [
             sum(max(_splits(fixed, ring, g) for ring in fixed.sequence) for g in [group]) for group in fixed.groups

@@ -1,7 +1,8 @@
-"""The emulated controller's rings: intervals as the tables say, commands that cannot shorten them, backup, plans."""
+"""The emulated controller's rings: intervals as the tables say, commands that cannot shorten them, backup."""
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import numpy as np
@@ -13,20 +14,7 @@ from deployment.emulator.mib import Mib
 from deployment.emulator.settings import mask
 from signals.machine import SignalMachine
 from signals.timing import Timing
-from tests.emulated import Recorder, cabinet, intersections
-
-EVERY_STOP_BAR = (1 << 10) - 1
-"""`single` has ten lanes; detectors 1 to 10 are at their stop lines."""
-PATTERN = {2: 35, 6: 35, 1: 15, 5: 15, 3: 15, 7: 15, 4: 25, 8: 25}
-
-
-def new(backup_s: int | None = None) -> Recorder:
-    return Recorder(cabinet(backup_s=backup_s))
-
-
-def calling(recorder: Recorder, *phases: int) -> int:
-    """The detectors that call these phases."""
-    return mask(d.number for d in recorder.cabinet.settings.detectors.values() if d.calls & mask(phases))
+from tests.emulated import EVERY_STOP_BAR, Recorder, cabinet, calling, intersections, new
 
 
 def command(recorder: Recorder, **masks: int) -> None:
@@ -143,11 +131,14 @@ def test_acceptance_15_a_pedestrian_gets_walk_and_clearance_in_full_whatever_is_
         if times.walk:
             walks = [b - a for a, b in recorder.spans(events.WALK_BEGIN, events.PED_CLEAR_BEGIN, n)]
             clears = [b - a for a, b in recorder.spans(events.PED_CLEAR_BEGIN, events.DONT_WALK_BEGIN, n)]
-            greens = [b - a for a, b in recorder.spans(events.DONT_WALK_BEGIN, events.GREEN_END, n)]
             assert len(walks) > 10
             assert min(walks) >= times.walk / 10 - 1e-9
             assert min(clears) >= times.pedestrian_clear / 10 - 1e-9
-            assert min(greens) >= 0
+            told = (events.WALK_BEGIN, events.PED_CLEAR_BEGIN, events.DONT_WALK_BEGIN, events.YELLOW_BEGIN)
+            order = [code for _, code, k in recorder.cabinet.log.rows if k == n and code in told]
+            before_yellow = {a for a, b in itertools.pairwise(order) if b == events.YELLOW_BEGIN}
+            assert before_yellow <= {events.DONT_WALK_BEGIN, events.YELLOW_BEGIN}  # nobody is left on the road
+            assert {b for a, b in itertools.pairwise(order) if a == events.WALK_BEGIN} == {events.PED_CLEAR_BEGIN}
     assert rings is recorder.cabinet.controller.rings
     assert recorder.findings() == []
     assert recorder.cabinet.faults == []
@@ -243,6 +234,33 @@ def test_backup_zeroes_every_mask_and_runs_free() -> None:
     assert controller.control_status == oids.SYSTEM_STANDBY
 
 
+@pytest.mark.parametrize(
+    "oid",
+    [
+        oids.PREEMPT_CONTROL_STATE.at(1),
+        oids.VEHICLE_DETECTOR_ACTUATION.at(1),
+        oids.PEDESTRIAN_DETECTOR_ACTUATION.at(1),
+    ],
+)
+def test_backup_takes_back_preempts_and_actuations_of_a_system_that_is_gone(oid: oids.Oid) -> None:
+    recorder = new(backup_s=10)
+    mib, controller = Mib(recorder.cabinet), recorder.cabinet.controller
+    recorder.run(20)
+    mib.write([(oid, 1)])
+    recorder.run(9.9)
+    assert mib.read(oid) == 1
+    mib.write([(oid, 1)])  # whoever writes is still there
+    recorder.run(9.9)
+    assert mib.read(oid) == 1
+    recorder.run(0.2)
+    assert mib.read(oid) == 0
+    assert controller.control_status == oids.BACKUP_MODE
+    begun = recorder.cabinet.now
+    recorder.run(400, EVERY_STOP_BAR, 0xFF)
+    served = {n for tick, code, n in recorder.cabinet.log.rows if code == events.GREEN_BEGIN and tick > begun}
+    assert served == set(range(1, 9))
+
+
 def test_without_backup_a_stuck_omit_starves_a_phase_for_good() -> None:
     recorder = new(backup_s=0)
     command(recorder, omit=mask([2]))
@@ -326,15 +344,22 @@ def test_a_broken_detector_reads_as_it_fails_and_is_reported_when_stuck() -> Non
     assert mib.read(oids.DETECTOR_ALARMS.at(1)) == 0
 
 
-def test_the_same_choices_light_the_same_lamps_as_in_training() -> None:
+@pytest.mark.parametrize("scenario", ["single", "tee"])
+def test_the_same_choices_light_the_same_lamps_as_in_training(scenario: str) -> None:
     """Second by second: the state machine below the agent, and the controller that is told by omit, hold, force-off
-    and calls. Only the start differs: the controller begins in red."""
-    known = intersections("single")
-    ((item, installation),) = known.values()
-    machine, recorder = SignalMachine((item,), Timing()), new(backup_s=0)
+    and calls. Only the start differs: the controller begins in red. `tee` has an overlap from one ring's phase to the
+    other's."""
+    ((item, installation),) = intersections(scenario).values()
+    machine, recorder = SignalMachine((item,), Timing()), Recorder(cabinet(scenario, backup_s=0), scenario)
     mib, draw = Mib(recorder.cabinet), random.Random(5)
     actions = [mask(action) for action in installation.plan.actions]
     crossings = mask(p.number for p in installation.plan.phases if p.crossings)
+    always = installation.plan.green
+
+    def lit(state: str) -> str:
+        """A link that ever has to give way shows g throughout."""
+        return "".join(green if shown in "Gg" else shown for green, shown in zip(always, state, strict=True))
+
     row, row_until, wanted = 0, float("inf"), 0
     nobody = np.zeros_like(machine.exists)
     trained, shown = [], []
@@ -343,7 +368,7 @@ def test_the_same_choices_light_the_same_lamps_as_in_training() -> None:
         if second == 0:
             machine.reset(0.0)
         if second % 5 == 0:
-            wanted = draw.randrange(4) if draw.random() < 0.3 else wanted
+            wanted = draw.randrange(len(actions)) if draw.random() < 0.3 else wanted
             for _, entry in machine.request(np.array([wanted]), nobody):
                 row, row_until = entry, second + machine.rows[0][entry].duration_s
             on, action = mib.read(oids.STATUS_PHASE_ONS.at(1)), actions[int(machine.phase[0])]
@@ -360,11 +385,29 @@ def test_the_same_choices_light_the_same_lamps_as_in_training() -> None:
             row = machine.rows[0][row].next
             length = machine.rows[0][row].duration_s
             row_until = row_until + length if machine.rows[0][row].next != row else float("inf")
-        trained.append(machine.rows[0][row].state)
+        trained.append(lit(machine.rows[0][row].state))
         shown.append(recorder.cabinet.state)
         recorder.run(1)
     assert trained[10:] == shown[10:]
-    assert len({state for state in shown if "y" not in state}) > 4
+    assert len({state for state in shown if "y" not in state}) > len(actions)
+
+
+def test_an_overlap_ends_as_the_phase_that_it_ends_with() -> None:
+    """At this signal the two phases of an overlap have red clearances of 3 and of 4 s."""
+    recorder = Recorder(cabinet("cologne3", "360086"), "cologne3")
+    recorder.run(600, (1 << 40) - 1, 0xFF)
+    phases, checked = recorder.cabinet.settings.phases, set()
+    rows = list(recorder.cabinet.log.rows)
+    for begun, code, number in rows:
+        if code == events.OVERLAP_YELLOW:
+            (phase,) = {n for tick, other, n in rows if (tick, other) == (begun, events.YELLOW_BEGIN)}
+            red = next(t for t, other, n in rows if t > begun and (other, n) == (events.OVERLAP_RED_CLEAR, number))
+            off = next((t for t, other, n in rows if t > begun and (other, n) == (events.OVERLAP_OFF, number)), None)
+            if off is not None:
+                assert (red - begun, off - red) == (phases[phase].yellow, phases[phase].red_clear)
+                checked.add(phases[phase].red_clear)
+    assert len(checked) > 1
+    assert recorder.findings() == []
 
 
 def test_a_reboot_forgets_commands_and_starts_in_flash() -> None:
@@ -378,90 +421,3 @@ def test_a_reboot_forgets_commands_and_starts_in_flash() -> None:
     assert Mib(recorder.cabinet).read(oids.SYS_UP_TIME.at()) == 0
     assert not recorder.cabinet.controller.commands.any()
     recorder.until(lambda: bool(recorder.greens()), within_s=30)
-
-
-def plan(recorder: Recorder, offset_s: int = 0) -> None:
-    """Pattern 1: a cycle of 90 s, phases 2 and 6 coordinated."""
-    made = recorder.cabinet
-    made.begin_transaction()
-    assert made.draft is not None
-    made.draft |= {
-        oids.PATTERN_CYCLE_TIME.at(1): 90,
-        oids.PATTERN_OFFSET_TIME.at(1): offset_s,
-        **{oids.SPLIT_TIME.at(1, n): seconds for n, seconds in PATTERN.items()},
-        **{oids.SPLIT_COORD_PHASE.at(1, n): int(n in (2, 6)) for n in PATTERN},
-    }
-    made.verify()
-    made.end_transaction()
-    assert made.verify_status == oids.VERIFY_NO_ERROR, made.verify_error
-
-
-@pytest.mark.parametrize("offset_s", [0, 37])
-def test_coordination_keeps_cycle_splits_and_offset(offset_s: int) -> None:
-    recorder = new(backup_s=0)
-    plan(recorder, offset_s)
-    controller = recorder.cabinet.controller
-    controller.pattern = 1
-    recorder.run(900, EVERY_STOP_BAR)
-    assert controller.running_pattern == 1
-    begins = [a for a, _ in recorder.spans(events.GREEN_BEGIN, events.GREEN_END, 2)][3:]
-    assert len(begins) >= 5
-    assert [(begin - offset_s) % 90 for begin in begins] == pytest.approx([0.0] * len(begins))
-    for n, seconds in PATTERN.items():
-        times = recorder.cabinet.settings.phases[n]
-        greens = [b - a for a, b in recorder.spans(events.GREEN_BEGIN, events.GREEN_END, n)][3:]
-        assert greens
-        wanted = seconds - times.yellow / 10 - times.red_clear / 10
-        assert greens == pytest.approx([wanted] * len(greens)), n
-    assert recorder.findings() == []
-
-
-def test_what_nobody_asks_for_is_skipped_and_the_coordinated_phase_has_the_rest() -> None:
-    recorder = new(backup_s=0)
-    plan(recorder)
-    recorder.cabinet.controller.pattern = 1
-    recorder.run(900, calling(recorder, 2, 6, 4, 8))
-    late = [n for tick, code, n in recorder.cabinet.log.rows if code == events.GREEN_BEGIN and tick > 2000]
-    assert set(late) == {2, 4, 6, 8}
-    ends = [b % 90 for _, b in recorder.spans(events.GREEN_BEGIN, events.GREEN_END, 2)][3:]
-    assert ends == pytest.approx([28.0] * len(ends))  # the yield point: 35 s less yellow and red
-    begins = [a % 90 for a, _ in recorder.spans(events.GREEN_BEGIN, events.GREEN_END, 2)][3:]
-    assert begins == pytest.approx([75.0] * len(begins))  # early: its own split begins at 0
-
-
-def test_a_day_plan_chooses_the_pattern() -> None:
-    recorder = new(backup_s=0)
-    plan(recorder)
-    made = recorder.cabinet
-    made.begin_transaction()
-    assert made.draft is not None
-    made.draft |= {
-        oids.TIMEBASE_PATTERN.at(7): 1,
-        oids.DAY_PLAN_MINUTE.at(1, 1): 5,
-        oids.DAY_PLAN_ACTION.at(1, 1): (*oids.TIMEBASE_ACTION_ROW, 7),
-        oids.SCHEDULE_MONTH.at(1): 0x1FFE,
-        oids.SCHEDULE_DAY.at(1): 0xFE,
-        oids.SCHEDULE_DATE.at(1): 0xFFFFFFFE,
-        oids.SCHEDULE_DAY_PLAN.at(1): 1,
-    }
-    made.verify()
-    made.end_transaction()
-    assert made.verify_error == ""
-    recorder.run(299)
-    assert made.controller.running_pattern == oids.FREE
-    recorder.run(2)
-    assert made.controller.running_pattern == 1
-    assert made.controller.control_status == oids.TIMEBASE_CONTROL
-    made.controller.pattern = oids.FREE  # the system comes before the clock
-    made.controller.written()
-    recorder.run(1)
-    assert made.controller.running_pattern == oids.FREE
-
-
-def test_a_pattern_that_does_not_exist_runs_free_and_says_so() -> None:
-    recorder = new(backup_s=0)
-    recorder.cabinet.controller.pattern = 9
-    recorder.run(100, EVERY_STOP_BAR)
-    mib = Mib(recorder.cabinet)
-    assert mib.read(oids.COORD_PATTERN_STATUS.at()) == oids.FREE
-    assert mib.read(oids.LOCAL_FREE_STATUS.at()) == 7

@@ -162,12 +162,27 @@ def dark(states: list[str]) -> list[str]:
     return ["O" + state[1:] if state[0] == "r" else state for state in states]
 
 
+def walk_until_a_second_before(states: list[str]) -> list[str]:
+    """Walk goes on through its clearance, until a second before a conflicting green."""
+    card = cabinet().monitor.card
+    found = [list(state) for state in states]
+    for channel in card.walks:
+        for n in range(1, len(states)):
+            if states[n - 1][channel] == "G" and states[n][channel] == "r":
+                foes = [i for i in range(len(states[0])) if i not in card.permitted[channel]]
+                begins = (m for m in range(n, len(states)) if any(states[m][i] in "Gg" for i in foes))
+                for m in range(n, next(begins, n) - 10):
+                    found[m][channel] = "G"
+    return ["".join(state) for state in found]
+
+
 CHANGES: dict[str, tuple[Fault, set[str], set[str]]] = {
     "conflict": (replaced(conflict), {"conflict"}, {"conflicting_greens"}),
     "walk into traffic": (replaced(crossing), {"conflict"}, {"conflicting_greens"}),
     "no yellow": (without_yellow, {"no_yellow"}, {"missing_yellow"}),
     "yellow of 2 s": (cut("y", 20), {"short_yellow"}, {"short_yellow"}),
     "a dark lamp": (dark, {"red_fail"}, set()),
+    "walk to the last": (walk_until_a_second_before, {"short_clearance"}, {"short_pedestrian_clearance"}),
     "no red clearance": (cut("r", 0), set(), {"short_red_clearance"}),
 }
 """Per class of fault, what the conflict monitor calls it, and what the independent monitor does. Neither sees all:
@@ -220,6 +235,10 @@ def test_a_fault_latches_into_flash_until_someone_resets_it() -> None:
     recorder.run(0.4)
     made.lamps.state = lamps  # type: ignore[method-assign]
     assert [fault.kind for fault in made.faults] == ["conflict"]
+    recorder.run(300)
+    assert set(made.state) == {"o"}
+    assert Mib(made).read(oids.UNIT_FLASH_STATUS.at()) == oids.MMU_FLASH
+    made.reboot()  # the monitor is a device of its own
     recorder.run(300)
     assert set(made.state) == {"o"}
     assert Mib(made).read(oids.UNIT_FLASH_STATUS.at()) == oids.MMU_FLASH
@@ -278,6 +297,9 @@ def test_a_set_is_done_as_a_whole_or_not_at_all() -> None:
         (oids.SPLIT_COORD_PHASE.at(1, 4), 1, "cannot be on together"),
         (oids.SEQUENCE_DATA.at(1, 1), bytes([1, 2, 3]), "each once"),
         (oids.SEQUENCE_DATA.at(1, 1), bytes([3, 2, 1, 4]), "different orders"),
+        (oids.SEQUENCE_DATA.at(1, 1), bytes([0, 2, 3, 4]), "each once"),
+        (oids.SEQUENCE_DATA.at(1, 2), bytes([5, 6, 7, 9]), "each once"),
+        (oids.DETECTOR_CALL_PHASE.at(1), 255, "no phase 255"),
         (oids.TIMEBASE_PATTERN.at(1), 5, "no pattern 5"),
         (oids.SCHEDULE_DAY_PLAN.at(1), 2, "no event"),
         (oids.PHASE_YELLOW_CHANGE.at(2), 20, "3 to 6 s"),

@@ -194,6 +194,8 @@ def test_acceptance_16_access_denies_by_default() -> None:
     ("text", "complaint"),
     [
         ("{", "no JSON"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"users": [], "communities": [{"name": "a"}], "communities": []}', "there twice"),
         ("{}", "neither communities nor users"),
         ('{"users": [{"name": "a"}]}', "auth_key"),
         ('{"users": [{"name": "a", "auth_key": "short", "priv_key": "long enough"}]}', "shorter than 8"),

@@ -11,6 +11,7 @@ import pytest
 import deployment.assembly
 import export
 from agents.run import run_sha256
+from deployment.assembly import NotThePolicy
 from deployment.bundle import read_bundle, read_unsigned_bundle
 from deployment.manifest import new_key
 from scenarios.scenario import load
@@ -82,6 +83,42 @@ def test_several_signals_give_a_bundle_each_without_c_where_none_is_asked_for(
     assert (out / ids[1] / "golden.json").read_bytes() == before
     with pytest.raises(InputError, match="not in the network"):
         export.main([str(run), "--out", str(tmp_path / "two"), "--tls", "360087"])
+
+
+def test_nothing_is_written_where_one_signal_of_several_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check_forms, asked = export.check_forms, []
+
+    def second_fails(*arguments: Any) -> Any:
+        asked.append(arguments)
+        if len(asked) == 2:
+            raise NotThePolicy("ONNX differs")
+        return check_forms(*arguments)
+
+    monkeypatch.setattr(export, "check_forms", second_fails)
+    run = write_run(tmp_path / "run", "cologne3", window=(25200.0, 26210.0))
+    assert export.main([str(run), "--out", str(tmp_path / "out"), "--format", "onnx"]) == 1
+    assert "nothing was written" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--seed", "-1"], "--seed is -1"),
+        (["--tree-tolerance", "nan"], "--tree-tolerance is nan"),
+        (["--plan-windows", "0"], "--plan-windows is 0"),
+        (["--out", "run/settings.json"], "is a file"),
+    ],
+)
+def test_a_search_does_not_begin_with_what_it_cannot_end_with(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "run", "tee", window=SHORT)
+    with pytest.raises(InputError, match=said):
+        export.main(["run", "--out", "out", "--format", "plan", *words])
 
 
 def test_the_card_tells_of_the_evaluation_and_that_c_was_not_checked_without_a_compiler(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from deployment import oids
-from deployment.download import main
+from deployment.download import main, read_plans
 from deployment.emulator.process import EmulatorProcess
 from deployment.ntcip import NotAllowed, Refused, Session
 from deployment.ntcip_plans import PlanObject, PlanWriter
@@ -119,6 +119,10 @@ def test_the_command_downloads_a_file_and_says_what_it_refuses(
     assert "read back" in capsys.readouterr().out
     assert held(emulator, plan_objects(*plans(96))) == plan_objects(*plans(96))
 
+    with pytest.raises(InputError, match="pattern 300"):
+        main([write({"C": {"objects": objects_json(plan_objects(*plans(120)))}}), *who, "--select", "300"])
+    assert held(emulator, plan_objects(*plans(96))) == plan_objects(*plans(96))  # nothing was written before
+
     half_bad = [entry | ({"value": 250} if entry["object"] == "patternCycleTime" else {}) for entry in objects]
     assert main([write({"C": {"objects": half_bad}}), *who]) == 1
     assert "goes on with what it had" in capsys.readouterr().err
@@ -131,9 +135,53 @@ def test_the_command_downloads_a_file_and_says_what_it_refuses(
     timing = [{"object": "phaseMinimumGreen", "index": [1], "value": 1}]
     with pytest.raises(InputError, match="no part of a plan"):
         main([write({"C": {"objects": timing}}), *who])
-    for content in ({}, [], {"C": 1}, {"C": {"objects": [1]}}):
+    for content in ({}, [], {"C": 1}, {"C": {"objects": [1]}}, {"C": {"objects": []}}):
         with pytest.raises(InputError, match="holds no plans"):
             main([write(content), *who])
     file.write_text("{")
     with pytest.raises(InputError, match="is no JSON"):
         main([str(file), *who])
+
+
+SPLIT: dict[str, Any] = {"object": "splitTime", "index": [1, 2], "value": 35}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"index": "12"}, "no row '12'"),
+        ({"index": 5}, "no row 5"),
+        ({"index": [1]}, r"no row \[1\]"),
+        ({"index": [1, -2]}, "no row"),
+        ({"index": [1, 10**14]}, "no row"),
+        ({"index": [1.9, 2]}, "no row"),
+        ({"value": 256}, "holds 256"),
+        ({"value": -1}, "holds -1"),
+        ({"value": True}, "holds True"),
+        ({"value": 35.5}, "holds 35.5"),
+        ({"object": "sequenceData", "value": [1, 300]}, "holds"),
+        ({"object": "sequenceData", "value": ["a"]}, "holds"),
+        ({"object": "dayPlanActionNumberOID", "value": "1.x"}, "holds '1.x'"),
+        ({"oid": oids.dotted(oids.SPLIT_TIME.at(1, 3))}, "is not '1.3"),
+    ],
+)
+def test_a_file_that_no_controller_could_hold_is_refused_in_one_line(
+    change: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "plans_ntcip.json"
+    file.write_text(json.dumps({"C": {"objects": [SPLIT | change]}}))
+    with pytest.raises(InputError, match=said):
+        read_plans(file, None)
+
+
+def test_a_file_that_says_two_things_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "plans_ntcip.json"
+    file.write_text(json.dumps({"C": {"objects": [SPLIT, SPLIT | {"value": 20}]}}))
+    with pytest.raises(InputError, match="there twice"):
+        read_plans(file, None)
+    file.write_text('{"C": {"objects": [{"object": "splitTime", "index": [1, 2], "value": 35, "value": 20}]}}')
+    with pytest.raises(InputError, match="'value' is there twice"):
+        read_plans(file, None)
+    file.write_text("[" * 100_000)
+    with pytest.raises(InputError, match="nested too deeply"):
+        read_plans(file, None)

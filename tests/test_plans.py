@@ -142,6 +142,8 @@ def test_the_walk_has_to_fit_only_where_pedestrians_are_recalled() -> None:
     assert least_split_s(nema.phase(2), "max_ped_recall") == 22  # 7 walk + 8 clearance + 4 yellow + 3 red
     assert least_split_s(nema.phase(2), "max_recall") == 14  # 7 min green
     assert least_split_s(nema.phase(2), "omitted") == 0
+    tenths = dataclasses.replace(nema.phase(2), min_green_s=4.2, yellow_change_s=4.4, red_clearance_s=1.4)
+    assert least_split_s(tenths, "max_recall") == 10  # in floating point they come to a little more
 
 
 def test_the_offset_refers_to_the_first_coordinated_green() -> None:
@@ -338,6 +340,10 @@ def test_utdf_keeps_every_mode() -> None:
         read_utdf(text, [dataclasses.replace(nema, tls_id="J")], 1)
     with pytest.raises(InputError, match=r"no section \[Lanes\]"):
         read_utdf(text.split("[Lanes]")[0] + text[text.index("[Timeplans]") :], [nema], 1)
+    with pytest.raises(InputError, match="node 1 is not whole"):
+        read_utdf(text.replace("Cycle Length,1,", "Cycle Length,1,1e999,"), [nema], 1)
+    with pytest.raises(InputError, match=r"section \[Nodes\] is empty"):
+        read_utdf(text[: text.index("INTID,TYPE")] + text[text.index("[Links]") :], [nema], 1)
     with pytest.raises(InputError, match="node 1 is not whole"):
         read_utdf(text.replace("Cycle Length,1,", "Cycle,1,"), [nema], 1)
 

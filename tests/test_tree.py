@@ -122,6 +122,7 @@ def test_a_tree_is_the_same_after_json_and_reads_as_words() -> None:
         (lambda c: c["nodes"][0].update({"feature": 99}), "leads nowhere"),
         (lambda c: c["nodes"][0].update({"at_most": float("nan")}), "leads nowhere"),
         (lambda c: c["nodes"][1].update({"score": float("inf")}), "no finite score"),
+        (lambda c: c["nodes"][1].update({"decisions": float("inf")}), "is no phase score tree"),
         (lambda c: c.update(nodes=[]), "no nodes"),
         (lambda c: c["nodes"][0].pop("at_most"), "is no phase score tree"),
     ],
@@ -131,6 +132,12 @@ def test_a_damaged_tree_is_refused(change: Callable[[dict[str, Any]], object], m
     change(content)
     with pytest.raises(InputError, match=message):
         Tree.from_json(content)
+
+
+def test_a_file_that_is_nested_without_end_holds_no_tree(tmp_path: Path) -> None:
+    (tmp_path / "tree.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match="holds no tree"):
+        read_tree(tmp_path / "tree.json")
 
 
 def test_a_fitted_tree_finds_the_rule_that_made_the_data() -> None:

@@ -6,12 +6,12 @@ access where a view is empty, and gives a message of a lower security level the 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+from deployment.codec import parse
 from deployment.oids import Area, Object
 from signals.errors import InputError, did_you_mean
 
@@ -85,7 +85,7 @@ def read_access(path: Path) -> Access:
         InputError: it cannot be read, or says something that makes no sense.
     """
     try:
-        data = json.loads(path.read_text())
+        data = parse(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; give a JSON file such as\n{EXAMPLE}") from error
     except ValueError as error:

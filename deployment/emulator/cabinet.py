@@ -132,13 +132,15 @@ class Cabinet:
             self.controller.restart()
 
     def reboot(self) -> None:
-        """The controller loses power and comes back: commands are forgotten, tables are kept."""
+        """The controller loses power and comes back: commands are forgotten, tables are kept, and so is what the
+        conflict monitor has latched."""
         self.boots += 1
         self.started = self.now
         self.end_transaction()
         self.controller = Controller(self.settings, self.log.add, self.now, rebooted=True)
+        if self.monitor.fault is not None:
+            self.controller.fault()
         self.settle()
-        self.monitor.reset()
 
     # the database transaction
 

@@ -93,8 +93,9 @@ class Controller:
     def take(self, settings: Settings) -> None:
         """New tables, from the next tick on."""
         self.settings = settings
-        self.rings.take(settings, self._sequence())
         self.running_pattern, self.coordinator = oids.FREE, None
+        self.rings.take(settings, self._sequence())
+        self._choose_pattern()
 
     def written(self) -> None:
         """Someone wrote a command: the backup timer starts anew."""
@@ -108,6 +109,7 @@ class Controller:
         """Leave flash: all red, then the first phases, as after power-up."""
         self._flash(oids.NOT_FLASHING)
         self.rings = Rings(self.settings, self.rings.log)
+        self.rings.take(self.settings, self._sequence())
         clearing = max(p.pedestrian_clear + p.yellow + p.red_clear for p in self.settings.phases.values())
         self.red_until, self.startup_calls = self.now + max(RED_START, clearing), mask(self.settings.phases)
 
@@ -171,9 +173,11 @@ class Controller:
     def _watch_backup(self) -> None:
         backup = self.settings.backup
         told = self.commands.any() or self.pattern != oids.STANDBY
-        if backup and told and self.last_write is not None and self.now - self.last_write >= backup:
-            self.commands = Commands()
-            self.pattern, self.in_backup, told = oids.STANDBY, True, False
+        held = told or self.preempt_commands or self.ped_actuations or any(self.vehicle_actuations.values())
+        if backup and held and self.last_write is not None and self.now - self.last_write >= backup:
+            self.commands, self.pattern = Commands(), oids.STANDBY
+            self.preempt_commands, self.ped_actuations, self.vehicle_actuations = 0, 0, {}
+            self.in_backup, told = True, False
         if self.inputs.manual:
             status = oids.MANUAL_CONTROL
         elif self.in_backup:

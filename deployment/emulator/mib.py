@@ -155,12 +155,11 @@ class Mib:
         else:
             assert isinstance(value, int)
             row = oid[-1]
+            controller.written()
             if item.name in _COMMANDS:
                 setattr(controller.commands, _COMMANDS[item.name], value)
-                controller.written()
             elif item is oids.SYSTEM_PATTERN_CONTROL:
                 controller.pattern = value
-                controller.written()
             elif item is oids.PREEMPT_CONTROL_STATE:
                 bit = 1 << row - 1
                 controller.preempt_commands = controller.preempt_commands & ~bit | (bit if value else 0)

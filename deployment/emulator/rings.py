@@ -48,6 +48,9 @@ class OverlapLamp:
 
     shown: int = IDLE
     since: int = 0
+    yellow: int = 0
+    red_clear: int = 0
+    """Those of the phase that it ends with."""
     ended: int = LONG_AGO
     """When its last yellow ended."""
 
@@ -288,12 +291,11 @@ class Rings:
             self._walk(ring, WALK)
 
     def _expire_overlaps(self) -> None:
-        for number, times in self.settings.overlaps.items():
-            lamp = self.overlaps[number]
-            if lamp.shown == YELLOW and self.now - lamp.since >= times.yellow:
+        for number, lamp in self.overlaps.items():
+            if lamp.shown == YELLOW and self.now - lamp.since >= lamp.yellow:
                 lamp.shown, lamp.since, lamp.ended = RED_CLEAR, self.now, self.now
                 self.log(events.OVERLAP_RED_CLEAR, number)
-            if lamp.shown == RED_CLEAR and self.now - lamp.since >= times.red_clear:
+            if lamp.shown == RED_CLEAR and self.now - lamp.since >= lamp.red_clear:
                 lamp.shown, lamp.since = IDLE, self.now
                 self.log(events.OVERLAP_OFF, number)
 
@@ -302,6 +304,7 @@ class Rings:
             lamp = self.overlaps[number]
             if lamp.shown == GREEN and not self._overlap_lit(times):
                 lamp.shown, lamp.since = YELLOW, self.now
+                lamp.yellow, lamp.red_clear = self._ending(times)
                 self.log(events.OVERLAP_YELLOW, number)
             elif lamp.shown == IDLE and self.greens() & times.included:
                 lamp.shown, lamp.since = GREEN, self.now
@@ -311,10 +314,12 @@ class Rings:
         """Green with any of its phases, and on the way from one of them to another."""
         if self.greens() & times.included:
             return True
-        return any(
-            ring.shown in (YELLOW, RED_CLEAR, IDLE)
-            and ring.next
-            and times.included >> ring.next - 1 & 1
-            and times.included << 1 >> (ring.phase or ring.last) & 1
-            for ring in self.rings
-        )
+        ending = any(times.included << 1 >> (ring.phase or ring.last) & 1 for ring in self.rings)
+        return ending and bool(self.nexts() & times.included)
+
+    def _ending(self, times: OverlapTimes) -> tuple[int, int]:
+        """Yellow and red clearance of the phases that an overlap ends with; each is long enough for its links."""
+        now = [r.phase for r in self.rings if r.shown == YELLOW and times.included >> r.phase - 1 & 1]
+        own = now or [n for r in self.rings if times.included << 1 >> (n := r.phase or r.last) & 1]
+        phases = [self.settings.phases[n] for n in own or members(times.included)]
+        return max(p.yellow for p in phases), max(p.red_clear for p in phases)

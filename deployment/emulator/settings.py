@@ -50,14 +50,12 @@ class PhaseTimes:
 
 @dataclass(frozen=True, slots=True)
 class OverlapTimes:
-    """An overlap: green with any of its phases, and from one of them to the next."""
+    """An overlap: green with any of its phases, and from one of them to the next; it ends as the last one does."""
 
     number: int
     included: int
     rivals: int
     """Mask of the phases that must not start before it is red and cleared."""
-    yellow: int
-    red_clear: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Derived from NTCIP 1202. Used by permission.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 from deployment import oids
@@ -64,7 +65,7 @@ def settings_of(values: Values, installation: Installation) -> Settings:
     settings = Settings(
         phases,
         {over.number: _overlap(tables, over.number, phases) for over in installation.plan.overlaps},
-        {detector.number: _detector(tables, detector) for detector in installation.detectors},
+        {detector.number: _detector(tables, detector, phases) for detector in installation.detectors},
         tables.number(oids.UNIT_BACKUP_TIME) * 10,
         max(tables.number(oids.VOLUME_OCCUPANCY_PERIOD), 1) * 10,
         {
@@ -106,20 +107,19 @@ def _phase(tables: _Tables, n: int) -> PhaseTimes:
 
 def _overlap(tables: _Tables, number: int, phases: dict[int, PhaseTimes]) -> OverlapTimes:
     included = mask(tables.octets(oids.OVERLAP_INCLUDED_PHASES, number))
-    own = [phases[n] for n in members(included)]
     friends = included
-    for phase in own:
-        friends |= phase.concurrent
-    return OverlapTimes(
-        number, included, mask(phases) & ~friends, max(p.yellow for p in own), max(p.red_clear for p in own)
-    )
+    for n in members(included):
+        friends |= phases[n].concurrent
+    return OverlapTimes(number, included, mask(phases) & ~friends)
 
 
-def _detector(tables: _Tables, detector: Detector) -> Detector:
+def _detector(tables: _Tables, detector: Detector, phases: Container[int]) -> Detector:
     """As installed, unless the tables name another phase."""
     options = tables.number(oids.DETECTOR_OPTIONS, detector.number)
     phase = tables.number(oids.DETECTOR_CALL_PHASE, detector.number)
     calls, extends = detector.calls, detector.extends
+    if phase and phase not in phases:
+        raise VerifyError(f"vehicleDetectorCallPhase.{detector.number}: there is no phase {phase}")
     if phase not in members(calls or extends):
         calls = extends = mask([phase] if phase else [])
     return Detector(
@@ -191,14 +191,16 @@ def _check_timing(settings: Settings, installation: Installation) -> None:
 
 
 def _check_sequences(settings: Settings, installation: Installation) -> None:
-    components = settings.components()
     for n, sequence in settings.sequences.items():
-        orders = []
         for ring, (order, wired) in enumerate(zip(sequence, installation.plan.rings, strict=True), start=1):
             if sorted(order) != sorted(wired):
                 raise VerifyError(
                     f"sequenceData.{n}.{ring}: {list(order)} is not the ring's phases {sorted(wired)}, each once"
                 )
+    components = settings.components()
+    for n, sequence in settings.sequences.items():
+        orders = []
+        for ring, order in enumerate(sequence, start=1):
             groups = [next(g for g, group in enumerate(components) if group >> p - 1 & 1) for p in order]
             between = list(dict.fromkeys(groups))
             if len(between) != sum(a != b for a, b in zip(groups, [None, *groups[:-1]], strict=True)):

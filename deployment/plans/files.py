@@ -10,6 +10,7 @@ from typing import Any
 
 from controllers.base import Controller
 from controllers.programs import GivenPrograms, ProgramControl
+from deployment.codec import parse
 from deployment.plans.ntcip import objects_json, plan_objects
 from deployment.plans.optimise import Derivation, Derived, Judge, PlanSettings, released
 from deployment.plans.pattern import PlanSet, as_json, clock, from_json
@@ -116,7 +117,7 @@ def read_plans(path: Path) -> PlanSet:
         InputError: it is missing or none.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse(path.read_bytes())
     except (OSError, ValueError) as error:
         raise InputError(f"{path} holds no plans ({error}); derive them with export.py --format plan") from error
     return from_json(content)

@@ -22,6 +22,8 @@ DAY_PLAN = 1
 SCHEDULE = 1
 """Of the schedule, the row that asks for the day plan on every day."""
 EVERY_MONTH, EVERY_DAY, EVERY_DATE = 0b1_1111_1111_1110, 0b1111_1110, 0xFFFF_FFFE
+MOST_ROW = 255
+"""A plan's tables number their rows in one octet."""
 Value = int | bytes | Oid
 PlanObject = tuple[str, tuple[int, ...], Value]
 
@@ -145,19 +147,38 @@ def objects_from_json(content: Sequence[Mapping[str, Any]]) -> list[PlanObject]:
     """The inverse of `objects_json`.
 
     Raises:
-        InputError: an object is unknown or its value is of another kind.
+        InputError: an object is unknown or there twice, or its row or value is none that a controller holds.
     """
-    found: list[PlanObject] = []
+    found: dict[tuple[str, tuple[int, ...]], Value] = {}
     for entry in content:
-        name, value = str(entry.get("object")), entry.get("value")
+        name = str(entry.get("object"))
         if name not in OBJECTS or OBJECTS[name].area != "plan":
             raise InputError(f"object {name!r} is no part of a plan; write the plans anew")
-        kinds: dict[str, Any] = {"integer": int, "octets": list, "oid": str}
-        if not isinstance(value, kinds[OBJECTS[name].syntax]):
-            raise InputError(f"object {name!r} holds {value!r}; write the plans anew")
-        index = tuple(int(n) for n in entry.get("index", ()))
-        typed: Value = (
-            bytes(value) if isinstance(value, list) else oids.parse(value) if isinstance(value, str) else value
-        )
-        found.append((name, index, typed))
-    return found
+        index, value = entry.get("index"), entry.get("value")
+        if not isinstance(index, list) or len(index) != OBJECTS[name].indices or not _whole(index, 1, MOST_ROW):
+            raise InputError(f"object {name!r} has no row {index!r}; write the plans anew")
+        row = tuple(index)
+        if (name, row) in found:
+            raise InputError(f"object {name!r} is there twice for row {index}; write the plans anew")
+        if entry.get("oid", oids.dotted(OBJECTS[name].at(*row))) != oids.dotted(OBJECTS[name].at(*row)):
+            raise InputError(f"object {name!r}, row {index}, is not {entry['oid']!r}; write the plans anew")
+        try:
+            found[name, row] = _value(OBJECTS[name], value)
+        except ValueError as error:
+            raise InputError(f"object {name!r}, row {index}, holds {value!r}; write the plans anew") from error
+    return [(name, row, value) for (name, row), value in found.items()]
+
+
+def _value(item: oids.Object, plain: Any) -> Value:
+    """A value as the controller holds it; ValueError where it is none."""
+    if item.syntax == "integer" and _whole([plain], item.low, item.high):
+        return int(plain)
+    if item.syntax == "octets" and isinstance(plain, list) and _whole(plain, 0, 255):
+        return bytes(plain)
+    if item.syntax == "oid" and isinstance(plain, str):
+        return oids.parse(plain)
+    raise ValueError(plain)
+
+
+def _whole(numbers: Sequence[Any], low: int, high: int) -> bool:
+    return all(type(n) is int and low <= n <= high for n in numbers)

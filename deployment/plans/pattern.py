@@ -8,6 +8,7 @@ NEMA TS 2 calls the beginning of the first coordinated phase's green).
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -130,7 +131,7 @@ def least_split_s(phase: NemaPhase, mode: str) -> int:
     green = phase.min_green_s
     if mode in PEDESTRIAN_MODES and phase.crossings:
         green = max(green, phase.walk_s + phase.pedestrian_clearance_s)
-    return -int(-(green + phase.yellow_change_s + phase.red_clearance_s) // 1)
+    return math.ceil(green + phase.yellow_change_s + phase.red_clearance_s - 1e-9)
 
 
 def served(pattern: Pattern) -> tuple[tuple[int, ...], ...]:

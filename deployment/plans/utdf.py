@@ -341,11 +341,13 @@ def _read_pattern(tables: Mapping[str, Table], node: str, nema: NemaPlan, number
         return Pattern(
             number, round(float(times["Cycle Length"])), round(float(times["Offset"])), sequence, tuple(splits)
         )
-    except (KeyError, ValueError, IndexError, StopIteration) as error:
+    except (KeyError, ValueError, IndexError, StopIteration, OverflowError) as error:
         raise InputError(f"the UTDF file's node {node} is not whole ({type(error).__name__}: {error})") from error
 
 
 def _rows(tables: Mapping[str, Table], name: str) -> list[dict[str, str]]:
+    if not tables[name]:
+        raise InputError(f"the UTDF file's section [{name}] is empty; give a combined file of version 8")
     header, *rows = tables[name]
     return [dict(zip(header, row, strict=False)) for row in rows]
 
