@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     except NotAllowed as error:
         raise InputError(f"{arguments.plans}: {error}") from error
     except (Refused, Unreachable) as error:
-        print(f"failed: {error}; the controller at {host}:{port} goes on with what it had", file=sys.stderr)
+        print(f"failed: {host}:{port}: {error}", file=sys.stderr)
         return 1
     print(f"{tls_id}: {written} objects written in one transaction and read back from {host}:{port}")
     if arguments.select is not None:

@@ -7,6 +7,7 @@ nothing takes effect unless the controller has found all of it in order.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from pysnmp.entity.rfc3413 import cmdgen
 from pysnmp.proto.rfc1902 import Gauge32, Integer32, ObjectIdentifier, ObjectName, OctetString
 
 from deployment import oids
-from deployment.ntcip import TRIES, NotAllowed, Reader, Refused, on_list
+from deployment.ntcip import TRIES, NotAllowed, Reader, Refused, Unreachable, on_list
 from deployment.oids import OBJECTS, Oid
 
 Value = int | bytes | Oid
@@ -35,8 +36,8 @@ class PlanWriter(Reader):
 
         Raises:
             NotAllowed: an object is no part of a plan; nothing has been sent.
-            Refused: the controller is in somebody else's transaction, or found something wrong: it goes on with what
-                it had.
+            Refused: the controller is in somebody else's transaction, or found something wrong. This and the next say
+                which plans it goes on with, or that nobody knows.
             Unreachable: the link failed; a controller that was not told to take the plans forgets them.
         """
         wanted: dict[str, Oid] = {}
@@ -53,23 +54,47 @@ class PlanWriter(Reader):
         if found["transaction"] != oids.DB_NORMAL:
             raise Refused("somebody else is in the middle of a transaction; end that one first")
         try:
-            await self._set({state: oids.DB_TRANSACTION})
+            await self._go_to(oids.DB_TRANSACTION)
             rows = list(values.items())
             for start in range(0, len(rows), self.profile.most_varbinds):
                 await self._set(dict(rows[start : start + self.profile.most_varbinds]))
-            await self._set({state: oids.DB_VERIFY})
-            wrong = await self._verdict()
-        except BaseException:
-            await self._set({state: oids.DB_NORMAL})  # what was not verified is forgotten
+        except BaseException as error:
+            with contextlib.suppress(Refused, Unreachable):
+                await self._go_to(oids.DB_NORMAL)  # what was not verified is forgotten
+            if isinstance(error, Refused | Unreachable):
+                raise type(error)(f"{error}; the controller keeps its own plans") from error
             raise
-        await self._set({state: oids.DB_NORMAL})
+        try:
+            await self._go_to(oids.DB_VERIFY, oids.DB_DONE)
+            wrong = await self._verdict()
+            await self._go_to(oids.DB_NORMAL)
+        except (Refused, Unreachable) as error:
+            raise type(error)(
+                f"{error}; whether the controller took the plans is not known: give the command again"
+            ) from error
         if wrong:
             raise Refused(f"the controller refuses the plans and keeps its own: {wrong}")
-        held = await self.get(wanted)
+        try:
+            held = await self.get(wanted)
+        except (Refused, Unreachable) as error:
+            raise type(error)(f"the controller took the plans, but they were not read back: {error}") from error
         for name, oid in wanted.items():
             if held[name] != values[oid]:
-                raise Refused(f"read-back: {name} is {held[name]!r}, {values[oid]!r} was written")
+                raise Refused(
+                    f"the controller took the plans, but holds others: {name} is {held[name]!r}, {values[oid]!r} was "
+                    "written"
+                )
         return len(held)
+
+    async def _go_to(self, state: int, *beyond: int) -> None:
+        """Lead the transaction on. Where an answer was lost the same is asked twice, and the second time refused, so
+        a refusal counts only where the controller is not there."""
+        oid = self.profile.oid(oids.DB_CREATE_TRANSACTION)
+        try:
+            await self._set({oid: state})
+        except Refused:
+            if (await self.get({"transaction": oid}))["transaction"] not in (state, *beyond):
+                raise
 
     async def select(self, pattern: int) -> None:
         """Let this pattern run now, whatever the day plan says; 0: the day plan decides again.

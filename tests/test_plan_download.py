@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from deployment import oids
 from deployment.download import main, read_plans
 from deployment.emulator.process import EmulatorProcess
-from deployment.ntcip import NotAllowed, Refused, Session
+from deployment.ntcip import TIMEOUT_S, NotAllowed, Refused, Session, Unreachable
 from deployment.ntcip_plans import PlanObject, PlanWriter
 from deployment.ntcip_profile import PROFILES
 from deployment.plans.initial import pattern_from_greens
@@ -21,6 +22,7 @@ from deployment.plans.ntcip import objects_json, plan_objects, read_objects
 from deployment.plans.pattern import Event, SignalPlans
 from signals.errors import InputError
 from tests.field import POLICY, make_site
+from tests.udp_proxy import UdpProxy
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +38,11 @@ def plans(cycle_s: int) -> tuple[SignalPlans, tuple[Event, ...]]:
     return SignalPlans(site.plan, (pattern,)), (Event(0, 1),)
 
 
-def through(emulator: EmulatorProcess, work: Callable[[PlanWriter], Coroutine[Any, Any, Any]]) -> Any:
+def through(
+    emulator: EmulatorProcess, work: Callable[[PlanWriter], Coroutine[Any, Any, Any]], port: int | None = None
+) -> Any:
     async def run() -> Any:
-        session = Session(emulator.host, emulator.port, POLICY)
+        session = Session(emulator.host, port or emulator.port, POLICY, timeout_s=0.15 if port else TIMEOUT_S)
         await session.open()
         try:
             return await work(PlanWriter(session, PROFILES["standard"], 1, 3))
@@ -84,6 +88,69 @@ def test_acceptance_18_a_half_bad_download_changes_nothing(emulator: EmulatorPro
     assert through(emulator, lambda writer: writer.download(other)) == len(other)
 
 
+class EveryOtherAnswerLost(UdpProxy):
+    """So that everything is asked, and done, twice."""
+
+    answers = 0
+
+    def _pass(self, sock: socket.socket, message: bytes, to: tuple[str, int]) -> None:
+        self.answers += sock is self._front
+        if sock is not self._front or self.answers % 2 == 0:
+            super()._pass(sock, message, to)
+
+
+def test_a_download_whose_answers_are_lost_is_made_whole(emulator: EmulatorProcess) -> None:
+    objects = plan_objects(*plans(100))
+    with EveryOtherAnswerLost(emulator.host, emulator.port) as link:
+        assert through(emulator, lambda writer: writer.download(objects), link.port) == len(objects)
+    assert link.answers > 20
+    assert held(emulator, objects) == objects
+
+
+class CutAfter(UdpProxy):
+    """A link that goes down for good after so many answers."""
+
+    left = 0
+
+    def _pass(self, sock: socket.socket, message: bytes, to: tuple[str, int]) -> None:
+        if self.left > 0:
+            self.left -= sock is self._front
+            super()._pass(sock, message, to)
+
+
+@pytest.mark.slow
+def test_a_download_that_is_cut_off_says_whether_anything_was_taken(emulator: EmulatorProcess) -> None:
+    """At every moment on the way: what the message says is what the controller holds."""
+    before, after = plan_objects(*plans(100)), plan_objects(*plans(105))
+
+    async def give_up(writer: PlanWriter) -> None:
+        await writer._go_to(oids.DB_NORMAL)
+
+    said = []
+    for answers in range(60):
+        through(emulator, lambda writer: writer.download(before))
+        with CutAfter(emulator.host, emulator.port) as link:
+            link.left = answers
+            try:
+                through(emulator, lambda writer: writer.download(after), link.port)
+            except Unreachable as error:
+                said.append(str(error))
+            else:
+                break
+        through(emulator, give_up)
+        found = held(emulator, before)
+        if "keeps its own" in said[-1]:
+            assert found == before
+        elif "took the plans, but" in said[-1]:
+            assert found == after
+        else:
+            assert "not known" in said[-1] or answers < 6, said[-1]  # before anything was asked of it
+            assert found in (before, after)
+    assert 8 <= len(said) < 60
+    for words in ("keeps its own", "not known", "took the plans, but"):
+        assert any(words in message for message in said), words
+
+
 def test_what_is_no_plan_is_not_sent(emulator: EmulatorProcess) -> None:
     for name in ("phaseMinimumGreen", "unitBackupTime", "phaseControlGroupHold", "nonsense"):
         with pytest.raises(NotAllowed):
@@ -125,7 +192,7 @@ def test_the_command_downloads_a_file_and_says_what_it_refuses(
 
     half_bad = [entry | ({"value": 250} if entry["object"] == "patternCycleTime" else {}) for entry in objects]
     assert main([write({"C": {"objects": half_bad}}), *who]) == 1
-    assert "goes on with what it had" in capsys.readouterr().err
+    assert "keeps its own" in capsys.readouterr().err
     assert held(emulator, plan_objects(*plans(96))) == plan_objects(*plans(96))
 
     with pytest.raises(InputError, match="say with --tls"):
