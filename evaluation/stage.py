@@ -28,8 +28,10 @@ from evaluation.events import EventPlan, read_events
 from evaluation.metrics import measure
 from evaluation.store import save_run
 from evaluation.trajectories import read_trajectories, trajectory_options
+from scenarios.additional import with_additional_programs
 from scenarios.command import write_whole
 from signals.errors import InputError
+from signals.network import Program
 
 BRANCHES_AT_A_TIME = 2
 """Of one run that looks ahead; more would only help where cores have nothing else to do."""
@@ -74,7 +76,7 @@ class Stage:
             if self._events is not None:
                 timing, end_s = self.evaluation.timing, scenario.end_s
                 tables["events"] = read_events(
-                    place.folder, self._events, tables["states"], end_s, controller, timing
+                    place.folder, self._events, tables["states"], end_s, timing, place.programs
                 )
             if corridor is not None:
                 tables["trajectories"] = read_trajectories(place.folder / "trajectories.xml", corridor, scenario)
@@ -139,10 +141,15 @@ class _Place:
         scenario = evaluation.scenario
         self.folder = folder
         self.program = isinstance(controller, ProgramControl)
+        self.programs: dict[str, Program] | None = None
+        """What SUMO runs at each signal; None where the controller decides."""
         extra: list[Path] = []
         if isinstance(controller, ProgramControl) and (xml := controller.additional_xml(scenario)):
             extra.append(folder / "program.add.xml")
             extra[-1].write_text(xml)
+        if self.program:
+            network = with_additional_programs(scenario.network, extra, scenario.begin_s)
+            self.programs = {tls_id: programs[-1] for tls_id, programs in network.programs.items() if programs}
         if evaluation.keep is not None:
             states = quoteattr(str(folder / "tls_states.xml"))
             extra.append(folder / "record.add.xml")
