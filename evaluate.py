@@ -45,6 +45,7 @@ from evaluation.tables import (
 )
 from scenarios.arguments import add_scenario_arguments, scenario_from
 from scenarios.command import add_timing_arguments, run_command, timing_from
+from scenarios.occupied import occupied
 from scenarios.seeds import EVALUATION_SEEDS
 from signals.errors import InputError
 from signals.intersection import compile_signals
@@ -135,6 +136,15 @@ def main(arguments: list[str] | None = None) -> int:
         raise InputError(f"--workers is {options.workers}; give at least 1")
     if options.out is not None and options.out.exists() and not options.out.is_dir():
         raise InputError(f"--out {options.out} is a file; give a folder")
+    words = sys.argv[1:] if arguments is None else arguments
+    if options.out is None:
+        return _judge(options, seeds, timing, words)
+    with occupied(options.out):
+        return _judge(options, seeds, timing, words)
+
+
+def _judge(options: argparse.Namespace, seeds: list[int], timing: Timing, words: list[str]) -> int:
+    """Run all that is asked for, and show what came out. Returns the exit status."""
     contestants = [_contestant(name, timing) for name in options.controllers]
     scenario = scenario_from(options)
     check_traffic(scenario)
@@ -157,7 +167,7 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     levels = _stress_levels(options.stress, options.stress_seeds, evaluation)
     about = {"scenario": scenario.name, "demand": scenario.demand, "seeds": seeds}
-    settings = settings_of(evaluation, sys.argv[1:] if arguments is None else arguments, about)
+    settings = settings_of(evaluation, words, about)
     finished = finished_runs(evaluation)
     _tell_of(finished, len(contestants) * len(seeds), evaluation.store)
     progress = RunProgress(len(contestants) * len(seeds) - len(finished.runs))
@@ -226,7 +236,6 @@ def _seeds(given: list[int]) -> list[int]:
 def _try_writing(folder: Path) -> None:
     """Raises InputError now where the results could not be written in the end."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
             file.write(bytes(4096))
     except OSError as error:

@@ -43,6 +43,7 @@ from envs.workers import SimulationWorker
 from evaluation.runs import Contestant, Evaluation, RunFailed, run_all
 from scenarios.arguments import add_scenario_arguments
 from scenarios.command import add_timing_arguments, run_command, timing_from
+from scenarios.occupied import occupied
 from scenarios.scenario import Scenario, load
 from scenarios.seeds import VALIDATION_SEEDS
 from signals.errors import InputError
@@ -132,15 +133,16 @@ def main(arguments: list[str] | None = None) -> int:
     check_engine(command)
     run = Path(command.out)
     torch.set_num_threads(1)  # the network is small: a second thread costs more than it brings
-    if command.resume:
-        job = _job_of(run)
-        if not (run / CHECKPOINT).is_file():
+    job = _job_of(run) if command.resume else _job(command)
+    if run.exists() and not run.is_dir():
+        raise InputError(f"--out {run} is a file; give a directory")
+    with occupied(run):
+        if not command.resume:
+            _check_room(run, command.overwrite)
+        elif not (run / CHECKPOINT).is_file():
             raise InputError(f"run {run} has no {CHECKPOINT} to resume from; train it anew with --overwrite")
-    else:
-        job = _job(command)
-        _check_room(run, command.overwrite)
-    with open_engine(command, job.workers) as cluster:
-        return _train(job, run, command.resume, cluster, sys.argv[1:] if arguments is None else arguments)
+        with open_engine(command, job.workers) as cluster:
+            return _train(job, run, command.resume, cluster, sys.argv[1:] if arguments is None else arguments)
 
 
 def _job_of(run: Path) -> Job:
@@ -189,8 +191,6 @@ def _job(command: argparse.Namespace) -> Job:
 
 
 def _check_room(run: Path, overwrite: bool) -> None:
-    if run.exists() and not run.is_dir():
-        raise InputError(f"--out {run} is a file; give a directory")
     if is_run(run):
         if not overwrite:
             raise InputError(f"{run} holds a run already; go on with --resume, replace it with --overwrite")

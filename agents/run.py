@@ -170,6 +170,7 @@ class Ensemble:
     def __init__(self, members: Sequence[LearnedController], probabilities: bool) -> None:
         self.sensing = members[0].sensing
         self._members, self._probabilities = tuple(members), probabilities
+        self.last_scores: npt.NDArray[np.float64] | None = None
 
     def reset(self, intersections: Sequence[Intersection], layout: Layout, seed: int) -> None:
         """Fit every member to these intersections."""
@@ -177,7 +178,7 @@ class Ensemble:
             member.reset(intersections, layout, seed)
 
     def scores(self, snapshot: Snapshot) -> npt.NDArray[np.float64]:
-        """[S, P] the members' mean.
+        """[S, P] the members' mean; as a probability, 0 for phases that may not be chosen.
 
         Raises:
             ArithmeticError: a member's score is not finite.
@@ -194,7 +195,8 @@ class Ensemble:
 
     def decide(self, snapshot: Snapshot) -> Phases:
         """[S] the best phase that may be chosen."""
-        return choose(self.scores(snapshot), snapshot)
+        self.last_scores = self.scores(snapshot)
+        return choose(self.last_scores, snapshot)
 
 
 def load_ensemble(runs: Sequence[Path]) -> Ensemble:

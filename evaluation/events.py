@@ -9,7 +9,8 @@ controls by: four at each stop line, which make one zone of presence, and one up
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,9 @@ from xml.sax.saxutils import quoteattr
 
 import polars as pl
 
-from controllers.programs import ACTUATED_MAX_S, ProgramControl, SensingProgram
 from evaluation.channels import GREEN, RED, YELLOW, Channel, channels_of, displays
 from signals.errors import InputError
-from signals.network import RoadNetwork
+from signals.network import Program, RoadNetwork
 from signals.timing import Timing
 
 GREEN_BEGINS, GAP_OUT, MAX_OUT, FORCE_OFF, GREEN_ENDS = 1, 4, 5, 6, 7
@@ -34,6 +34,10 @@ ADVANCE_M = 60.0
 """[m] before the stop line, or as far as the lane goes."""
 DAY = datetime.datetime(2000, 1, 1)
 """Simulation second 0."""
+SENSING_TYPES = ("actuated", "delay_based")
+"""Of SUMO's programs, those that extend a green by what they sense."""
+Spell = tuple[float, float, str]
+"""From, to [s], and what was shown."""
 SCHEMA: dict[str, Any] = {
     "TimeStamp": pl.Datetime("us"),
     "DeviceId": pl.String,
@@ -101,15 +105,23 @@ class EventPlan:
 
 
 def read_events(
-    folder: Path, plan: EventPlan, states: pl.DataFrame, end_s: float, controller: object, timing: Timing
+    folder: Path,
+    plan: EventPlan,
+    states: pl.DataFrame,
+    end_s: float,
+    timing: Timing,
+    programs: Mapping[str, Program] | None = None,
 ) -> pl.DataFrame:
     """The log of a run that ended at `end_s`, in order of time.
+
+    Args:
+        programs: what SUMO ran at each signal; None where a controller of ours decided.
 
     Raises:
         InputError: the detectors' output is not whole.
     """
     rows = [
-        *_signal_events(plan.channels, states, end_s, controller, timing),
+        *_signal_events(plan.channels, states, end_s, timing, programs),
         *_loop_events(folder / "loops.xml", plan),
     ]
     rows.sort()
@@ -121,9 +133,15 @@ def read_events(
 
 
 def _signal_events(
-    channels: Sequence[Channel], states: pl.DataFrame, end_s: float, controller: object, timing: Timing
+    channels: Sequence[Channel],
+    states: pl.DataFrame,
+    end_s: float,
+    timing: Timing,
+    programs: Mapping[str, Program] | None,
 ) -> Iterator[tuple[float, str, int, int]]:
     begins = {GREEN: GREEN_BEGINS, YELLOW: YELLOW_BEGINS, RED: RED_BEGINS}
+    longest = {tls_id: longest_greens(program) for tls_id, program in (programs or {}).items()}
+    rows = {tls_id: _row_spells(states, tls_id, end_s) for tls_id in longest}
     for channel in channels:
         for start, until, shown in displays(channel, states, end_s):
             if channel.pedestrian:
@@ -132,21 +150,55 @@ def _signal_events(
                 continue
             yield start, channel.tls_id, begins[shown], channel.number
             if until < end_s and shown == GREEN:
-                yield until, channel.tls_id, termination(until - start, controller, timing), channel.number
+                if programs is None:
+                    why = MAX_OUT if until - start >= timing.max_green_s else FORCE_OFF
+                else:
+                    own = [row for row in rows.get(channel.tls_id, ()) if start <= row[0] and row[1] <= until]
+                    why = termination(own, longest.get(channel.tls_id, {}))
+                yield until, channel.tls_id, why, channel.number
                 yield until, channel.tls_id, GREEN_ENDS, channel.number
             elif until < end_s and shown == YELLOW:
                 yield until, channel.tls_id, YELLOW_ENDS, channel.number
 
 
-def termination(green_s: float, controller: object, timing: Timing) -> int:
-    """Why a green ended. SUMO's actuated programs end one at a gap or at the maximum; a fixed plan forces it off,
-    and so does a controller of ours, unless the maximum was reached."""
-    if isinstance(controller, SensingProgram):
-        greatest_s = ACTUATED_MAX_S if controller.max_green_s is None else controller.max_green_s
-        return MAX_OUT if green_s >= greatest_s else GAP_OUT
-    if isinstance(controller, ProgramControl):
-        return FORCE_OFF
-    return MAX_OUT if green_s >= timing.max_green_s else FORCE_OFF
+def longest_greens(program: Program) -> dict[str, float]:
+    """By its state, how long SUMO extends a row at most [s]; rows that it does not extend are left out.
+
+    A row without minDur has its duration as the least; without maxDur, too, it is fixed; with minDur alone it has no
+    greatest length (as libsumo's getAllProgramLogics tells them).
+    """
+    found: dict[str, float] = {}
+    for row in program.rows if program.type in SENSING_TYPES else ():
+        least_s = row.duration_s if row.min_duration_s is None else row.min_duration_s
+        if row.max_duration_s is not None:
+            most_s = row.max_duration_s
+        else:
+            most_s = row.duration_s if row.min_duration_s is None else math.inf
+        if most_s > least_s:
+            found[row.state] = max(most_s, found.get(row.state, 0.0))
+    return found
+
+
+def termination(rows: Sequence[Spell], longest_s: Mapping[str, float]) -> int:
+    """Why a green ended in which a program showed these rows: the last one that could be extended ended it, at a gap
+    or at its greatest length; a fixed plan forces it off."""
+    for start, until, state in reversed(rows):
+        if state in longest_s:
+            return MAX_OUT if until - start >= longest_s[state] - 1e-6 else GAP_OUT
+    return FORCE_OFF
+
+
+def _row_spells(states: pl.DataFrame, tls_id: str, end_s: float) -> list[Spell]:
+    """The states that a signal showed."""
+    own = states.filter(tls_id=tls_id)
+    times, shown = own["time_s"].to_list(), own["state"].to_list()
+    spells: list[Spell] = []
+    for time_s, until, state in zip(times, [*times[1:], end_s], shown, strict=True):
+        if spells and spells[-1][2] == state:
+            spells[-1] = spells[-1][0], until, state
+        else:
+            spells.append((time_s, until, state))
+    return spells
 
 
 def _loop_events(path: Path, plan: EventPlan) -> Iterator[tuple[float, str, int, int]]:

@@ -1,8 +1,13 @@
 """An incident: a broken-down car blocks a lane of a busy approach for some minutes.
 
 A standing vehicle, not a closed lane: drivers pass it where they can, exactly as they do in the street, and no route
-becomes invalid. Where and when follows from the seed; all controllers get the same one. The car itself is in no
-metric.
+becomes invalid. Where and when follows from the seed; all controllers get the same one, to the second. The car itself
+is in no metric.
+
+SUMO lets a car in where and when there is room, which depends on who controls. This one therefore parks beside the
+road from the run's beginning, when nobody is there, and moves onto its lane unchecked, with collisions ignored: who
+is just there drives on, who comes too close to brake ends up beyond it. It draws no random numbers: until then the
+run is the undisturbed one.
 """
 
 from __future__ import annotations
@@ -41,17 +46,17 @@ class Incident:
     from_s: float
     duration_s: float
 
-    @property
-    def xml(self) -> str:
-        """The additional file that brings it about."""
+    def xml(self, begin_s: float) -> str:
+        """The additional file that brings it about in a run that begins then."""
+        place = f'lane={quoteattr(self.lane)} startPos="{self.at_m - 1:.1f}" endPos="{self.at_m:.1f}"'
         return (
             "<additional>\n"
-            f'    <vType id="{INCIDENT_ID}" vClass="ignoring" length="5"/>\n'
-            f'    <vehicle id="{INCIDENT_ID}" type="{INCIDENT_ID}" depart="{self.from_s:.0f}"'
-            f' departLane="{self.lane_index}" departPos="{self.at_m:.1f}" departSpeed="0">\n'
+            f'    <vType id="{INCIDENT_ID}" vClass="ignoring" length="5" speedDev="0" carFollowModel="IDM"/>\n'
+            f'    <vehicle id="{INCIDENT_ID}" type="{INCIDENT_ID}" depart="{begin_s:.2f}"'
+            f' departLane="{self.lane_index}" departPos="{self.at_m:.1f}" departSpeed="0" insertionChecks="none">\n'
             f"        <route edges={quoteattr(f'{self.edge} {self.onward}')}/>\n"
-            f"        <stop lane={quoteattr(self.lane)}"
-            f' endPos="{self.at_m + 1:.1f}" duration="{self.duration_s:g}"/>\n'
+            f'        <stop {place} parking="true" until="{self.from_s:.0f}"/>\n'
+            f'        <stop {place} until="{self.from_s + self.duration_s:.0f}"/>\n'
             "    </vehicle>\n</additional>\n"
         )
 
@@ -99,10 +104,12 @@ def find_incident(scenario: Scenario, seed: int, duration_s: float) -> Incident:
 
 def with_incident(scenario: Scenario, seed: int, duration_s: float) -> Scenario:
     """The scenario in which it happens."""
-    data = find_incident(scenario, seed, duration_s).xml.encode()
+    data = find_incident(scenario, seed, duration_s).xml(scenario.begin_s).encode()
     digest = hashlib.sha256(data).hexdigest()[:20]
     path = cached_file(f"incident/{digest}/incident.add.xml", lambda: data)
-    return dataclasses.replace(scenario, additional_files=(*scenario.additional_files, path))
+    options = {**dict(scenario.options), "collision.action": "none"}  # by default SUMO removes who stands too close
+    files = (*scenario.additional_files, path)
+    return dataclasses.replace(scenario, additional_files=files, options=tuple(options.items()))
 
 
 def _leads(scenario: Scenario, lane: str) -> str:

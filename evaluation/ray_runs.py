@@ -22,7 +22,9 @@ from controllers.base import Controller
 from controllers.programs import ProgramControl
 from envs.ray_workers import Cluster, refusal_of
 from envs.shipping import Parcel, files_of_scenario, fingerprint, scenario_here
-from evaluation.runs import TURN_S, Evaluation, Job, RunFailed, RunResult, Stage
+from evaluation.contest import Evaluation, Job, RunFailed, RunResult
+from evaluation.runs import TURN_S
+from evaluation.stage import Stage
 from scenarios.command import write_whole
 from signals.errors import InputError
 

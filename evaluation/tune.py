@@ -29,6 +29,7 @@ from evaluation.runs import (
 from evaluation.store import code_sha256
 from scenarios.arguments import add_scenario_arguments, scenario_from
 from scenarios.command import add_timing_arguments, run_command, timing_from, write_whole
+from scenarios.occupied import occupied
 from scenarios.seeds import training_seed
 from signals.errors import InputError, did_you_mean
 
@@ -163,6 +164,12 @@ def main(arguments: list[str] | None = None) -> int:
     if not 0 <= options.seed < 2**31:
         raise InputError(f"--seed is {options.seed}; give 0 to {2**31 - 1}")
     rounds = rungs(options.runs, options.seed)
+    with occupied(options.out):
+        return _search(options, names, rounds, sys.argv[1:] if arguments is None else arguments)
+
+
+def _search(options: argparse.Namespace, names: Sequence[str], rounds: Sequence[Rung], words: Sequence[str]) -> int:
+    """Find the best parameters and write them. Returns the exit status."""
     scenario = scenario_from(options)
     check_traffic(scenario)
     for name in names:
@@ -182,7 +189,6 @@ def main(arguments: list[str] | None = None) -> int:
         raise KeyboardInterrupt(
             f"stopped after {progress.done} of {progress.total} runs; the same command goes on from there"
         ) from None
-    words = sys.argv[1:] if arguments is None else arguments
     content = _content(base, trials, rounds, options.seed, words)
     text = json.dumps(content, indent=2) + "\n"
     write_whole(options.out / FILE, lambda path: path.write_text(text, encoding="utf-8"))

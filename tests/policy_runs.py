@@ -29,15 +29,15 @@ WINDOW_S = 1200.0  # 240 decisions: enough golden inputs from one episode
 
 def write_run(
     folder: Path, scenario: str = "single", sensing: str = "detectors", *, seed: int = 0, units: int = 32,
-    window: tuple[float, float] | None = (0.0, WINDOW_S), **timing: Any,
+    agent: str = "dqn", window: tuple[float, float] | None = (0.0, WINDOW_S), **timing: Any,
 ) -> Path:  # fmt: skip
     """A run directory of a policy that was never trained."""
     begin_s, end_s = window or (None, None)
     torch.manual_seed(seed)
     scorer = PhaseScorer(OBSERVATIONS[sensing].shape_for(1, 1), units)
-    settings = as_dict(agent_settings("dqn", {"units": units}))
+    settings = as_dict(agent_settings(agent, {"units": units}))
     job = {
-        "scenario": scenario, "routes": [], "additional": [], "begin_s": begin_s, "end_s": end_s, "agent": "dqn",
+        "scenario": scenario, "routes": [], "additional": [], "begin_s": begin_s, "end_s": end_s, "agent": agent,
         "agent_settings": settings, "steps": 0, "seed": seed, "workers": 1, "sensing": sensing, "reward": "time_loss",
         "faults": {"dropout": 0.0, "stuck_on": 0.0, "latency_s": 0.0}, "timing": asdict(Timing(**timing)),
         "warm_up_s": 0.0, "validate_every": 0, "validation_runs": 1, "started_from": "",
@@ -47,7 +47,7 @@ def write_run(
     write_settings(
         folder,
         {
-            "agent": "dqn",
+            "agent": agent,
             "agent_settings": settings,
             "sensing": sensing,
             "scenario": about,

@@ -26,9 +26,9 @@ from controllers.programs import Actuated
 from controllers.registry import make
 from envs.simulation import EpisodeSummary
 from envs.trips import Statistics, Trips, read_statistics, read_trips
-from evaluation import runs
+from evaluation import stage as stages
 from evaluation.metrics import METRICS, is_gridlocked, measure
-from evaluation.runs import Contestant, Evaluation, RunFailed, RunResult, folder_names, run_all
+from evaluation.runs import Contestant, Evaluation, Job, RunFailed, RunResult, folder_names, run_all
 from evaluation.statistics import difference, mean_interval, relative_difference
 from evaluation.tables import summarise
 from scenarios.command import write_whole
@@ -257,11 +257,11 @@ def test_the_same_seeds_give_the_same_runs(judged: tuple[dict[str, Any], Path]) 
 
 
 def test_few_simulations_wait_however_many_kinds_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "MOST_IDLE", 1)
+    monkeypatch.setattr(stages, "MOST_IDLE", 1)
     kinds = [Contestant(f"gap {gap}", lambda gap=gap: Actuated(max_gap_s=gap)) for gap in (2.0, 3.0, 4.0)]  # type: ignore[misc]
     evaluation = Evaluation(load("cologne1", end_s=BEGIN_S + 60), kinds, [5])
-    with contextlib.closing(runs.Stage(evaluation, tmp_path, threading.Event())) as stage:
-        delays = [stage.run(runs.Job(kinds[n], 5, Path("any"))).metrics.delay_s for n in (0, 1, 2, 0)]
+    with contextlib.closing(stages.Stage(evaluation, tmp_path, threading.Event())) as stage:
+        delays = [stage.run(Job(kinds[n], 5, Path("any"))).metrics.delay_s for n in (0, 1, 2, 0)]
         assert len(stage._idle) == 1
     assert delays[0] == delays[3]
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import math
+import subprocess
+import sys
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -11,12 +15,13 @@ import polars as pl
 import pytest
 
 import evaluate
-from controllers.programs import Actuated, ProgramControl
-from controllers.registry import make
+from controllers.programs import Actuated
 from evaluation.channels import channels_of, displays
-from evaluation.events import DAY, EventPlan, termination
+from evaluation.events import DAY, EventPlan, longest_greens, termination
+from evaluation.runs import Contestant, Evaluation, run_all
+from scenarios.netfile import read_programs
 from scenarios.scenario import Scenario, load
-from signals.timing import Timing
+from signals.network import Program, ProgramRow
 
 END_S = 26100  # of cologne3: fifteen minutes, one bin of the independent package
 CONTROLLERS = ("fixed_time", "actuated", "greedy")
@@ -52,12 +57,45 @@ def test_the_numbers_are_the_usual_ones() -> None:
 
 
 def test_why_a_green_ended() -> None:
-    timing = Timing(max_green_s=60.0)
-    assert termination(30.0, ProgramControl(), timing) == 6
-    assert termination(30.0, Actuated(), timing) == 4
-    assert termination(50.0, Actuated(), timing) == 5
-    assert termination(30.0, make("greedy"), timing) == 6
-    assert termination(60.0, make("greedy"), timing) == 5
+    rows = (
+        ProgramRow(30, "Gr", 5.0, 20.0),
+        ProgramRow(3, "yr"),
+        ProgramRow(30, "rG", 5.0),  # no greatest length
+        ProgramRow(30, "GG", None, 40.0),
+        ProgramRow(6, "Gy"),
+    )
+    longest_s = longest_greens(Program("J", "0", "actuated", 0.0, rows))
+    assert longest_s == {"Gr": 20.0, "rG": math.inf, "GG": 40.0}
+    assert longest_greens(Program("J", "0", "static", 0.0, rows)) == {}
+    assert termination([(0, 19, "Gr")], longest_s) == 4
+    assert termination([(0, 20, "Gr")], longest_s) == 5
+    assert termination([(0, 500, "rG")], longest_s) == 4
+    assert termination([(0, 20, "Gr"), (20, 55, "GG"), (55, 61, "Gy")], longest_s) == 4
+    assert termination([(0, 10, "Gr"), (10, 50, "GG"), (50, 56, "Gy")], longest_s) == 5
+    assert termination([(0, 60, "Gr")], {}) == 6
+
+
+def test_sumo_ends_no_green_beyond_what_is_taken_as_its_longest(tmp_path: Path) -> None:
+    """SUMO's own account of the bounds, and a run: it is the rows' own maxima, not a common one, that end greens."""
+    scenario = load("single", end_s=900, demand="scaled:2")
+    controller = Actuated(max_green_s=17.0)
+    contestant = Contestant("short", lambda: controller)
+    path = tmp_path / "runs"
+    (run,) = run_all(Evaluation(scenario, [contestant], [5], store=path, details=True, event_log=True))
+    assert run.stored is not None
+    why = Counter(run.stored.table("events").filter(pl.col("EventId").is_in([4, 5, 6]))["EventId"].to_list())
+    assert why[5] > 5, "with a common maximum of 50 s, none would be a max-out"
+    file = tmp_path / "program.add.xml"
+    file.write_text(controller.additional_xml(scenario))
+    program = read_programs(file)[0]
+    script = "import libsumo, sys; libsumo.start(['sumo', '--no-warnings', '-n', sys.argv[1], '-a', sys.argv[2]]);"
+    script += "logics = libsumo.trafficlight.getAllProgramLogics(sys.argv[3]);"
+    script += "print([(p.state, p.minDur, p.maxDur) for p in logics[-1].phases])"
+    words = [sys.executable, "-c", script, str(scenario.net_file), str(file), program.tls_id]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
+    bounds = {state: most for state, least, most in ast.literal_eval(said) if most > least}
+    assert longest_greens(program) == bounds
+    assert set(bounds.values()) == {17.0}
 
 
 def events_of(out: Path, controller: str) -> pl.DataFrame:
@@ -128,7 +166,12 @@ def own_figures(
         greens = [(start, until) for start, until, shown in spells if shown == "G"]
         for start, until in greens:
             if until < scenario.end_s:
-                ends[(*key, reason(until - start, controller))] += 1
+                length_s = until - start
+                if controller == "actuated":  # that of the last row without yellow, which is the one that SUMO ends
+                    shown = states.filter(tls_id=channel.tls_id).sort("time_s").select("time_s", "state").rows()
+                    pairs = [(a, b, state) for (a, state), (b, _) in pairwise(shown) if b <= until]
+                    length_s = next(b - a for a, b, state in reversed(pairs) if "y" not in state)
+                ends[(*key, reason(length_s, controller))] += 1
         own = [loop for loop in plan.loops if (loop.tls_id, loop.phase) == key]
         advance = [loop.number for loop in own if loop.function == "Advance"]
         times = log.filter(pl.col("EventId") == 82, pl.col("Parameter").is_in(advance))["time_s"]

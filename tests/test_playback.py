@@ -32,6 +32,7 @@ from scenarios import build, resco
 from scenarios.scenario import load
 from signals.errors import InputError
 from signals.snapshot import Snapshot
+from tests.policy_runs import write_run
 
 ROOT = Path(__file__).resolve().parents[1]
 COLOGNE1 = ("--scenario", "cologne1", "--begin", "25200", "--end", "25500")
@@ -174,6 +175,25 @@ def test_heuristics_keep_what_they_thought() -> None:
         assert np.abs(played.decisions["scores"]).max() > 0
     played = play(Episode(scenario, 1), Live(make("random")))  # type: ignore[arg-type]
     assert "scores" not in played.decisions
+
+
+@pytest.mark.parametrize("agent", ["dqn", "ppo"])
+def test_an_ensemble_keeps_the_mean_that_it_decides_by(agent: str, tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, "tee", "full", seed=seed, agent=agent) for seed, name in enumerate("ab")]
+    tee = ("--scenario", "tee", "--end", "120")
+    together = record(tmp_path / "both.igr", "+".join(map(str, runs)), *tee).decisions
+    free = together["mask"] > 0
+    chosen = np.where(free, together["scores"], -np.inf)
+    wanted = np.take_along_axis(chosen, together["wanted"][:, :, None].astype(int), 2)[..., 0]
+    assert np.allclose(wanted, chosen.max(axis=2))
+    each = [record(tmp_path / f"{run.name}.igr", str(run), *tee).decisions["scores"][0] for run in runs]
+    assert np.abs(each[0] - each[1]).max() > 1e-3
+    if agent == "ppo":
+        each = [np.exp(scores) / np.where(free[0], np.exp(scores), 0).sum(axis=1, keepdims=True) for scores in each]
+        assert np.where(free, together["scores"], 0).sum(axis=2) == pytest.approx(1, abs=1e-3)
+    # before the first decision all have seen the same
+    mean = (each[0] + each[1]) / 2
+    assert together["scores"][0][free[0]] == pytest.approx(mean[free[0]], rel=2e-3, abs=2e-3)
 
 
 def tampered(original: Replay, to: Path, decisions: dict[str, Any] | None = None, **head: Any) -> Path:

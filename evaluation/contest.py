@@ -1,0 +1,140 @@
+"""What is to be judged: contestants, the seeds and settings that all of them get, and what a run came to."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from controllers.base import Controller
+from controllers.programs import ProgramControl
+from evaluation.corridor import Corridor
+from evaluation.metrics import RunMetrics
+from evaluation.store import StoredRun, code_sha256, digest_of
+from scenarios.scenario import Scenario
+from signals.errors import InputError
+from signals.loops import DetectorFaults
+from signals.timing import Timing
+
+
+class RunFailed(RuntimeError):
+    """A simulation or a controller failed; the message says in which run."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """Somebody to judge."""
+
+    name: str
+    make: Callable[[], Controller | ProgramControl]
+    """A new one for each run, since several run at a time."""
+    baseline: bool = True
+    """Whether the others are compared with it."""
+    identity: str = ""
+    """What it is beside its name: the digest of a policy's weights and settings."""
+    trained_on: str = ""
+    """The scenario that it learned on."""
+    tuned: str = ""
+    """Its tuned parameters and how they were found."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is to be run: each contestant with each seed."""
+
+    scenario: Scenario
+    contestants: Sequence[Contestant]
+    seeds: Sequence[int]
+    timing: Timing = field(default_factory=Timing)
+    emissions: bool = False
+    """Compute CO2 and fuel, which makes SUMO about a third slower."""
+    keep: Path | None = None
+    """Where to leave SUMO's outputs: keep/CONTROLLER/seed-N/{tripinfo,statistics,tls_states}.xml."""
+    store: Path | None = None
+    """Where finished runs are kept, and looked for: store/CONTROLLER/seed-N/."""
+    details: bool = False
+    """Whether runs also tell of queues, signals and passages; only with `store`."""
+    corridor: Corridor | None = None
+    """Where the first seed's runs also tell of trajectories; only with `details`."""
+    event_log: bool = False
+    """Whether runs also write the events of a signal controller's log; only with `details`."""
+    faults: DetectorFaults = field(default_factory=DetectorFaults)
+    """What is wrong with the detectors of those who use them."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Of what the runs depend on; part of what a kept run must agree with."""
+
+    def _drawn(self, seed: int) -> bool:
+        """Whether this seed is the one that pictures are drawn of."""
+        return self.corridor is not None and seed == self.seeds[0]
+
+    def corridor_for(self, seed: int) -> Corridor | None:
+        """Where a run with this seed tells of trajectories."""
+        return self.corridor if self._drawn(seed) else None
+
+    def digest(self, contestant: Contestant, seed: int) -> str:
+        """The digest of everything that determines a run."""
+        scenario = self.scenario
+        return digest_of(
+            {
+                "scenario": [scenario.name, scenario.demand, scenario.begin_s, scenario.end_s, scenario.options],
+                "files": scenario.hashes(),
+                "timing": dataclasses.asdict(self.timing),
+                "faults": dataclasses.asdict(self.faults),
+                "controller": [contestant.name, contestant.identity],
+                "seed": seed,
+                "tables": [self.emissions, self.details, self._drawn(seed), self.event_log],
+                "versions": dict(self.versions),
+                "code": code_sha256(),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One run."""
+
+    controller: str
+    seed: int
+    metrics: RunMetrics
+    vehicles: pl.DataFrame
+    stored: StoredRun | None = None
+
+
+class Job(NamedTuple):
+    """One run that is to be made."""
+
+    contestant: Contestant
+    seed: int
+    place: Path
+    """CONTROLLER/seed-N: where, below the evaluation's folders, goes what is to be left of it."""
+    digest: str = ""
+    """Of everything that determines it, where it is to be kept."""
+
+
+def folder_names(contestants: Sequence[Contestant]) -> dict[str, str]:
+    """A folder name for each: a run directory's last part (of an ensemble, each one's), or all of it where two end
+    alike."""
+    names = [c.name for c in contestants]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"controller {twice!r} is given twice; name each once")
+    last = {
+        name: "+".join(
+            Path(part).resolve().name if os.sep in part or part == "." else part for part in name.split("+")
+        )
+        for name in names
+    }
+    ends = list(last.values())
+    folders = {
+        name: last[name] if ends.count(last[name]) == 1 else name.strip(os.sep).replace(os.sep, "-") for name in names
+    }
+    for name, folder in folders.items():
+        same = next((other for other in names if other != name and folders[other] == folder), None)
+        if same is not None:  # such as a directory with and without a slash at its end
+            raise InputError(f"controllers {name!r} and {same!r} would share the folder {folder!r}; name each once")
+    return folders

@@ -1,0 +1,217 @@
+"""The simulations that runs are made in, each a process of its own with a folder that SUMO writes into."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+import numpy.typing as npt
+
+from controllers.base import Controller
+from controllers.mcts import TreeSearch
+from controllers.programs import ProgramControl
+from envs.branches import Branches, Outcome
+from envs.remote import RemoteSimulation
+from envs.simulation import EpisodeSummary, SimulationError, make_setup
+from envs.trips import read_statistics, read_trips
+from envs.worker import WorkerSetup
+from evaluation.contest import Evaluation, Job, RunFailed, RunResult
+from evaluation.corridor import Corridor
+from evaluation.details import DetailPlan, detail_additional, detail_metrics, detail_options, read_details
+from evaluation.events import EventPlan, read_events
+from evaluation.metrics import measure
+from evaluation.store import save_run
+from evaluation.trajectories import read_trajectories, trajectory_options
+from scenarios.additional import with_additional_programs
+from scenarios.command import write_whole
+from signals.errors import InputError
+from signals.network import Program
+
+BRANCHES_AT_A_TIME = 2
+"""Of one run that looks ahead; more would only help where cores have nothing else to do."""
+MOST_IDLE = 16
+"""Simulations that wait for a run of their kind: tuning has dozens of kinds, and each holds its network."""
+OUTPUTS = ("tripinfo.xml", "statistics.xml", "tls_states.xml")
+OUTPUTS_OF = "digest.txt"
+"""Beside the outputs that are kept: the digest of the run that they are of."""
+
+
+class Stopped(Exception):
+    """Another run failed, or somebody pressed Ctrl-C."""
+
+
+class Stage:
+    """Simulations that wait for their next run; one serves all runs of the same setup."""
+
+    def __init__(self, evaluation: Evaluation, scratch: Path, stop: threading.Event) -> None:
+        self.evaluation, self._scratch, self._stop = evaluation, scratch, stop
+        self._idle: list[tuple[str, _Place]] = []
+        self._all: list[_Place] = []
+        self._lock = threading.Lock()
+        self._events = EventPlan.of(evaluation.scenario.network) if evaluation.event_log else None
+        self._details = DetailPlan.of(evaluation.scenario.network) if evaluation.details else None
+
+    def run(self, job: Job) -> RunResult:
+        """One run. What is to be left of it goes to the job's place, below the folders that the evaluation names."""
+        contestant, seed, place_in, digest = job
+        if self._stop.is_set():
+            raise Stopped
+        controller = contestant.make()
+        corridor = self.evaluation.corridor_for(seed)
+        with self._place(controller, corridor) as place:
+            try:
+                summary = place.episode(controller, seed, self._stop)
+            except (SimulationError, ArithmeticError) as error:
+                raise RunFailed(f"controller {contestant.name}, seed {seed}: {error}") from error
+            scenario, keep, store = self.evaluation.scenario, self.evaluation.keep, self.evaluation.store
+            trips = read_trips(place.folder / "tripinfo.xml", scenario.end_s)
+            statistics = read_statistics(place.folder / "statistics.xml")
+            tables = {} if self._details is None else read_details(place.folder, self._details, trips)
+            if self._events is not None:
+                timing, end_s = self.evaluation.timing, scenario.end_s
+                tables["events"] = read_events(
+                    place.folder, self._events, tables["states"], end_s, timing, place.programs
+                )
+            if corridor is not None:
+                tables["trajectories"] = read_trajectories(place.folder / "trajectories.xml", corridor, scenario)
+            metrics = measure(
+                trips, statistics, summary, scenario.begin_s, detail_metrics(tables) if tables else None
+            )
+            if keep is not None:
+                for name in OUTPUTS:
+                    source = place.folder / name
+                    write_whole(keep / place_in / name, lambda path, source=source: _copy(source, path))  # type: ignore[misc]
+                write_whole(keep / place_in / OUTPUTS_OF, lambda path: path.write_text(f"{digest}\n"))
+            stored = None
+            if store is not None:
+                tables["vehicles"] = trips.vehicles
+                stored = save_run(store / place_in, digest, contestant.name, seed, metrics, tables)
+            for path in place.folder.glob("*.xml"):
+                if not path.name.endswith(".add.xml"):
+                    path.unlink()
+        return RunResult(contestant.name, seed, metrics, trips.vehicles, stored)
+
+    @contextlib.contextmanager
+    def _place(self, controller: Controller | ProgramControl, corridor: Corridor | None) -> Iterator[_Place]:
+        """A simulation for this controller; one that failed is not used again."""
+        key = repr(controller) if isinstance(controller, ProgramControl) else controller.sensing
+        key += "" if corridor is None else " on a corridor"
+        with self._lock:
+            number = next((n for n, (of, _) in enumerate(self._idle) if of == key), None)
+            if number is not None:
+                place = self._idle.pop(number)[1]
+            else:
+                folder = self._scratch / str(len(self._all))
+                folder.mkdir()
+                place = _Place(self.evaluation, controller, folder, corridor)
+                self._all.append(place)
+        try:
+            yield place
+        except BaseException:
+            place.simulation.close()
+            raise
+        with self._lock:
+            self._idle.append((key, place))
+            oldest = self._idle.pop(0)[1] if len(self._idle) > MOST_IDLE else None
+        if oldest is not None:
+            oldest.simulation.close()
+
+    def close(self) -> None:
+        """End all worker processes."""
+        for place in self._all:
+            place.simulation.close()
+
+
+class _Place:
+    """One simulation with the folder that SUMO writes into."""
+
+    def __init__(
+        self,
+        evaluation: Evaluation,
+        controller: Controller | ProgramControl,
+        folder: Path,
+        corridor: Corridor | None = None,
+    ) -> None:
+        scenario = evaluation.scenario
+        self.folder = folder
+        self.program = isinstance(controller, ProgramControl)
+        self.programs: dict[str, Program] | None = None
+        """What SUMO runs at each signal; None where the controller decides."""
+        extra: list[Path] = []
+        if isinstance(controller, ProgramControl) and (xml := controller.additional_xml(scenario)):
+            extra.append(folder / "program.add.xml")
+            extra[-1].write_text(xml)
+        if self.program:
+            network = with_additional_programs(scenario.network, extra, scenario.begin_s)
+            self.programs = {tls_id: programs[-1] for tls_id, programs in network.programs.items() if programs}
+        if evaluation.keep is not None:
+            states = quoteattr(str(folder / "tls_states.xml"))
+            extra.append(folder / "record.add.xml")
+            extra[-1].write_text(
+                f'<additional>\n    <timedEvent type="SaveTLSStates" dest={states}/>\n</additional>\n'
+            )
+        if evaluation.details:
+            extra.append(folder / "details.add.xml")
+            extra[-1].write_text(detail_additional(folder))
+        if evaluation.event_log:
+            extra.append(folder / "loops.add.xml")
+            extra[-1].write_text(EventPlan.of(scenario.network).additional_xml(folder))
+        options = {
+            "--tripinfo-output": str(folder / "tripinfo.xml"),
+            "--tripinfo-output.write-unfinished": "true",
+            "--tripinfo-output.write-undeparted": "true",
+            "--statistic-output": str(folder / "statistics.xml"),
+            "--max-depart-delay": "-1",  # else SUMO drops who waits for longer, and they count
+        }
+        if evaluation.emissions:
+            options["--device.emissions.probability"] = "1"
+        if evaluation.details:
+            options |= detail_options(folder)
+        if corridor is not None:
+            options |= trajectory_options(folder, corridor, scenario)
+        setup = make_setup(
+            scenario,
+            evaluation.timing,
+            controlled=not self.program,
+            sensing="full" if isinstance(controller, ProgramControl) else controller.sensing,
+            faults=evaluation.faults,
+            extra_additional=extra,
+            outputs=[word.replace("{", "{{").replace("}", "}}") for pair in options.items() for word in pair],
+        )
+        self.simulation = RemoteSimulation(WorkerSetup(setup, reward="", observe=False))
+
+    def episode(self, controller: Controller | ProgramControl, seed: int, stop: threading.Event) -> EpisodeSummary:
+        """One run to the end; the outputs are complete afterwards."""
+        simulation, plan = self.simulation, self.simulation.setup.simulation.plan
+        simulation.begin(seed)
+        nobody = np.zeros(0, np.int64)
+        if not isinstance(controller, ProgramControl):
+            if isinstance(controller, TreeSearch):
+                controller.try_plans = self._try_plans
+            controller.reset(plan.intersections, simulation.layout, seed)
+        while not simulation.done:
+            if stop.is_set():
+                raise Stopped
+            own = isinstance(controller, ProgramControl)
+            simulation.decide(nobody if own else controller.decide(simulation.snapshot))  # type: ignore[union-attr]
+        return simulation.end()
+
+    def _try_plans(
+        self, plans: Sequence[Sequence[npt.NDArray[np.int64]]], steps: int, policy: Controller
+    ) -> list[Outcome]:
+        return self.simulation.branch(Branches(plans, steps, policy, at_a_time=BRANCHES_AT_A_TIME))
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copies a file of SUMO's, if it is whole."""
+    with source.open("rb") as file:
+        file.seek(max(0, source.stat().st_size - 64))
+        if not file.read().rstrip().endswith(b">"):
+            raise InputError(f"{source} is not whole; is the disk of {tempfile.gettempdir()} full?")
+    shutil.copyfile(source, target)
