@@ -50,6 +50,7 @@ class Native:
         library.machine_advance.argtypes = [pointer, double]
         library.machine_show.argtypes = [pointer, double, *[pointer] * 4]
         library.machine_mask.restype = library.machine_advance.restype = library.machine_show.restype = None
+        library.look.argtypes = [pointer, double]
         library.measure.restype = library.observe.restype = library.minus_sum.restype = None
         lanes = [self.address("Lane", name) for name in LANES]
         self.loops = [self.address("InductionLoop", name) for name in LOOPS]
@@ -113,7 +114,7 @@ class LaneReader:
         self._native = native() if compiled else None
         if self._native is not None:
             self._names = self._native.names(lanes)
-            self._arguments = (ctypes.addressof(self._native.lanes), self._names, self._speed_mps.ctypes.data)
+            self.arguments = (ctypes.addressof(self._native.lanes), self._names, self._speed_mps.ctypes.data)
             self._read = self._native.library.read_lanes
         self._target: FloatArray | None = None
         self._address = 0
@@ -130,7 +131,7 @@ class LaneReader:
         if out is not self._target:  # asking numpy for an address takes longer than the reading
             assert out.flags.c_contiguous
             self._target, self._address = out, out.ctypes.data
-        if self._read(*self._arguments, self._address):
+        if self._read(*self.arguments, self._address):
             self._read_plainly(out)  # which says what is wrong
 
     def _read_plainly(self, out: FloatArray) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from envs.getters import native
+from envs.getters import LaneReader, native
+from envs.machine import CompiledMachine
 from signals.layout import Gather, Layout
 from signals.observations import LIMIT, PhaseObservation
 from signals.snapshot import Snapshot
@@ -34,6 +35,7 @@ SIZES = ("signals", "phases", "movements", "lanes", "controlled")
 GATHERS = ("zone", "signal_lanes", "phase_lanes", "movement_lanes", "phase_exits", "movement_exits")
 CONSTANTS = ("controlled_signal", "lane_served", "service", "phase_factor", "movement_factor")
 SEEN = ("lanes", "pedestrians", "phase", "changing", "green_age_s", "since_served_s", "mask", "calls")
+SHOWN = ("phase", "changing", "green_age_s", "since_served_s")
 ROOM = ("zones", "fresh", "on_phases", "room")
 
 
@@ -81,21 +83,21 @@ class Kernel:
         for name, shape in zip(ROOM, ((4, c), (c,), (4, s, p), (widest,)), strict=True):
             setattr(tables, name, self._address(np.zeros(shape)))
         self._tables = tables
-        self._at = ctypes.addressof(tables)
+        self.address = ctypes.addressof(tables)
         self._library = compiled.library
         self._targets: dict[int, tuple[npt.NDArray[Any], int]] = {}
 
     def measure(self) -> None:
         """Sums on the approaches, and `snapshot.calls`."""
-        self._library.measure(self._at)
+        self._library.measure(self.address)
 
     def observe(self, rows: npt.NDArray[np.float32]) -> None:
         """Bring the rows of a `PhaseObservation` up to the snapshot; after `measure` and with the mask in place."""
-        self._library.observe(self._at, self._target(rows))
+        self._library.observe(self.address, self._target(rows))
 
     def reward(self, name: str, out: npt.NDArray[np.float64]) -> None:
         """[S] one of `REWARDS`; after `measure`."""
-        self._library.minus_sum(self._at, REWARDS[name], self._target(out))
+        self._library.minus_sum(self.address, REWARDS[name], self._target(out))
 
     def _target(self, array: npt.NDArray[Any]) -> int:
         """Its address, asked of numpy once: that takes longer than the rest."""
@@ -114,6 +116,35 @@ class Kernel:
         index = np.ascontiguousarray(gather.index.reshape(-1, gather.index.shape[-1]), np.int64)
         weight = np.ascontiguousarray(gather.weight.reshape(index.shape), np.float64)
         return _Gather(self._address(index), self._address(weight), *index.shape)
+
+
+class _Look(ctypes.Structure):
+    """The struct `Look` of native/look.cpp."""
+
+    _fields_ = [
+        (name, ctypes.c_void_p)
+        for name in ("getters", "names", "speed_mps", "machine", "tables", "time_s", "lanes", *SHOWN, "mask", "calls")
+    ]
+
+
+class Look:
+    """What a step is followed by, in one call: lanes, signals, sums and calls, mask; pedestrians must be there."""
+
+    def __init__(self, reader: LaneReader, machine: CompiledMachine, kernel: Kernel, snapshot: Snapshot) -> None:
+        compiled = native()
+        assert compiled is not None
+        arrays = [getattr(snapshot, name) for name in ("time_s", "lanes", *SHOWN, "mask", "calls")]
+        assert all(array.flags.c_contiguous for array in arrays)
+        assert snapshot.mask.shape == snapshot.since_served_s.shape == machine.exists.shape
+        self._kept = reader, machine, kernel, snapshot
+        self._struct = _Look(*reader.arguments, machine.address, kernel.address, *(a.ctypes.data for a in arrays))
+        self._at = ctypes.addressof(self._struct)
+        self._look = compiled.library.look
+
+    def at(self, now_s: float) -> bool:
+        """Fill the snapshot of this moment; False where a lane could not be read."""
+        found: int = self._look(self._at, now_s)
+        return found == 0
 
 
 def usable(sensing: str) -> bool:

@@ -55,19 +55,19 @@ class CompiledMachine(SignalMachine):
             assert array.flags.c_contiguous, name
             setattr(tables, name, array.ctypes.data)
         self._tables = tables
-        self._at = ctypes.addressof(tables)
+        self.address = ctypes.addressof(tables)
         self._mask_now, self._request_now = library.machine_mask, library.machine_request
         self._advance_to, self._show_in = library.machine_advance, library.machine_show
         self._known_addresses: dict[int, tuple[npt.NDArray[Any], int]] = {}
 
     def _mask(self, calls: BoolArray) -> BoolArray:
-        self._mask_now(self._at, self.now_s, self._address(self._fitting(calls)), self._address(self._masked))
+        self._mask_now(self.address, self.now_s, self._address(self._fitting(calls)), self._address(self._masked))
         return self._masked
 
     def show_mask(self, snapshot: Snapshot) -> None:
         """See `SignalMachine.show_mask`."""
         assert snapshot.mask.shape == snapshot.calls.shape == self._shape
-        self._mask_now(self._at, self.now_s, self._address(snapshot.calls), self._address(snapshot.mask))
+        self._mask_now(self.address, self.now_s, self._address(snapshot.calls), self._address(snapshot.mask))
 
     def request(self, phases: npt.NDArray[np.integer], calls: BoolArray) -> list[tuple[int, int]]:
         """See `SignalMachine.request`."""
@@ -75,19 +75,19 @@ class CompiledMachine(SignalMachine):
         if wanted.shape != self.phase.shape:
             wanted = np.ascontiguousarray(np.broadcast_to(wanted, self.phase.shape))
         calls = self._fitting(calls)
-        count = self._request_now(self._at, self.now_s, wanted.ctypes.data, self._address(calls))
+        count = self._request_now(self.address, self.now_s, wanted.ctypes.data, self._address(calls))
         return list(zip(self._signal[:count].tolist(), self._row[:count].tolist(), strict=True))
 
     def advance(self, now_s: float) -> None:
         """See `SignalMachine.advance`."""
         self.now_s = now_s
-        self._advance_to(self._at, now_s)
+        self._advance_to(self.address, now_s)
 
     def show(self, snapshot: Snapshot) -> None:
         """See `SignalMachine.show`."""
         targets = (snapshot.phase, snapshot.changing, snapshot.green_age_s, snapshot.since_served_s)
         assert snapshot.since_served_s.shape == self._shape
-        self._show_in(self._at, self.now_s, *map(self._address, targets))
+        self._show_in(self.address, self.now_s, *map(self._address, targets))
 
     def _fitting(self, calls: BoolArray) -> BoolArray:
         if calls.shape == self._shape and calls.dtype == np.bool_ and calls.flags.c_contiguous:

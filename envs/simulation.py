@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.getters import LaneReader, LoopGetters
-from envs.kernel import Kernel, usable
-from envs.machine import make_machine
+from envs.kernel import Kernel, Look, usable
+from envs.machine import CompiledMachine, make_machine
 from envs.reference import WAITING_MEMORY_S
 from envs.rendering import GuiBackend
 from scenarios.scenario import Scenario
@@ -183,6 +183,9 @@ class Simulation:
         self.machine = make_machine(setup.plan.intersections, setup.timing, layout.shape[1])
         self.snapshot = snapshot if snapshot is not None else Snapshot.empty(setup.layout)
         self.kernel = Kernel(layout, self.snapshot) if compiled and usable(setup.sensing) else None
+        self._look = None
+        if self.kernel is not None and isinstance(self.machine, CompiledMachine):
+            self._look = Look(self._lane_reader, self.machine, self.kernel, self.snapshot)
         self.now_s = setup.begin_s
         self.running = False
         self.summary = EpisodeSummary()
@@ -284,11 +287,13 @@ class Simulation:
     def read(self) -> None:
         """Fill the snapshot from the simulation's present state."""
         layout, snapshot, machine = self.layout, self.snapshot, self.machine
+        if layout.crossing_edges:
+            self._read_pedestrians()
+        if self._look is not None and self._look.at(self.now_s):
+            return
         self._lane_reader.read(snapshot.lanes)
         snapshot.time_s[0] = self.now_s
         machine.show(snapshot)
-        if layout.crossing_edges:
-            self._read_pedestrians()
         if self._loops is not None:
             self._read_loops(self._loops)
         if self.kernel is not None:

@@ -17,6 +17,8 @@ namespace {
 using IntGetter = int (*)(const std::string&);
 using DoubleGetter = double (*)(const std::string&);
 
+}  // namespace
+
 struct LaneGetters {
     IntGetter vehicles, halting;
     DoubleGetter mean_speed, waiting;
@@ -25,6 +27,8 @@ struct LaneGetters {
 struct Names {
     std::vector<std::string> list;
 };
+
+namespace {
 
 // out[n] = getter(names[n]); -1 where a getter raises, such as for an unknown name.
 template <typename Getter>

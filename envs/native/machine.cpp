@@ -9,6 +9,8 @@ namespace {
 
 const double SLACK_S = 1e-6;
 
+}  // namespace
+
 // The field order is that of `_Tables` in envs/machine.py.
 struct Machine {
     std::int64_t signals, phases;
@@ -31,8 +33,6 @@ struct Machine {
     std::int64_t* signal;              // [S]
     std::int64_t* row;                 // [S]
 };
-
-}  // namespace
 
 extern "C" {
 
