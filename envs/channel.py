@@ -1,7 +1,7 @@
 """Arrays that two processes share, and a hand-over between them that costs microseconds.
 
 A decision goes to the worker and comes back over a counter that each side looks at for a moment before it goes to
-sleep; who sleeps is woken by a byte in a pipe.
+sleep; who sleeps is woken by a bell.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import ctypes
 import mmap
 import os
 import select
+import sys
 import tempfile
 import time
 import weakref
@@ -23,8 +24,9 @@ import numpy.typing as npt
 Shapes = Mapping[str, tuple[tuple[int, ...], type]]
 ALIGN = 64  # [bytes] a cache line, so that the two sides' counters never share one
 COUNTERS: Shapes = dict.fromkeys(("asked", "answered", "asker_asleep", "answerer_asleep", "failed"), ((1,), np.int64))
-WAKE = b"w"
 MAP_FIXED = 0x10  # Linux's and BSD's <sys/mman.h>; Python's mmap does not name it
+RING = (1).to_bytes(8, sys.byteorder)
+"""What an eventfd takes: a number of eight bytes that is added to it."""
 SPIN_S = 0.0003  # [s] as long as the other side needs for a hand-over; a whole step is slept through
 DOZE_S = 0.01  # [s] after which a sleeper looks itself, should a wake-up ever be missed
 _give_way: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
@@ -81,48 +83,51 @@ class SharedArrays:
         self.fd = -1
 
 
-class _Side:
-    """What both sides share: to look at a counter for a moment, then to sleep until a byte comes."""
+class Bell:
+    """Wakes whoever sleeps on it, from this process or from one that was given `fds`.
 
-    def __init__(self, shared: SharedArrays, wait_on: str, asleep: str, wake_fd: int) -> None:
-        self._counter, self._asleep, self._wake_fd = shared[wait_on], shared[asleep], wake_fd
+    An eventfd where the system has them. Who writes into a pipe is taken to go to sleep soon, so that the reader may
+    be put on the writer's own core, and a step of the simulation be computed there while another core is idle.
+    """
 
-    def _spin(self, unchanged: int) -> bool:
-        """Whether the counter has changed within the moment."""
-        counter, until = self._counter, time.perf_counter() + SPIN_S
-        while counter[0] == unchanged:
-            _give_way()
-            if time.perf_counter() >= until:
-                return False
-        return True
+    def __init__(self, fds: tuple[int, int] | None = None) -> None:
+        if fds is None:
+            fds = (os.eventfd(0),) * 2 if hasattr(os, "eventfd") else os.pipe()
+        self.fds = self.fd, self._ring_fd = fds
+        """To read from, which is what a sleeper waits for, and to write to."""
 
-    def _sleep(self, unchanged: int) -> bool:
-        """Sleep until there is something to read; False after `DOZE_S` without."""
-        self._asleep[0] = 1
-        # looked at once more: the other side may have changed it before it could see that we sleep
-        readable = self._counter[0] == unchanged and select.select([self._wake_fd], [], [], DOZE_S)[0]
-        self._asleep[0] = 0
-        return bool(readable)
+    def ring(self) -> None:
+        """Wake; nobody need be asleep."""
+        with contextlib.suppress(BrokenPipeError):  # it died in its sleep, which whoever waits finds out
+            os.write(self._ring_fd, RING)
+
+    def silence(self) -> None:
+        """After it rang."""
+        os.read(self.fd, 4096)
+
+    def close(self) -> None:
+        """Give its descriptors back."""
+        for fd in set(self.fds):
+            os.close(fd)
 
 
-class Asker(_Side):
-    """The side that asks: the environment. It sleeps on `wake_fd`, and wakes the other over `other_fd`."""
+class Asker:
+    """The side that asks: the environment. It sleeps on its own bell, and wakes the other with the other's."""
 
-    def __init__(self, shared: SharedArrays, wake_fd: int, other_fd: int) -> None:
-        super().__init__(shared, "answered", "asker_asleep", wake_fd)
-        self._asked, self._failed, self._other = shared["asked"], shared["failed"], shared["answerer_asleep"]
-        self._other_fd = other_fd
+    def __init__(self, shared: SharedArrays, bell: Bell, other: Bell) -> None:
+        self._bell, self._other = bell, other
+        self._asked, self._answered, self._failed = shared["asked"], shared["answered"], shared["failed"]
+        self._asleep, self._other_asleep = shared["asker_asleep"], shared["answerer_asleep"]
 
     def ask(self) -> None:
         """Hand over."""
         self._asked[0] += 1
-        if self._other[0]:
-            with contextlib.suppress(BrokenPipeError):  # it died in its sleep, which whoever waits finds out
-                os.write(self._other_fd, WAKE)
+        if self._other_asleep[0]:
+            self._other.ring()
 
     def answered(self) -> bool:
         """Whether the answer is there, or never will be because the other side failed."""
-        return bool(self._counter[0] == self._asked[0] or self._failed[0])
+        return bool(self._answered[0] == self._asked[0] or self._failed[0])
 
     @property
     def failed(self) -> bool:
@@ -147,35 +152,55 @@ class Asker(_Side):
             asker._asleep[0] = 1
         # looked at once more: one may have answered before it could see that we sleep
         if not any(asker.answered() for asker in askers):
-            fds = [asker._wake_fd for asker in askers]
-            readable, _, _ = select.select([*fds, *others], [], [], DOZE_S)
-            for fd in set(readable).intersection(fds):
-                os.read(fd, 4096)
+            bells = {asker._bell.fd: asker._bell for asker in askers}
+            readable, _, _ = select.select([*bells, *others], [], [], DOZE_S)
+            for fd in bells.keys() & set(readable):
+                bells[fd].silence()
         for asker in askers:
             asker._asleep[0] = 0
 
 
-class Answerer(_Side):
-    """The side that answers: the worker. It sleeps on the commands' pipe."""
+class Answerer:
+    """The side that answers: the worker. It sleeps on its bell and on the pipe of commands."""
 
-    def __init__(self, shared: SharedArrays, commands_fd: int, other_fd: int) -> None:
-        super().__init__(shared, "asked", "answerer_asleep", commands_fd)
-        self._answered, self._failed, self._other = shared["answered"], shared["failed"], shared["asker_asleep"]
-        self._other_fd = other_fd
+    def __init__(self, shared: SharedArrays, commands_fd: int, bell: Bell, other: Bell) -> None:
+        self.shared, self._commands_fd, self._bell, self._other = shared, commands_fd, bell, other
+        self._asked, self._answered, self._failed = shared["asked"], shared["answered"], shared["failed"]
+        self._asleep, self._other_asleep = shared["answerer_asleep"], shared["asker_asleep"]
 
     def wait(self) -> bytes | None:
         """Until something is asked (None) or a command byte comes over the pipe (that byte; b"" at its end)."""
         done = int(self._answered[0])
-        while self._counter[0] == done:
+        while self._asked[0] == done:
             if not self._spin(done) and self._sleep(done):
-                byte = os.read(self._wake_fd, 1)
-                if byte != WAKE:
-                    return byte
+                return os.read(self._commands_fd, 1)
         return None
 
     def answer(self, failed: bool = False) -> None:
         """Hand back."""
         self._failed[0] = failed
-        self._answered[0] = self._counter[0]
-        if self._other[0]:
-            os.write(self._other_fd, WAKE)
+        self._answered[0] = self._asked[0]
+        if self._other_asleep[0]:
+            self._other.ring()
+
+    def _spin(self, done: int) -> bool:
+        """Whether something is asked within the moment."""
+        asked, until = self._asked, time.perf_counter() + SPIN_S
+        while asked[0] == done:
+            _give_way()
+            if time.perf_counter() >= until:
+                return False
+        return True
+
+    def _sleep(self, done: int) -> bool:
+        """Sleep until the bell rings, a command comes or `DOZE_S` is over; whether a command is there."""
+        self._asleep[0] = 1
+        readable: list[int] = []
+        if (
+            self._asked[0] == done
+        ):  # looked at once more: it may have been asked before it could be seen that we sleep
+            readable, _, _ = select.select([self._bell.fd, self._commands_fd], [], [], DOZE_S)
+        self._asleep[0] = 0
+        if self._bell.fd in readable:
+            self._bell.silence()
+        return self._commands_fd in readable

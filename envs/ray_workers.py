@@ -31,7 +31,7 @@ import ray
 import ray._private.worker
 import ray.exceptions
 
-from envs.channel import Answerer, Asker, SharedArrays
+from envs.channel import Answerer, Asker, Bell, SharedArrays
 from envs.engine import split_address
 from envs.remote import RemoteSimulation
 from envs.shipping import Parcel, differences, files_of_setup, fingerprint, setup_here
@@ -232,11 +232,11 @@ class RayWorker:
         self.shared = SharedArrays(setup.shapes)
         self.snapshot = Snapshot(**{name: self.shared[name] for name in Snapshot.shapes(self.layout)})
         self.running = False
-        wake_read, self._wake_write = os.pipe()
+        self._bell = Bell()
         self._begun_read, self._begun_write = os.pipe()
-        self._pipes = [wake_read, self._wake_write, self._begun_read, self._begun_write]
-        self.asker: Asker | None = Asker(self.shared, wake_read, self._wake_write)
-        self._answerer = Answerer(self.shared, wake_read, self._wake_write)
+        self._descriptors = [self._begun_read, self._begun_write, *set(self._bell.fds)]
+        self.asker: Asker | None = Asker(self.shared, self._bell, self._bell)
+        self._answerer = Answerer(self.shared, self._begun_read, self._bell, self._bell)
         self._parcel = parcel
         self._actor: Any = None
         self._seed = 0
@@ -348,9 +348,9 @@ class RayWorker:
     def close(self) -> None:
         """Stop the actor. Safe to call twice."""
         self.kill()
-        for descriptor in self._pipes:
+        for descriptor in self._descriptors:
             os.close(descriptor)
-        self._pipes = []
+        self._descriptors = []
         self.shared.close()
 
     def _watch(self, call: Any, then: Callable[[], object]) -> None:
@@ -377,7 +377,7 @@ class RayWorker:
         self._answerer.answer(failed=not isinstance(content, bytes))
 
     def _empty_begun(self) -> None:
-        while self._pipes and select.select([self._begun_read], [], [], 0)[0]:
+        while self._descriptors and select.select([self._begun_read], [], [], 0)[0]:
             os.read(self._begun_read, 64)
 
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from envs.allocator import preloading
 from envs.branches import Branches, Outcome, branching_works
-from envs.channel import Asker, SharedArrays
+from envs.channel import Asker, Bell, SharedArrays
 from envs.simulation import EpisodeSummary, SimulationError
 from envs.worker import WorkerSetup, receive, send
 from signals.errors import InputError
@@ -72,13 +72,13 @@ class RemoteSimulation:
             self._finalizer()  # what is left of a worker that died
         commands_read, commands_write = os.pipe()
         answers_read, answers_write = os.pipe()
-        wake_read, wake_write = os.pipe()
+        bell, other = Bell(), Bell()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the worker)
         self._log_read = 0
         paths = [path for path in sys.path if path] or [os.getcwd()]
         if os.getcwd() not in paths:
             paths.insert(0, os.getcwd())
-        passed = (commands_read, answers_write, wake_write, self.shared.fd)
+        passed = (commands_read, answers_write, self.shared.fd, *bell.fds, *other.fds)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "envs.worker", *map(str, passed)],
             pass_fds=passed,
@@ -88,13 +88,12 @@ class RemoteSimulation:
             env=preloading({**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}),
             start_new_session=True,  # Ctrl-C is for the environment's process alone
         )
-        for descriptor in passed[:3]:
+        for descriptor in passed[:2]:
             os.close(descriptor)
         self._commands = os.fdopen(commands_write, "wb", buffering=0)
         self._answers = os.fdopen(answers_read, "rb")
-        wake = os.fdopen(wake_read, "rb", buffering=0)
-        self.asker = Asker(self.shared, wake_read, commands_write)
-        self._finalizer = weakref.finalize(self, _stop, self._process, self._commands, self._answers, wake)
+        self.asker = Asker(self.shared, bell, other)
+        self._finalizer = weakref.finalize(self, _stop, self._process, self._commands, self._answers, bell, other)
         send(self._commands, "setup", self.setup)
 
     def begin(self, seed: int) -> None:
@@ -301,7 +300,7 @@ class RemoteSimulation:
 
 
 def _stop(process: subprocess.Popen[bytes], *streams: Any) -> None:
-    """Close the pipes: the episode and its template both leave at their end."""
+    """Close the pipes and bells: the episode and its template both leave at the end of their commands."""
     for stream in streams:
         stream.close()
     try:

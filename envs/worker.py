@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from envs.branches import explore
-from envs.channel import Answerer, Shapes, SharedArrays
+from envs.channel import Answerer, Bell, Shapes, SharedArrays
 from envs.kernel import REWARDS as KERNEL_REWARDS
 from envs.reference import Reference
 from envs.rendering import FRAME_SHAPE
@@ -140,11 +140,10 @@ def _exactly(stream: BinaryIO, size: int) -> bytes:
     return data
 
 
-def episode(setup: WorkerSetup, shared: SharedArrays, commands: int, wake: int, answers: BinaryIO, seed: int) -> None:
+def episode(setup: WorkerSetup, answerer: Answerer, commands: int, answers: BinaryIO, seed: int) -> None:
     """One episode, in a child of its own: begin, decide as often as asked, end."""
-    answerer = Answerer(shared, commands, wake)
     try:
-        world = World(setup, shared)
+        world = World(setup, answerer.shared)
         world.begin(seed)
     except InputError as error:
         send(answers, "refused", str(error))
@@ -178,9 +177,10 @@ def episode(setup: WorkerSetup, shared: SharedArrays, commands: int, wake: int, 
 def main() -> None:
     """Serve episodes until the environment closes the pipe.
 
-    Arguments: the descriptors of commands, answers, wake-ups and shared memory. The setup comes first of all.
+    Arguments: the descriptors of commands, answers and shared memory, and those of the environment's bell and of the
+    one that is rung here. The setup comes first of all.
     """
-    commands_fd, answers_fd, wake_fd, memory_fd = (int(a) for a in sys.argv[1:5])
+    commands_fd, answers_fd, memory_fd, *bells = (int(a) for a in sys.argv[1:8])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the environment decides what Ctrl-C means
     answers = os.fdopen(answers_fd, "wb")
     with os.fdopen(os.dup(commands_fd), "rb", buffering=0) as commands:
@@ -188,6 +188,7 @@ def main() -> None:
     import libsumo  # noqa: F401  (so that children do not have to)
 
     shared = SharedArrays(setup.shapes, memory_fd)
+    answerer = Answerer(shared, commands_fd, Bell((bells[2], bells[3])), Bell((bells[0], bells[1])))
     while True:
         byte = os.read(commands_fd, 1)
         if not byte or byte == b"q":
@@ -201,7 +202,7 @@ def main() -> None:
         if child == 0:
             status = 0
             try:
-                episode(setup, shared, commands_fd, wake_fd, answers, seed)
+                episode(setup, answerer, commands_fd, answers, seed)
             except BaseException:
                 status = 1
             finally:
@@ -210,7 +211,7 @@ def main() -> None:
         if status:  # it had no chance to say so itself
             code = os.waitstatus_to_exitcode(status)
             send(answers, "error", f"SUMO died of signal {-code}" if code < 0 else f"SUMO left with status {code}")
-            Answerer(shared, commands_fd, wake_fd).answer(failed=True)
+            answerer.answer(failed=True)
 
 
 if __name__ == "__main__":
