@@ -1,4 +1,4 @@
-"""Builds the compiled part of envs while the package is installed; without a compiler it installs without."""
+"""Builds the compiled parts of envs and agents as the package is installed; without a compiler it does without."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCES, LIBRARY = "envs/native/*.cpp", "envs/native/libintergreen.so"
-# no contraction into fused multiply-adds: the numbers must be those of numpy, to the bit
-FLAGS = ("-O2", "-std=c++17", "-fPIC", "-shared", "-ffp-contract=off", "-Wall", "-Wextra")
+FLAGS = ("-std=c++17", "-fPIC", "-shared", "-Wall", "-Wextra")
+LIBRARIES = {
+    # no contraction into fused multiply-adds: the numbers must be those of numpy, to the bit
+    "envs/native/libintergreen.so": ("-O2", "-ffp-contract=off"),
+    # the learners' sums have no order of their own; vectors are an inner matter of this library, whatever their width
+    "agents/native/libphases.so": ("-O3", "-Wno-psabi"),
+}
+"""Each is built from the sources that lie beside it, with further flags."""
 
 
 class CompiledPart(BuildHookInterface[Any]):
@@ -29,18 +34,24 @@ class CompiledPart(BuildHookInterface[Any]):
         build_data["pure_python"] = True  # it is the checkout's own, and runs without the library, too
         compiler = next(filter(shutil.which, (os.environ.get("CXX", ""), "c++", "g++", "clang++")), None)
         if compiler is None or not sys.platform.startswith("linux"):
-            self.app.display_warning("no C++ compiler found: the environments will be a little slower")
+            self.app.display_warning("no C++ compiler found: environments and training will be slower")
             return
-        partial = root / f"{LIBRARY}.{os.getpid()}"
-        sources = sorted(root.glob(SOURCES))
-        # envs/getters.py asks for it: a library of other sources than those that lie beside it is not used
+        for library, flags in LIBRARIES.items():
+            self.build_library(compiler, root / library, flags)
+
+    def build_library(self, compiler: str, library: Path, flags: tuple[str, ...]) -> None:
+        """One library, whole or not at all."""
+        partial = library.with_name(f"{library.name}.{os.getpid()}")
+        sources = sorted(library.parent.glob("*.cpp"))
+        # whoever loads it asks for it: a library of other sources than those that lie beside it is not used
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
-        command = [compiler, *FLAGS, f'-DSOURCES="{digest}"', "-o", str(partial), *map(str, sources), "-ldl"]
+        said = f'-DSOURCES="{digest}"'
+        command = [compiler, *FLAGS, *flags, said, "-o", str(partial), *map(str, sources), "-ldl"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             partial.unlink(missing_ok=True)
             self.app.display_warning(
-                f"{compiler} failed, the environments will be a little slower:\n{done.stderr[-2000:]}"
+                f"{compiler} failed, {library.name} is missing and things will be slower:\n{done.stderr[-2000:]}"
             )
             return
-        partial.replace(root / LIBRARY)
+        partial.replace(library)

@@ -18,10 +18,10 @@ from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
-from stable_baselines3.common.utils import polyak_update
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from agents.network import CURRENT, SELECTABLE, PhaseScorer, StateValue
 from agents.replay import DecisionBuffer
@@ -44,7 +44,7 @@ class PhaseQNetwork(QNetwork):
 
     def __init__(self, *args: Any, shape: ObservationShape, units: int, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.q_net = PhaseScorer(shape, units)  # type: ignore[assignment]
+        self.q_net = PhaseScorer(shape, units, quick=True)  # type: ignore[assignment]
 
 
 class PhaseDQNPolicy(DQNPolicy):
@@ -66,8 +66,8 @@ class _ActorCritic(nn.Module):
     def __init__(self, shape: ObservationShape, units: int) -> None:
         super().__init__()
         self.latent_dim_pi, self.latent_dim_vf = shape.phases, 1
-        self.actor = PhaseScorer(shape, units)
-        self.critic = StateValue(shape, units)
+        self.actor = PhaseScorer(shape, units, quick=True)
+        self.critic = StateValue(shape, units, quick=True)
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and values."""
@@ -165,9 +165,9 @@ class MaskedDoubleDQN(DQN):
         gradient_steps, self.due_steps = self.due_steps, 0
         if not gradient_steps:
             return
-        self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         losses = []
+        weights, means = list(self.q_net.q_net.parameters()), list(self.average.parameters())
         assert isinstance(self.replay_buffer, DecisionBuffer)
         if self.replay_buffer.added == self._learned_from:  # nobody has had a choice since: there is nothing new
             return
@@ -187,12 +187,10 @@ class MaskedDoubleDQN(DQN):
                 )
             self.policy.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+            nn.utils.clip_grad_norm_(weights, self.max_grad_norm)
             self.policy.optimizer.step()
             self._n_updates += 1
-            # at the beginning the mean of all there are, so that it never holds on to random weights
-            weight = max(self.averaging, 1.0 / self._n_updates)
-            polyak_update(self.q_net.q_net.parameters(), self.average.parameters(), weight)
+            average_in(means, weights, self.averaging, self._n_updates)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/loss", float(np.mean(losses)))
 
@@ -211,6 +209,12 @@ class MaskedPPO(PPO):
             raise TrainingDiverged(
                 f"a parameter is not finite after {self.num_timesteps} steps; lower learning_rate or reward_scale"
             )
+
+
+def average_in(means: list[nn.Parameter], weights: list[nn.Parameter], share: float, count: int) -> None:
+    """Take the `count`-th set of weights into the running mean, with a share of at least `share`: at the beginning it
+    is the mean of all there are, so that it never holds on to random weights."""
+    get_ema_multi_avg_fn(1.0 - max(share, 1.0 / count))(means, weights, count)  # type: ignore[no-untyped-call]
 
 
 Learner = MaskedDoubleDQN | MaskedPPO

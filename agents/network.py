@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from agents import compiled
 from signals.observations import ObservationShape
 
 MASKED = -1e9
@@ -38,16 +39,24 @@ class PhaseEncoder(nn.Module):
 
 
 class PhaseScorer(nn.Module):
-    """[B, size] rows to [B, P] scores; `MASKED` where a phase may not be chosen."""
+    """[B, size] rows to [B, P] scores; `MASKED` where a phase may not be chosen.
 
-    def __init__(self, shape: ObservationShape, units: int = 64) -> None:
+    Args:
+        quick: compute it with `agents.compiled` where that was built; for training.
+    """
+
+    def __init__(self, shape: ObservationShape, units: int = 64, *, quick: bool = False) -> None:
         super().__init__()
         self.encoder = PhaseEncoder(shape, units)
         self.head = nn.Sequential(nn.Linear(2 * units, units), nn.ReLU(), nn.Linear(units, 1))
         self._units = units
+        self.quick = quick and compiled.library() is not None
+        self._weights = tuple(self.parameters())  # to ask for them takes longer than a forward pass
 
     def forward(self, rows: Tensor) -> Tensor:
         """Scores."""
+        if self.quick:
+            return compiled.scores(rows, self.encoder.shape, self._weights)
         encoded, mean, selectable = self.encoder(rows)
         first, rest = self.head[0], self.head[1:]
         assert isinstance(first, nn.Linear)
@@ -59,15 +68,19 @@ class PhaseScorer(nn.Module):
 
 
 class StateValue(nn.Module):
-    """[B, size] rows to [B, 1] values."""
+    """[B, size] rows to [B, 1] values; `quick` as for `PhaseScorer`."""
 
-    def __init__(self, shape: ObservationShape, units: int = 64) -> None:
+    def __init__(self, shape: ObservationShape, units: int = 64, *, quick: bool = False) -> None:
         super().__init__()
         self.encoder = PhaseEncoder(shape, units)
         self.head = nn.Sequential(nn.Linear(units, units), nn.ReLU(), nn.Linear(units, 1))
+        self.quick = quick and compiled.library() is not None
+        self._weights = tuple(self.parameters())
 
     def forward(self, rows: Tensor) -> Tensor:
         """Values."""
+        if self.quick:
+            return compiled.values(rows, self.encoder.shape, self._weights)
         _, mean, _ = self.encoder(rows)
         value: Tensor = self.head(mean)
         return value

@@ -91,10 +91,10 @@ def native() -> Native | None:
     return found if found.complete else None
 
 
-def sources_sha256() -> bytes:
-    """Of the sources beside the library. One built from others may lay out its structures in another way, and would
+def sources_sha256(folder: Path = LIBRARY.parent) -> bytes:
+    """Of the sources beside a library. One built from others may lay out its structures in another way, and would
     read and write where nothing is."""
-    sources = sorted(LIBRARY.parent.glob("*.cpp"))
+    sources = sorted(folder.glob("*.cpp"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest().encode()
 
 

@@ -1,0 +1,124 @@
+"""The phase network in compiled code, as an operation that torch can differentiate: for training, where it counts.
+
+`agents.network` defines the same with torch's own operations, which is the way taken where the library was not built,
+and for whatever is judged, exported or handed over. The two agree but for rounding (sums are taken in another order).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from envs.getters import SWITCH, sources_sha256
+from signals.observations import ObservationShape
+
+LIBRARY = Path(__file__).parent / "native" / "libphases.so"
+SIZES = ("phases", "movements", "phase_features", "movement_features", "units", "scores")
+WEIGHTS = (
+    "movement_weight", "movement_bias", "phase_weight", "phase_bias",
+    "hidden_weight", "hidden_bias", "out_weight", "out_bias",
+)  # fmt: skip
+
+
+_rooms: list[Tensor] = []
+"""Memory that nobody uses now. Pieces of this size would else go back to the system each time, and coming anew they
+cost as much as what is computed in them."""
+
+
+class _Network(ctypes.Structure):
+    """The struct `Network` of native/phases.cpp."""
+
+    _fields_ = [*((name, ctypes.c_int64) for name in SIZES), *((name, ctypes.c_void_p) for name in WEIGHTS)]
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The compiled library, or None where it was not built, is older than its source or is off."""
+    if os.environ.get(SWITCH) == "0" or not LIBRARY.is_file():
+        return None
+    try:
+        found = ctypes.CDLL(str(LIBRARY))
+        found.phases_sources.restype = ctypes.c_char_p
+        if found.phases_sources() != sources_sha256(LIBRARY.parent):
+            return None
+    except (OSError, AttributeError):
+        return None
+    pointer, count = ctypes.c_void_p, ctypes.c_int64
+    found.phases_room.argtypes, found.phases_room.restype = [pointer, count, ctypes.c_int], count
+    found.phases_room_back.argtypes, found.phases_room_back.restype = [pointer], count
+    found.phases_forward.argtypes = [pointer, pointer, count, pointer, pointer, ctypes.c_int]
+    found.phases_backward.argtypes = [pointer, count, pointer, pointer, pointer, pointer]
+    found.phases_forward.restype = found.phases_backward.restype = None
+    return found
+
+
+def scores(rows: Tensor, shape: ObservationShape, weights: Sequence[Tensor]) -> Tensor:
+    """[B, size] rows to [B, P] scores, as `PhaseScorer` has them; `weights` in the order of `WEIGHTS`."""
+    result: Tensor = _Pass.apply(rows, shape, True, *weights)  # type: ignore[no-untyped-call]
+    return result
+
+
+def values(rows: Tensor, shape: ObservationShape, weights: Sequence[Tensor]) -> Tensor:
+    """[B, size] rows to [B, 1] values, as `StateValue` has them."""
+    result: Tensor = _Pass.apply(rows, shape, False, *weights)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Pass(torch.autograd.Function):
+    """Forwards, keeping what the way back needs; backwards to the weights (nobody asks for the rows' slope)."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, shape: ObservationShape, by_phase: bool, *weights: Tensor) -> Tensor:
+        compiled = library()
+        assert compiled is not None, "ask `library`"
+        assert rows.shape[1] == shape.size
+        assert rows.dtype == torch.float32
+        rows = rows.contiguous()
+        network = _described(shape, by_phase, weights)
+        keep = any(ctx.needs_input_grad)
+        batch, at = rows.shape[0], ctypes.addressof(network)
+        out = torch.empty(batch, shape.phases if by_phase else 1)
+        room = _take_room(compiled.phases_room(at, batch, keep))
+        compiled.phases_forward(at, rows.data_ptr(), batch, out.data_ptr(), room.data_ptr(), keep)
+        if keep:
+            ctx.save_for_backward(*weights)
+            ctx.room, ctx.shape, ctx.by_phase, ctx.batch = room, shape, by_phase, batch
+        else:
+            _rooms.append(room)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+        compiled = library()
+        assert compiled is not None
+        weights = ctx.saved_tensors
+        network = _described(ctx.shape, ctx.by_phase, weights)
+        at, slope = ctypes.addressof(network), slopes[0].contiguous()
+        sizes = [weight.numel() for weight in weights]
+        flat, room, kept = torch.empty(sum(sizes)), _take_room(compiled.phases_room_back(at)), ctx.room
+        compiled.phases_backward(at, ctx.batch, slope.data_ptr(), kept.data_ptr(), flat.data_ptr(), room.data_ptr())
+        _rooms.extend((room, kept))
+        parts = torch.split(flat, sizes)
+        return None, None, None, *(part.view_as(weight) for part, weight in zip(parts, weights, strict=True))
+
+
+def _take_room(size: int) -> Tensor:
+    """Memory of at least so many floats, given back to `_rooms` afterwards."""
+    for n, room in enumerate(_rooms):
+        if room.numel() >= size:
+            return _rooms.pop(n)
+    del _rooms[:-4]
+    return torch.empty(size)
+
+
+def _described(shape: ObservationShape, by_phase: bool, weights: Sequence[Tensor]) -> _Network:
+    sizes = (shape.phases, shape.movements, shape.phase_features, shape.movement_features, len(weights[1]), by_phase)
+    assert all(weight.is_contiguous() and weight.dtype == torch.float32 for weight in weights)
+    return _Network(*sizes, *(weight.data_ptr() for weight in weights))
