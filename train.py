@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from agents.checkpoint import scorer_of, scorers_of
-from agents.learners import Learner, TrainingDiverged, make_learner
+from agents.learners import Learner, make_learner
 from agents.run import (
     CHECKPOINT,
     POLICY,
@@ -34,6 +34,7 @@ from agents.run import (
 )
 from agents.settings import AGENTS, AgentSettings, agent_settings, as_dict, read_config
 from agents.training import Interrupted, Schedule, train
+from agents.updates import TrainingDiverged
 from agents.vec_env import SignalsVecEnv
 from envs.engine import add_engine_arguments, check_engine, open_engine
 from envs.remote import RemoteSimulation

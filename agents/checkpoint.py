@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from agents.learners import Learner, MaskedDoubleDQN
+from agents.dqn import MaskedDoubleDQN
+from agents.learners import Learner
 from agents.replay import DecisionBuffer
 from agents.run import CHECKPOINT, POLICY, load_tensors, save_tensors
 from agents.vec_env import SignalsVecEnv
@@ -36,6 +37,7 @@ def save(run: Path, learner: Learner, env: SignalsVecEnv, progress: dict[str, An
         "env": env.state(),
         "progress": progress,
         "random": _random_states(),
+        "average": learner.average.state_dict(),
     }
     if isinstance(learner, MaskedDoubleDQN):
         assert isinstance(learner.replay_buffer, DecisionBuffer)
@@ -43,7 +45,6 @@ def save(run: Path, learner: Learner, env: SignalsVecEnv, progress: dict[str, An
             "n_calls": learner._n_calls,
             "learned_from": learner._learned_from,
             "due_steps": learner.due_steps,
-            "average": learner.average.state_dict(),
             "exploration_rate": learner.exploration_rate,
             "explorer": learner.explorer.bit_generator.state,
             "replay": _replay_state(learner.replay_buffer),
@@ -64,6 +65,7 @@ def restore(run: Path, learner: Learner, env: SignalsVecEnv) -> dict[str, Any]:
         learner.policy.optimizer.load_state_dict(state["optimizer"])
         for name in COUNTERS:
             setattr(learner, name, state["counters"][name])
+        learner.average.load_state_dict(state["average"])
         learner._last_obs = state["last_obs"].numpy()
         learner._last_episode_starts = state["last_episode_starts"].numpy()
         if isinstance(learner, MaskedDoubleDQN):
@@ -71,7 +73,6 @@ def restore(run: Path, learner: Learner, env: SignalsVecEnv) -> dict[str, Any]:
             learner._n_calls = dqn["n_calls"]
             learner._learned_from = dqn["learned_from"]
             learner.due_steps = dqn["due_steps"]
-            learner.average.load_state_dict(dqn["average"])
             learner.exploration_rate = dqn["exploration_rate"]
             learner.explorer.bit_generator.state = dqn["explorer"]
             assert isinstance(learner.replay_buffer, DecisionBuffer)
@@ -93,18 +94,14 @@ def restore(run: Path, learner: Learner, env: SignalsVecEnv) -> dict[str, Any]:
 
 def scorer_of(learner: Learner) -> torch.nn.Module:
     """The network that scores phases: all that a controller needs."""
-    if isinstance(learner, MaskedDoubleDQN):
-        return learner.average
-    actor = learner.policy.mlp_extractor.actor
-    assert isinstance(actor, torch.nn.Module)
-    return actor
+    return learner.average
 
 
 def scorers_of(learner: Learner) -> list[torch.nn.Module]:
     """Every network that scores phases: that one, and those that it is learned with."""
     if isinstance(learner, MaskedDoubleDQN):
         return [learner.average, learner.q_net.q_net, learner.q_net_target.q_net]
-    return [scorer_of(learner)]
+    return [learner.average, learner.actor]
 
 
 def _replay_state(buffer: DecisionBuffer) -> dict[str, Any]:

@@ -64,6 +64,8 @@ class PPOSettings:
     batch_size: int = 240
     n_epochs: int = 8
     clip_range: float = 0.2
+    averaging_updates: int = 10
+    """Updates over which the weights that a controller gets are averaged, as for DQN."""
     ent_coef: float = 0.005
     vf_coef: float = 0.5
     max_grad_norm: float = 0.5

@@ -19,7 +19,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger, configure
 
 from agents import checkpoint
-from agents.learners import Learner, MaskedDoubleDQN
+from agents.dqn import MaskedDoubleDQN
+from agents.learners import Learner
 from agents.run import LearnedController
 from agents.vec_env import SignalsVecEnv
 from scenarios.command import write_whole

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvObs, VecEnvStepReturn
 
-from envs.batch import SignalBatch
+from envs.batch import SignalBatch, Turn
 from envs.workers import SimulationWorker
 from scenarios.seeds import training_seed
 from signals.errors import InputError
@@ -51,12 +51,32 @@ class SignalsVecEnv(VecEnv):
         self._returns = [0.0] * len(self.workers)
         return self.batch.observations()
 
+    def send(self, worker: int, actions: npt.NDArray[np.int64]) -> None:
+        """Hand one worker the decisions of its signals."""
+        self._history[worker].append(actions.tolist())
+        self.batch.send(worker, actions)
+
+    def receive(self, least: int | None = None) -> list[tuple[Turn, dict[str, float] | None]]:
+        """What came of them, by default once all workers that were asked have answered, else `least` of them.
+
+        With each turn that ended an episode: its return and length. The worker has begun the next one.
+        """
+        found: list[tuple[Turn, dict[str, float] | None]] = []
+        for turn in self.batch.receive(least):
+            n, episode = turn.worker, None
+            self._returns[n] += float(turn.reward.sum())
+            if turn.last is not None:
+                if not turn.failure:
+                    episode = {"return": self._returns[n], "decisions": len(self._history[n])}
+                self._history[n], self._returns[n] = [], 0.0
+            found.append((turn, episode))
+        return found
+
     def step_async(self, actions: npt.NDArray[Any]) -> None:
         """Hand every worker its decisions."""
         actions = np.asarray(actions)
         for n, rows in enumerate(self.batch.rows):
-            self._history[n].append(actions[rows].tolist())
-            self.batch.send(n, actions[rows])
+            self.send(n, actions[rows])
 
     def step_wait(self) -> VecEnvStepReturn:
         """Collect what came of them; a worker at its horizon, or that failed, has begun its next episode."""
@@ -65,18 +85,16 @@ class SignalsVecEnv(VecEnv):
         rewards = np.zeros(self.num_envs, np.float32)
         dones = np.zeros(self.num_envs, bool)
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        for turn in sorted(self.batch.receive(), key=lambda turn: turn.worker):
-            n, rows = turn.worker, self.batch.rows[turn.worker]
+        for turn, episode in sorted(self.receive(), key=lambda found: found[0].worker):
+            rows = self.batch.rows[turn.worker]
             rewards[rows] = turn.reward * self.reward_scale
-            self._returns[n] += float(turn.reward.sum())
+            if episode is not None:
+                self.finished.append(episode)
             if turn.last is None:
                 continue
             dones[rows] = True
             for row, last in zip(range(rows.start, rows.stop), turn.last, strict=True):
                 infos[row] = {"TimeLimit.truncated": True, "terminal_observation": last}
-            if not turn.failure:
-                self.finished.append({"return": self._returns[n], "decisions": len(self._history[n])})
-            self._history[n], self._returns[n] = [], 0.0
         return self.batch.observations(), rewards, dones, infos
 
     def close(self) -> None:

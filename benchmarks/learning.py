@@ -21,7 +21,8 @@ from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv
 
-from agents.learners import MaskedDoubleDQN, linear, make_learner
+from agents.dqn import MaskedDoubleDQN
+from agents.learners import linear, make_learner
 from agents.settings import AgentSettings, PPOSettings, agent_settings
 from agents.vec_env import SignalsVecEnv
 from benchmarks.clock import Clock, quiet

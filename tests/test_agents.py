@@ -13,11 +13,14 @@ import torch
 
 import train as train_command
 from agents import checkpoint
-from agents.learners import MaskedDoubleDQN, MaskedPPO, TrainingDiverged, make_learner
+from agents.dqn import MaskedDoubleDQN
+from agents.learners import make_learner
 from agents.network import MASKED, PhaseScorer, StateValue
+from agents.ppo import MaskedPPO
 from agents.run import CHECKPOINT, POLICY, SETTINGS, LearnedController, load_controller, read_settings, save_tensors
 from agents.settings import AGENTS, agent_settings, read_config
 from agents.training import Interrupted, Schedule, train
+from agents.updates import TrainingDiverged
 from agents.vec_env import SignalsVecEnv
 from envs.remote import RemoteSimulation
 from envs.simulation import make_setup
