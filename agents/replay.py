@@ -12,7 +12,7 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
 
-from agents.network import SELECTABLE
+from agents.rollout import free
 from signals.observations import ObservationShape
 
 
@@ -50,26 +50,19 @@ class DecisionBuffer(ReplayBuffer):
         self.summed = np.zeros(n_envs, np.float32)
         self.left = np.ones(n_envs, np.float32)
 
-    def free(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-        """[N] whether more than one phase may be chosen."""
-        block = rows[:, : self.shape.phases * self.shape.phase_features]
-        selectable = block.reshape(len(rows), self.shape.phases, -1)[:, :, SELECTABLE] > 0.5
-        several: npt.NDArray[np.bool_] = selectable.sum(axis=1) > 1
-        return several
-
     def add(
         self, obs: npt.NDArray[Any], next_obs: npt.NDArray[Any], action: npt.NDArray[Any],
         reward: npt.NDArray[Any], done: npt.NDArray[Any], infos: list[dict[str, Any]],
     ) -> None:  # fmt: skip
         """One step of every signal. `next_obs` of one whose episode ended is its last observation."""
         del infos  # the horizon cuts an episode short and never ends it, so the last value counts as well
-        begins = ~self.open & self.free(obs)
+        begins = ~self.open & free(obs, self.shape)
         self.began[begins], self.chosen[begins] = obs[begins], action.reshape(-1)[begins]
         self.summed[begins], self.left[begins] = 0.0, 1.0
         self.open |= begins
         self.summed += self.left * reward
         self.left *= self.gamma
-        chooses = self.free(next_obs)
+        chooses = free(next_obs, self.shape)
         ends = (self.open & chooses).nonzero()[0]
         at = (self.pos + np.arange(ends.size)) % self.buffer_size
         self.observations[at, 0], self.next_observations[at, 0] = self.began[ends], next_obs[ends]

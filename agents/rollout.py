@@ -1,0 +1,135 @@
+"""A rollout of all workers, each at its own pace, and the decisions in it that were decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from agents.network import SELECTABLE, PhaseScorer
+from agents.vec_env import SignalsVecEnv
+from signals.observations import ObservationShape
+
+FloatArray = npt.NDArray[np.float32]
+
+
+def free(rows: npt.NDArray[np.float32], shape: ObservationShape) -> npt.NDArray[np.bool_]:
+    """[...] whether more than one phase may be chosen, of rows [..., size]."""
+    block = rows[..., : shape.phases * shape.phase_features]
+    selectable = block.reshape(*rows.shape[:-1], shape.phases, shape.phase_features)[..., SELECTABLE] > 0.5
+    several: npt.NDArray[np.bool_] = selectable.sum(axis=-1) > 1
+    return several
+
+
+def gumbel(*shape: int) -> FloatArray:
+    """Noise such that the largest of score plus noise is a draw from the softmax of the scores (Gumbel 1954)."""
+    noise: FloatArray = -torch.empty(shape).exponential_().log_().numpy()
+    return noise
+
+
+class Rollout:
+    """[T, N] decisions of all signals, T of each.
+
+    A worker is asked again as soon as it has answered, so that the simulations compute while phases are chosen for
+    the others. What is drawn does not depend on who answers first.
+
+    Args:
+        rows: [N, size] the observations to begin with; afterwards the last ones.
+    """
+
+    def __init__(self, env: SignalsVecEnv, actor: PhaseScorer, count: int, rows: FloatArray) -> None:
+        self._env, self._actor, self.rows = env, actor, rows
+        signals, shape = env.num_envs, actor.encoder.shape
+        self.observations = np.empty((count, signals, shape.size), np.float32)
+        self.actions = np.empty((count, signals), np.int64)
+        self.rewards = np.empty((count, signals), np.float32)
+        self.ends = np.zeros((count, signals), bool)
+        """Where the horizon cut an episode after the decision."""
+        self.ended: list[list[dict[str, float]]] = []
+        """Return and length of the episodes that ended with each decision, worker by worker."""
+        self._noise = gumbel(count, signals, shape.phases)
+
+    def __iter__(self) -> Iterator[int]:
+        """The numbers of the decisions, each once all workers have taken it."""
+        count, batch = len(self.actions), self._env.batch
+        taken = [0] * len(batch.workers)
+        ended: list[dict[int, dict[str, float]]] = [{} for _ in range(count)]
+        for n in range(len(taken)):
+            self._act(n, 0)
+        for step in range(count):
+            while min(taken) <= step:
+                for turn, episode in self._env.receive(least=1):
+                    n, at = turn.worker, taken[turn.worker]
+                    part = batch.rows[n]
+                    self.rewards[at, part] = turn.reward * self._env.reward_scale
+                    self.rows[part] = batch.workers[n].shared["observation"]
+                    self.ends[at, part] = turn.last is not None
+                    if episode is not None:
+                        ended[at][n] = episode
+                    taken[n] += 1
+                    if taken[n] < count:
+                        self._act(n, taken[n])
+            self.ended.append([episode for _, episode in sorted(ended[step].items())])
+            yield step
+
+    def _act(self, n: int, step: int) -> None:
+        """Draw the phases of a worker's signals, and hand them over."""
+        part = self._env.batch.rows[n]
+        self.observations[step, part] = self.rows[part]
+        with torch.no_grad():
+            scores = self._actor(torch.from_numpy(self.rows[part])).numpy()
+        self.actions[step, part] = (scores + self._noise[step, part]).argmax(axis=1)
+        self._env.send(n, self.actions[step, part])
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """[D] free choices, each up to the same signal's next one."""
+
+    observations: torch.Tensor
+    actions: torch.Tensor
+    log_probs: torch.Tensor
+    """Of each action when it was drawn."""
+    advantages: torch.Tensor
+    returns: torch.Tensor
+
+
+def advantages(
+    values: FloatArray, chosen: npt.NDArray[np.bool_], rewards: FloatArray, ends: npt.NDArray[np.bool_],
+    gamma: float, gae_lambda: float,
+) -> tuple[FloatArray, npt.NDArray[np.bool_]]:  # fmt: skip
+    """Generalised advantages (Schulman et al. 2016) of a semi-Markov process (Sutton, Precup, Singh 1999).
+
+    While a signal changes or holds its min green it has no choice, so that a decision lasts until the next free one:
+    its reward is the discounted sum up to then. One that the end of the episode or of the rollout cut off is left
+    out, as the value of a moment without a choice is not learned.
+
+    Args:
+        values: [T, N] of each moment; asked for where `chosen` only.
+        chosen: [T, N] whether there was a choice.
+        rewards: [T, N]
+        ends: [T, N] whether an episode was cut after this moment.
+        gamma: discount per moment.
+        gae_lambda: per decision.
+
+    Returns:
+        [T, N] advantages, and whether there is one.
+    """
+    found, known = np.zeros_like(rewards), np.zeros_like(chosen)
+    signals = rewards.shape[1]
+    follows = np.zeros(signals, bool)  # whether a later choice of the same episode is known
+    value, advantage = np.zeros(signals, np.float32), np.zeros(signals, np.float32)
+    summed, left = np.zeros(signals, np.float32), np.ones(signals, np.float32)
+    for t in range(len(rewards) - 1, -1, -1):
+        follows &= ~ends[t]
+        summed, left = rewards[t] + gamma * summed, gamma * left
+        delta = summed + left * value - values[t]
+        known[t] = chosen[t] & follows
+        found[t] = np.where(known[t], delta + gae_lambda * left * advantage, 0.0)
+        value, advantage = np.where(chosen[t], values[t], value), np.where(chosen[t], found[t], advantage)
+        summed, left = np.where(chosen[t], 0.0, summed), np.where(chosen[t], 1.0, left)
+        follows |= chosen[t]
+    return found, known

@@ -1,0 +1,115 @@
+"""PPO's rollout: semi-Markov advantages, draws from the softmax, and that nothing depends on who answers first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.logger import Logger
+
+from agents.learners import make_learner
+from agents.network import MASKED, SELECTABLE
+from agents.ppo import MaskedPPO
+from agents.rollout import Rollout, advantages, free, gumbel
+from agents.settings import agent_settings
+from agents.vec_env import SignalsVecEnv
+from envs.batch import Turn
+from envs.remote import RemoteSimulation
+from envs.simulation import make_setup
+from envs.worker import WorkerSetup
+from scenarios.scenario import load
+
+GAMMA, LAMBDA = 0.9, 0.8
+
+
+def column(*values: float) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return np.array(values, np.float32)[:, None]
+
+
+def test_advantages_are_the_known_ones_where_every_moment_is_a_choice() -> None:
+    """Schulman et al. 2016, (16): a sum of discounted differences, here over what is left of the rollout."""
+    draw = np.random.default_rng(0)
+    values, rewards = draw.normal(size=(2, 6, 3)).astype(np.float32)
+    never = np.zeros((6, 3), bool)
+    found, known = advantages(values, ~never, rewards, never, GAMMA, LAMBDA)
+    assert known[:-1].all()
+    assert not known[-1].any(), "what follows the last one is not known"
+    delta = rewards[:-1] + GAMMA * values[1:] - values[:-1]
+    for t in range(5):
+        expected = sum((GAMMA * LAMBDA) ** (k - t) * delta[k] for k in range(t, 5))
+        np.testing.assert_allclose(found[t], expected, rtol=1e-5)
+
+
+def test_a_decision_lasts_until_the_next_free_choice() -> None:
+    values = column(2.0, 99.0, 99.0, 3.0, 5.0)
+    chosen = np.array([[True], [False], [False], [True], [True]])
+    rewards = column(1.0, 10.0, 100.0, 1000.0, 7.0)
+    found, known = advantages(values, chosen, rewards, np.zeros((5, 1), bool), GAMMA, LAMBDA)
+    assert known[:, 0].tolist() == [True, False, False, True, False]
+    last = 1000.0 + GAMMA * 5.0 - 3.0
+    first = 1.0 + GAMMA * 10.0 + GAMMA**2 * 100.0 + GAMMA**3 * 3.0 - 2.0
+    np.testing.assert_allclose(found[3, 0], last, rtol=1e-6)
+    np.testing.assert_allclose(found[0, 0], first + LAMBDA * GAMMA**3 * last, rtol=1e-6)
+
+
+def test_nothing_is_learned_across_the_end_of_an_episode() -> None:
+    values, rewards = column(1.0, 1.0, 1.0, 1.0), column(1.0, 1.0, 1.0, 1.0)
+    ends = np.array([[False], [True], [False], [False]])
+    found, known = advantages(values, np.ones((4, 1), bool), rewards, ends, GAMMA, LAMBDA)
+    assert known[:, 0].tolist() == [True, False, True, False]
+    np.testing.assert_allclose(found[[0, 2], 0], GAMMA, rtol=1e-6)
+
+
+def vec_env(workers: int, end_s: float = 25320.0) -> SignalsVecEnv:
+    setup = WorkerSetup(make_setup(load("cologne3", begin_s=25200.0, end_s=end_s)))
+    return SignalsVecEnv([RemoteSimulation(setup) for _ in range(workers)], 0, 0.02)
+
+
+def test_the_largest_of_scores_with_noise_is_a_draw_from_their_softmax() -> None:
+    torch.manual_seed(0)
+    scores = np.array([0.3, MASKED, -1.0, 1.2], np.float32)
+    drawn = np.bincount((scores + gumbel(40_000, 4)).argmax(axis=1), minlength=4) / 40_000
+    assert drawn[1] == 0
+    np.testing.assert_allclose(drawn, torch.from_numpy(scores).softmax(dim=0).numpy(), atol=0.01)
+
+
+def test_every_drawn_phase_may_be_chosen_and_episodes_end_at_the_horizon() -> None:
+    env = vec_env(2)
+    learner = make_learner(agent_settings("ppo"), env, 0, None)
+    assert isinstance(learner, MaskedPPO)
+    shape = learner.actor.encoder.shape
+    rollout = Rollout(env, learner.actor, 60, np.array(env.reset()))
+    assert list(rollout) == list(range(60))
+    block = rollout.observations[..., : shape.phases * shape.phase_features]
+    selectable = block.reshape(60, env.num_envs, shape.phases, -1)[..., SELECTABLE] > 0.5
+    assert np.take_along_axis(selectable, rollout.actions[..., None], axis=-1).all()
+    assert rollout.ends.all(axis=1).nonzero()[0].tolist() == [23, 47]  # 120 s, a decision every 5 s
+    assert not rollout.ends[[0, 22, 24, 59]].any()
+    assert [len(ended) for ended in rollout.ended if ended] == [2, 2]
+    assert free(rollout.observations, shape).mean() < 0.9, "no moment without a choice: this proves little"
+    assert (rollout.rewards <= 0).all()
+    assert rollout.rewards.any()
+    env.close()
+
+
+def test_who_answers_first_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trained(turned: bool) -> dict[str, torch.Tensor]:
+        env = vec_env(2)
+        if turned:  # the workers' turns come together and in the other order
+            receive = env.batch.receive
+
+            def last_first(least: int | None = None) -> list[Turn]:
+                del least
+                return sorted(receive(), key=lambda turn: -turn.worker)
+
+            monkeypatch.setattr(env.batch, "receive", last_first)
+        learner = make_learner(agent_settings("ppo", {"rollout": 180, "batch_size": 30}), env, 0, None)
+        learner.set_logger(Logger(None, []))
+        learner.learn(360, log_interval=1 << 30)
+        env.close()
+        return {name: weight.clone() for name, weight in learner.policy.state_dict().items()}
+
+    one, other = trained(False), trained(True)
+    assert all(torch.equal(one[name], other[name]) for name in one)
