@@ -74,11 +74,6 @@ class DecisionBuffer(ReplayBuffer):
         self.open &= ~(chooses | done.astype(bool))
 
     def _get_samples(self, batch_inds: npt.NDArray[Any], env: VecNormalize | None = None) -> ReplayBufferSamples:
-        return ReplayBufferSamples(
-            self.to_torch(self.observations[batch_inds, 0]),
-            self.to_torch(self.actions[batch_inds, 0]),
-            self.to_torch(self.next_observations[batch_inds, 0]),
-            self.to_torch(self.dones[batch_inds]),
-            self.to_torch(self.rewards[batch_inds]),
-            self.to_torch(self.discounts[batch_inds]),
-        )
+        drawn = (self.observations, self.actions, self.next_observations, self.dones, self.rewards, self.discounts)
+        flat = (array.reshape(self.buffer_size, -1) for array in drawn)
+        return ReplayBufferSamples(*(self.to_torch(array[batch_inds], copy=False) for array in flat))
