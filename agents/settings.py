@@ -61,7 +61,7 @@ class PPOSettings:
     learning_rate_end: float = 5e-5
     rollout: int = 1440
     """Decisions of one signal between two updates, over all signals and workers."""
-    batch_size: int = 240
+    batch_size: int = 120
     n_epochs: int = 8
     clip_range: float = 0.2
     averaging_updates: int = 10
