@@ -15,7 +15,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 FLAGS = ("-std=c++17", "-fPIC", "-shared", "-Wall", "-Wextra")
 LIBRARIES = {
     # no contraction into fused multiply-adds: the numbers must be those of numpy, to the bit
-    "envs/native/libintergreen.so": ("-O2", "-ffp-contract=off"),
+    "envs/native/libintergreen.so": ("-O3", "-ffp-contract=off"),
     # the learners' sums have no order of their own; vectors are an inner matter of this library, whatever their width
     "agents/native/libphases.so": ("-O3", "-Wno-psabi"),
 }

@@ -109,12 +109,6 @@ def _inside(course: Course, own: Sequence[Mapping[str, float]]) -> dict[str, Any
     """The worker's own work, timed beside SUMO's steps in the same run: no difference of two noisy numbers."""
     left = [1e6 * (run["total"] - run["sumo"]) / course.agent_decisions for run in own]
     ratios = [run["total"] / run["sumo"] for run in own]
-    median = sorted(own, key=lambda run: run["total"] - run["sumo"])[len(own) // 2]
-    parts = {
-        name: round(1e6 * s / course.agent_decisions, 2)
-        for name, s in median.items()
-        if name not in ("total", "sumo")
-    }
     return {
         "system": "ours-inside",
         "scenario": course.scenario.name,
@@ -129,7 +123,6 @@ def _inside(course: Course, own: Sequence[Mapping[str, float]]) -> dict[str, Any
         "us_per_decision_and_signal": round(statistics.median(left), 2),
         "us_low": round(min(left), 2),
         "us_high": round(max(left), 2),
-        "us_parts": parts,
         "same_traffic": True,
     }
 

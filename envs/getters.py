@@ -26,8 +26,13 @@ BY_NAME = "ERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE"
 """How the compiler writes a function of one `const std::string&` (Itanium C++ ABI)."""
 
 
-class _LaneGetters(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_void_p) for name in ("vehicles", "halting", "mean_speed", "waiting")]
+class _LaneTable(ctypes.Structure):
+    """The struct `LaneTable` of native/getters.cpp."""
+
+    _fields_ = [
+        (name, ctypes.c_void_p)
+        for name in ("vehicles", "halting", "mean_speed", "waiting", "names", "place", "speed_mps")
+    ]
 
 
 class Native:
@@ -40,7 +45,7 @@ class Native:
         library.free_names.argtypes = [ctypes.c_void_p]
         for function in (library.read_ints, library.read_doubles):
             function.argtypes = [ctypes.c_void_p] * 3
-        library.read_lanes.argtypes = [ctypes.c_void_p] * 4
+        library.read_lanes.argtypes = [ctypes.c_void_p] * 2
         library.measure.argtypes = [ctypes.c_void_p]
         library.observe.argtypes = [ctypes.c_void_p] * 2
         library.minus_sum.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
@@ -51,16 +56,21 @@ class Native:
         library.machine_show.argtypes = [pointer, double, *[pointer] * 4]
         library.machine_mask.restype = library.machine_advance.restype = library.machine_show.restype = None
         library.look.argtypes = [pointer, double]
+        library.step.argtypes, library.step.restype = [pointer], double
         library.measure.restype = library.observe.restype = library.minus_sum.restype = None
-        lanes = [self.address("Lane", name) for name in LANES]
+        self.lanes = [self.address("Lane", name) for name in LANES]
         self.loops = [self.address("InductionLoop", name) for name in LOOPS]
-        self.lanes = _LaneGetters(*lanes)
-        self.complete = all(lanes) and all(self.loops)
-        """Whether this libsumo exports all that is asked of it."""
+        self.steps = [
+            self.address("TrafficLight", "setPhase", f"{BY_NAME}i"),
+            self.address("Simulation", "step", "Ed"),
+        ]
+        """Where a signal is set, and where SUMO is stepped; None where this libsumo does not export it."""
+        self.complete = all(self.lanes) and all(self.loops)
+        """Whether this libsumo exports all that is read of it."""
 
-    def address(self, domain: str, name: str) -> int | None:
-        """Where `libsumo::DOMAIN::NAME(const std::string&)` is, None where it is not."""
-        symbol = f"_ZN7libsumo{len(domain)}{domain}{len(name)}{name}{BY_NAME}"
+    def address(self, domain: str, name: str, arguments: str = BY_NAME) -> int | None:
+        """Where `libsumo::DOMAIN::NAME(ARGUMENTS)` is, None where it is not."""
+        symbol = f"_ZN7libsumo{len(domain)}{domain}{len(name)}{name}{arguments}"
         found: int | None = self.library.find_symbol(self._module, symbol.encode())
         return found
 
@@ -113,8 +123,13 @@ class LaneReader:
         self._speed_mps = np.ascontiguousarray(speed_mps, np.float64)
         self._native = native() if compiled else None
         if self._native is not None:
-            self._names = self._native.names(lanes)
-            self.arguments = (ctypes.addressof(self._native.lanes), self._names, self._speed_mps.ctypes.data)
+            # SUMO looks each up in a sorted tree: who asks in that order finds the same branches in the cache again
+            self._order = np.array(sorted(range(len(lanes)), key=lambda n: lanes[n].encode()), np.int64)
+            self._speed_in_order = self._speed_mps[self._order]
+            names = self._native.names([lanes[n] for n in self._order])
+            arrays = self._order.ctypes.data, self._speed_in_order.ctypes.data
+            self._table = _LaneTable(*self._native.lanes, names, *arrays)
+            self.table = ctypes.addressof(self._table)
             self._read = self._native.library.read_lanes
         self._target: FloatArray | None = None
         self._address = 0
@@ -126,15 +141,16 @@ class LaneReader:
             RuntimeError: SUMO does not know one of the lanes.
         """
         if self._native is None:
-            self._read_plainly(out)
+            self.read_plainly(out)
             return
         if out is not self._target:  # asking numpy for an address takes longer than the reading
             assert out.flags.c_contiguous
             self._target, self._address = out, out.ctypes.data
-        if self._read(*self.arguments, self._address):
-            self._read_plainly(out)  # which says what is wrong
+        if self._read(self.table, self._address):
+            self.read_plainly(out)  # which says what is wrong
 
-    def _read_plainly(self, out: FloatArray) -> None:
+    def read_plainly(self, out: FloatArray) -> None:
+        """The same call by call."""
         # every lane's count, then the rest of the few that hold anybody: plain calls beat SUMO's subscriptions
         low, lanes = self._low, self._lanes
         vehicles = np.fromiter(map(low.lane_getLastStepVehicleNumber, lanes), float, len(lanes))

@@ -24,6 +24,7 @@ REWARDS = {"time_loss": 3, "queue_veh": 1}
 
 class _Gather(ctypes.Structure):
     _fields_ = [
+        ("first", ctypes.c_void_p),
         ("index", ctypes.c_void_p),
         ("weight", ctypes.c_void_p),
         ("count", ctypes.c_int64),
@@ -36,7 +37,7 @@ GATHERS = ("zone", "signal_lanes", "phase_lanes", "movement_lanes", "phase_exits
 CONSTANTS = ("controlled_signal", "lane_served", "service", "phase_factor", "movement_factor")
 SEEN = ("lanes", "pedestrians", "phase", "changing", "green_age_s", "since_served_s", "mask", "calls")
 SHOWN = ("phase", "changing", "green_age_s", "since_served_s")
-ROOM = ("zones", "fresh", "on_phases", "room")
+ROOM = ("zones", "loss", "on_phases")
 
 
 class _Tables(ctypes.Structure):
@@ -47,6 +48,7 @@ class _Tables(ctypes.Structure):
         *((name, _Gather) for name in GATHERS),
         *((name, ctypes.c_void_p) for name in CONSTANTS),
         ("limit", ctypes.c_float),
+        ("walks", ctypes.c_int32),
         *((f"seen_{name}", ctypes.c_void_p) for name in SEEN),
         *((name, ctypes.c_void_p) for name in ROOM),
     ]
@@ -74,13 +76,12 @@ class Kernel:
         constants = (layout.controlled_signal, layout.lane_served, layout.service, phase_factor, movement_factor)
         for name, array in zip(CONSTANTS, constants, strict=True):
             setattr(tables, name, self._address(np.ascontiguousarray(array)))
-        tables.limit = LIMIT
+        tables.limit, tables.walks = LIMIT, bool(layout.crossing_edges)
         for name in SEEN:
             array = getattr(snapshot, name)
             assert array.flags.c_contiguous, name
             setattr(tables, f"seen_{name}", self._address(array))
-        widest = max(getattr(layout, name).index.shape[-1] for name in GATHERS)
-        for name, shape in zip(ROOM, ((4, c), (c,), (4, s, p), (widest,)), strict=True):
+        for name, shape in zip(ROOM, ((c, 4), (c,), (s, p, 4)), strict=True):
             setattr(tables, name, self._address(np.zeros(shape)))
         self._tables = tables
         self.address = ctypes.addressof(tables)
@@ -113,17 +114,26 @@ class Kernel:
         return address
 
     def _gather(self, gather: Gather) -> _Gather:
-        index = np.ascontiguousarray(gather.index.reshape(-1, gather.index.shape[-1]), np.int64)
-        weight = np.ascontiguousarray(gather.weight.reshape(index.shape), np.float64)
-        return _Gather(self._address(index), self._address(weight), *index.shape)
+        """Without the padding: what is left of each row, one after the other."""
+        width = gather.index.shape[-1]
+        index, weight = gather.index.reshape(-1, width), gather.weight.reshape(-1, width)
+        there = np.maximum.accumulate(weight[:, ::-1] != 0.0, axis=1)[:, ::-1]
+        first = np.concatenate([[0], there.sum(axis=1).cumsum()]).astype(np.int64)
+        arrays = first, index[there].astype(np.int32), np.ascontiguousarray(weight[there])
+        return _Gather(*(self._address(array) for array in arrays), len(index), width)
 
 
 class _Look(ctypes.Structure):
     """The struct `Look` of native/look.cpp."""
 
     _fields_ = [
-        (name, ctypes.c_void_p)
-        for name in ("getters", "names", "speed_mps", "machine", "tables", "time_s", "lanes", *SHOWN, "mask", "calls")
+        *(
+            (name, ctypes.c_void_p)
+            for name in ("table", "machine", "tables", "time_s", "lanes", *SHOWN, "mask", "calls")
+        ),
+        ("reward", ctypes.c_void_p),
+        ("observation", ctypes.c_void_p),
+        ("quantity", ctypes.c_int64),
     ]
 
 
@@ -137,14 +147,42 @@ class Look:
         assert all(array.flags.c_contiguous for array in arrays)
         assert snapshot.mask.shape == snapshot.since_served_s.shape == machine.exists.shape
         self._kept = reader, machine, kernel, snapshot
-        self._struct = _Look(*reader.arguments, machine.address, kernel.address, *(a.ctypes.data for a in arrays))
-        self._at = ctypes.addressof(self._struct)
+        self._struct = _Look(reader.table, machine.address, kernel.address, *(a.ctypes.data for a in arrays))
+        self.address = ctypes.addressof(self._struct)
         self._look = compiled.library.look
 
-    def at(self, now_s: float) -> bool:
-        """Fill the snapshot of this moment; False where a lane could not be read."""
-        found: int = self._look(self._at, now_s)
-        return found == 0
+    def tell(self, reward: str, rewards: npt.NDArray[np.float64], rows: npt.NDArray[np.float32] | None) -> None:
+        """From now on write these with every look.
+
+        Args:
+            reward: one of `REWARDS`, or "" for none.
+            rewards: [S]
+            rows: of a `PhaseObservation`, or None for no observation.
+        """
+        assert all(array is None or array.flags.c_contiguous for array in (rewards, rows))
+        self._told = rewards, rows
+        self._struct.quantity = REWARDS.get(reward, 0)
+        self._struct.reward = rewards.ctypes.data if reward else None
+        self._struct.observation = None if rows is None else rows.ctypes.data
+
+    def at(self, now_s: float) -> None:
+        """Fill the snapshot of this moment.
+
+        Raises:
+            RuntimeError: SUMO does not know one of the lanes.
+        """
+        if self._look(self.address, now_s):
+            self.failed()
+
+    def failed(self) -> None:
+        """Say which lane could not be read.
+
+        Raises:
+            RuntimeError: always.
+        """
+        reader, _, _, snapshot = self._kept
+        reader.read_plainly(snapshot.lanes)
+        raise RuntimeError("a lane could not be read")
 
 
 def usable(sensing: str) -> bool:

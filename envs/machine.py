@@ -56,6 +56,8 @@ class CompiledMachine(SignalMachine):
             setattr(tables, name, array.ctypes.data)
         self._tables = tables
         self.address = ctypes.addressof(tables)
+        self.answers = self._signal.ctypes.data, self._row.ctypes.data
+        """Where a request's answer lies: signals, and what each then shows."""
         self._mask_now, self._request_now = library.machine_mask, library.machine_request
         self._advance_to, self._show_in = library.machine_advance, library.machine_show
         self._known_addresses: dict[int, tuple[npt.NDArray[Any], int]] = {}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +21,11 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.getters import LaneReader, LoopGetters
-from envs.kernel import Kernel, Look, usable
+from envs.kernel import REWARDS, Kernel, Look, usable
 from envs.machine import CompiledMachine, make_machine
 from envs.reference import WAITING_MEMORY_S
 from envs.rendering import GuiBackend
+from envs.step import make_step
 from scenarios.scenario import Scenario
 from signals.errors import InputError
 from signals.intersection import SignalPlan, compile_signals
@@ -186,6 +188,11 @@ class Simulation:
         self._look = None
         if self.kernel is not None and isinstance(self.machine, CompiledMachine):
             self._look = Look(self._lane_reader, self.machine, self.kernel, self.snapshot)
+        self._compiled_step = None
+        if compiled and not setup.faults.latency_s > 0:  # which has to look in the middle of a step
+            look = None if layout.crossing_edges else self._look
+            self._compiled_step = make_step(self.machine, self.snapshot, layout.tls_ids, setup.end_s, look)
+        self._plain_step_s = 0.0
         self.now_s = setup.begin_s
         self.running = False
         self.summary = EpisodeSummary()
@@ -232,6 +239,8 @@ class Simulation:
             self._loops.reset(self.now_s, setup.end_s, seed)
         if setup.warm_up_s:
             self._warm_up()
+        if self._compiled_step is not None:
+            self._compiled_step.begin(self.now_s)
         self.read()
 
     def _install_programs(self) -> None:
@@ -260,12 +269,46 @@ class Simulation:
         Raises:
             SimulationError: SUMO failed on the way.
         """
+        compiled = self._compiled_step
         try:
-            self._apply(self.machine.request(phases, self.snapshot.calls))
-            self._step()
+            if compiled is not None:
+                self.now_s = self.machine.now_s = compiled.to_next(phases)
+            else:
+                self._apply(self.machine.request(phases, self.snapshot.calls))
+                self._step()
         except Exception as error:
             raise SimulationError(f"SUMO failed at {self.now_s:g} s: {error}") from error
-        self.read()
+        if compiled is None or not compiled.looks:
+            self.read()
+
+    def tell(
+        self,
+        phases: npt.NDArray[np.int64],
+        reward: str,
+        rewards: npt.NDArray[np.float64],
+        rows: npt.NDArray[np.float32] | None,
+    ) -> bool:
+        """Take over arrays that stay where they are, so that a decision writes reward and observation as it goes.
+
+        Args:
+            phases: [S] what `decide` will be given.
+            reward, rewards, rows: as for `envs.kernel.Look.tell`.
+
+        Returns:
+            Whether it does; else they are computed from the snapshot.
+        """
+        if self._compiled_step is not None:
+            self._compiled_step.read_wanted_from(phases)
+        if self._look is None or reward not in ("", *REWARDS):
+            return False
+        self._look.tell(reward, rewards, rows)
+        return True
+
+    @property
+    def sumo_s(self) -> float:
+        """How long SUMO's own steps took so far; whatever else a decision takes is ours."""
+        compiled = self._compiled_step
+        return self._plain_step_s + (compiled.sumo_s if compiled is not None else 0.0)
 
     def _apply(self, rows: list[tuple[int, int]]) -> None:
         set_phase = self._low.trafficlight_setPhase
@@ -278,18 +321,24 @@ class Simulation:
         if self._loops is not None and self.setup.faults.latency_s > 0:
             sensed = max(target - self.setup.faults.latency_s, self.now_s)
             if sensed > self.now_s:
-                self._low.simulation_step(sensed)
+                self._step_until(sensed)
             self._readings = self._sense(sensed)
-        self._low.simulation_step(target)
+        self._step_until(target)
         self.now_s = target
         self.machine.advance(target)
+
+    def _step_until(self, until_s: float) -> None:
+        began = time.perf_counter()
+        self._low.simulation_step(until_s)
+        self._plain_step_s += time.perf_counter() - began
 
     def read(self) -> None:
         """Fill the snapshot from the simulation's present state."""
         layout, snapshot, machine = self.layout, self.snapshot, self.machine
         if layout.crossing_edges:
             self._read_pedestrians()
-        if self._look is not None and self._look.at(self.now_s):
+        if self._look is not None:
+            self._look.at(self.now_s)
             return
         self._lane_reader.read(snapshot.lanes)
         snapshot.time_s[0] = self.now_s

@@ -76,6 +76,12 @@ class World:
         self._reward = reward_for(setup.reward) if setup.reward else None
         self._reference: Reference | None = None
         self._compares = setup.reward in COMPARING
+        self._action = shared["action"]
+        rows = shared["observation"] if setup.observe else None
+        self._told = not setup.simulation.reference and self.simulation.tell(
+            self._action, setup.reward, shared["reward"], rows
+        )
+        """Whether the simulation writes reward and observation as it decides."""
 
     def begin(self, seed: int) -> None:
         """Start an episode."""
@@ -88,9 +94,12 @@ class World:
 
     def decide(self) -> None:
         """Take the shared actions, run to the next decision."""
+        if self._told:
+            self.simulation.decide(self._action)
+            return
         kernel = self.simulation.kernel
         before = self.simulation.snapshot.copy() if self._compares else self.simulation.snapshot
-        self.simulation.decide(self.shared["action"])
+        self.simulation.decide(self._action)
         if self._reference is not None and self._reference.reward_name:
             self.shared["reward"][:] = self._reference.reward()
         elif kernel is not None and self.setup.reward in KERNEL_REWARDS:

@@ -77,7 +77,7 @@ def measured(scenario: str = "grid:5x5", signals: int = 25, us: float = 10.0) ->
         s.name: [Sample(turn, (turn + 1) * t) for turn in range(3)] for s, t in zip(systems, seconds, strict=True)
     }
     samples["sumo-rl-traci"] = samples["sumo-rl-traci"][:1]
-    own = [{"total": 1.0 + us * 1e-6 * course.agent_decisions, "sumo": 1.0, "read": 0.0}] * 3
+    own = [{"total": 1.0 + us * 1e-6 * course.agent_decisions, "sumo": 1.0}] * 3
     return rows_of(course, systems, samples, own)
 
 

@@ -19,13 +19,17 @@ using DoubleGetter = double (*)(const std::string&);
 
 }  // namespace
 
-struct LaneGetters {
-    IntGetter vehicles, halting;
-    DoubleGetter mean_speed, waiting;
-};
-
 struct Names {
     std::vector<std::string> list;
+};
+
+// The field order is that of `_LaneTable` in envs/getters.py.
+struct LaneTable {
+    IntGetter vehicles, halting;
+    DoubleGetter mean_speed, waiting;
+    const Names* names;                // [L] in the order in which they are asked for
+    const std::int64_t* place;         // [L] of each among the numbers
+    const double* speed_mps;           // [L] of each
 };
 
 namespace {
@@ -80,20 +84,21 @@ int read_ints(IntGetter getter, const Names* names, double* out) { return read_e
 int read_doubles(DoubleGetter getter, const Names* names, double* out) { return read_each(getter, names, out); }
 
 // out[4, L]: vehicles, halting vehicles, waiting time, rate of time loss; what an empty lane holds is 0.
-int read_lanes(const LaneGetters* getters, const Names* names, const double* speed_mps, double* out) {
-    const std::size_t count = names->list.size();
+int read_lanes(const LaneTable* t, double* out) {
+    const std::size_t count = t->names->list.size();
     std::fill(out, out + 4 * count, 0.0);
     try {
         for (std::size_t n = 0; n < count; ++n) {
-            const std::string& lane = names->list[n];
-            const double vehicles = getters->vehicles(lane);
+            const std::string& lane = t->names->list[n];
+            const double vehicles = t->vehicles(lane);
             if (vehicles == 0.0) {
                 continue;
             }
-            out[n] = vehicles;
-            out[count + n] = getters->halting(lane);
-            out[2 * count + n] = getters->waiting(lane);
-            out[3 * count + n] = vehicles * std::max(1.0 - getters->mean_speed(lane) / speed_mps[n], 0.0);
+            double* to = out + t->place[n];
+            to[0] = vehicles;
+            to[count] = t->halting(lane);
+            to[2 * count] = t->waiting(lane);
+            to[3 * count] = vehicles * std::max(1.0 - t->mean_speed(lane) / t->speed_mps[n], 0.0);
         }
         return 0;
     } catch (...) {

@@ -5,53 +5,76 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 namespace {
 
-// A weighted sum over few elements each: index and weight are [count, width], padded with weight 0.
+// Weighted sums over few elements each: those of row r are index and weight from first[r] to first[r + 1]. numpy adds
+// up rows of one width, padded with zeros, which decides the order and is why the width is known here, too.
 struct Gather {
-    const std::int64_t* index;
+    const std::int64_t* first;         // [count + 1]
+    const std::int32_t* index;
     const double* weight;
     std::int64_t count, width;
 };
 
-// numpy adds up a contiguous row like this: up to 8 one by one, up to 128 in eight lanes, more by halves.
-double sum_as_numpy(const double* values, std::int64_t n) {
-    if (n < 8) {
-        double total = -0.0;
-        for (std::int64_t i = 0; i < n; ++i) {
-            total += values[i];
+// W sums side by side: `values` holds W numbers for each element.
+template <int W>
+struct Sums {
+    double of[W];
+
+    void add(const double* values, const std::int32_t* index, const double* weight) {
+        for (int w = 0; w < W; ++w) {
+            of[w] += values[*index * W + w] * *weight;
         }
-        return total;
     }
-    if (n <= 128) {
-        double lane[8];
-        std::copy(values, values + 8, lane);
-        std::int64_t i = 8;
-        for (; i < n - n % 8; i += 8) {
-            for (int k = 0; k < 8; ++k) {
-                lane[k] += values[i + k];
-            }
-        }
-        double total = ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
-        for (; i < n; ++i) {
-            total += values[i];
-        }
-        return total;
+};
+
+template <int W>
+Sums<W> operator+(const Sums<W>& a, const Sums<W>& b) {
+    Sums<W> sum;
+    for (int w = 0; w < W; ++w) {
+        sum.of[w] = a.of[w] + b.of[w];
     }
-    std::int64_t half = n / 2;
-    half -= half % 8;
-    return sum_as_numpy(values, half) + sum_as_numpy(values + half, n - half);
+    return sum;
 }
 
-double gathered(const Gather& gather, std::int64_t row, const double* values, double* room) {
-    const std::int64_t* index = gather.index + row * gather.width;
-    const double* weight = gather.weight + row * gather.width;
-    for (std::int64_t k = 0; k < gather.width; ++k) {
-        room[k] = values[index[k]] * weight[k];
+// numpy adds up a contiguous row like this: up to 8 one by one, up to 128 in eight lanes, more by halves. The first
+// `some` of `width` elements are there, the others are zeros, which change no sum of numbers that are not negative.
+template <int W>
+Sums<W> sum_as_numpy(
+    const double* values, const std::int32_t* index, const double* weight, std::int64_t some, std::int64_t width
+) {
+    Sums<W> total{};
+    if (width > 128) {
+        std::int64_t half = width / 2;
+        half -= half % 8;
+        total = sum_as_numpy<W>(values, index, weight, std::min(some, half), half);
+        if (some > half) {
+            total = total + sum_as_numpy<W>(values, index + half, weight + half, some - half, width - half);
+        }
+        return total;
     }
-    return sum_as_numpy(room, gather.width);
+    std::int64_t i = 0;
+    if (width >= 8) {
+        Sums<W> lane[8] = {};
+        const std::int64_t even = std::min(some, width - width % 8);
+        for (; i < even; ++i) {
+            lane[i % 8].add(values, index + i, weight + i);
+        }
+        total = ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+    }
+    for (; i < some; ++i) {
+        total.add(values, index + i, weight + i);
+    }
+    return total;
+}
+
+template <int W>
+Sums<W> gathered(const Gather& gather, std::int64_t row, const double* values) {
+    const std::int64_t first = gather.first[row];
+    return sum_as_numpy<W>(
+        values, gather.index + first, gather.weight + first, gather.first[row + 1] - first, gather.width
+    );
 }
 
 }  // namespace
@@ -68,6 +91,7 @@ struct Tables {
     const float* phase_factor;            // [11]
     const float* movement_factor;         // [7]
     float limit;
+    std::int32_t walks;                   // whether any movement is a crossing
     // the snapshot
     const double* read;                   // [4, L]
     const double* pedestrians;            // [S, K]
@@ -77,35 +101,32 @@ struct Tables {
     const double* since_served_s;         // [S, P]
     const std::uint8_t* mask;             // [S, P]
     std::uint8_t* calls;                  // [S, P]
-    // room for intermediate results
-    double* zones;                        // [4, C]
-    double* fresh;                        // [C] vehicles that the current phase does not serve
-    double* on_phases;                    // [4, S, P]
-    double* room;                         // as wide as the widest gather
+    // room for intermediate results, side by side for each element
+    double* zones;                        // [C, 4] vehicles, halting, waiting; vehicles that the current phase misses
+    double* loss;                         // [C]
+    double* on_phases;                    // [S, P, 4]
 };
 
 // Zones, sums per phase, and calls.
 void measure(const Tables* t) {
-    const std::int64_t C = t->controlled, L = t->lanes, P = t->phases, K = t->movements, cells = t->signals * P;
-    for (int row = 0; row < 4; ++row) {
-        for (std::int64_t c = 0; c < C; ++c) {
-            t->zones[row * C + c] = gathered(t->zone, c, t->read + row * L, t->room);
-        }
-    }
+    const std::int64_t C = t->controlled, L = t->lanes, P = t->phases, K = t->movements;
     for (std::int64_t c = 0; c < C; ++c) {
-        const bool green = t->lane_served[c * P + t->phase[t->controlled_signal[c]]];
-        t->fresh[c] = green ? 0.0 : t->zones[c];
-    }
-    for (std::int64_t cell = 0; cell < cells; ++cell) {
+        double* zone = t->zones + 4 * c;
         for (int row = 0; row < 3; ++row) {
-            t->on_phases[row * cells + cell] = gathered(t->phase_lanes, cell, t->zones + row * C, t->room);
+            zone[row] = gathered<1>(t->zone, c, t->read + row * L).of[0];
         }
-        t->on_phases[3 * cells + cell] = gathered(t->phase_lanes, cell, t->fresh, t->room);
-        bool called = t->on_phases[3 * cells + cell] > 0.0;
+        const bool green = t->lane_served[c * P + t->phase[t->controlled_signal[c]]];
+        zone[3] = green ? 0.0 : zone[0];
+        t->loss[c] = gathered<1>(t->zone, c, t->read + 3 * L).of[0];
+    }
+    for (std::int64_t cell = 0; cell < t->signals * P; ++cell) {
+        const Sums<4> sums = gathered<4>(t->phase_lanes, cell, t->zones);
+        std::copy(sums.of, sums.of + 4, t->on_phases + 4 * cell);
+        bool called = sums.of[3] > 0.0;
         const std::int64_t s = cell / P;
         const double* served = t->service + cell * K;
         const double* now = t->service + (s * P + t->phase[s]) * K;
-        for (std::int64_t k = 0; k < K && !called; ++k) {
+        for (std::int64_t k = 0; k < K && !called && t->walks; ++k) {
             called = served[k] > 0.0 && !(now[k] > 0.0) && t->pedestrians[s * K + k] > 0.0;
         }
         t->calls[cell] = called;
@@ -114,12 +135,11 @@ void measure(const Tables* t) {
 
 // The rows of signals.observations.PhaseObservation; their constant elements are there already.
 void observe(const Tables* t, float* rows) {
-    const std::int64_t C = t->controlled, L = t->lanes, P = t->phases, K = t->movements, cells = t->signals * P;
+    const std::int64_t L = t->lanes, P = t->phases, K = t->movements;
     const int phase_features = 11, movement_features = 7;
-    const std::int64_t width = P * phase_features + P * K + K * movement_features;
     const double* halting = t->read + L;
+    float* row = rows;
     for (std::int64_t s = 0; s < t->signals; ++s) {
-        float* row = rows + s * width;
         for (std::int64_t p = 0; p < P; ++p, row += phase_features) {
             const std::int64_t cell = s * P + p;
             const bool current = t->phase[s] == p;
@@ -129,9 +149,9 @@ void observe(const Tables* t, float* rows) {
             row[4] = current ? static_cast<float>(t->green_age_s[s]) : 0.0F;
             row[5] = static_cast<float>(t->since_served_s[cell]);
             for (int k = 0; k < 4; ++k) {
-                row[6 + k] = static_cast<float>(t->on_phases[k * cells + cell]);
+                row[6 + k] = static_cast<float>(t->on_phases[4 * cell + k]);
             }
-            row[10] = static_cast<float>(gathered(t->phase_exits, cell, halting, t->room));
+            row[10] = static_cast<float>(gathered<1>(t->phase_exits, cell, halting).of[0]);
             for (int k = 1; k < phase_features; ++k) {
                 row[k] = std::min(row[k] * t->phase_factor[k], t->limit);
             }
@@ -139,10 +159,11 @@ void observe(const Tables* t, float* rows) {
         row += P * K;
         for (std::int64_t k = 0; k < K; ++k, row += movement_features) {
             const std::int64_t cell = s * K + k;
+            const Sums<4> sums = gathered<4>(t->movement_lanes, cell, t->zones);
             for (int n = 0; n < 3; ++n) {
-                row[2 + n] = static_cast<float>(gathered(t->movement_lanes, cell, t->zones + n * C, t->room));
+                row[2 + n] = static_cast<float>(sums.of[n]);
             }
-            row[5] = static_cast<float>(gathered(t->movement_exits, cell, halting, t->room));
+            row[5] = static_cast<float>(gathered<1>(t->movement_exits, cell, halting).of[0]);
             row[6] = static_cast<float>(t->pedestrians[cell]);
             for (int n = 2; n < movement_features; ++n) {
                 row[n] = std::min(row[n] * t->movement_factor[n], t->limit);
@@ -154,7 +175,9 @@ void observe(const Tables* t, float* rows) {
 // Minus the sum of one of the zones' quantities over each signal: the rewards time_loss (3) and queue_veh (1).
 void minus_sum(const Tables* t, int quantity, double* reward) {
     for (std::int64_t s = 0; s < t->signals; ++s) {
-        reward[s] = -gathered(t->signal_lanes, s, t->zones + quantity * t->controlled, t->room);
+        const double sum = quantity == 3 ? gathered<1>(t->signal_lanes, s, t->loss).of[0]
+                                         : gathered<4>(t->signal_lanes, s, t->zones).of[quantity];
+        reward[s] = -sum;
     }
 }
 

@@ -1,0 +1,146 @@
+"""A decision in one compiled call and the same call by call: equal to the bit, in what they say of failures, too."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from envs import getters
+from envs.kernel import Kernel
+from envs.remote import RemoteSimulation
+from envs.simulation import SimulationError, SimulationSetup, make_setup
+from envs.worker import WorkerSetup
+from scenarios.scenario import load
+from signals.layout import Gather
+from signals.loops import DetectorFaults
+from signals.snapshot import Snapshot
+from signals.timing import Timing
+from tests.scenario_files import user_folder
+from tests.test_getters import needs_library
+
+WAYS = ("0", "1")
+WAITED = ("asker_asleep", "answerer_asleep")  # how the two processes waited for each other
+
+
+def decisions(setup: WorkerSetup, seed: int, fcd: Path) -> tuple[list[dict[str, bytes]], str]:
+    """All shared arrays after each of 40 decisions, and a hash of every vehicle's way."""
+    random = np.random.default_rng(seed)
+    rows: list[dict[str, bytes]] = []
+    with RemoteSimulation(setup) as worker:
+        worker.begin(seed)
+        while not worker.done and len(rows) < 40:
+            mask = worker.snapshot.mask
+            worker.decide(np.where(mask, random.random(mask.shape), -1.0).argmax(axis=1))
+            rows.append({key: array.tobytes() for key, array in worker.shared.arrays.items() if key not in WAITED})
+        worker.end()
+    text = fcd.read_text()
+    assert text.count("<vehicle ") > 100
+    return rows, hashlib.sha256(text[text.index("<fcd-export") :].encode()).hexdigest()
+
+
+@needs_library
+@pytest.mark.parametrize(
+    ("name", "reward", "options"),
+    [
+        ("cologne3", "time_loss", {}),
+        ("grid4x4", "queue_veh", {"timing": Timing(decision_interval_s=3.0)}),
+        ("cologne1", "", {"timing": Timing(decision_interval_s=0.7, sim_step_s=0.1)}),
+        ("ingolstadt7", "waiting_time_saved", {"warm_up_s": 60.0}),
+        ("single", "time_loss", {}),  # where people walk, too
+        ("single", "time_loss", {"sensing": "detectors"}),
+        ("single", "pressure_veh", {"sensing": "detectors", "faults": DetectorFaults(latency_s=1.0)}),
+        ("cologne1", "time_loss", {"reference": "sumo-rl", "reference_reward": "queue"}),
+    ],
+)
+def test_both_ways_give_the_same_episodes(
+    name: str, reward: str, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcd = tmp_path / "fcd.xml"
+    outputs = ("--fcd-output", str(fcd), "--precision", "6")
+    setup = WorkerSetup(make_setup(load(name), outputs=outputs, **options), reward=reward)
+    seen = {}
+    for way in WAYS:
+        monkeypatch.setenv(getters.SWITCH, way)
+        seen[way] = [decisions(setup, seed, fcd) for seed in (3, 4)]
+    assert seen["0"] == seen["1"]
+    assert seen["0"][0] != seen["0"][1], "another seed is another episode"
+
+
+@needs_library
+def test_this_libsumo_exports_what_the_step_takes() -> None:
+    """Else it would go call by call in silence, and nobody would know why it is slow."""
+    compiled = getters.native()
+    assert compiled is not None
+    assert all(compiled.steps)
+
+
+def failure(setup: SimulationSetup) -> str:
+    """What a run ends with that changes the signals at every decision."""
+    with RemoteSimulation(WorkerSetup(setup)) as worker:
+        worker.begin(1)
+        for n in range(130):
+            try:
+                worker.decide(np.full(len(setup.layout.tls_ids), n % 2))
+            except SimulationError as error:
+                return str(error)
+    return "it went well"
+
+
+@needs_library
+@pytest.mark.parametrize(("what", "named"), [("a route", "nowhere"), ("a signal", "no_such")])
+def test_what_sumo_says_when_it_fails_is_told(
+    what: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = user_folder(tmp_path)
+    (folder / "my.sumocfg").write_text(
+        '<configuration><net-file value="my.net.xml.gz"/><route-files value="my.rou.xml"/>'
+        '<end value="700"/></configuration>'
+    )
+    setup = make_setup(load(str(folder / "my.sumocfg")))
+    if what == "a signal":
+        setup = dataclasses.replace(setup, layout=dataclasses.replace(setup.layout, tls_ids=(named,)))
+    else:  # after our own checks; SUMO reads routes as it goes
+        routes, wrong = (
+            folder / "my.rou.xml",
+            f'<vehicle id="lost" depart="450"><route edges="S_in {named}"/></vehicle>',
+        )
+        routes.write_text(routes.read_text().replace("</routes>", f"{wrong}</routes>"))
+    said = []
+    for way in WAYS:
+        monkeypatch.setenv(getters.SWITCH, way)
+        said.append(failure(setup))
+    assert said[0] == said[1]
+    assert named in said[0]
+
+
+def nonnegative(random: np.random.Generator, size: int) -> npt.NDArray[np.float64]:
+    return np.where(random.random(size) < 0.3, 0.0, random.random(size) * 10.0 ** random.integers(-3, 4, size))
+
+
+@needs_library
+@pytest.mark.parametrize("width", [1, 2, 7, 8, 9, 15, 16, 23, 128, 129, 200, 300, 1000])
+def test_sums_are_numpys_whatever_their_width(width: int) -> None:
+    """Some rows full, some empty, some in between."""
+    layout = load_layout()
+    random, controlled = np.random.default_rng(width), len(layout.controlled)
+    lengths = [0, width, *random.integers(0, width + 1, layout.shape[0] - 2)]
+    groups = [[(int(random.integers(controlled)), float(random.random())) for _ in range(n)] for n in lengths]
+    layout = dataclasses.replace(layout, signal_lanes=Gather.build(groups, (layout.shape[0],)))
+    snapshot = Snapshot.empty(layout)
+    kernel, found = Kernel(layout, snapshot), np.zeros(layout.shape[0])
+    for _ in range(20):
+        snapshot.lanes[:] = nonnegative(random, snapshot.lanes.size).reshape(snapshot.lanes.shape)
+        kernel.measure()
+        for name, row in (("time_loss", 3), ("queue_veh", 1)):
+            kernel.reward(name, found)
+            assert found.tobytes() == (-layout.signal_lanes.sum(layout.zone.sum(snapshot.lanes[row]))).tobytes()
+
+
+def load_layout() -> Any:
+    return make_setup(load("ingolstadt21")).layout
