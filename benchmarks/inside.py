@@ -1,9 +1,9 @@
 """What happens in a worker's process, with SUMO's own steps timed apart from all that we add to them.
 
 Reads one JSON line, {"job": a pickled (WorkerSetup, seed, actions)}, and answers with seconds: `total`, that all
-decisions took, and `sumo`, that SUMO's own steps took of it: the one call of libsumo's `Simulation::step`, timed where
-it is made. What is left is ours, the signals' switching included. What the environment does elsewhere, such as to write
-the actions, is not counted. A number in place of the actions: so many random decisions.
+decisions took, and `sumo`, that SUMO's own steps took of it: the one call of libsumo's `Simulation::step`, timed
+where it is made. What is left is ours, the signals' switching included. What the environment does elsewhere, such as
+to write the actions, is not counted. A number in place of the actions: so many random decisions.
 """
 
 from __future__ import annotations

@@ -189,7 +189,8 @@ class Simulation:
         if self.kernel is not None and isinstance(self.machine, CompiledMachine):
             self._look = Look(self._lane_reader, self.machine, self.kernel, self.snapshot)
         self._compiled_step = None
-        if compiled and not setup.faults.latency_s > 0:  # which has to look in the middle of a step
+        self._late_s = setup.faults.latency_s if setup.loops is not None else 0.0
+        if compiled and not self._late_s:  # else it has to look in the middle of a step
             look = None if layout.crossing_edges else self._look
             self._compiled_step = make_step(self.machine, self.snapshot, layout.tls_ids, setup.end_s, look)
         self._plain_step_s = 0.0
@@ -318,8 +319,8 @@ class Simulation:
     def _step(self) -> None:
         # SUMO counts whole milliseconds; sums of floats would drift away from them
         target = min(round(self.now_s + self.setup.timing.decision_interval_s, 3), self.setup.end_s)
-        if self._loops is not None and self.setup.faults.latency_s > 0:
-            sensed = max(target - self.setup.faults.latency_s, self.now_s)
+        if self._late_s:
+            sensed = max(target - self._late_s, self.now_s)
             if sensed > self.now_s:
                 self._step_until(sensed)
             self._readings = self._sense(sensed)
@@ -398,8 +399,7 @@ class Simulation:
         return summary
 
     def _read_loops(self, reader: LoopReader) -> None:
-        late = self.setup.faults.latency_s > 0 and self._readings is not None
-        readings = self._readings if late and self._readings is not None else self._sense(self.now_s)
+        readings = self._readings if self._readings is not None else self._sense(self.now_s)
         reader.read(self.snapshot, lanes_green(self.layout, self.snapshot), *readings)
 
     def _sense(self, now_s: float) -> Readings:

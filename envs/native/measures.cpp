@@ -112,9 +112,13 @@ void measure(const Tables* t) {
     const std::int64_t C = t->controlled, L = t->lanes, P = t->phases, K = t->movements;
     for (std::int64_t c = 0; c < C; ++c) {
         double* zone = t->zones + 4 * c;
-        for (int row = 0; row < 3; ++row) {
-            zone[row] = gathered<1>(t->zone, c, t->read + row * L).of[0];
+        zone[0] = gathered<1>(t->zone, c, t->read).of[0];
+        if (zone[0] == 0.0) {  // what an empty lane holds is 0, and most are empty
+            zone[1] = zone[2] = zone[3] = t->loss[c] = 0.0;
+            continue;
         }
+        zone[1] = gathered<1>(t->zone, c, t->read + L).of[0];
+        zone[2] = gathered<1>(t->zone, c, t->read + 2 * L).of[0];
         const bool green = t->lane_served[c * P + t->phase[t->controlled_signal[c]]];
         zone[3] = green ? 0.0 : zone[0];
         t->loss[c] = gathered<1>(t->zone, c, t->read + 3 * L).of[0];
