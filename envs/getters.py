@@ -93,7 +93,7 @@ def native() -> Native | None:
     try:
         library = ctypes.CDLL(str(LIBRARY))
         library.sources.restype = ctypes.c_char_p
-        if library.sources() != sources_sha256():
+        if library.sources() != sources_sha256(LIBRARY.parent):
             return None
         found = Native(library, _libsumo.__file__)
     except (OSError, AttributeError):
@@ -101,7 +101,7 @@ def native() -> Native | None:
     return found if found.complete else None
 
 
-def sources_sha256(folder: Path = LIBRARY.parent) -> bytes:
+def sources_sha256(folder: Path) -> bytes:
     """Of the sources beside a library. One built from others may lay out its structures in another way, and would
     read and write where nothing is."""
     sources = sorted(folder.glob("*.cpp"))
