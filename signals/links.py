@@ -6,6 +6,7 @@ junctions, the paths' geometry does.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ BoolMatrix = npt.NDArray[np.bool_]
 Place = tuple[Junction | None, int]
 """A junction and a row of its right-of-way table."""
 LEAST_SPEED_MPS = 0.1  # a closed lane's limit may be 0: it clears never, and must not break a quotient
+STRAIGHT_RAD = math.radians(30.0)  # who bends off by less goes straight on
 SAMPLE_M = 0.5  # [m] spacing of the points at which two paths are compared
 
 
@@ -38,6 +40,9 @@ class Link:
     length_m: float
     crossing_m: float
     """Length of the longest crossing among its connections; 0 where it has none."""
+    straight: tuple[bool, ...] = ()
+    """Per connection, whether it goes straight on or is a crossing. Two such that meet are never green together:
+    only who turns or merges may look out for others under a green (MUTCD 2009 section 4D.05)."""
 
     @property
     def used(self) -> bool:
@@ -101,7 +106,7 @@ def link_table(network: RoadNetwork, tls_id: str, size: int) -> LinkTable:
 
 
 def _link(network: RoadNetwork, index: int, connections: tuple[Connection, ...]) -> Link:
-    paths, lengths, widths, speeds = [], [], [], []
+    paths, lengths, widths, speeds, straight = [], [], [], [], []
     pedestrian, crossing_m = bool(connections), 0.0
     for connection in connections:
         crossing = crossing_lane(network, connection)
@@ -121,6 +126,7 @@ def _link(network: RoadNetwork, index: int, connections: tuple[Connection, ...])
         lengths.append(sum(network.lanes[lane_id].length_m for lane_id in lanes))
         widths.append(max((network.lanes[lane_id].width_m for lane_id in lanes), default=3.2))
         speeds.append(max(network.lanes[connection.from_lane].speed_mps, LEAST_SPEED_MPS))
+        straight.append(crossing is not None or _straight_on(network, connection))
     return Link(
         index,
         connections,
@@ -131,7 +137,15 @@ def _link(network: RoadNetwork, index: int, connections: tuple[Connection, ...])
         width_m=max(widths, default=0.0),
         length_m=max(lengths, default=0.0),
         crossing_m=crossing_m,
+        straight=tuple(straight),
     )
+
+
+def _straight_on(network: RoadNetwork, connection: Connection) -> bool:
+    """Whether it is marked so and is: netconvert marks a lone branch at 40 degrees so, too."""
+    approach, leave = network.lanes[connection.from_lane].shape[-2:], network.lanes[connection.to_lane].shape[:2]
+    before, after = (math.atan2(s[-1][1] - s[0][1], s[-1][0] - s[0][0]) for s in (approach, leave))
+    return connection.direction == "s" and abs(math.remainder(after - before, math.tau)) < STRAIGHT_RAD
 
 
 def _relations(network: RoadNetwork, links: tuple[Link, ...]) -> tuple[BoolMatrix, BoolMatrix]:
@@ -164,6 +178,9 @@ def _relation(one: Link, at: Place, a: int, other: Link, there: Place, b: int) -
         if request < 0 or second_request < 0:
             return [(False, False)]  # a connection that the table does not hold is taken to conflict with all
         if _bit(junction.foes, request, second_request) or _bit(junction.foes, second_request, request):
+            apart = first_way.from_edge != second_way.from_edge and first_way.to_edge != second_way.to_edge
+            if apart and one.straight[a] and other.straight[b]:
+                return [(False, False)]  # the table's right of way is for the hours in which the signal is off
             first = _bit(junction.response, request, second_request)
             return [(first, _bit(junction.response, second_request, request))]
         return [(True, True)] if merge else []  # whoever has no priority looks out when changing lanes into one

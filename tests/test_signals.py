@@ -30,6 +30,12 @@ SPEEDS_MPS = (MPH_45, 10.0, 10.0, 1.4)
 FOES, RESPONSE = ("0110", "1101", "1011", "0110"), ("0000", "0000", "1001", "0000")
 
 
+def _beyond(inner: Point, end: Point) -> Point:
+    """The other end of a straight road of 90 m that goes on from a path's end."""
+    length = math.dist(inner, end)
+    return end[0] + 90 * (end[0] - inner[0]) / length, end[1] + 90 * (end[1] - inner[1]) / length
+
+
 def network(
     *states: str | tuple[float, str],
     kind: str = "static",
@@ -38,6 +44,7 @@ def network(
     foes: tuple[str, ...] = FOES,
     response: tuple[str, ...] = RESPONSE,
     rail: bool = False,
+    directions: str = "ssls",
 ) -> RoadNetwork:
     """The four ways under a program of these rows, 20 s each unless they say otherwise."""
     lanes: dict[str, Lane] = {}
@@ -54,17 +61,18 @@ def network(
         walk = way == 3
         lane(
             f"in{way}",
-            ((path[0][0], path[0][1] - 90), path[0]),
+            (_beyond(path[1], path[0]), path[0]),
             speed,
             "walkingarea" if walk else "normal",
             ("", "J"),
         )
-        lane(f"out{way}", (path[-1], (path[-1][0], path[-1][1] + 90)), speed, "normal", ("J", ""))
+        lane(f"out{way}", (path[-1], _beyond(path[-2], path[-1])), speed, "normal", ("J", ""))
         inside = ":J_c0" if walk else f":J_{way}"
         lane(inside, path, speed, "crossing" if walk else "internal", ("", ""))
         target, via = (inside, None) if walk else (f"out{way}", f"{inside}_0")
         link = (tls_ids[way], indices[way])
-        connections.append(Connection(f"in{way}_0", f"{target}_0", f"in{way}", target, via, "s", *link))
+        direction = directions[way]
+        connections.append(Connection(f"in{way}_0", f"{target}_0", f"in{way}", target, via, direction, *link))
     inside_lanes = (":J_0_0", ":J_1_0", ":J_2_0", ":J_c0_0")
     junction = Junction("J", "traffic_light", tuple(f"in{w}_0" for w in range(4)), inside_lanes, foes, response)
     rows = tuple(ProgramRow(20.0, row) if isinstance(row, str) else ProgramRow(*row) for row in states)
@@ -110,6 +118,26 @@ def test_the_junction_tells_who_conflicts_and_who_yields() -> None:
 )  # fmt: skip
 def test_greens_are_unsafe_where_neither_gives_way(state: str, pairs: list[tuple[int, int]]) -> None:
     assert unsafe_pairs(state, table()) == pairs
+
+
+def test_streams_that_go_straight_on_and_cross_never_share_a_green() -> None:
+    """Whatever the junction's table says of who would wait if the signal were off."""
+    says_so = {"response": ("0000", "1001", "1001", "0010")}  # 1 yields to 0 and to the crossing, which it meets
+    straight = table(**says_so)
+    for state in ("Ggrr", "ggrr", "Gsrr", "rgrG", "rgrg", "rsrG"):
+        assert unsafe_pairs(state, straight), state
+    turning = table(**says_so, directions="srls")
+    for state in ("Ggrr", "ggrr", "Gsrr", "rgrG", "rsrG"):
+        assert unsafe_pairs(state, turning) == [], state
+    plan = compile_signals(network("Grrr", "rGrr", "Ggrr", "GGrr", "gggg", **says_so))  # type: ignore[arg-type]
+    assert [p.state for p in plan.intersections[0].phases] == ["Grrr", "rGrr"]
+
+
+def test_who_bends_off_turns_however_it_is_marked() -> None:
+    """netconvert marks a lone branch `s` that leads off at 40 degrees: a left turn with oncoming traffic."""
+    whole = network("GGGG", directions="ssss")
+    assert table(directions="ssss").links[2].straight == (False,)
+    assert link_table(whole, "T", 4).yields[2, 0]
 
 
 def test_connections_that_share_a_character_have_to_get_along() -> None:
