@@ -15,6 +15,8 @@ from signals.timing import Timing, pedestrian_clearance_s
 RANK = {"r": 0, "u": 0, "y": 0, "s": 1, "o": 2, "g": 2, "O": 3, "G": 3}
 """How much a character lets go: nothing, after a stop, yielding, with priority."""
 STATE_CHARACTERS = "rygGsuoO"
+LIT = str.maketrans("oO", "gG")
+"""What lets go as much as a dark or blinking signal, but ends with a yellow as every green does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +69,21 @@ def green_phases(program: Program, table: LinkTable, timing: Timing) -> PhaseSet
     for number, row in enumerate(program.rows):
         if any(c in "yu" for c in row.state) or not any(is_green(c) for c in row.state):
             continue  # an interval between two greens, or an all-red
-        state = _made_safe(row.state, table)
+        if all(row.state[link.index] in "oO" for link in table.links if link.used):
+            notes.append(f"row {number} {row.state} is dark or blinking: no phase")
+            continue
+        state = _made_safe(row.state.translate(LIT), table)
         if state is None:
             pairs = ", ".join(f"{i} and {j}" for i, j in unsafe_pairs(row.state, table))
             notes.append(f"row {number} {row.state} is left out: links {pairs} conflict, neither gives way")
             continue
         if state != row.state:
-            notes.append(f"row {number} {row.state} is shown as {state}, so that of two foes one gives way")
+            lit = (
+                "with its dark signals lit"
+                if state == row.state.translate(LIT)
+                else "so that of two foes one gives way"
+            )
+            notes.append(f"row {number} {row.state} is shown as {state}, {lit}")
         if state in (known for known, _ in kept):
             notes.append(f"row {number} {row.state} repeats an earlier one")
             continue

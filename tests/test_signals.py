@@ -134,7 +134,7 @@ def test_streams_that_go_straight_on_and_cross_never_share_a_green() -> None:
 
 
 def test_who_bends_off_turns_however_it_is_marked() -> None:
-    """netconvert marks a lone branch `s` that leads off at 40 degrees: a left turn with oncoming traffic."""
+    """A lone branch that leads off at 40 degrees gets an `s` of netconvert: a left turn all the same."""
     whole = network("GGGG", directions="ssss")
     assert table(directions="ssss").links[2].straight == (False,)
     assert link_table(whole, "T", 4).yields[2, 0]
@@ -191,8 +191,9 @@ def test_walkers_the_other_way_use_the_same_crossing() -> None:
         (["Gsrr", "rGrr"], ["Grrr", "rGrr"]),  # a turn on red that yields to nobody
         (["GrGr", "rGrr"], ["Grgr", "rGrr"]),  # of two foes the one that has to gives way
         (["GGrr", "Grrr", "rGrr"], ["Grrr", "rGrr"]),  # neither can
-        (["Orrr", "rorr"], ["Orrr", "rorr"]),
+        (["Orrr", "rorr"], ["Grrr", "rgrr"]),  # what is switched off at times is lit by us
         (["Grrr", "Orrr", "rGrr"], ["Grrr", "rGrr"]),  # the same greens once
+        (["Grrr", "rGrr", "oooo", "OOOO"], ["Grrr", "rGrr"]),  # at night
         (["Grrrrr", "rGrrrr"], ["Grrrrr", "rGrrrr"]),  # characters that nothing uses
     ],
 )
@@ -205,6 +206,9 @@ def test_what_was_changed_is_noted() -> None:
     assert "row 0 GrGr is shown as Grgr" in notes
     assert "row 1 GGrr is left out: links 0 and 1 conflict" in notes
     assert "row 3 rGrr repeats an earlier one" in notes
+    dark = "\n".join(compiled("OrrG", "rGrr", "oOoO").notes)
+    assert "row 0 OrrG is shown as GrrG, with its dark signals lit" in dark
+    assert "row 2 oOoO is dark or blinking: no phase" in dark
     assert "link 3 is green in no phase" in notes
 
 
