@@ -8,11 +8,15 @@ when the junction's table makes them foes, when they enter one lane, or, on two 
 their centre lines cross; never when they leave one lane):
 
 * `conflicting_greens`: i and j both G; G against a g that does not yield to it; two g of which neither
-  yields. A link index shared by connections that conflict with each other counts as such a pair.
-* `unyielding_turn_on_red`: s against a G that it does not yield to, or against a g when neither yields.
+  yields; any two of these where neither turns nor merges (two streets, a street and its crossing). A link
+  index shared by connections that conflict with each other counts as such a pair.
+* `unyielding_turn_on_red`: s against a G that it does not yield to, against a g when neither yields, or
+  against either when it does not turn.
 * `missing_yellow`, `short_yellow`, `aborted_yellow` (y, then green again), `yellow_without_green` (r, then
-  y): a vehicle link that loses green shows y for `yellow_s` without a break. A crossing ends without yellow.
-* `short_min_green`: a vehicle link's green, G and g taken together, is shorter than `min_green_s`.
+  y): a vehicle link that loses green shows y for `yellow_s` without a break, with `deceleration_mps2` for as
+  long as its speed limit asks for. A crossing ends without yellow.
+* `short_min_green`: a vehicle link's green, G and g taken together, is shorter than `min_green_s`;
+  `short_walk`: a crossing's, than `walk_s`.
 * `green_against_yellow`: j starts while i still shows the yellow that ended its green.
 * `short_red_clearance`, `short_pedestrian_clearance`: j starts sooner after the end of i's yellow (or walk)
   than `monitor_net.clearance_s` asks for. To start is to turn green, or to turn from g to G against an i
@@ -117,7 +121,7 @@ def check(
                 f"{states_file}: signal {tls_id!r} has states of {shortest} characters, {net_file} has"
                 f" {needed} links; give the net that was recorded"
             )
-        findings += Judge(links, intervals, rules, recording.step_s).findings()
+        findings += Judge(links, intervals, rules).findings()
     return sorted(findings, key=lambda found: (found.time_s, found.tls_id, found.kind, found.links))
 
 
@@ -136,8 +140,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flag = "--" + rule.name.replace("_", "-")
         parser.add_argument(flag, type=float, default=rule.default, metavar="X", help="default: %(default)s")
     given = parser.parse_args(arguments)
-    rules = Rules(**{rule.name: getattr(given, rule.name) for rule in dataclasses.fields(Rules)})
     try:
+        rules = Rules(**{rule.name: getattr(given, rule.name) for rule in dataclasses.fields(Rules)})
         findings = check(given.net, given.states, rules, given.tls)
     except MonitorInputError as error:
         print(f"error: {error}", file=sys.stderr)

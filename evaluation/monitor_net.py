@@ -6,7 +6,9 @@ since it exists to catch that part's mistakes.
 
 from __future__ import annotations
 
+import cmath
 import gzip
+import math
 import xml.etree.ElementTree as ET
 import zlib
 from collections import defaultdict
@@ -26,6 +28,7 @@ BROKEN_FILE = (
     ValueError,
     LookupError,
 )
+STRAIGHT_DEG = 20.0  # who bends by less does not turn
 DEFAULT_WIDTH_M = 3.2  # SUMO's lane width where the net names none
 
 
@@ -49,6 +52,10 @@ class LinkPath:
     """Speed limit of the approach lane."""
     crossing_length_m: float | None
     """Length of a pedestrian crossing; None for vehicles."""
+    bend_deg: float
+    """By how much it leads off the approach's direction, to either side; 0 for a crossing."""
+    edges: tuple[str, str]
+    """From where to where."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,9 @@ class Relation:
     one_yields: bool
     """In every pair of paths that meet at least one yields."""
     pairs: tuple[tuple[LinkPath, LinkPath], ...]
+    streets: bool
+    """Two of the paths neither turn nor merge: two streets, or a street and who walks over it. To yield there is
+    for the hours in which the signal is off, not for a green."""
 
 
 @dataclass
@@ -210,7 +220,14 @@ class _Net:
             width_m=float((inside or [approach])[0].get("width", DEFAULT_WIDTH_M)),
             speed_mps=max(float(approach["speed"]), 0.1),
             crossing_length_m=float(inside[0]["length"]) if crossing else None,
+            bend_deg=0.0 if crossing else self._bend_deg(approach, self.lanes[to_lane]),
+            edges=(connection["from"], connection["to"]),
         )
+
+    def _bend_deg(self, approach: dict[str, str], leave: dict[str, str]) -> float:
+        ends = parse_shape(approach["shape"])[-2:], parse_shape(leave["shape"])[:2]
+        before, after = (complex(*end[-1]) - complex(*end[0]) for end in ends)
+        return abs(math.degrees(cmath.phase(after / before))) if before else 0.0
 
     def _relations(self, signal: SignalLinks) -> Iterator[Relation]:
         for first, second in combinations_with_replacement(sorted(signal.paths), 2):
@@ -230,7 +247,12 @@ class _Net:
                     all(b_yields for _, b_yields in verdicts),
                     all(a_yields or b_yields for a_yields, b_yields in verdicts),
                     tuple(pairs),
+                    any(self._are_streets(a, b) for a, b in pairs),
                 )
+
+    def _are_streets(self, a: LinkPath, b: LinkPath) -> bool:
+        apart = a.edges[0] != b.edges[0] and a.edges[1] != b.edges[1]
+        return apart and max(a.bend_deg, b.bend_deg) < STRAIGHT_DEG
 
     def _meet(self, a: LinkPath, b: LinkPath) -> tuple[bool, bool] | None:
         """None when two paths never meet, else who yields: (a to b, b to a)."""

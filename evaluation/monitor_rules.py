@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from evaluation.monitor_net import Relation, SignalLinks, clearance_s
+from evaluation.monitor_net import MonitorInputError, Relation, SignalLinks, clearance_s
 
 GREEN, YIELDING, OFF = "Gg", "gs", "oO"
 LONGEST_CLEARANCE_S = 120.0  # no crossing is 128 m long; saves most of the geometry
@@ -21,14 +23,27 @@ class Rules:
 
     yellow_s: float = 3.0
     """Least yellow of a vehicle link."""
+    deceleration_mps2: float = 0.0
+    """Above 0: yellow lasts at least 1 s + V/(2·deceleration), too, V the approach's speed limit, where that is no
+    more than 6 s (ITE: 10 ft/s² = 3.05 m/s²)."""
     min_green_s: float = 5.0
     """Least green of a vehicle link."""
+    walk_s: float = 7.0
+    """Least walk of a crossing (MUTCD 4E.06)."""
     vehicle_length_m: float = 6.1
     """Length of the clearing vehicle: 20 ft (ITE)."""
     walking_speed_mps: float = 1.07
     """Pedestrians' speed: 3.5 ft/s (MUTCD 4E.06)."""
     clearance_tolerance_s: float = 0.25
-    """How far a clearance may fall short, beside half a step for rounding: geometry is not exact."""
+    """How far a clearance may fall short: geometry is not exact. Nothing is left to rounding, which lengthens."""
+
+    def __post_init__(self) -> None:
+        for rule in dataclasses.fields(self):
+            value = getattr(self, rule.name)
+            if not 0 <= value < math.inf or (value == 0 and rule.name == "walking_speed_mps"):
+                raise MonitorInputError(
+                    f"rule {rule.name} is {value}; nothing is judged by that, give a number above 0"
+                )
 
 
 @dataclass(frozen=True)
@@ -54,11 +69,10 @@ class Interval:
 class Judge:
     """All checks of one signal."""
 
-    def __init__(self, links: SignalLinks, intervals: list[Interval], rules: Rules, step_s: float) -> None:
+    def __init__(self, links: SignalLinks, intervals: list[Interval], rules: Rules) -> None:
         self.links = links
         self.intervals = intervals
         self.rules = rules
-        self.slack_s = step_s / 2 + rules.clearance_tolerance_s
         self.end_ms = intervals[-1].end_ms
         self.crossings = {link for link in links.paths if links.is_crossing(link)}
         # link -> its displays: the signal's intervals with those joined that don't change this link
@@ -71,7 +85,7 @@ class Judge:
         for link in self.displays:
             if link not in self.crossings:
                 yield from self._endings(link)
-                yield from self._min_green(link)
+            yield from self._min_green(link)
         for relation in self.links.relations:
             if relation.first != relation.second:
                 yield from self._starts(relation, relation.first, relation.second, relation.first_yields)
@@ -107,13 +121,15 @@ class Judge:
             first, second = relation.first, relation.second
             a, b = state[first], state[second]
             if first == second:
-                if a == "G" or (a == "g" and not relation.one_yields):
+                if a == "G" or (a == "g" and (relation.streets or not relation.one_yields)):
                     yield (first,), f"link {first} shows {a} to connections that conflict with each other"
                 continue
             if a not in "Ggs" or b not in "Ggs" or a == b == "s":
                 continue
             if a == "G" and b == "G":
                 reason = "conflict"
+            elif relation.streets:
+                reason = "cross, and neither turns"
             elif a == "G" and not relation.second_yields:
                 reason = f"conflict and {second} does not yield to {first}"
             elif b == "G" and not relation.first_yields:
@@ -126,7 +142,7 @@ class Judge:
 
     def _endings(self, link: int) -> Iterator[Finding]:
         """How a vehicle link's greens end."""
-        displays = self.displays[link]
+        displays, yellow_s = self.displays[link], self._yellow_s(link)
         for before, now in itertools.pairwise(displays):
             if before.state in GREEN and now.state not in GREEN and now.state != "y":
                 message = f"link {link} goes from {before.state} to {now.state} without yellow"
@@ -143,11 +159,19 @@ class Judge:
             elif after_char is not None and after_char in GREEN:
                 message = f"link {link} goes back to {after_char} after {shown_s:g} s of yellow"
                 yield self._found(now.end_ms, "aborted_yellow", (link,), message)
-            elif before_char and after_char and shown_s < self.rules.yellow_s - 1e-6:
-                message = f"link {link} shows yellow for {shown_s:g} s, not {self.rules.yellow_s:g} s"
+            elif before_char and after_char and shown_s < yellow_s - 1e-6:
+                message = f"link {link} shows yellow for {shown_s:g} s, not {yellow_s:.3g} s"
                 yield self._found(now.end_ms, "short_yellow", (link,), message)
 
+    def _yellow_s(self, link: int) -> float:
+        rules, fastest_mps = self.rules, max(path.speed_mps for path in self.links.paths[link])
+        if rules.deceleration_mps2 <= 0:
+            return rules.yellow_s
+        return max(rules.yellow_s, min(1.0 + fastest_mps / (2 * rules.deceleration_mps2), 6.0))
+
     def _min_green(self, link: int) -> Iterator[Finding]:
+        walk = link in self.crossings
+        kind, least_s = ("short_walk", self.rules.walk_s) if walk else ("short_min_green", self.rules.min_green_s)
         runs = itertools.groupby(self.displays[link], key=lambda display: display.state in GREEN)
         for green, group in runs:
             members = list(group)
@@ -155,9 +179,9 @@ class Judge:
             if not green or start_ms == self.intervals[0].start_ms or end_ms == self.end_ms:
                 continue
             shown_s = (end_ms - start_ms) / 1000
-            if shown_s < self.rules.min_green_s - 1e-6:
-                message = f"link {link} is green for {shown_s:g} s, not {self.rules.min_green_s:g} s"
-                yield self._found(end_ms, "short_min_green", (link,), message)
+            if shown_s < least_s - 1e-6:
+                message = f"link {link} is green for {shown_s:g} s, not {least_s:g} s"
+                yield self._found(end_ms, kind, (link,), message)
 
     def _starts(self, relation: Relation, i: int, j: int, i_yields: bool) -> Iterator[Finding]:
         """Every start of link j, judged against its conflicting link i."""
@@ -195,7 +219,7 @@ class Judge:
         if shown_s > LONGEST_CLEARANCE_S:
             return
         needed_s = self._needed_s(relation, i)
-        if shown_s < needed_s - self.slack_s:
+        if shown_s < needed_s - self.rules.clearance_tolerance_s:
             walk = i in self.crossings
             kind = "short_pedestrian_clearance" if walk else "short_red_clearance"
             message = (
@@ -212,7 +236,7 @@ class Judge:
             return
         change_s = 0.0 if i in self.crossings else self.rules.yellow_s
         shown_s, needed_s = (time_ms - now.start_ms) / 1000, change_s + self._needed_s(relation, i)
-        if shown_s < needed_s - self.slack_s:
+        if shown_s < needed_s - self.rules.clearance_tolerance_s:
             message = (
                 f"link {j} starts {shown_s:g} s after conflicting link {i} went from G to g,"
                 f" not {needed_s:.2f} s (yellow and clearance)"

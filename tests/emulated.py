@@ -76,7 +76,7 @@ class Recorder:
     def findings(self) -> list[Finding]:
         """The independent monitor's."""
         tls_id = self.cabinet.installation.plan.tls_id
-        return list(Judge(links(self.scenario)[tls_id], self.shown, Rules(), 0.1).findings())
+        return list(Judge(links(self.scenario)[tls_id], self.shown, Rules()).findings())
 
     def greens(self) -> set[int]:
         """Phases that are green now."""

@@ -224,7 +224,7 @@ def found_by_judge(states: list[str]) -> set[str]:
             shown[-1] = Interval(shown[-1].start_ms, n * 100 + 100, state)
         else:
             shown.append(Interval(n * 100, n * 100 + 100, state))
-    return {f.kind for f in Judge(links("single")["C"], shown, Rules(), 0.1).findings()}
+    return {f.kind for f in Judge(links("single")["C"], shown, Rules()).findings()}
 
 
 def test_a_fault_latches_into_flash_until_someone_resets_it() -> None:

@@ -72,7 +72,7 @@ def drawn_program(table: LinkTable, draw: random.Random) -> list[tuple[float, st
     for _ in range(draw.randint(2, 6)):
         state = ["r"] * size
         for link in draw.sample(range(size), draw.randint(1, size)):
-            state[link] = draw.choice("GGGggs")
+            state[link] = draw.choice("GGGggsoO")
             if unsafe_pairs("".join(state), table) and draw.random() < 0.97:
                 state[link] = "r"
         rows.append((draw.choice((3.0, 8.0, 30.0)), "".join(state)))
@@ -131,7 +131,7 @@ def test_no_program_and_no_request_leads_to_a_finding(
         return
     requests = [draw.choice((-1, 2**62, *range(8))) for _ in range(60)]
     shown = displays(plan.intersections[0], timing, requests, draw, 57600.0)
-    rules = Rules(min_green_s=timing.min_green_s)
+    rules = Rules(min_green_s=timing.min_green_s, deceleration_mps2=3.048)
     assert check(pair, recorded(tmp_path, shown, step, 57600.0), rules) == []
 
 

@@ -82,8 +82,8 @@ def test_netconverts_own_programs_show_no_conflicting_greens(tmp_path: Path, opt
         [BIN / "sumo", "-n", net, "-a", add, "-e", "200", "--no-step-log"], capture_output=True, check=True
     )
     findings = check(net, tmp_path / "states.xml")
-    # they know a yellow, but neither red clearance nor, in full, pedestrian clearance
-    kinds = {"short_red_clearance", "short_pedestrian_clearance", "aborted_yellow"}
+    # they know a yellow, but neither red clearance nor, in full, walk and pedestrian clearance
+    kinds = {"short_red_clearance", "short_pedestrian_clearance", "short_walk", "aborted_yellow"}
     assert {found.kind for found in findings} <= kinds
     assert "short_red_clearance" in {found.kind for found in findings}
 

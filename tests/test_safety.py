@@ -15,13 +15,15 @@ from signals.timing import Timing
 from tests.safety_runs import SHORT_S, random_network, record, window
 
 WHOLE_S = 3600.0
+BY_SPEED = Rules(deceleration_mps2=10 * 0.3048)
+"""Yellow not of 3 s alone, but as long as each approach's speed limit asks for."""
 
 
 def findings(scenario: Scenario, policy: str, folder: Path, **options: object) -> list[Finding]:
     """What the monitor finds in a run, whose signals must have changed at all."""
     states, plan, changes = record(scenario, policy, folder, **options)  # type: ignore[arg-type]
     assert changes > 0, "no signal ever changed: this run shows nothing"
-    return check(scenario.net_file, states, tls_ids=plan.tls_ids)
+    return check(scenario.net_file, states, BY_SPEED, plan.tls_ids)
 
 
 # --- the default part: ten simulated minutes each
