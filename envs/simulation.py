@@ -8,6 +8,7 @@ outside.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import tempfile
 import time
@@ -36,6 +37,7 @@ from signals.snapshot import Snapshot
 from signals.timing import Timing
 
 PROGRAM_ID = "intergreen"
+"""What the installed programs are called, unless the network has one of that name: SUMO would only fill that."""
 Readings = tuple[float, npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]
 STUCK_S = 300.0  # [s] a vehicle that has stood still for so long is stuck: no sane cycle lasts half of that
 
@@ -67,6 +69,8 @@ class SimulationSetup:
     reference_reward: str = ""
     render: str = ""
     """"human" or "rgb_array" to run sumo-gui in place of libsumo."""
+    program_id: str = PROGRAM_ID
+    """What the installed programs are called."""
 
 
 @dataclass
@@ -162,7 +166,14 @@ def make_setup(
         reference=reference,
         reference_reward=reference_reward,
         render=render,
+        program_id=_unused_id(scenario),
     )
+
+
+def _unused_id(scenario: Scenario) -> str:
+    taken = {program.program_id for programs in scenario.network.programs.values() for program in programs}
+    names = itertools.chain([PROGRAM_ID], (f"{PROGRAM_ID}-{n}" for n in itertools.count(2)))
+    return next(name for name in names if name not in taken)
 
 
 class Simulation:
@@ -250,7 +261,8 @@ class Simulation:
             make, phases = sumo.trafficlight.Phase, []
             for row in rows:
                 phases.append(make(row.duration_s, row.state, row.duration_s, row.duration_s, (row.next,)))
-            sumo.trafficlight.setProgramLogic(intersection.tls_id, sumo.trafficlight.Logic(PROGRAM_ID, 0, 0, phases))
+            logic = sumo.trafficlight.Logic(self.setup.program_id, 0, 0, phases)
+            sumo.trafficlight.setProgramLogic(intersection.tls_id, logic)
             sumo.trafficlight.setPhase(intersection.tls_id, 0)
 
     def _warm_up(self) -> None:

@@ -1,0 +1,56 @@
+"""Networks that would take a signal out of our hands, or let it meet what it does not know of."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from evaluation.monitor import check
+from scenarios.scenario import load
+from tests.safety_runs import BIN, record, run
+
+END_S = 120.0
+
+
+@pytest.fixture(scope="module")
+def crossroads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the network of a crossroads, its program of two phases, and some traffic."""
+    folder = tmp_path_factory.mktemp("crossroads")
+    ends = {"N": (0, 150), "E": (150, 0), "S": (0, -150), "W": (-150, 0)}
+    nodes = "".join(f'<node id="{end}" x="{x}" y="{y}"/>' for end, (x, y) in ends.items())
+    edges = "".join(
+        f'<edge id="{way}" from="{way[0]}" to="{way[1]}" numLanes="2" speed="13.89" sidewalkWidth="2"/>'
+        for end in ends
+        for way in (f"{end}C", f"C{end}")
+    )
+    (folder / "n.nod.xml").write_text(f'<nodes><node id="C" x="0" y="0" type="traffic_light"/>{nodes}</nodes>')
+    (folder / "e.edg.xml").write_text(f"<edges>{edges}</edges>")
+    (folder / "my.rou.xml").write_text(
+        '<routes><flow id="a" from="NC" to="CS" begin="0" end="120" period="5"/>'
+        '<flow id="b" from="EC" to="CW" begin="0" end="120" period="5"/></routes>'
+    )
+    convert: list[str | Path] = [BIN / "netconvert", "-n", "n.nod.xml", "-e", "e.edg.xml", "--no-turnarounds"]
+    run([*convert, "-o", "my.net.xml"], folder)
+    run([*convert, "--crossings.guess", "-o", "walks.net.xml"], folder)
+    return folder
+
+
+def own_program(net: str) -> str:
+    found = re.search(r"<tlLogic.*?</tlLogic>", net, re.DOTALL)
+    assert found is not None
+    return found[0]
+
+
+@pytest.mark.parametrize("kind", ["static", "actuated"])
+def test_a_program_of_the_networks_may_have_the_name_of_ours(crossroads: Path, tmp_path: Path, kind: str) -> None:
+    """SUMO would keep that one's kind, and not switch to it where another one runs."""
+    net = (crossroads / "my.net.xml").read_text()
+    named = own_program(net).replace('"0"', '"intergreen"', 1).replace("static", kind)
+    (tmp_path / "my.net.xml").write_text(net.replace(own_program(net), named + own_program(net)))
+    scenario = load(tmp_path / "my.net.xml", routes=[crossroads / "my.rou.xml"], begin_s=0.0, end_s=END_S)
+    states, plan, changes = record(scenario, "restless", tmp_path)
+    assert plan.tls_ids == ("C",)
+    assert changes > 5
+    assert check(scenario.net_file, states) == []
