@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 from scenarios.cache import cached_file
 from scenarios.netfile import read_programs
-from scenarios.xmlfile import Element, read_tree, seconds, top_level
+from scenarios.xmlfile import Element, included_file, read_tree, seconds, top_level
 from signals.errors import InputError
 from signals.network import Program, RoadNetwork
 
@@ -87,18 +87,35 @@ def _schedules(files: Iterable[Path]) -> dict[str, _Schedule]:
 def undisturbing(path: Path, released: Collection[str] = (), without_demand: bool = False) -> Path:
     """The file, or a copy without its outputs, without the WAUT entries of `released`, without vehicles."""
     root = read_tree(path, "additional file")
+    _inline(root, path)
     if not any([_silence(root), _release(root, released), without_demand and _drop_demand(root)]):
         return path
+    _make_absolute(root, path)
+    data = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    digest = hashlib.sha256(data).hexdigest()[:20]
+    name = path.name.removesuffix(".gz")
+    return cached_file(f"additional/{digest}/{name}", lambda: data)
+
+
+def _inline(root: Element, path: Path) -> None:
+    """Put what a file includes in the place of the include: a schedule may stand there, too."""
+    for place, element in reversed(list(enumerate(root))):
+        if element.tag == "include":
+            file = included_file(path, element)
+            inner = read_tree(file, "additional file")
+            _inline(inner, file)
+            _make_absolute(inner, file)
+            root[place : place + 1] = list(inner)
+
+
+def _make_absolute(root: Element, path: Path) -> None:
+    """Names of files that stand beside this one."""
     folder = path.absolute().parent
     for element in root.iter():
         for name in ("href", "file", "imgFile"):
             value = element.get(name)
             if value and (folder / value).is_file():
                 element.set(name, str(folder / value))
-    data = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
-    digest = hashlib.sha256(data).hexdigest()[:20]
-    name = path.name.removesuffix(".gz")
-    return cached_file(f"additional/{digest}/{name}", lambda: data)
 
 
 def holds_demand(path: Path) -> bool:

@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 
 from scenarios.cache import cached_file
 from scenarios.demand import departure_s, read_flow
-from scenarios.xmlfile import Element, top_level
+from scenarios.xmlfile import Element, parts, top_level
 
 SCALE_RANGE = (0.9, 1.1)
 JITTER_SD_S = 60.0
@@ -48,7 +48,8 @@ def held_out_routes(files: Sequence[Path], other: Sequence[Path], begin_s: float
     """
     digest = hashlib.sha256(f"{_RECIPE} {begin_s} {end_s} {seed}".encode())
     for path in (*files, *other):
-        digest.update(path.read_bytes())
+        for part in parts(path, "route file"):
+            digest.update(part.read_bytes())
     name = f"held-out/{digest.hexdigest()[:20]}/held-out-{seed}.rou.xml"
     draw = random.Random(f"intergreen held-out {_RECIPE} {seed}")
     factor = draw.uniform(*SCALE_RANGE)
@@ -64,7 +65,8 @@ def scaled_routes(files: Sequence[Path], other: Sequence[Path], begin_s: float, 
     """As `held_out_routes`, with the demand times `factor` (0 to 2) and every recorded departure as it is."""
     digest = hashlib.sha256(f"scaled {_RECIPE} {begin_s} {end_s} {factor!r}".encode())
     for path in (*files, *other):
-        digest.update(path.read_bytes())
+        for part in parts(path, "route file"):
+            digest.update(part.read_bytes())
     draw = random.Random(f"intergreen scaled {_RECIPE}")
 
     def times(planned_s: float) -> list[float]:

@@ -86,6 +86,11 @@ def _network(root: Element, source: str) -> RoadNetwork:
             links.append(element)
         elif tag == "junction":
             junctions[element.attrib["id"]] = _junction(element)
+        elif tag in ("WAUT", "wautJunction", "include"):
+            raise InputError(
+                f"network {source} holds a <{tag}>, which could take signals away from who controls them; "
+                "move it to an additional file (--additional)"
+            )
         elif tag == "tlLogic":
             program = _program(element)
             programs[program.tls_id] = (*programs.get(program.tls_id, ()), program)

@@ -18,7 +18,7 @@ from scenarios.config import SumoConfig, config_text, read_config
 from scenarios.demand import Demand, read_demand
 from scenarios.heldout import held_out_routes, scaled_routes
 from scenarios.netfile import read_network
-from scenarios.xmlfile import require_file, root_tag
+from scenarios.xmlfile import parts, require_file, root_tag
 from signals.errors import InputError, did_you_mean
 from signals.network import RoadNetwork
 
@@ -120,7 +120,8 @@ class Scenario:
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of each input file, by its name (with its folders where files share one)."""
-        files = [self.net_file, *self.route_files, *self.additional_files]
+        files = [self.net_file]
+        files += [part for path in (*self.route_files, *self.additional_files) for part in parts(path, "file")]
         names = [path.name for path in files]
         found: dict[str, str] = {}
         for path in files:

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 from signals.errors import InputError, did_you_mean
 
 Element = ElementTree.Element
+UNREADABLE = (ElementTree.ParseError, OSError, EOFError, zlib.error, ValueError, LookupError)  # an unknown encoding
 
 
 def require_file(path: Path, what: str) -> Path:
@@ -19,10 +20,11 @@ def require_file(path: Path, what: str) -> Path:
     if path.is_file():
         return path
     try:
-        beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        beside = [p.name for p in path.parent.iterdir() if p != path] if path.parent.is_dir() else []
     except OSError:
         beside = []
-    kind = "is a folder, not a file" if path.is_dir() else "does not exist"
+    kind = "is no plain file" if path.exists() else "does not exist"
+    kind = "is a folder, not a file" if path.is_dir() else kind
     raise InputError(f"{what} {path} {kind}; check the path.{did_you_mean(path.name, beside)}")
 
 
@@ -40,7 +42,7 @@ def read_tree(path: Path, what: str) -> Element:
     try:
         with open_xml(path) as stream:
             return ElementTree.parse(stream).getroot()
-    except (ElementTree.ParseError, OSError, EOFError, zlib.error, ValueError) as error:
+    except UNREADABLE as error:
         raise _broken(path, what, error) from error
 
 
@@ -51,13 +53,49 @@ def root_tag(path: Path, what: str) -> str:
         with open_xml(path) as stream:
             for _, element in ElementTree.iterparse(stream, events=("start",)):
                 return str(element.tag)
-    except (ElementTree.ParseError, OSError, EOFError, zlib.error, ValueError) as error:
+    except UNREADABLE as error:
         raise _broken(path, what, error) from error
     raise InputError(f"{what} {path} is empty; give an XML file of SUMO's")
 
 
-def top_level(path: Path, what: str) -> Iterator[Element]:
-    """The root's children one by one, each dropped afterwards, so that a big file needs little memory."""
+def top_level(path: Path, what: str, above: tuple[Path, ...] = ()) -> Iterator[Element]:
+    """The root's children one by one, each dropped afterwards, so that a big file needs little memory.
+
+    In the place of an `<include href="…"/>` come the children of the file that it names; `above` are the files
+    that include this one, resolved.
+    """
+    for element in _children(path, what):
+        if element.tag != "include":
+            yield element
+            continue
+        file = included_file(path, element)
+        chain = (*above, path.resolve())
+        if file.resolve() in chain:
+            raise InputError(f"{what} {path} includes {file}, which includes it again; leave one of the two out")
+        yield from top_level(file, what, chain)
+
+
+def included_file(path: Path, element: Element) -> Path:
+    """The file that an `<include>` in a file names."""
+    return path.absolute().parent / element.get("href", "")
+
+
+def parts(path: Path, what: str) -> list[Path]:
+    """A file and all that it includes, which has to be free of loops."""
+    require_file(path, what)
+    try:
+        with open_xml(path) as stream:
+            whole = b"<include" not in stream.read()
+    except (OSError, EOFError, zlib.error) as error:
+        raise _broken(path, what, error) from error
+    found = [path]
+    for element in () if whole else _children(path, what):
+        if element.tag == "include":
+            found += parts(included_file(path, element), what)
+    return found
+
+
+def _children(path: Path, what: str) -> Iterator[Element]:
     require_file(path, what)
     try:
         with open_xml(path) as stream:
@@ -72,7 +110,7 @@ def top_level(path: Path, what: str) -> Iterator[Element]:
                     if depth == 1 and root is not None:
                         yield element
                         root.clear()
-    except (ElementTree.ParseError, OSError, EOFError, zlib.error) as error:
+    except UNREADABLE as error:
         raise _broken(path, what, error) from error
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from evaluation.monitor import check
 from scenarios.scenario import load
+from signals.errors import InputError
 from tests.safety_runs import BIN, record, run
 
 END_S = 120.0
@@ -54,3 +55,37 @@ def test_a_program_of_the_networks_may_have_the_name_of_ours(crossroads: Path, t
     assert plan.tls_ids == ("C",)
     assert changes > 5
     assert check(scenario.net_file, states) == []
+
+
+def schedule(net: str) -> str:
+    """A second program, and a switch to it after 30 s."""
+    return (
+        own_program(net).replace('"0"', '"day"', 1)
+        + '<WAUT refTime="0" id="w" startProg="0"><wautSwitch time="30" to="day"/></WAUT>'
+        '<wautJunction wautID="w" junctionID="C"/>'
+    )
+
+
+def test_a_schedule_in_an_included_file_takes_no_signal_away(crossroads: Path, tmp_path: Path) -> None:
+    net = (crossroads / "my.net.xml").read_text()
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "plans.xml").write_text(f"<additional>{schedule(net)}</additional>")
+    (tmp_path / "all.add.xml").write_text('<additional><include href="deep/plans.xml"/></additional>')
+    scenario = load(
+        crossroads / "my.net.xml",
+        routes=[crossroads / "my.rou.xml"], additional=[tmp_path / "all.add.xml"], begin_s=0.0, end_s=END_S,
+    )  # fmt: skip
+    assert len(scenario.network.programs["C"]) == 2
+    assert "plans.xml" in scenario.hashes()
+    states, _, changes = record(scenario, "restless", tmp_path)
+    assert changes > 5
+    assert set(re.findall('programID="([^"]*)"', states.read_text())) == {"intergreen"}
+    assert check(scenario.net_file, states) == []
+
+
+def test_a_schedule_in_the_net_is_refused(crossroads: Path, tmp_path: Path) -> None:
+    """Ours would have to go into a copy of the whole net."""
+    net = (crossroads / "my.net.xml").read_text()
+    (tmp_path / "my.net.xml").write_text(net.replace("</net>", schedule(net) + "</net>"))
+    with pytest.raises(InputError, match=r"holds a <WAUT>.*move it to an additional file"):
+        load(tmp_path / "my.net.xml", routes=[crossroads / "my.rou.xml"])

@@ -211,3 +211,24 @@ def test_each_mistake_gets_one_clear_line(cross: Path) -> None:
         '<phase duration="9" state="G"/></tlLogic></additional>',
     )
     refused("tlLogic 'Z' names a signal that network .* doesn't have", net, additional=[strange])
+
+
+def test_what_a_file_includes_counts_as_its_own(cross: Path) -> None:
+    (cross / "sub").mkdir()
+    (cross / "sub" / "more.rou.xml").write_text((cross / "my.rou.xml").read_text())
+    (cross / "all.rou.xml").write_text('<routes><include href="sub/more.rou.xml"/></routes>')
+    plain = load(cross / "my.net.xml.gz", routes=[cross / "my.rou.xml"])
+    scenario = load(cross / "my.net.xml.gz", routes=[cross / "all.rou.xml"])
+    assert scenario.demand_counts() == plain.demand_counts()
+    assert [p.read_text() for p in scenario.held_out(1).route_files] == [
+        p.read_text() for p in plain.held_out(1).route_files
+    ]
+    before = scenario.held_out(1).route_files
+    (cross / "sub" / "more.rou.xml").write_text((cross / "my.rou.xml").read_text().replace('"30"', '"20"'))
+    assert load(cross / "my.net.xml.gz", routes=[cross / "all.rou.xml"]).held_out(1).route_files != before
+    (cross / "sub" / "more.rou.xml").write_text('<routes><include href="../all.rou.xml"/></routes>')
+    with pytest.raises(InputError, match="includes it again"):
+        load(cross / "my.net.xml.gz", routes=[cross / "all.rou.xml"])
+    (cross / "sub" / "more.rou.xml").unlink()
+    with pytest.raises(InputError, match=r"more\.rou\.xml does not exist"):
+        load(cross / "my.net.xml.gz", routes=[cross / "all.rou.xml"])
