@@ -193,16 +193,8 @@ def _relation(one: Link, at: Place, a: int, other: Link, there: Place, b: int) -
 
 def _request(network: RoadNetwork, connection: Connection) -> Place:
     """A connection's junction and its index in that junction's right-of-way table."""
-    crossing = crossing_lane(network, connection)
-    if crossing is not None:
-        edge = network.edges[network.lanes[crossing].edge_id]
-        junction = network.junctions.get(edge.from_junction)
-        if junction is None:  # older files name a crossing's junction only in its id, ":J_c0"
-            junction = network.junctions.get(edge.id[1:].rsplit("_c", 1)[0])
-        lanes = [crossing]
-    else:
-        junction = network.junctions.get(network.edges[connection.from_edge].to_junction)
-        lanes = internal_path(network, connection)
+    crossing, junction = crossing_lane(network, connection), network.junctions.get(network.junction_of(connection))
+    lanes = internal_path(network, connection) if crossing is None else [crossing]
     if junction is None:
         return None, -1
     for lane in reversed(lanes):

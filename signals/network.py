@@ -130,7 +130,7 @@ class RoadNetwork:
         """Per tls id, the other ones that control connections of the same junction; without those that share none."""
         at: dict[str, set[str]] = defaultdict(set)
         for connection in self.connections:
-            junction = self.edges[connection.from_edge].to_junction
+            junction = self.junction_of(connection)
             if connection.tls_id is not None and junction:
                 at[junction].add(connection.tls_id)
         found: dict[str, set[str]] = defaultdict(set)
@@ -138,6 +138,13 @@ class RoadNetwork:
             for tls_id in together if len(together) > 1 else ():
                 found[tls_id] |= together - {tls_id}
         return {tls_id: tuple(sorted(others)) for tls_id, others in found.items()}
+
+    def junction_of(self, connection: Connection) -> str:
+        """The junction that a connection leads over; for a crossing's the one that it lies at."""
+        for edge in (self.edges[connection.to_edge], self.edges[connection.from_edge]):
+            if edge.function == "crossing":  # its id, ":J_c0", names its junction where the file does not
+                return edge.from_junction or edge.id[1:].rsplit("_c", 1)[0]
+        return self.edges[connection.from_edge].to_junction
 
     def with_programs(self, programs: tuple[Program, ...]) -> RoadNetwork:
         """The same network after further programs were loaded, as additional files do."""

@@ -10,6 +10,7 @@ import pytest
 from evaluation.monitor import check
 from scenarios.scenario import load
 from signals.errors import InputError
+from signals.intersection import compile_signals
 from tests.safety_runs import BIN, record, run
 
 END_S = 120.0
@@ -89,3 +90,21 @@ def test_a_schedule_in_the_net_is_refused(crossroads: Path, tmp_path: Path) -> N
     (tmp_path / "my.net.xml").write_text(net.replace("</net>", schedule(net) + "</net>"))
     with pytest.raises(InputError, match=r"holds a <WAUT>.*move it to an additional file"):
         load(tmp_path / "my.net.xml", routes=[crossroads / "my.rou.xml"])
+
+
+def test_signals_that_share_a_junction_by_its_crossings_are_left_alone(crossroads: Path, tmp_path: Path) -> None:
+    """The one would show green to turns over what the other gives to walkers."""
+    net = (crossroads / "walks.net.xml").read_text()
+    apart, crossings = re.subn(
+        r'(to=":C_c\d".*?) tl="C" linkIndex="(\d+)"', lambda m: f'{m[1]} tl="P" linkIndex="{int(m[2]) - 16}"', net
+    )
+    assert crossings == 4
+    walks = '<tlLogic id="P" type="static" programID="0"><phase duration="9" state="GrGr"/></tlLogic>'
+    (tmp_path / "my.net.xml").write_text(apart.replace("<tlLogic", f"{walks}<tlLogic", 1))
+    scenario = load(tmp_path / "my.net.xml", routes=[crossroads / "my.rou.xml"])
+    plan = compile_signals(scenario.network)
+    assert plan.tls_ids == ()
+    assert {(r.tls_id, r.reason.split(",")[0]) for r in plan.refusals} == {
+        ("C", "it shares a junction with tls 'P'"),
+        ("P", "it shares a junction with tls 'C'"),
+    }
