@@ -57,17 +57,18 @@ class ChangeTimes:
         if pair not in self._clearances:
             link, timing = self.table.links[ending], self.timing
             own = max(timing.red_clearance_s, self._own_clearance[ending])
-            if link.crossing_m > 0:  # walkers who share a character with vehicles are slower than these
-                needed = walk_clearance_s(self.table, ending, timing)
+            walk = walk_clearance_s(self.table, ending, timing)  # 0 where nobody walks
+            if link.pedestrian:
+                needed = 0.0
             elif timing.change_interval == "fixed":
-                needed, own = timing.red_clearance_s, 0.0
+                needed, own = timing.red_clearance_s, own if walk else 0.0
             else:
                 needed = red_clearance_s(
                     conflict_distance_m(link, self.table.links[starting]),
                     link.speed_mps,
                     vehicle_length_m=timing.vehicle_length_m,
                 )
-            self._clearances[pair] = max(needed, own)
+            self._clearances[pair] = max(walk, needed, own)
         return self._clearances[pair]
 
 

@@ -126,7 +126,7 @@ def within(state: str, other: str) -> bool:
 
 def _phase(index: int, state: str, number: int, program: Program, table: LinkTable, timing: Timing) -> Phase:
     row = program.rows[number]
-    walk = any(is_green(c) and link.pedestrian for c, link in zip(state, table.links, strict=True))
+    walk = any(is_green(c) and link.crossing_m > 0 for c, link in zip(state, table.links, strict=True))
     min_green = max(timing.min_green_s, row.min_duration_s or 0.0, timing.walk_s if walk else 0.0)
     max_green = row.max_duration_s if row.max_duration_s is not None else timing.max_green_s
     name = row.name or _name(state, table)

@@ -287,6 +287,17 @@ def test_fixed_change_intervals_are_those_of_most_studies() -> None:
     assert shown(compiled("Grrr", (5.0, "yrrr"), "rGrr", timing=timing), 0, 1) == [(3.0, "yrrr"), (1.0, "rrrr")]
 
 
+@pytest.mark.parametrize("walking_speed_mps", [1.0, 100.0])
+def test_walkers_and_vehicles_that_share_a_character_both_get_out(walking_speed_mps: float) -> None:
+    """The slower of both counts, whichever it is, and the green is a walk."""
+    timing = Timing(sim_step_s=0.1, walking_speed_mps=walking_speed_mps)
+    item = compiled("Grr", "rGr", indices=(0, 1, 2, 0), timing=timing)
+    alone = compiled("Grrr", "rGrr", timing=timing).times.clearance_s(0, 1)
+    assert alone > 1.0
+    assert item.times.clearance_s(0, 1) >= max(alone, 16.0 / walking_speed_mps)
+    assert [p.min_green_s for p in item.phases] == [7.0, 5.0]
+
+
 def test_a_phase_settles_what_ended_two_phases_ago() -> None:
     """Walkers (3) end into a phase of 0, which they never meet; 1, which they do, has to wait for them."""
     item = compiled("rrrG", "Grrr", "rGrr", timing=TENTHS)
