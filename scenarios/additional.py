@@ -74,14 +74,21 @@ def _schedules(files: Iterable[Path]) -> dict[str, _Schedule]:
     for path in files:
         for element in top_level(path, "additional file"):
             if element.tag == "WAUT":
-                shift_s = seconds(element.get("refTime"))
+                shift_s = _time(element.get("refTime"), path)
                 schedule = found.setdefault(element.get("id", ""), _Schedule(element.get("startProg", "")))
                 schedule.switches += [
-                    (seconds(s.get("time")) + shift_s, s.get("to", "")) for s in element.iter("wautSwitch")
+                    (_time(s.get("time"), path) + shift_s, s.get("to", "")) for s in element.iter("wautSwitch")
                 ]
             elif element.tag == "wautJunction" and element.get("wautID") in found:
                 found[element.get("wautID", "")].tls_ids.append(element.get("junctionID", ""))
     return found
+
+
+def _time(text: str | None, path: Path) -> float:
+    try:
+        return seconds(text)
+    except ValueError as error:
+        raise InputError(f"additional file {path}: a WAUT has a time that is none ({error}); correct it") from error
 
 
 def undisturbing(path: Path, released: Collection[str] = (), without_demand: bool = False) -> Path:

@@ -13,7 +13,7 @@ from os.path import expandvars
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
-from scenarios.xmlfile import read_tree, seconds
+from scenarios.xmlfile import finite, read_tree, seconds
 from signals.errors import InputError
 
 _SYNONYMS = {
@@ -72,6 +72,10 @@ def read_config(path: Path) -> SumoConfig:
         end = seconds(found.pop("end")) if "end" in found else None
     except ValueError as error:
         raise InputError(f"configuration {path}: begin or end is no time ({error}); give seconds") from error
+    try:
+        finite(found.get("scale", "1"))
+    except ValueError as error:
+        raise InputError(f"configuration {path}: scale is no number ({error}); give a factor, such as 1") from error
     return SumoConfig(
         net_file=_paths(found.pop("net-file"), folder)[0],
         route_files=_paths(found.pop("route-files", ""), folder),

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scenarios.xmlfile import Element, seconds, top_level
+from scenarios.xmlfile import Element, finite, seconds, top_level
 from signals.errors import InputError
 
 _RATES = ("vehsPerHour", "perHour", "personsPerHour")
@@ -32,23 +32,28 @@ class Flow:
             span_s = min(end_s, self.end_s) - max(begin_s, self.begin_s)
             count = max(0.0, span_s) * self.rate_per_s
             return min(count, self.number) if self.number is not None else count
-        return float(len(self.departures(begin_s, end_s)))
+        return float(len(self._places(begin_s, end_s)[0]))
 
     def departures(self, begin_s: float, end_s: float) -> list[float]:
         """The evenly spaced departures in [begin, end), as SUMO places them."""
+        places, step_s = self._places(begin_s, end_s)
+        return [self.begin_s + k * step_s for k in places]
+
+    def _places(self, begin_s: float, end_s: float) -> tuple[range, float]:
+        """Their numbers, and the time between two."""
         last_s = min(self.end_s, end_s) if self.number is None or self.period_s is None else end_s
         if self.period_s is not None:
             step_s = self.period_s
         elif self.number:
             step_s = ((self.end_s if math.isfinite(self.end_s) else end_s) - self.begin_s) / self.number
         else:
-            return []
+            return range(0), 0.0
         if step_s <= 0:
-            return []
+            return range(0), 0.0
         first = max(0, math.ceil((begin_s - self.begin_s) / step_s - 1e-9))
         stop = math.ceil((min(last_s, self.end_s) - self.begin_s) / step_s - 1e-9)
         stop = stop if self.number is None else min(stop, self.number)
-        return [self.begin_s + k * step_s for k in range(first, stop)]
+        return range(first, stop), step_s
 
 
 def read_flow(element: Element) -> Flow:
@@ -57,13 +62,13 @@ def read_flow(element: Element) -> Flow:
     period, rate = of.get("period"), next((of[name] for name in _RATES if name in of), None)
     period_s = rate_per_s = None
     if period is not None and period.startswith("exp("):
-        rate_per_s = float(period[4:-1])
+        rate_per_s = finite(period[4:-1])
     elif period is not None:
         period_s = seconds(period)
     elif rate is not None:
-        period_s = 3600.0 / float(rate) if float(rate) > 0 else None
+        period_s = 3600.0 / finite(rate) if finite(rate) > 0 else None
     elif "probability" in of:
-        rate_per_s = float(of["probability"])
+        rate_per_s = finite(of["probability"])
     begin = of.get("begin", "0")
     number = int(of["number"]) if "number" in of else None
     if number is None and period_s is None and rate_per_s is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from scenarios.xmlfile import Element, read_tree, seconds, top_level
+from scenarios.xmlfile import Element, finite, read_tree, seconds, top_level
 from signals.errors import InputError
 from signals.network import Connection, Edge, Junction, Lane, Point, Program, ProgramRow, RoadNetwork
 
@@ -42,6 +42,9 @@ ROAD_CLASSES = frozenset(
 )
 
 
+_TABLE = ("foes", "response")
+
+
 def read_network(path: Path) -> RoadNetwork:
     """The network of a .net.xml or .net.xml.gz file, with every lane: internal, crossing, walking area too.
 
@@ -55,7 +58,7 @@ def read_network(path: Path) -> RoadNetwork:
         )
     try:
         return _network(root, str(path))
-    except (KeyError, ValueError, IndexError) as error:
+    except (KeyError, ValueError) as error:
         detail = f"attribute {error} is missing" if isinstance(error, KeyError) else str(error)
         raise InputError(f"network {path} is incomplete: {detail}; write it anew with netconvert") from error
 
@@ -95,6 +98,12 @@ def _network(root: Element, source: str) -> RoadNetwork:
             program = _program(element)
             programs[program.tls_id] = (*programs.get(program.tls_id, ()), program)
     connections = tuple(_connection(link.attrib, edges) for link in links)
+    for connection in connections:
+        if connection.via is not None and connection.via not in lanes:
+            raise ValueError(f"a connection runs via lane {connection.via!r}, which is missing")
+        for lane in (connection.from_lane, connection.to_lane):
+            if not lanes[lane].shape:
+                raise ValueError(f"lane {lane!r} has no shape")
     return RoadNetwork(lanes, edges, connections, junctions, programs, source)
 
 
@@ -112,9 +121,9 @@ def _edge(element: Element, lanes: dict[str, Lane]) -> Edge:
             id=of["id"],
             edge_id=edge_id,
             index=int(of["index"]),
-            length_m=float(of["length"]),
-            speed_mps=float(of["speed"]),
-            width_m=float(of.get("width", DEFAULT_LANE_WIDTH_M)),
+            length_m=_at_least_0(of["length"]),
+            speed_mps=_at_least_0(of["speed"]),
+            width_m=_at_least_0(of["width"]) if "width" in of else DEFAULT_LANE_WIDTH_M,
             shape=_shape(of.get("shape", "")),
             vehicles=vehicles,
             rail=rail,
@@ -146,16 +155,28 @@ def _shape(text: str) -> tuple[Point, ...]:
     points: list[Point] = []
     for point in text.split():
         x, y, *_ = point.split(",")  # a third value is the height
-        points.append((float(x), float(y)))
+        points.append((finite(x), finite(y)))
     return tuple(points)
+
+
+def _at_least_0(text: str) -> float:
+    if (value := finite(text)) < 0:
+        raise ValueError(f"{text!r} is negative")
+    return value
+
+
+def _lane(edges: dict[str, Edge], edge: str, index: str) -> str:
+    if edge not in edges or not 0 <= int(index) < len(edges[edge].lane_ids):
+        raise ValueError(f"a connection uses lane {index} of edge {edge!r}, which is missing")
+    return edges[edge].lane_ids[int(index)]
 
 
 def _connection(of: dict[str, str], edges: dict[str, Edge]) -> Connection:
     from_edge, to_edge = of["from"], of["to"]
     index = of.get("linkIndex")
     return Connection(
-        from_lane=edges[from_edge].lane_ids[int(of["fromLane"])],
-        to_lane=edges[to_edge].lane_ids[int(of["toLane"])],
+        from_lane=_lane(edges, from_edge, of["fromLane"]),
+        to_lane=_lane(edges, to_edge, of["toLane"]),
         from_edge=from_edge,
         to_edge=to_edge,
         via=of.get("via"),
@@ -170,6 +191,8 @@ def _junction(element: Element) -> Junction:
     requests = {int(r.attrib["index"]): r.attrib for r in element if r.tag == "request"}
     count = max(requests, default=-1) + 1
     none = "0" * count
+    if len(requests) < count or any(len(r.get(name, none)) != count for r in requests.values() for name in _TABLE):
+        raise ValueError(f"junction {of['id']!r} has a right-of-way table with gaps")
     return Junction(
         id=of["id"],
         type=of.get("type", ""),
@@ -197,6 +220,8 @@ def _program(element: Element) -> Program:
 def _row(of: dict[str, str]) -> ProgramRow:
     # a phase of an actuated program may leave its duration out; SUMO then takes minDur
     duration = seconds(of["duration"] if "duration" in of else of["minDur"])
+    if duration < 0:
+        raise ValueError(f"a phase lasts {duration:g} s")
     return ProgramRow(
         duration_s=duration,
         state=of["state"],

@@ -248,6 +248,9 @@ def _from_config(path: Path) -> Scenario:
 
 def _with_window(found: Scenario, begin_s: float | None, end_s: float | None) -> Scenario:
     """Settles begin and end, and checks that something departs between them."""
+    for given_s in (begin_s, end_s):
+        if given_s is not None and not math.isfinite(given_s):
+            raise InputError(f"scenario {found.name!r}: {given_s:g} is no time; give --begin and --end in seconds")
     planned = found.planned
     first_s, last_s = planned.first_s, planned.last_s
     begin = found.begin_s if begin_s is None else float(begin_s)
@@ -259,6 +262,12 @@ def _with_window(found: Scenario, begin_s: float | None, end_s: float | None) ->
         open_ended = any(math.isinf(f.end_s) and f.number is None for f in planned.flows)
         if last_s is None or open_ended:
             end = max(end, begin + _OPEN_END_S)
+    if begin < 0:
+        raise InputError(
+            f"scenario {found.name!r}: the begin ({_number(begin)} s) is negative, and SUMO's clock starts at 0; "
+            "give another --begin"
+        )
+    begin, end = round(begin, 3), round(end, 3)  # SUMO counts milliseconds
     if end <= begin:
         raise InputError(
             f"scenario {found.name!r}: the end ({_number(end)} s) is not after the begin "

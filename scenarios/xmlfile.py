@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,14 +119,24 @@ def _broken(path: Path, what: str, error: Exception) -> InputError:
     return InputError(f"{what} {path} cannot be read: {error}; is it a whole, well-formed XML file?")
 
 
+def finite(text: str) -> float:
+    """A number of SUMO's. Raises ValueError for what is none, or not finite."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text!r} is not finite")
+    return value
+
+
 def seconds(text: str | None, default: float = 0.0) -> float:
-    """SUMO's time values: seconds, or [days:]hours:minutes:seconds."""
+    """SUMO's time values: seconds, or [days:]hours:minutes:seconds. Raises ValueError for what is none."""
     if text is None or not text.strip():
         return default
     parts = text.strip().split(":")
     if len(parts) == 1:
-        return float(parts[0])
-    days = float(parts[0]) if len(parts) == 4 else 0.0
-    hours, minutes, rest = (float(part) for part in parts[-3:])
+        return finite(parts[0])
+    if not 3 <= len(parts) <= 4:
+        raise ValueError(f"{text!r} is no time: seconds, or [days:]hours:minutes:seconds")
+    days = finite(parts[0]) if len(parts) == 4 else 0.0
+    hours, minutes, rest = (finite(part) for part in parts[-3:])
     value = ((abs(days) * 24 + abs(hours)) * 60 + minutes) * 60 + rest
     return -value if text.strip().startswith("-") else value

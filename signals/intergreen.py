@@ -6,6 +6,7 @@ Crossings end first and are cleared while vehicles of the old phase may still ha
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, field
 
@@ -97,15 +98,15 @@ def change_intervals(old: Phase, new: Phase, times: ChangeTimes) -> tuple[Interv
         lead[i] = yellow[i] + math.ceil(clear / step - 1e-9)
     vehicles = [i for i in ending if not table.links[i].pedestrian and table.links[i].used]
     total = max(lead.values())
-    last_yellow = max((lead[i] for i in vehicles), default=0)
+    # vehicles end together, as late as the longest of their changes allows; crossings at once
+    begun = {i: total - max(lead[j] for j in vehicles) if i in vehicles else 0 for i in ending}
+    cuts = sorted({0, total, *begun.values(), *(begun[i] + yellow[i] for i in ending)})
     shown: list[Interval] = []
-    for at in range(total):
+    for at, until in itertools.pairwise(cuts):
         characters = []
         for i, (a, b) in enumerate(pairs):
             if i in restarted:
-                # vehicles end together, as late as the longest of their changes allows; crossings at once
-                begun = at - (total - last_yellow if i in lead and i in vehicles else 0)
-                characters.append(a if begun < 0 else "y" if begun < yellow[i] else "r")
+                characters.append(a if at < begun[i] else "y" if at < begun[i] + yellow[i] else "r")
             elif is_green(a) and is_green(b):
                 characters.append(a if a in "go" else b)  # yields until the new phase stands
             elif a == "s" and b == "s":
@@ -114,9 +115,9 @@ def change_intervals(old: Phase, new: Phase, times: ChangeTimes) -> tuple[Interv
                 characters.append("r")
         state = "".join(characters)
         if shown and shown[-1].state == state:
-            shown[-1] = Interval(shown[-1].duration_s + step, state)
+            shown[-1] = Interval(shown[-1].duration_s + (until - at) * step, state)
         else:
-            shown.append(Interval(step, state))
+            shown.append(Interval((until - at) * step, state))
     return tuple(shown)
 
 

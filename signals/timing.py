@@ -46,10 +46,16 @@ class Timing:
         for name in ("yellow_change_s", "min_green_s", "max_green_s", "walk_s", "red_clearance_s"):
             if math.isnan(getattr(self, name)):
                 raise InputError(f"timing: {name} is no number; give one in seconds")
+        for name in ("min_green_s", "walk_s"):
+            if math.isinf(getattr(self, name)):
+                raise InputError(
+                    f"timing: {name} is {getattr(self, name)}; no green would ever end, give one in seconds"
+                )
         for name in ("sim_step_s", "decision_interval_s", "walking_speed_mps", "vehicle_length_m"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"timing: {name} is {getattr(self, name)}; it must be greater than 0")
-        if abs(self.sim_step_s * 1000 - round(self.sim_step_s * 1000)) > 1e-6:
+        step_ms = self.sim_step_s * 1000
+        if round(step_ms) < 1 or abs(step_ms - round(step_ms)) > 1e-6:
             raise InputError(
                 f"timing: sim_step_s is {self.sim_step_s}; SUMO counts whole milliseconds, choose such a number"
             )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -232,3 +235,68 @@ def test_what_a_file_includes_counts_as_its_own(cross: Path) -> None:
     (cross / "sub" / "more.rou.xml").unlink()
     with pytest.raises(InputError, match=r"more\.rou\.xml does not exist"):
         load(cross / "my.net.xml.gz", routes=[cross / "all.rou.xml"])
+
+
+NUMBERS = {
+    "vehicle": '<trip id="a" depart="{}" from="E_in" to="W_out"/>',
+    "end": '<flow id="a" begin="0" end="{}" period="3" from="E_in" to="W_out"/>',
+    "period": '<flow id="a" begin="0" end="9" period="{}" from="E_in" to="W_out"/>',
+    "exp": '<flow id="a" begin="0" end="9" period="exp({})" from="E_in" to="W_out"/>',
+    "probability": '<flow id="a" begin="0" end="9" probability="{}" from="E_in" to="W_out"/>',
+}
+
+
+@pytest.mark.parametrize("value", ["1e400", "-inf", "1:2"])
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_that_is_none_is_named_with_its_file(cross: Path, name: str, value: str) -> None:
+    (cross / "odd.rou.xml").write_text(f"<routes>{NUMBERS[name].format(value)}</routes>")
+    with pytest.raises(InputError, match=r"odd\.rou\.xml: (trip|flow) 'a' has a value that is no number"):
+        load(cross / "my.net.xml.gz", routes=[cross / "odd.rou.xml"])
+
+
+def test_an_endless_flow_is_counted_not_listed(cross: Path) -> None:
+    (cross / "long.rou.xml").write_text(f"<routes>{NUMBERS['end'].format('3e9')}</routes>")
+    assert load(cross / "my.net.xml.gz", routes=[cross / "long.rou.xml"]).demand_counts() == (10**9, 0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('speed="13.89"', 'speed="nan"', "'nan' is not finite"),
+        ('speed="13.89"', 'speed="-1"', "'-1' is negative"),
+        (' length="', ' length="-', "is negative"),
+        (' shape="', ' shape="" was="', "has no shape"),
+        (' via=":C', ' via=":D', "runs via lane ':D_0_0', which is missing"),
+        (' fromLane="0"', ' fromLane="-1"', "uses lane -1 of edge"),
+        ('<request index="1"', '<wish index="1"', "right-of-way table with gaps"),
+        ('foes="', 'foes="1', "right-of-way table with gaps"),
+        ('<phase duration="', '<phase duration="-', "a phase lasts -"),
+        ('<phase duration="', '<phase duration="1e400" was="', "'1e400' is not finite"),
+        ('encoding="UTF-8"', 'encoding="nonesuch"', "unknown encoding"),
+    ],
+)
+def test_a_network_that_contradicts_itself_is_refused(cross: Path, old: str, new: str, message: str) -> None:
+    text = gzip.decompress((cross / "my.net.xml.gz").read_bytes()).decode()
+    assert old in text
+    (cross / "odd.net.xml").write_text(text.replace(old, new))
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
+        load(cross / "odd.net.xml", routes=[cross / "my.rou.xml"])
+    assert "odd.net.xml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("window", [(-1.0, None), (None, math.inf), (math.nan, None), (200.0, 200.0001)])
+def test_a_window_that_is_none_is_refused(cross: Path, window: tuple[float | None, float | None]) -> None:
+    with pytest.raises(InputError, match=r"give (another )?--begin"):
+        load(cross / "my.net.xml.gz", routes=[cross / "my.rou.xml"], begin_s=window[0], end_s=window[1])
+
+
+def test_a_configuration_or_schedule_with_a_number_that_is_none_is_refused(cross: Path) -> None:
+    (cross / "odd.sumocfg").write_text(
+        '<configuration><net-file value="my.net.xml.gz"/><scale value="much"/></configuration>'
+    )
+    with pytest.raises(InputError, match="scale is no number"):
+        load(cross / "odd.sumocfg")
+    (cross / "odd.add.xml").write_text('<additional><WAUT id="w" refTime="noon" startProg="0"/></additional>')
+    with pytest.raises(InputError, match=r"odd\.add\.xml: a WAUT has a time that is none"):
+        load(cross / "my.net.xml.gz", routes=[cross / "my.rou.xml"], additional=[cross / "odd.add.xml"])

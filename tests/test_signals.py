@@ -358,3 +358,9 @@ def test_trams_and_crossings_alone_can_be_controlled() -> None:
     (item,) = compile_signals(walk_only, TENTHS).intersections
     assert [state for _, state in shown(item, 0, 1)] == ["yr", "rr"]
     assert [state for _, state in shown(item, 1, 0)] == ["rr"]
+
+
+def test_a_change_of_any_length_is_made_at_once() -> None:
+    """A program may hold a yellow of years; nobody counts its seconds."""
+    item = compiled("Grrr", (1e9, "yrrr"), "rGrr")
+    assert shown(item, 0, 1)[0] == (1e9, "yrrr")

@@ -33,6 +33,7 @@ def test_yellow_is_longer_downhill() -> None:
     "wrong",
     [
         {"sim_step_s": 0.0}, {"sim_step_s": math.nan}, {"sim_step_s": 1 / 3}, {"sim_step_s": 2.0},
+        {"sim_step_s": 1e-9}, {"min_green_s": math.inf, "max_green_s": math.inf}, {"walk_s": math.inf},
         {"decision_interval_s": 0.25}, {"decision_interval_s": math.inf}, {"yellow_change_s": 2.9},
         {"yellow_change_s": 6.1}, {"yellow_change_s": math.nan}, {"min_green_s": 0.5}, {"min_green_s": math.nan},
         {"max_green_s": 4.0}, {"red_clearance_s": -1.0}, {"change_interval": "none"}, {"walking_speed_mps": 0.0},
@@ -40,6 +41,6 @@ def test_yellow_is_longer_downhill() -> None:
     ids=str,
 )  # fmt: skip
 def test_timing_refuses(wrong: dict[str, float]) -> None:
-    (name,) = wrong
+    name = next(iter(wrong))
     with pytest.raises(InputError, match=name):
         Timing(**wrong)  # type: ignore[arg-type]
