@@ -41,7 +41,8 @@ from deployment.plans.files import export_plans
 from deployment.plans.optimise import PlanSettings
 from deployment.policy import OPSET
 from deployment.safety import refuse_unsafe
-from envs.simulation import SimulationError, SimulationSetup, make_setup
+from envs.setup import SimulationSetup, make_setup
+from envs.simulation import SimulationError
 from evaluation.delays import delays
 from evaluation.runs import RunFailed
 from scenarios.command import run_command

@@ -38,7 +38,8 @@ from agents.updates import TrainingDiverged
 from agents.vec_env import SignalsVecEnv
 from envs.engine import add_engine_arguments, check_engine, open_engine
 from envs.remote import RemoteSimulation
-from envs.simulation import SimulationError, make_setup
+from envs.setup import make_setup
+from envs.simulation import SimulationError
 from envs.worker import WorkerSetup
 from envs.workers import SimulationWorker
 from evaluation.runs import Contestant, Evaluation, RunFailed, run_all

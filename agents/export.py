@@ -19,7 +19,7 @@ from agents.network import MASKED, SELECTABLE, PhaseScorer
 from agents.run import LearnedController
 from controllers.base import TIE
 from envs.remote import RemoteSimulation
-from envs.simulation import SimulationSetup
+from envs.setup import SimulationSetup
 from envs.worker import WorkerSetup
 from signals.errors import InputError
 from signals.inputs import InputTable

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from benchmarks.children import environment, run_child
 from benchmarks.processes import worker_memory
 from envs.remote import RemoteSimulation
-from envs.simulation import make_setup
+from envs.setup import make_setup
 from envs.worker import WorkerSetup
 from scenarios.scenario import Scenario
 

@@ -29,7 +29,7 @@ from benchmarks.clock import Clock, quiet
 from benchmarks.peer_vec_env import SumoRlVecEnv
 from benchmarks.peers import import_sumo_rl
 from envs.remote import RemoteSimulation
-from envs.simulation import make_setup
+from envs.setup import make_setup
 from envs.worker import WorkerSetup
 from scenarios.scenario import load
 from signals.timing import Timing

@@ -24,7 +24,7 @@ from benchmarks.course import SEED, random_phases, trip_output, trips_hash
 from benchmarks.speed import tell, window
 from envs.batch import SignalBatch
 from envs.remote import RemoteSimulation
-from envs.simulation import make_setup
+from envs.setup import make_setup
 from envs.worker import WorkerSetup
 from scenarios.command import run_command, write_whole
 from scenarios.scenario import Scenario, names

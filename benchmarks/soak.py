@@ -29,7 +29,7 @@ from benchmarks.processes import holdings
 from benchmarks.speed import tell
 from controllers.heuristics import MaxPressure
 from envs.remote import RemoteSimulation
-from envs.simulation import make_setup
+from envs.setup import make_setup
 from envs.worker import WorkerSetup
 from scenarios.command import run_command, write_whole
 from scenarios.scenario import Scenario, load

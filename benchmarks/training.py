@@ -27,7 +27,7 @@ from benchmarks.children import run_child
 from benchmarks.course import run_inside
 from benchmarks.speed import tell
 from benchmarks.tables import Sample, against, spread
-from envs.simulation import make_setup
+from envs.setup import make_setup
 from envs.worker import WorkerSetup
 from scenarios.command import run_command, write_whole
 from scenarios.scenario import Scenario, load

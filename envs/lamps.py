@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from envs.simulation import SimulationError, SimulationSetup, _with_additional, _written, loops_xml, make_setup
+from envs.setup import SimulationSetup, make_setup
+from envs.simulation import SimulationError, _with_additional, _written, loops_xml
 from scenarios.scenario import Scenario
 from signals.intersection import Intersection
 from signals.loops import LoopPlan, plan_loops

@@ -15,7 +15,7 @@ from envs.reference import REWARDS as SUMO_RL_REWARDS
 from envs.reference import Reference
 from envs.remote import RemoteSimulation
 from envs.rendering import RENDER_MODES, render_setup
-from envs.simulation import make_setup
+from envs.setup import make_setup
 from envs.worker import WorkerSetup
 from scenarios.scenario import Scenario, load
 from signals.errors import InputError, did_you_mean

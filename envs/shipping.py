@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
-from envs.simulation import SimulationSetup
+from envs.setup import SimulationSetup
 from scenarios.cache import cached_file
 from scenarios.scenario import Scenario
 

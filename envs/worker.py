@@ -23,7 +23,8 @@ from envs.channel import Answerer, Bell, Shapes, SharedArrays
 from envs.kernel import REWARDS as KERNEL_REWARDS
 from envs.reference import Reference
 from envs.rendering import FRAME_SHAPE
-from envs.simulation import Simulation, SimulationSetup
+from envs.setup import SimulationSetup
+from envs.simulation import Simulation
 from signals.errors import InputError
 from signals.observations import ObservationShape, observation_for
 from signals.rewards import COMPARING, reward_for

@@ -18,7 +18,8 @@ from controllers.mcts import TreeSearch
 from controllers.programs import ProgramControl
 from envs.branches import Branches, Outcome
 from envs.remote import RemoteSimulation
-from envs.simulation import EpisodeSummary, SimulationError, make_setup
+from envs.setup import make_setup
+from envs.simulation import EpisodeSummary, SimulationError
 from envs.trips import read_statistics, read_trips
 from envs.worker import WorkerSetup
 from evaluation.contest import Evaluation, Job, RunFailed, RunResult

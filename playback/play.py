@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from controllers.base import Controller, Phases
 from envs.remote import RemoteSimulation
-from envs.simulation import EpisodeSummary, make_setup
+from envs.setup import make_setup
+from envs.simulation import EpisodeSummary
 from envs.worker import WorkerSetup
 from playback.outputs import (
     PERSONS,

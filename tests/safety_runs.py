@@ -19,7 +19,7 @@ import sumo
 from controllers.base import Controller
 from controllers.registry import make
 from envs.remote import RemoteSimulation
-from envs.simulation import make_setup
+from envs.setup import make_setup
 from envs.worker import WorkerSetup
 from scenarios.scenario import Scenario, load
 from signals.intersection import SignalPlan

@@ -23,7 +23,7 @@ from agents.training import Interrupted, Schedule, train
 from agents.updates import TrainingDiverged
 from agents.vec_env import SignalsVecEnv
 from envs.remote import RemoteSimulation
-from envs.simulation import make_setup
+from envs.setup import make_setup
 from envs.worker import WorkerSetup
 from scenarios.scenario import load
 from signals.errors import InputError

@@ -12,7 +12,8 @@ import pytest
 from controllers.heuristics import Greedy
 from envs.branches import Branches, branching_works
 from envs.remote import RemoteSimulation
-from envs.simulation import SimulationError, make_setup
+from envs.setup import make_setup
+from envs.simulation import SimulationError
 from envs.worker import WorkerSetup
 from scenarios.scenario import load
 from signals.snapshot import Snapshot

@@ -12,7 +12,7 @@ from agents import compiled
 from agents.network import MASKED, PhaseScorer, StateValue
 from envs.getters import SWITCH
 from envs.remote import RemoteSimulation
-from envs.simulation import make_setup
+from envs.setup import make_setup
 from envs.worker import WorkerSetup
 from scenarios.scenario import load
 from signals.observations import ObservationShape

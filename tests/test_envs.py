@@ -22,7 +22,7 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 import envs
 from envs import NetworkEnv, SignalEnv
 from envs.remote import RemoteSimulation
-from envs.simulation import make_setup
+from envs.setup import make_setup
 from envs.worker import WorkerSetup
 from scenarios.scenario import Scenario, load
 from signals.errors import InputError

@@ -12,7 +12,7 @@ import pytest
 from envs import getters
 from envs.allocator import allocator_library, preloading
 from envs.remote import RemoteSimulation
-from envs.simulation import make_setup
+from envs.setup import make_setup
 from envs.worker import WorkerSetup
 from scenarios.scenario import load
 from signals.errors import InputError

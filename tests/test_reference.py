@@ -25,7 +25,8 @@ from sumo_rl import SumoEnvironment
 from sumo_rl.environment.observations import DefaultObservationFunction
 from sumo_rl.environment.traffic_signal import TrafficSignal
 from envs.reference import REWARDS, Reference
-from envs.simulation import Simulation, make_setup
+from envs.setup import make_setup
+from envs.simulation import Simulation
 from scenarios.scenario import load
 
 name, begin_s, decisions = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])

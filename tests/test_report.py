@@ -16,7 +16,7 @@ import torch
 import evaluate
 from agents.network import PhaseScorer
 from agents.run import POLICY, _shape_of, load_controller, load_ensemble, save_tensors, write_settings
-from envs.simulation import make_setup
+from envs.setup import make_setup
 from evaluation.report.content import ReportContent
 from evaluation.report.page import _training
 from evaluation.report.tables import delay_table

@@ -17,7 +17,7 @@ from agents.settings import agent_settings
 from agents.vec_env import SignalsVecEnv
 from envs.batch import Turn
 from envs.remote import RemoteSimulation
-from envs.simulation import make_setup
+from envs.setup import make_setup
 from envs.worker import WorkerSetup
 from scenarios.scenario import load
 

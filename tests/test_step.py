@@ -14,7 +14,8 @@ import pytest
 from envs import getters
 from envs.kernel import Kernel
 from envs.remote import RemoteSimulation
-from envs.simulation import SimulationError, SimulationSetup, make_setup
+from envs.setup import SimulationSetup, make_setup
+from envs.simulation import SimulationError
 from envs.worker import WorkerSetup
 from scenarios.scenario import load
 from signals.layout import Gather

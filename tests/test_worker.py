@@ -19,7 +19,8 @@ import pytest
 from envs import SignalEnv
 from envs.branches import Branches
 from envs.remote import RemoteSimulation
-from envs.simulation import SimulationError, make_setup
+from envs.setup import make_setup
+from envs.simulation import SimulationError
 from envs.worker import WorkerSetup
 from scenarios.scenario import load
 from signals.errors import InputError
