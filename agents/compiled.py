@@ -7,7 +7,6 @@ and for whatever is judged, exported or handed over. The two agree but for round
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from envs.getters import SWITCH, sources_sha256
+from envs.getters import load_library
 from signals.observations import ObservationShape
 
 LIBRARY = Path(__file__).parent / "native" / "libphases.so"
@@ -41,14 +40,8 @@ class _Network(ctypes.Structure):
 @cache
 def library() -> ctypes.CDLL | None:
     """The compiled library, or None where it was not built, is older than its source or is off."""
-    if os.environ.get(SWITCH) == "0" or not LIBRARY.is_file():
-        return None
-    try:
-        found = ctypes.CDLL(str(LIBRARY))
-        found.phases_sources.restype = ctypes.c_char_p
-        if found.phases_sources() != sources_sha256(LIBRARY.parent):
-            return None
-    except (OSError, AttributeError):
+    found = load_library(LIBRARY)
+    if found is None:
         return None
     pointer, count = ctypes.c_void_p, ctypes.c_int64
     found.phases_room.argtypes, found.phases_room.restype = [pointer, count, ctypes.c_int], count
@@ -96,13 +89,16 @@ class _Pass(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
-        compiled = library()
+        compiled, kept = library(), ctx.room
         assert compiled is not None
+        if kept is None:
+            raise RuntimeError("a pass goes back once: what it had kept is given back then")
+        ctx.room = None
         weights = ctx.saved_tensors
         network = _described(ctx.shape, ctx.by_phase, weights)
         at, slope = ctypes.addressof(network), slopes[0].contiguous()
         sizes = [weight.numel() for weight in weights]
-        flat, room, kept = torch.empty(sum(sizes)), _take_room(compiled.phases_room_back(at)), ctx.room
+        flat, room = torch.empty(sum(sizes)), _take_room(compiled.phases_room_back(at))
         compiled.phases_backward(at, ctx.batch, slope.data_ptr(), kept.data_ptr(), flat.data_ptr(), room.data_ptr())
         _rooms.extend((room, kept))
         parts = torch.split(flat, sizes)

@@ -102,12 +102,12 @@ class MaskedDoubleDQN(DQN):
         if not gradient_steps:
             return
         self._update_learning_rate(self.policy.optimizer)
-        losses = []
-        weights, means = list(self.q_net.q_net.parameters()), list(self.average.parameters())
         assert isinstance(self.replay_buffer, DecisionBuffer)
         if self.replay_buffer.added == self._learned_from:  # nobody has had a choice since: there is nothing new
             return
         self._learned_from = self.replay_buffer.added
+        losses = []
+        weights, means = list(self.q_net.q_net.parameters()), list(self.average.parameters())
         for _ in range(gradient_steps):
             batch = self.replay_buffer.sample(self.batch_size)
             with torch.no_grad():

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from agents.network import PhaseScorer, StateValue
-from agents.rollout import Decisions, Rollout, advantages, free
-from agents.updates import TrainingDiverged, average_in
+from agents.rollout import Decisions, Rollout, advantages
+from agents.updates import TrainingDiverged, average_in, free
 from agents.vec_env import SignalsVecEnv
 
 

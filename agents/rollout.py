@@ -9,19 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from agents.network import SELECTABLE, PhaseScorer
+from agents.network import PhaseScorer
 from agents.vec_env import SignalsVecEnv
-from signals.observations import ObservationShape
 
 FloatArray = npt.NDArray[np.float32]
-
-
-def free(rows: npt.NDArray[np.float32], shape: ObservationShape) -> npt.NDArray[np.bool_]:
-    """[...] whether more than one phase may be chosen, of rows [..., size]."""
-    block = rows[..., : shape.phases * shape.phase_features]
-    selectable = block.reshape(*rows.shape[:-1], shape.phases, shape.phase_features)[..., SELECTABLE] > 0.5
-    several: npt.NDArray[np.bool_] = selectable.sum(axis=-1) > 1
-    return several
 
 
 def gumbel(*shape: int) -> FloatArray:

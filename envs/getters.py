@@ -86,19 +86,28 @@ class Native:
 @cache
 def native() -> Native | None:
     """The compiled library, or None where it was not built, is older than its sources, does not fit or is off."""
-    if os.environ.get(SWITCH) == "0" or not LIBRARY.is_file():
+    library = load_library(LIBRARY)
+    if library is None:
         return None
     from libsumo import _libsumo
 
     try:
-        library = ctypes.CDLL(str(LIBRARY))
-        library.sources.restype = ctypes.c_char_p
-        if library.sources() != sources_sha256(LIBRARY.parent):
-            return None
         found = Native(library, _libsumo.__file__)
-    except (OSError, AttributeError):
+    except AttributeError:
         return None
     return found if found.complete else None
+
+
+def load_library(path: Path) -> ctypes.CDLL | None:
+    """One of the compiled libraries, None where it was not built, is older than its sources or is off."""
+    if os.environ.get(SWITCH) == "0" or not path.is_file():
+        return None
+    try:
+        library = ctypes.CDLL(str(path))
+        library.sources.restype = ctypes.c_char_p
+        return library if library.sources() == sources_sha256(path.parent) else None
+    except (OSError, AttributeError):
+        return None
 
 
 def sources_sha256(folder: Path) -> bytes:

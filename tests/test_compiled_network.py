@@ -10,6 +10,7 @@ import torch
 
 from agents import compiled
 from agents.network import MASKED, PhaseScorer, StateValue
+from envs import getters
 from envs.getters import SWITCH
 from envs.remote import RemoteSimulation
 from envs.setup import make_setup
@@ -85,6 +86,16 @@ def test_two_passes_may_wait_for_their_way_back_at_once() -> None:
 
 
 @needs_library
+def test_a_pass_goes_back_once() -> None:
+    """Its memory is another pass's afterwards: a second time would give numbers that mean nothing."""
+    _, quick = pair(PhaseScorer, SHAPES[0], 16)
+    total = quick(situations(SHAPES[0], 4)).clamp(min=-10.0).sum()
+    total.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="goes back once"):
+        total.backward()
+
+
+@needs_library
 def test_what_is_not_a_number_stays_so() -> None:
     for kind in (PhaseScorer, StateValue):
         for name in dict(kind(SHAPES[0]).named_parameters()):
@@ -125,7 +136,7 @@ def test_real_situations_are_scored_alike() -> None:
 def test_a_library_of_other_sources_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled.library.cache_clear()
     try:
-        monkeypatch.setattr(compiled, "sources_sha256", lambda folder: b"other")
+        monkeypatch.setattr(getters, "sources_sha256", lambda folder: b"other")
         assert compiled.library() is None
         compiled.library.cache_clear()
         monkeypatch.undo()

@@ -12,8 +12,9 @@ from stable_baselines3.common.logger import Logger
 from agents.learners import make_learner
 from agents.network import MASKED, SELECTABLE
 from agents.ppo import MaskedPPO
-from agents.rollout import Rollout, advantages, free, gumbel
+from agents.rollout import Rollout, advantages, gumbel
 from agents.settings import agent_settings
+from agents.updates import free
 from agents.vec_env import SignalsVecEnv
 from envs.batch import Turn
 from envs.remote import RemoteSimulation

@@ -52,13 +52,11 @@ struct Room {
     Index* take_indices(Index count) { return reinterpret_cast<Index*>(take(2 * count)); }
 };
 
-// Weights as the products need them: [in, out] for the way forwards, [out, in] for the way back, rows padded to whole
-// vectors.
-struct Weights {
+// The layers [in, out], rows padded to whole vectors: as the products need them on the way forwards.
+struct Layers {
     Index units, width;  // width: units, padded
     float *movement, *movement_bias, *phase, *phase_bias, *own, *mean, *hidden_bias, *out;
-    float *served_back, *own_back, *mean_back;
-    explicit Weights(const Network& n, Room& room) : units(n.units), width(padded(n.units)) {
+    Layers(const Network& n, Room& room) : units(n.units), width(padded(n.units)) {
         const Index u = units, w = width;
         movement = room.take(n.movement_features * w);
         movement_bias = room.take(w);
@@ -68,9 +66,16 @@ struct Weights {
         mean = room.take(u * w);
         hidden_bias = room.take(w);
         out = room.take(w);
-        served_back = room.take(u * w);
-        own_back = room.take(u * w);
-        mean_back = room.take(u * w);
+    }
+};
+
+// And [out, in], for the way back.
+struct Weights : Layers {
+    float *served_back, *own_back, *mean_back;
+    Weights(const Network& n, Room& room) : Layers(n, room) {
+        served_back = room.take(units * width);
+        own_back = room.take(units * width);
+        mean_back = room.take(units * width);
     }
 };
 
@@ -340,21 +345,9 @@ INLINE void forward_chunk(
     }
 }
 
-// Gradients, laid out as `Weights` has them for the way forwards.
-struct Gradients {
-    float *movement, *movement_bias, *phase, *phase_bias, *own, *mean, *hidden_bias, *out, *out_bias;
-    Gradients(const Network& n, Room& room) {
-        const Index u = n.units, w = padded(u);
-        movement = room.take(n.movement_features * w);
-        movement_bias = room.take(w);
-        phase = room.take((n.phase_features + u) * w);
-        phase_bias = room.take(w);
-        own = room.take(u * w);
-        mean = room.take(u * w);
-        hidden_bias = room.take(w);
-        out = room.take(w);
-        out_bias = room.take(1);
-    }
+struct Gradients : Layers {
+    float* out_bias;
+    Gradients(const Network& n, Room& room) : Layers(n, room), out_bias(room.take(1)) {}
 };
 
 // What a chunk's way back needs beside what was kept.
@@ -461,7 +454,7 @@ extern "C" {
 #endif
 
 // The digest of the source of this library, as hatch_build.py took it.
-const char* phases_sources() { return SOURCES; }
+const char* sources() { return SOURCES; }
 
 // Floats that `phases_forward` needs as room: for all chunks if they are to be kept for the way back, else for one.
 Index phases_room(const Network* n, Index batch, int keep) {
