@@ -25,6 +25,8 @@ from signals.network import RoadNetwork
 CLEARING_S = 600.0
 """How long a run goes on after the last departure where nobody says when to end."""
 _OPEN_END_S = 3600.0  # for demand that never ends
+MOST_DEPARTURES = 10_000_000
+"""In a window, for another demand to be made of them: a whole country's day. More is a slip in a rate."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,12 @@ class Scenario:
     def _with_demand(self, demand: str, write: Callable[..., Path]) -> Scenario:
         if self.demand != "recorded":
             raise InputError(f"scenario {self.name!r} has {self.demand} demand already; start from the recorded one")
+        if (planned := sum(self.demand_counts())) > MOST_DEPARTURES:
+            raise InputError(
+                f"scenario {self.name!r} plans {planned:,} departures between {_number(self.begin_s)} s and "
+                f"{_number(self.end_s)} s, more than the {MOST_DEPARTURES:,} that can be shifted one by one; correct "
+                "the flows' rates, or give a shorter window"
+            )
         both = [path for path in self.additional_files if holds_demand(path)]
         routes = write((*both, *self.route_files), self.additional_files, self.begin_s, self.end_s)
         additional = tuple(

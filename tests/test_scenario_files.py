@@ -256,7 +256,10 @@ def test_a_number_that_is_none_is_named_with_its_file(cross: Path, name: str, va
 
 def test_an_endless_flow_is_counted_not_listed(cross: Path) -> None:
     (cross / "long.rou.xml").write_text(f"<routes>{NUMBERS['end'].format('3e9')}</routes>")
-    assert load(cross / "my.net.xml.gz", routes=[cross / "long.rou.xml"]).demand_counts() == (10**9, 0)
+    endless = load(cross / "my.net.xml.gz", routes=[cross / "long.rou.xml"])
+    assert endless.demand_counts() == (10**9, 0)
+    with pytest.raises(InputError, match=r"1,000,000,000 departures .* correct the flows' rates"):
+        endless.held_out(1)
 
 
 @pytest.mark.parametrize(
