@@ -2,8 +2,9 @@
 
 A trajectory is all observations, rewards and masks of all signals, and every vehicle's trip, also those that the
 end cuts off. Actions are random and follow from the seed and the masks. Modes: `single`, one worker reset again and
-again; `fresh`, a new worker each time; `vectorised`, two workers side by side. More are added to `MODES`: a function
-that takes a course and a number, and gives that many hashes.
+again; `fresh`, a new worker each time; `vectorised`, two workers side by side; `ray`, two actors of a Ray cluster
+that is started for it, whose trips stay with them (needs the extra `ray`). More are added to `MODES`: a function that
+takes a course and a number, and gives that many hashes.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from envs.batch import SignalBatch
 from envs.remote import RemoteSimulation
 from envs.setup import make_setup
 from envs.worker import WorkerSetup
+from envs.workers import SimulationWorker
 from scenarios.command import run_command, write_whole
 from scenarios.scenario import Scenario, names
 from signals.errors import InputError, did_you_mean
@@ -44,9 +46,13 @@ class Course:
         """Of the worker's last episode that was ended."""
         return self.folder / f"trips-{worker}.xml"
 
+    def setup(self, number: int) -> WorkerSetup:
+        """Of a worker that writes its trips."""
+        return WorkerSetup(make_setup(self.scenario, outputs=trip_output(self.trips(number))))
+
     def worker(self, number: int = 0) -> RemoteSimulation:
         """One that writes its trips."""
-        return RemoteSimulation(WorkerSetup(make_setup(self.scenario, outputs=trip_output(self.trips(number)))))
+        return RemoteSimulation(self.setup(number))
 
     @property
     def decisions(self) -> int:
@@ -57,8 +63,8 @@ class Course:
 class Trajectory:
     """The actions of an episode, and the hash of what came of them."""
 
-    def __init__(self, worker: RemoteSimulation, trips: Path) -> None:
-        self._worker, self._trips = worker, trips
+    def __init__(self, worker: SimulationWorker) -> None:
+        self._worker = worker
         self._random, self._hash = np.random.default_rng(SEED), hashlib.sha256()
 
     def phases(self) -> Any:
@@ -68,12 +74,15 @@ class Trajectory:
         self._hash.update(self._worker.snapshot.mask.tobytes())
         return random_phases(self._worker.snapshot.mask, self._random)
 
-    def end(self) -> str:
-        """End the episode; its hash."""
+    def end(self, trips: Path | None = None) -> str:
+        """End the episode; the hash of what was seen and, after a dot, that of the trips written there."""
         self.phases()
+        seen = self._hash.hexdigest()[:8]
+        if trips is None:
+            return seen
+        assert isinstance(self._worker, RemoteSimulation)
         self._worker.end()
-        self._hash.update(trips_hash(self._trips).encode())
-        return self._hash.hexdigest()[:16]
+        return f"{seen}.{trips_hash(trips)[:8]}"
 
 
 def single(course: Course, number: int) -> list[str]:
@@ -93,15 +102,28 @@ def fresh(course: Course, number: int) -> list[str]:
 
 def vectorised(course: Course, number: int) -> list[str]:
     """Two workers in a batch."""
-    workers = [course.worker(n) for n in range(2)]
+    return _batch(course, [course.worker(n) for n in range(2)], [course.trips(n) for n in range(2)], number)
+
+
+def ray(course: Course, number: int) -> list[str]:
+    """Two actors of a Ray cluster in a batch."""
+    from envs.ray_workers import Cluster
+
+    with Cluster(None, 2) as cluster:
+        return _batch(course, [cluster.worker(course.setup(n)) for n in range(2)], [None, None], number)
+
+
+def _batch(
+    course: Course, workers: Sequence[SimulationWorker], trips: Sequence[Path | None], number: int
+) -> list[str]:
     batch, hashes = SignalBatch(workers, lambda worker, episode: SEED), list[str]()
     try:
         while len(hashes) < number:
             batch.reset()
-            seen = [Trajectory(worker, course.trips(n)) for n, worker in enumerate(workers)]
+            seen = [Trajectory(worker) for worker in workers]
             for _ in range(course.decisions):
                 batch.step(np.concatenate([each.phases() for each in seen]))
-            hashes += [each.end() for each in seen]
+            hashes += [each.end(file) for each, file in zip(seen, trips, strict=True)]
     finally:
         batch.close()
     return hashes[:number]
@@ -109,20 +131,23 @@ def vectorised(course: Course, number: int) -> list[str]:
 
 def _episode(course: Course, worker: RemoteSimulation) -> str:
     worker.begin(SEED)
-    seen = Trajectory(worker, course.trips(0))
+    seen = Trajectory(worker)
     for _ in range(course.decisions):
         worker.decide(seen.phases())
-    return seen.end()
+    return seen.end(course.trips(0))
 
 
-MODES: dict[str, Callable[[Course, int], list[str]]] = {"single": single, "fresh": fresh, "vectorised": vectorised}
+MODES: dict[str, Callable[[Course, int], list[str]]] = {
+    "single": single, "fresh": fresh, "vectorised": vectorised, "ray": ray,
+}  # fmt: skip
+USUAL = ("single", "fresh", "vectorised")
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--scenarios", nargs="+", default=names(), metavar="NAME", help="default: all twelve")
-    p.add_argument("--modes", nargs="+", default=list(MODES), metavar="MODE", help=f"default: {' '.join(MODES)}")
+    p.add_argument("--modes", nargs="+", default=list(USUAL), metavar="MODE", help=f"default: {' '.join(USUAL)}")
     p.add_argument("--resets", type=int, default=20, metavar="N", help="episodes in each mode (default: 20)")
     p.add_argument(
         "--decisions",
@@ -164,9 +189,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def row_of(name: str, hashes: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """How many episodes of each mode equal the very first one."""
-    first = next(iter(hashes.values()))[0]
-    equal = {mode: sum(each == first for each in found) for mode, found in hashes.items()}
+    """How many episodes of each mode equal the very first one, with or without the trips."""
+    first = max((found[0] for found in hashes.values()), key=len)
+    same = {first, first.partition(".")[0]}
+    equal = {mode: sum(each in same for each in found) for mode, found in hashes.items()}
     episodes = {mode: len(found) for mode, found in hashes.items()}
     return {"scenario": name, "hash": first, "equal": equal, "episodes": episodes, "identical": equal == episodes}
 

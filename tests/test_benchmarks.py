@@ -204,6 +204,9 @@ def test_a_days_demand_is_the_windows_repeated() -> None:
 def test_differing_resets_are_seen() -> None:
     same = resets.row_of("single", {"single": ["a", "a"], "vectorised": ["a", "a"]})
     other = resets.row_of("tee", {"single": ["a", "a"], "vectorised": ["a", "b"]})
+    assert resets.row_of("tee", {"ray": ["a", "a"], "single": ["a.t", "a.t"]})["identical"], "Ray's has no trips"
+    assert not resets.row_of("tee", {"ray": ["a", "b"], "single": ["a.t", "a.t"]})["identical"]
+    assert not resets.row_of("tee", {"ray": ["a", "a"], "single": ["a.t", "a.u"]})["identical"]
     assert (same["identical"], other["identical"]) == (True, False)
     assert "| tee | `a` | 2 of 2 | 1 of 2 | **no** |" in resets.table([same, other])
 
