@@ -7,9 +7,8 @@ Importing this module registers `intergreen/Signal-v0`, so that
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
-
-import gymnasium
 
 if TYPE_CHECKING:
     from envs.network_env import NetworkEnv, parallel_env
@@ -18,8 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["NetworkEnv", "SignalEnv", "SignalsVectorEnv", "parallel_env", "vector_env"]
 
-if "intergreen/Signal-v0" not in gymnasium.registry:
-    gymnasium.register("intergreen/Signal-v0", entry_point="envs.signal_env:SignalEnv")
+if sys.orig_argv[1:3] != ["-m", "envs.worker"]:  # a simulation's own process starts faster without Gymnasium
+    import gymnasium
+
+    if "intergreen/Signal-v0" not in gymnasium.registry:
+        gymnasium.register("intergreen/Signal-v0", entry_point="envs.signal_env:SignalEnv")
 
 
 def __getattr__(name: str) -> Any:

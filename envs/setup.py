@@ -7,14 +7,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from envs.reference import WAITING_MEMORY_S
-from scenarios.scenario import Scenario
 from signals.errors import InputError
 from signals.intersection import SignalPlan, compile_signals
 from signals.layout import Layout, build_layout
 from signals.loops import DetectorFaults, LoopPlan, plan_loops
 from signals.timing import Timing
+
+if TYPE_CHECKING:  # what a worker is sent holds none: it starts without what reads scenarios
+    from scenarios.scenario import Scenario
 
 PROGRAM_ID = "intergreen"
 """What the installed programs are called, unless the network has one of that name: SUMO would only fill that."""
