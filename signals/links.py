@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -213,13 +214,17 @@ def _bit(rows: tuple[str, ...], i: int, j: int) -> bool:
     return j < len(rows[i]) and rows[i][len(rows[i]) - 1 - j] == "1"
 
 
+@lru_cache(maxsize=1024)  # each path is compared with all of its signal's others
 def _samples(path: tuple[Point, ...]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Points every half metre along a path [n, 2], and their distance from its start [n]."""
+    """Points every half metre along a path [n, 2], and their distance from its start [n]; nobody may write there."""
     corners = np.asarray(path, float)[:, :2]
     lengths = np.hypot(*np.diff(corners, axis=0).T)
     along = np.concatenate(([0.0], np.cumsum(lengths)))
     at = np.linspace(0.0, along[-1], max(2, int(along[-1] / SAMPLE_M) + 2))
-    return np.column_stack((np.interp(at, along, corners[:, 0]), np.interp(at, along, corners[:, 1]))), at
+    points = np.column_stack((np.interp(at, along, corners[:, 0]), np.interp(at, along, corners[:, 1])))
+    for array in (points, at):
+        array.setflags(write=False)
+    return points, at
 
 
 def paths_meet(one: Link, a: int, other: Link, b: int) -> bool:
