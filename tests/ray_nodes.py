@@ -50,8 +50,8 @@ class Nodes:
         self._nodes.append(node)
         return len(self._nodes) - 1
 
-    def wait_for(self, cores: int, seconds: float = 60.0) -> None:
-        """Until the cluster has so many cores."""
+    def wait_for(self, cores: int, seconds: float = 200.0) -> None:
+        """Until the cluster has so many cores. Ray starts in a few seconds, on a machine with nothing else to do."""
         script = (
             "import ray, sys, time, logging\n"
             f"ray.init(address={self.address!r}, log_to_driver=False, logging_level=logging.CRITICAL)\n"
@@ -62,9 +62,32 @@ class Nodes:
         while True:
             with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 1.0):
                 break
-            assert time.monotonic() < until, "the head does not start"
+            assert time.monotonic() < until, f"the head does not start: {self.told()}"
             time.sleep(0.2)
-        subprocess.run([sys.executable, "-c", script], env=self.environment, check=True, timeout=seconds)
+        joined = subprocess.Popen([sys.executable, "-c", script], env=self.environment, stderr=subprocess.PIPE)
+        while joined.poll() is None and time.monotonic() < until and all(node.poll() is None for node in self._nodes):
+            time.sleep(0.1)
+        joined.kill()
+        _, said = joined.communicate()
+        assert joined.returncode == 0, f"the cluster does not get {cores} cores: {said.decode()}\n{self.told()}"
+
+    def told(self) -> str:
+        """The last that each node has said."""
+        logs = {path.name: path.read_text(errors="replace")[-3000:] for path in self._folder.glob("node-*.log")}
+        return "\n".join(f"{name}:\n{text}" for name, text in sorted(logs.items()))
+
+    def halt_within(self, node: int, function: str) -> bool:
+        """Halt a worker of a node's in the midst of a task, which then cannot end any more. Whether there was one."""
+        title = f"ray::{function}"
+        for worker in self.processes(node):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if not worker.cmdline()[:1] or not worker.cmdline()[0].startswith(title):
+                    continue
+                worker.suspend()
+                if worker.cmdline()[0].startswith(title):  # it did not end just before it was halted
+                    return True
+                worker.resume()
+        return False
 
     def processes(self, node: int) -> list[psutil.Process]:
         """All of a node: its daemons, Ray's workers and the simulations in them."""

@@ -48,6 +48,18 @@ def command(*arguments: str, nodes: Nodes | None = None) -> subprocess.Popen[str
     )  # fmt: skip
 
 
+def end_of(run: subprocess.Popen[str], seconds: float) -> tuple[str, str]:
+    """What a command has printed and what it has said until its end; where that does not come, as an error."""
+    try:
+        return run.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        run.kill()
+        table, said = run.communicate()
+        raise AssertionError(
+            f"it has not ended within {seconds:g} s; it said:\n{said}\nand printed:\n{table}"
+        ) from None
+
+
 def hashes(workers: list[SimulationWorker], episodes: int) -> list[str]:
     """A digest of all that is seen and earned in each of so many episodes, over all workers."""
     batch = SignalBatch(workers, lambda worker, episode: 100 * worker + episode)
@@ -118,22 +130,28 @@ def test_an_actor_that_dies_ends_its_episode_and_the_next_begins_in_a_new_one() 
 
 
 def test_forty_runs_with_a_machine_killed_in_the_middle_give_the_same_table(tmp_path: Path) -> None:
-    alone, _ = command("evaluate.py", *RUNS).communicate()
+    here = command("evaluate.py", *RUNS)
+    alone, said = end_of(here, 400)
+    assert here.returncode == 0, said
     with two_nodes(tmp_path) as nodes:
         run = command("evaluate.py", *RUNS, "--out", str(tmp_path / "out"), "--keep-sumo-output", nodes=nodes)
         kept = tmp_path / "out" / "sumo"
-        until = time.monotonic() + 300
-        while len(list(kept.glob("*/*/tls_states.xml"))) < FORTY // 4:
-            assert time.monotonic() < until
-            assert run.poll() is None, run.communicate()
-            time.sleep(0.1)
+        until = time.monotonic() + 400
+        # between two tasks the machine would have nothing to lose, nor where it is slow to begin with its first one
+        while len(list(kept.glob("*/*/tls_states.xml"))) < FORTY // 4 or not nodes.halt_within(1, "_run"):
+            assert run.poll() is None, (*run.communicate(), nodes.told())
+            if time.monotonic() > until:
+                run.kill()
+                raise AssertionError((*run.communicate(), nodes.told()))
+            time.sleep(0.05)
         assert nodes.kill(1) >= 4, "raylet, worker, template and simulation among them"
         assert len(list(kept.glob("*/*/tls_states.xml"))) < FORTY
-        table, said = run.communicate(timeout=400)
-    assert run.returncode == 0, said
-    assert "is run again from its beginning" in said
-    assert table.removesuffix(f"written to {tmp_path / 'out'}\n") == alone
-    assert len(list(kept.glob("*/*/tripinfo.xml"))) == FORTY
+        table, said = end_of(run, 600)
+        told = f"{said}\n{nodes.told()}"
+    assert run.returncode == 0, told
+    assert "is run again from its beginning" in said, told
+    assert table.removesuffix(f"written to {tmp_path / 'out'}\n") == alone, told
+    assert len(list(kept.glob("*/*/tripinfo.xml"))) == FORTY, told
 
 
 def test_training_on_ray_gives_the_very_weights_of_local_processes(tmp_path: Path) -> None:
@@ -143,7 +161,7 @@ def test_training_on_ray_gives_the_very_weights_of_local_processes(tmp_path: Pat
     )  # fmt: skip
     for name, where in (("here", ()), ("ray", ("--engine", "ray"))):
         run = command(*settings, str(tmp_path / name), *where)
-        said = run.communicate(timeout=400)
+        _, said = end_of(run, 400)
         assert run.returncode == 0, said
     here, there = (torch.load(tmp_path / name / "policy.pt", weights_only=True)["scorer"] for name in ("here", "ray"))
     assert here.keys() == there.keys()
@@ -160,28 +178,29 @@ def test_training_goes_on_when_a_machine_dies(tmp_path: Path) -> None:
         until = time.monotonic() + 300
         while not (out / "progress.csv").is_file():
             assert time.monotonic() < until
-            assert run.poll() is None, run.communicate()
+            assert run.poll() is None, (*run.communicate(), nodes.told())
             time.sleep(0.1)
         nodes.kill(1)
-        _, said = run.communicate(timeout=400)
-    assert run.returncode == 0, said
-    assert "its next episode begins in a new process" in said
+        _, said = end_of(run, 400)
+        told = f"{said}\n{nodes.told()}"
+    assert run.returncode == 0, told
+    assert "its next episode begins in a new process" in said, told
 
 
 def test_another_token_is_refused_in_one_line(tmp_path: Path) -> None:
     with two_nodes(tmp_path) as nodes:
         nodes.environment = {**nodes.environment, "RAY_AUTH_TOKEN": "not-the-token-of-this-cluster"}
         run = command("evaluate.py", *RUNS, nodes=nodes)
-        _, said = run.communicate(timeout=100)
-    assert run.returncode == 2
+        _, said = end_of(run, 200)
+    assert run.returncode == 2, said
     assert "refuses this token" in said
     assert len(said.splitlines()) == 1
 
 
 def test_nobody_at_the_address_is_one_line() -> None:
     run = command("evaluate.py", *RUNS, "--engine", "ray", "--address", "127.0.0.1:9")
-    _, said = run.communicate(timeout=60)
-    assert run.returncode == 2
+    _, said = end_of(run, 200)
+    assert run.returncode == 2, said
     assert "no Ray cluster answers at 127.0.0.1:9" in said
     assert len(said.splitlines()) == 1
 
@@ -199,8 +218,8 @@ def test_a_machine_with_other_versions_says_so() -> None:
 def test_more_workers_than_cores_of_a_cluster_are_refused(tmp_path: Path) -> None:
     with two_nodes(tmp_path) as nodes:
         run = command("evaluate.py", *RUNS[:-1], "3", nodes=nodes)
-        _, said = run.communicate(timeout=100)
-    assert run.returncode == 2
+        _, said = end_of(run, 200)
+    assert run.returncode == 2, said
     assert "has 2 cores; give --workers 2" in said
 
 
@@ -215,8 +234,8 @@ def test_ctrl_c_leaves_nothing_behind() -> None:
         time.sleep(0.2)
         started = [p for p in psutil.Process(run.pid).children(recursive=True) if p.status() != "zombie"]
     os.killpg(run.pid, signal.SIGINT)
-    _, said = run.communicate(timeout=60)
-    assert run.returncode == 130
+    _, said = end_of(run, 60)
+    assert run.returncode == 130, said
     assert said.splitlines()[-1].startswith("stopped after ")
     assert "Traceback" not in said
     _, left = psutil.wait_procs(started, timeout=20)
