@@ -1,11 +1,20 @@
-"""What several files of tests ask for by name."""
+"""What several files of tests ask for by name, and what every process of the suite is started with."""
 
 from __future__ import annotations
 
+import os
+import sys
+
 import pytest
 
-from playback.replay import Replay
-from tests.recordings import record
+# Simulations and commands are processes, some hundreds in all: where bytecode may not be kept, each compiles us anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+# As the commands do it: the networks are small, and the tests beside these want the other core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from playback.replay import Replay  # noqa: E402  (numpy and torch read the environment as they are loaded)
+from tests.recordings import record  # noqa: E402
 
 
 @pytest.fixture(scope="session")
