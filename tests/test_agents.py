@@ -175,9 +175,11 @@ def test_a_loss_that_is_no_number_stops_the_training_with_a_reason(tmp_path: Pat
 def test_train_command_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     window = ["--begin", "25200", "--end", "25500"]
-    arguments = ["--scenario", "cologne1", *window, "--steps", "150", "--out", str(run)]
+    arguments = ["--scenario", "cologne1", *window, "--steps", "150", "--validate-every", "75", "--out", str(run)]
     assert train_command.main(arguments) == 0
     assert "validation delay" in capsys.readouterr().out
+    validated = (run / "validation.csv").read_text().splitlines()
+    assert [float(line.split(",")[0]) for line in validated[1:]] == [75.0, 150.0]
     settings = json.loads((run / SETTINGS).read_text())
     assert settings["agent"] == "dqn"
     assert settings["scenario"]["name"] == "cologne1"

@@ -226,12 +226,15 @@ def test_bad_arguments_of_the_others(command: Any, arguments: list[str]) -> None
         command.main(arguments)
 
 
-def test_a_small_training(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "sides", [["ours-1"], pytest.param(["ours-1", "sb3-sumo-rl"], marks=pytest.mark.slow)], ids=["ours", "both"]
+)
+def test_a_small_training(sides: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     size = ["--scenarios", "cologne3", "--agents", "ppo", "--steps", "24", "--repeats", "1"]
     size += ["--change-interval", "fixed"]
-    assert training.main([*size, "--sides", "ours-1", "sb3-sumo-rl", "--json"]) == 0
+    assert training.main([*size, "--sides", *sides, "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
-    assert [row["system"] for row in rows] == ["ours-1", "sb3-sumo-rl"]
+    assert [row["system"] for row in rows] == sides
     assert all(row["steps"] == 24 and row["updates"] > 0 and row["shares"]["gradient"] > 0 for row in rows)
 
 

@@ -23,10 +23,16 @@ needs_library = pytest.mark.skipif(
 )
 """Where there is a compiler these run, so that a build which fails in silence does not pass."""
 
+OTHERS = (("cologne3", "full"), ("single", "full"), ("single", "detectors"))
+
 
 @needs_library
 @pytest.mark.parametrize(
-    ("name", "sensing"), [("cologne1", "full"), ("cologne3", "full"), ("single", "full"), ("single", "detectors")]
+    ("name", "sensing"),
+    [
+        ("cologne1", "full"),  # the others' arrays are compared in test_step.py, too
+        *(pytest.param(*of, marks=pytest.mark.slow) for of in OTHERS),
+    ],
 )
 def test_the_compiled_reader_gives_the_plain_ones_numbers(
     name: str, sensing: str, monkeypatch: pytest.MonkeyPatch

@@ -114,7 +114,7 @@ def test_who_knows_the_future_is_nobodys_reference(tmp_path: Path, capsys: pytes
         "--scenario",
         "cologne1",
         "--end",
-        "25240",
+        "25215",
         "--controllers",
         "mcts",
         "fixed_time",

@@ -51,10 +51,13 @@ def untrained_run(folder: Path, seed: int = 0, agent: str = "dqn") -> Path:
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a short evaluation on three signals."""
     folder = tmp_path_factory.mktemp("report")
-    run = untrained_run(folder / "a-policy")
-    words = ["--scenario", "cologne3", "--end", "25500", "--controllers", "fixed_time", "greedy", str(run)]
-    assert evaluate.main([*words, "--seeds", "2", "--out", str(folder / "out")]) == 0
+    assert evaluate.main(words_for(untrained_run(folder / "a-policy"), folder / "out")) == 0
     return folder / "out"
+
+
+def words_for(run: Path, out: Path) -> list[str]:
+    words = ["--scenario", "cologne3", "--end", "25500", "--controllers", "fixed_time", "greedy", str(run)]
+    return [*words, "--seeds", "2", "--workers", "1", "--out", str(out)]
 
 
 def test_the_page_is_whole_alone_and_small(written: Path) -> None:
@@ -83,9 +86,7 @@ def test_the_page_is_whole_alone_and_small(written: Path) -> None:
 def test_the_same_results_give_the_same_page(written: Path) -> None:
     before = (written / "report.html").read_bytes()
     settings = (written / "settings.json").read_bytes()
-    run = written.parent / "a-policy"
-    words = ["--scenario", "cologne3", "--end", "25500", "--controllers", "fixed_time", "greedy", str(run)]
-    assert evaluate.main([*words, "--seeds", "2", "--out", str(written)]) == 0
+    assert evaluate.main(words_for(written.parent / "a-policy", written)) == 0
     assert (written / "settings.json").read_bytes() == settings
     assert (written / "report.html").read_bytes() == before
 

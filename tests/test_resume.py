@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,17 +13,20 @@ from pathlib import Path
 
 import pytest
 
+import evaluate
 from controllers.registry import make
 from evaluation.runs import Contestant, Evaluation, finished_runs, run_all
 from scenarios.scenario import load
 
 ROOT = Path(__file__).resolve().parents[1]
-WORDS = ["--scenario", "cologne1", "--end", "25320", "--controllers", "greedy", "fixed_time", "random"]
-WORDS += ["--seeds", "3", "--workers", "1", "--out", "out"]
+WORDS = ["--scenario", "cologne1", "--end", "25320", "--controllers", "greedy", "random"]
+WORDS += ["--seeds", "4", "--workers", "1", "--out", "out"]
+RUNS = 2 * 4
 
 
 def start(folder: Path) -> subprocess.Popen[str]:
-    folder.mkdir(exist_ok=True)
+    """The command, where it can be killed."""
+    folder.mkdir()
     return subprocess.Popen(
         [sys.executable, str(ROOT / "evaluate.py"), *WORDS],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -33,40 +37,52 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_killed_sweep_goes_on_and_ends_the_same(tmp_path: Path) -> None:
-    through = start(tmp_path / "through")
-    table, said = through.communicate()
-    assert through.returncode == 0, said
+def test_a_killed_sweep_goes_on_and_ends_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def to_the_end(folder: Path) -> tuple[str, str]:
+        monkeypatch.chdir(folder)
+        assert evaluate.main(WORDS) == 0
+        return capfd.readouterr()
+
+    (tmp_path / "through").mkdir()
+    table, _ = to_the_end(tmp_path / "through")
 
     killed = start(tmp_path / "killed")
     runs = tmp_path / "killed" / "out" / "runs"
     deadline = time.monotonic() + 60
-    while len(finished := list(runs.glob("*/seed-*/run.json"))) < 4:
-        assert killed.poll() is None
+    while len(finished := list(runs.glob("*/seed-*/run.json"))) < RUNS // 2:
+        assert killed.poll() is None, killed.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.005)
     os.kill(killed.pid, signal.SIGKILL)
     killed.communicate()
-    assert len(finished) < 9
+    assert len(finished) < RUNS
     assert not (tmp_path / "killed" / "out" / "results.csv").exists()
     written = {path: path.stat().st_mtime_ns for path in runs.glob("*/seed-*/run.json")}
 
-    again = start(tmp_path / "killed")
-    table_again, said = again.communicate()
-    assert again.returncode == 0, said
-    assert f"note: {len(written)} of 9 runs were finished before" in said
+    table_again, said = to_the_end(tmp_path / "killed")
+    assert f"note: {len(written)} of {RUNS} runs were finished before" in said
     assert {path: path.stat().st_mtime_ns for path in written} == written  # not run a second time
     assert table_again == table
     assert files(tmp_path / "killed") == files(tmp_path / "through")
 
 
-@pytest.fixture
-def evaluation(tmp_path: Path) -> Evaluation:
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
     contestant = Contestant("greedy", lambda: make("greedy"), identity="one")
     scenario = load("cologne1", end_s=25260)
-    done = Evaluation(scenario, [contestant], [5], store=tmp_path / "runs", details=True)
+    done = Evaluation(scenario, [contestant], [5], store=tmp_path_factory.mktemp("once") / "runs", details=True)
     run_all(done)
     return done
+
+
+@pytest.fixture
+def evaluation(once: Evaluation, tmp_path: Path) -> Evaluation:
+    """It has been made, and what it left may be damaged."""
+    assert once.store is not None
+    shutil.copytree(once.store, tmp_path / "runs")
+    return changed(once, store=tmp_path / "runs")
 
 
 def changed(of: Evaluation, **values: object) -> Evaluation:

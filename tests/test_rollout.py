@@ -106,9 +106,9 @@ def test_who_answers_first_makes_no_difference(monkeypatch: pytest.MonkeyPatch) 
                 return sorted(receive(), key=lambda turn: -turn.worker)
 
             monkeypatch.setattr(env.batch, "receive", last_first)
-        learner = make_learner(agent_settings("ppo", {"rollout": 180, "batch_size": 30}), env, 0, None)
+        learner = make_learner(agent_settings("ppo", {"rollout": 90, "batch_size": 30}), env, 0, None)
         learner.set_logger(Logger(None, []))
-        learner.learn(360, log_interval=1 << 30)
+        learner.learn(180, log_interval=1 << 30)
         env.close()
         return {name: weight.clone() for name, weight in learner.policy.state_dict().items()}
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from envs import getters
+from envs.channel import COUNTERS
 from envs.kernel import Kernel
 from envs.remote import RemoteSimulation
 from envs.setup import SimulationSetup, make_setup
@@ -26,20 +27,18 @@ from tests.scenario_files import user_folder
 from tests.test_getters import needs_library
 
 WAYS = ("0", "1")
-WAITED = ("asker_asleep", "answerer_asleep")  # how the two processes waited for each other
 
 
-def decisions(setup: WorkerSetup, seed: int, fcd: Path) -> tuple[list[dict[str, bytes]], str]:
+def decisions(worker: RemoteSimulation, seed: int, fcd: Path) -> tuple[list[dict[str, bytes]], str]:
     """All shared arrays after each of 40 decisions, and a hash of every vehicle's way."""
     random = np.random.default_rng(seed)
     rows: list[dict[str, bytes]] = []
-    with RemoteSimulation(setup) as worker:
-        worker.begin(seed)
-        while not worker.done and len(rows) < 40:
-            mask = worker.snapshot.mask
-            worker.decide(np.where(mask, random.random(mask.shape), -1.0).argmax(axis=1))
-            rows.append({key: array.tobytes() for key, array in worker.shared.arrays.items() if key not in WAITED})
-        worker.end()
+    worker.begin(seed)
+    while not worker.done and len(rows) < 40:
+        mask = worker.snapshot.mask
+        worker.decide(np.where(mask, random.random(mask.shape), -1.0).argmax(axis=1))
+        rows.append({key: array.tobytes() for key, array in worker.shared.arrays.items() if key not in COUNTERS})
+    worker.end()
     text = fcd.read_text()
     assert text.count("<vehicle ") > 100
     return rows, hashlib.sha256(text[text.index("<fcd-export") :].encode()).hexdigest()
@@ -68,7 +67,8 @@ def test_both_ways_give_the_same_episodes(
     seen = {}
     for way in WAYS:
         monkeypatch.setenv(getters.SWITCH, way)
-        seen[way] = [decisions(setup, seed, fcd) for seed in (3, 4)]
+        with RemoteSimulation(setup) as worker:
+            seen[way] = [decisions(worker, seed, fcd) for seed in (3, 4)]
     assert seen["0"] == seen["1"]
     assert seen["0"][0] != seen["0"][1], "another seed is another episode"
 

@@ -117,7 +117,9 @@ def test_a_lane_is_blocked_at_the_same_time_whoever_controls(controller: str, tm
     seen: list[dict[float, dict[str, tuple[str, float]]]] = []
     for number, scenario in enumerate((plain, hard)):
         path = tmp_path / f"fcd-{number}.xml"
-        written = dataclasses.replace(scenario, options=(*scenario.options, ("fcd-output", str(path))))
+        written = dataclasses.replace(
+            scenario, options=(*scenario.options, ("fcd-output", str(path)), ("fcd-output.attributes", "lane,pos"))
+        )
         (run,) = run_all(Evaluation(written, [Contestant(controller, lambda: make(controller))], [7]))
         assert not run.vehicles["removed"].any()
         seen.append(
