@@ -23,10 +23,9 @@ from signals.loops import DetectorFaults
 from signals.snapshot import Snapshot
 from signals.timing import Timing
 from tests.scenario_files import user_folder
-from tests.test_getters import needs_library
+from tests.test_getters import CLOCKS, needs_library
 
 WAYS = ("0", "1")
-WAITED = ("asker_asleep", "answerer_asleep")  # how the two processes waited for each other
 
 
 def decisions(setup: WorkerSetup, seed: int, fcd: Path) -> tuple[list[dict[str, bytes]], str]:
@@ -38,7 +37,7 @@ def decisions(setup: WorkerSetup, seed: int, fcd: Path) -> tuple[list[dict[str, 
         while not worker.done and len(rows) < 40:
             mask = worker.snapshot.mask
             worker.decide(np.where(mask, random.random(mask.shape), -1.0).argmax(axis=1))
-            rows.append({key: array.tobytes() for key, array in worker.shared.arrays.items() if key not in WAITED})
+            rows.append({key: array.tobytes() for key, array in worker.shared.arrays.items() if key not in CLOCKS})
         worker.end()
     text = fcd.read_text()
     assert text.count("<vehicle ") > 100
