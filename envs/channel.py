@@ -27,7 +27,7 @@ from envs.getters import LIBRARY, load_library
 Shapes = Mapping[str, tuple[tuple[int, ...], type]]
 ALIGN = 64  # [bytes] a cache line, so that the two sides' counters never share one
 COUNTERS: Shapes = {
-    **dict.fromkeys(("asked", "answered", "failed", "asker_asleep", "answerer_asleep"), ((1,), np.int64)),
+    **dict.fromkeys(("asked", "taken", "answered", "failed", "asker_asleep", "answerer_asleep"), ((1,), np.int64)),
     "decided_s": ((1,), np.float64),
     "sumo_s": ((1,), np.float64),
 }
@@ -42,7 +42,7 @@ _give_way: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
 """While it looks at the counter, a side leaves its core to whoever needs it."""
 
 
-REACHED = ("asked", "answered", "failed", "asker_asleep", "answerer_asleep", "decided_s")
+REACHED = ("asked", "taken", "answered", "failed", "asker_asleep", "answerer_asleep", "decided_s")
 
 
 class _Channel(ctypes.Structure):
@@ -50,8 +50,7 @@ class _Channel(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in REACHED),
-        ("bell", ctypes.c_int64),
-        ("other", ctypes.c_int64),
+        *((name, ctypes.c_int64) for name in ("bell", "other", "skip", "skipped")),
     ]
 
 

@@ -2,6 +2,7 @@
 // where this was not built. Beside a step of SUMO, which leaves nothing of the interpreter in the caches, even a few
 // lines of Python take some thirty microseconds.
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
@@ -16,10 +17,12 @@ struct Step;
 // The field order is that of `_Channel` in envs/channel.py.
 struct Channel {
     // in shared memory
-    std::int64_t *asked, *answered, *failed, *asker_asleep, *answerer_asleep;
+    std::int64_t *asked, *taken, *answered, *failed, *asker_asleep, *answerer_asleep;
     double* decided_s;                 // that all decisions of the episode took so far
     // descriptors: on which this side sleeps, and which wakes the other
     std::int64_t bell, other;
+    // this side's own: how many waits to go without looking, and to how many a look in vain has led
+    std::int64_t skip, skipped;
 };
 
 extern "C" double step_to_next(Step* s);
@@ -30,6 +33,8 @@ using Clock = std::chrono::steady_clock;
 using Seconds = std::chrono::duration<double>;
 
 const int LOOKS = 32;                  // between two offers of the core to others
+const std::int64_t MOST_SKIPPED = 255;
+const double TAKEN_S = 30e-6;          // as long as it takes to be woken, mostly
 const double GIVEN_WAY_S = 50e-6;      // an offer that took so long was accepted: the core is needed
 
 std::int64_t seen(const std::int64_t* counter) { return __atomic_load_n(counter, __ATOMIC_SEQ_CST); }
@@ -50,9 +55,9 @@ void relax() {
 
 // Looks at something until it is so: for a while, and no longer than the core is free.
 template <typename Condition>
-bool soon(Condition is_so, double spin_s) {
+bool seen_within(Condition is_so, double spin_s) {
     const Clock::time_point began = Clock::now();
-    for (Clock::time_point last = began, now; spin_s > 0.0; last = now) {
+    for (Clock::time_point last = began, now;; last = now) {
         for (int n = 0; n < LOOKS; ++n) {
             if (is_so()) {
                 return true;
@@ -62,10 +67,23 @@ bool soon(Condition is_so, double spin_s) {
         sched_yield();
         now = Clock::now();
         if (Seconds(now - began).count() >= spin_s || Seconds(now - last).count() > GIVEN_WAY_S) {
-            break;
+            return is_so();
         }
     }
-    return is_so();
+}
+
+// Looks before going to sleep, as long as that pays. Who looks where cores are scarce may keep the very one that the
+// other side waits for, whatever it offers, and is made to wait for that afterwards: so each look in vain doubles the
+// number of waits that do without.
+template <typename Look>
+bool soon(Channel* c, Look look, double spin_s) {
+    if (spin_s <= 0.0 || --c->skip >= 0) {
+        return false;
+    }
+    const bool found = look();
+    c->skipped = found ? c->skipped / 2 : std::min(2 * c->skipped + 1, MOST_SKIPPED);
+    c->skip = c->skipped;
+    return found;
 }
 
 void ring(std::int64_t fd) {
@@ -115,7 +133,17 @@ int channel_wait(
         }
         return false;
     };
-    if (soon(any, spin_s)) {
+    const auto all_taken = [=] {
+        for (std::int64_t n = 0; n < count; ++n) {
+            if (seen(channels[n]->taken) != seen(channels[n]->asked)) {
+                return false;
+            }
+        }
+        return true;
+    };
+    // who takes what is asked while we look has another core than ours, and is not kept from it
+    const auto look = [=] { return seen_within(all_taken, TAKEN_S) && seen_within(any, spin_s); };
+    if (any() || (count > 0 && soon(channels[0], look, spin_s))) {
         return 1;
     }
     for (std::int64_t n = 0; n < count; ++n) {
@@ -145,8 +173,9 @@ int channel_wait(
 // Until something is asked: 0; 1 where a command can be read.
 int channel_await(Channel* c, std::int64_t commands, double spin_s, double doze_s) {
     const auto asked = [=] { return is_asked(c); };
-    while (!soon(asked, spin_s)) {
-        spin_s = 0.0;                  // nobody is in a hurry
+    const auto look = [=] { return seen_within(asked, spin_s); };
+    bool now = asked() || soon(c, look, spin_s);
+    for (; !now; now = asked()) {
         set(c->answerer_asleep, 1);
         pollfd fds[] = {readable(c->bell), readable(commands)};
         // looked at once more: it may have been asked before it could be seen that we sleep
@@ -159,6 +188,7 @@ int channel_await(Channel* c, std::int64_t commands, double spin_s, double doze_
             return 1;
         }
     }
+    set(c->taken, seen(c->asked));
     return 0;
 }
 
