@@ -241,6 +241,7 @@ class Answerer(_Side):
             if not (spins and self._spin(done)) and self._sleep(done):
                 return os.read(self._commands_fd, 1)
             spins = False
+        self.shared["taken"][0] = self._asked[0]
         return None
 
     def serve(self, step: int) -> tuple[float, bytes | None]:
