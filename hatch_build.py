@@ -42,11 +42,12 @@ class CompiledPart(BuildHookInterface[Any]):
     def build_library(self, compiler: str, library: Path, flags: tuple[str, ...]) -> None:
         """One library, whole or not at all."""
         partial = library.with_name(f"{library.name}.{os.getpid()}")
-        sources = sorted(library.parent.glob("*.cpp"))
+        sources = sorted([*library.parent.glob("*.cpp"), *library.parent.glob("*.h")])
         # whoever loads it asks for it: a library of other sources than those that lie beside it is not used
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
         said = f'-DSOURCES="{digest}"'
-        command = [compiler, *FLAGS, *flags, said, "-o", str(partial), *map(str, sources), "-ldl"]
+        command = [compiler, *FLAGS, *flags, said, "-o", str(partial)]
+        command += [*(str(path) for path in sources if path.suffix == ".cpp"), "-ldl"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             partial.unlink(missing_ok=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 import re
 import subprocess
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,12 @@ class Recording:
         """libsumo, stepped from decision to decision [s]; its start is not counted."""
         request = {"args": [*self.args, *extra], "until_s": self.until_s}
         return float(run_child("bare", request, preload=preload)["seconds"])
+
+    def run_bare_twice(self) -> float:
+        """Two of these at the same time, each for itself [s]: per window, as two workers are counted."""
+        with ThreadPoolExecutor(2) as pool:
+            seconds = list(pool.map(lambda _: self.run_bare(), range(2)))
+        return 1.0 / sum(1.0 / each for each in seconds)
 
     def same_traffic(self, trips: Path, folder: Path, preload: bool = False) -> bool:
         """Whether the repetition has the very trips of that file."""
@@ -127,7 +133,7 @@ class Course:
 
     def run_inside(self) -> dict[str, float]:
         """Our worker's own work, without a hand-over: seconds by part."""
-        return run_inside(self.setup, self.actions, self.folder)
+        return run_inside(self.setup, self.actions)
 
 
 def _timed_binary(args: Sequence[str]) -> float:
@@ -139,11 +145,25 @@ def _timed_binary(args: Sequence[str]) -> float:
     return time.perf_counter() - began
 
 
-def run_inside(setup: WorkerSetup, actions: npt.NDArray[np.int64] | int, folder: Path) -> dict[str, float]:
-    """One episode in a process of its own, with these actions or so many random ones: seconds by part."""
-    job = folder / "inside.pickle"
-    job.write_bytes(pickle.dumps((setup, SEED, actions)))
-    return run_child("inside", {"job": str(job)}, preload=True)
+def run_inside(setup: WorkerSetup, actions: npt.NDArray[np.int64] | int) -> dict[str, float]:
+    """One episode with these actions or so many random ones, as its worker times it: from when it sees what is asked
+    until the answer is there.
+
+    Returns:
+        Seconds: `total`, that all decisions took, and `sumo`, that the one call of libsumo's `Simulation::step` took
+        of it, timed where it is made. What is left is ours, the signals' switching included.
+    """
+    random = np.random.default_rng(SEED)
+    with RemoteSimulation(setup) as worker:
+        worker.begin(SEED)
+        for row in actions if isinstance(actions, np.ndarray) else range(actions):
+            chosen = row if isinstance(row, np.ndarray) else random_phases(worker.snapshot.mask, random)
+            worker.decide(chosen)
+        taken = {"total": worker.decided_s, "sumo": worker.sumo_s}
+        worker.end()
+    if not 0.0 < taken["sumo"] < taken["total"]:
+        raise RuntimeError(f"SUMO's steps took {taken['sumo']:g} s of {taken['total']:g} s: they are timed elsewhere")
+    return taken
 
 
 class Answers:

@@ -44,6 +44,7 @@ OURS = ("ours", "ours-gymnasium", "ours-core", "ours-vector-1", "ours-vector-2",
 PEERS = ("sumo-rl-traci", "sumo-rl-libsumo", "sumo-rl-libsumo-no-info")
 SYSTEMS = {
     "sumo": "the stock binary, its start included, and its start alone",
+    "bare-2": "two independent processes of bare libsumo at once: what the machine's cores allow",
     "bare-preloaded": "bare libsumo with the allocator that our workers use",
     "ours": "our PettingZoo environment, all signals",
     "ours-gymnasium": "our Gymnasium environment; only where the network has one signal",
@@ -70,6 +71,8 @@ def make_systems(
     systems = [System("bare", course.recording.run_bare)]
     if "sumo" in wanted:
         systems += [System("sumo", course.run_binary), System("sumo-start", course.start_binary)]
+    if "bare-2" in wanted:
+        systems.append(System("bare-2", course.recording.run_bare_twice, workers=2))
     if "bare-preloaded" in wanted:
         course.check(preload=True)
         systems.append(System("bare-preloaded", lambda: course.recording.run_bare(preload=True)))

@@ -65,7 +65,8 @@ def rows_of(
                 row |= cost(samples[system.name], samples.get("bare-preloaded", ()), course.agent_decisions)
             row |= spread("ratio_to_binary", against(samples[system.name], samples.get("sumo", ())))
             row |= spread("ratio_to_binary_started", against(samples[system.name], _started(samples)))
-            one = samples.get(f"{system.name[:-1]}1", ()) if system.workers == 2 else ()
+        if system.workers == 2:
+            one = samples.get(system.against if system.name == "bare-2" else f"{system.name[:-1]}1", ())
             row |= spread("times_one_worker", against(one, samples[system.name]))
         rows.append(row)
     rows.append(_inside(course, own))

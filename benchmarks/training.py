@@ -16,7 +16,6 @@ import argparse
 import json
 import statistics
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,8 +140,7 @@ def measure(scenario: Scenario, agent: str, command: argparse.Namespace) -> list
     inside = None
     if command.profile:
         decisions = min(360, round(scenario.horizon_s / setup.simulation.timing.decision_interval_s))
-        with tempfile.TemporaryDirectory(prefix="intergreen-training-") as folder:
-            inside = run_inside(setup, decisions, Path(folder))
+        inside = run_inside(setup, decisions)
     return rows_of(scenario.name, len(setup.simulation.layout.tls_ids), agent, answers, inside)
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from envs.channel import SPIN_S, Asker
+from envs.channel import DOZE_S, WAIT_SPIN_S, Asker
 from envs.simulation import SimulationError
 from envs.workers import SimulationWorker
 from signals.errors import InputError
@@ -27,6 +27,7 @@ MOST_FAILURES = 5
 START_S = 120.0
 """[s] on the wall clock: a new process has to load its libraries and the network first."""
 IDLE, DECIDING, BEGINNING = range(3)
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,7 @@ class SignalBatch:
         self._since = [0.0] * len(self.workers)
         self._in_a_row = [0] * len(self.workers)
         self._held: dict[int, Turn] = {}
-        # a core that looks at counters is one that no simulation has
-        self._spin_s = SPIN_S if len(self.workers) < (os.cpu_count() or 1) else 0.0
+        self._looked_s = 0.0
 
     def reset(self) -> None:
         """Begin each worker's next episode, all at the same time.
@@ -123,15 +123,21 @@ class SignalBatch:
         least = len(busy) if least is None else min(least, len(busy))
         turns: list[Turn] = []
         while True:
+            # whether somebody has died is looked at now and then: it takes longer than all else
+            closely = time.monotonic() - self._looked_s >= DOZE_S
+            if closely:
+                self._looked_s = time.monotonic()
             for n in list(busy):
-                if (turn := self._advance(n)) is not None:
+                if (turn := self._advance(n, closely)) is not None:
                     turns.append(turn)
                     busy.remove(n)
             if len(turns) >= least:
                 return turns
             askers = [self.workers[n].asker for n in busy if self._doing[n] == DECIDING]
             fds = [self.workers[n].answers_fd for n in busy if self._doing[n] == BEGINNING]
-            Asker.wait_any([asker for asker in askers if asker is not None], fds, self._spin_s)
+            # a core that looks at counters is one that no simulation has
+            spin_s = WAIT_SPIN_S if len(busy) < CORES else 0.0
+            Asker.wait_any([asker for asker in askers if asker is not None], fds, spin_s)
 
     def step(self, phases: npt.NDArray[np.integer]) -> list[Turn]:
         """Ask all workers and wait for all of them; their turns in order.
@@ -161,9 +167,15 @@ class SignalBatch:
                 self._doing[n] = IDLE
         self._held.clear()
 
-    def _advance(self, n: int) -> Turn | None:
-        """Look after a worker that was asked; its turn, once it is ready for the next decision."""
+    def _advance(self, n: int, closely: bool) -> Turn | None:
+        """Look after a worker that was asked; its turn, once it is ready for the next decision.
+
+        Args:
+            closely: whether to find out if it is late or dead, where it has not answered.
+        """
         worker = self.workers[n]
+        if not closely and self._doing[n] == DECIDING and worker.asker is not None and not worker.asker.answered():
+            return None
         allowed_s = self.timeout_s if self._doing[n] == DECIDING else max(self.timeout_s, START_S)
         late = time.monotonic() - self._since[n] > allowed_s
         if self._doing[n] == BEGINNING:

@@ -1,7 +1,8 @@
 """Arrays that two processes share, and a hand-over between them that costs microseconds.
 
 A decision goes to the worker and comes back over a counter that each side looks at for a moment before it goes to
-sleep; who sleeps is woken by a bell.
+sleep; who sleeps is woken by a bell. native/channel.cpp does the same where it was built, and answers whole decisions
+without the interpreter.
 """
 
 from __future__ import annotations
@@ -21,16 +22,54 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from envs.getters import LIBRARY, load_library
+
 Shapes = Mapping[str, tuple[tuple[int, ...], type]]
 ALIGN = 64  # [bytes] a cache line, so that the two sides' counters never share one
-COUNTERS: Shapes = dict.fromkeys(("asked", "answered", "asker_asleep", "answerer_asleep", "failed"), ((1,), np.int64))
+COUNTERS: Shapes = {
+    **dict.fromkeys(("asked", "taken", "answered", "failed", "asker_asleep", "answerer_asleep"), ((1,), np.int64)),
+    "decided_s": ((1,), np.float64),
+    "sumo_s": ((1,), np.float64),
+}
+"""The hand-over's own, and how long the episode's decisions took in the worker so far, and SUMO's steps of that."""
 MAP_FIXED = 0x10  # Linux's and BSD's <sys/mman.h>; Python's mmap does not name it
 RING = (1).to_bytes(8, sys.byteorder)
 """What an eventfd takes: a number of eight bytes that is added to it."""
-SPIN_S = 0.0003  # [s] as long as the other side needs for a hand-over; a whole step is slept through
+SPIN_S = 0.0003  # [s] as long as the other side needs for a hand-over
+WAIT_SPIN_S = 0.003  # [s] as long as most steps take, where a core is free: to be woken takes a twentieth of one
 DOZE_S = 0.01  # [s] after which a sleeper looks itself, should a wake-up ever be missed
 _give_way: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
 """While it looks at the counter, a side leaves its core to whoever needs it."""
+
+
+REACHED = ("asked", "taken", "answered", "failed", "asker_asleep", "answerer_asleep", "decided_s")
+
+
+class _Channel(ctypes.Structure):
+    """The struct `Channel` of native/channel.cpp."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in REACHED),
+        *((name, ctypes.c_int64) for name in ("bell", "other", "skip", "skipped")),
+    ]
+
+
+def _library() -> ctypes.CDLL | None:
+    """The compiled hand-over, None where it was not built."""
+    library = load_library(LIBRARY)
+    if library is None:
+        return None
+    pointer, number, seconds = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
+    for name, arguments in {
+        "channel_ask": (pointer,),
+        "channel_wait": (pointer, number, pointer, number, seconds, seconds),
+        "channel_await": (pointer, number, seconds, seconds),
+        "channel_serve": (pointer, pointer, number, seconds, seconds),
+    }.items():
+        getattr(library, name).argtypes = arguments
+    library.channel_ask.restype = None
+    library.channel_serve.restype = seconds
+    return library
 
 
 class SharedArrays:
@@ -93,13 +132,13 @@ class Bell:
     def __init__(self, fds: tuple[int, int] | None = None) -> None:
         if fds is None:
             fds = (os.eventfd(0),) * 2 if hasattr(os, "eventfd") else os.pipe()
-        self.fds = self.fd, self._ring_fd = fds
+        self.fds = self.fd, self.ring_fd = fds
         """To read from, which is what a sleeper waits for, and to write to."""
 
     def ring(self) -> None:
         """Wake; nobody need be asleep."""
         with contextlib.suppress(BrokenPipeError):  # it died in its sleep, which whoever waits finds out
-            os.write(self._ring_fd, RING)
+            os.write(self.ring_fd, RING)
 
     def silence(self) -> None:
         """After it rang."""
@@ -111,16 +150,30 @@ class Bell:
             os.close(fd)
 
 
-class Asker:
+class _Side:
+    """One side: the counters, and where the compiled code finds them."""
+
+    def __init__(self, shared: SharedArrays, bell: Bell, other: Bell) -> None:
+        self.shared, self._bell, self._other = shared, bell, other
+        self._asked, self._answered, self._failed = shared["asked"], shared["answered"], shared["failed"]
+        self._library = _library()
+        self._channel = _Channel(*(shared[name].ctypes.data for name in REACHED), bell.fd, other.ring_fd)
+        self.address = ctypes.addressof(self._channel)
+        self._alone = (ctypes.c_void_p * 1)(self.address)
+
+
+class Asker(_Side):
     """The side that asks: the environment. It sleeps on its own bell, and wakes the other with the other's."""
 
     def __init__(self, shared: SharedArrays, bell: Bell, other: Bell) -> None:
-        self._bell, self._other = bell, other
-        self._asked, self._answered, self._failed = shared["asked"], shared["answered"], shared["failed"]
+        super().__init__(shared, bell, other)
         self._asleep, self._other_asleep = shared["asker_asleep"], shared["answerer_asleep"]
 
     def ask(self) -> None:
         """Hand over."""
+        if self._library is not None:
+            self._library.channel_ask(self.address)
+            return
         self._asked[0] += 1
         if self._other_asleep[0]:
             self._other.ring()
@@ -135,16 +188,25 @@ class Asker:
         return bool(self._failed[0])
 
     @staticmethod
-    def wait_any(askers: Sequence[Asker], others: Sequence[int] = (), spin_s: float = SPIN_S) -> None:
+    def wait_any(askers: Sequence[Asker], others: Sequence[int] = (), spin_s: float = WAIT_SPIN_S) -> bool:
         """Until one of several has its answer or something can be read from `others`; `DOZE_S` at most.
+
+        Returns:
+            Whether one has its answer.
 
         Args:
             spin_s: how long to look at the counters before going to sleep.
         """
-        until = time.perf_counter() + spin_s
+        library = askers[0]._library if askers else None
+        if library is not None:
+            several = len(askers) > 1
+            addresses = (ctypes.c_void_p * len(askers))(*(a.address for a in askers)) if several else askers[0]._alone
+            fds = (ctypes.c_int * len(others))(*others) if others else None
+            return bool(library.channel_wait(addresses, len(askers), fds, len(others), spin_s, DOZE_S))
+        until = time.perf_counter() + min(spin_s, SPIN_S)
         while True:
             if any(asker.answered() for asker in askers):
-                return
+                return True
             if time.perf_counter() >= until:
                 break
             _give_way()
@@ -158,23 +220,43 @@ class Asker:
                 bells[fd].silence()
         for asker in askers:
             asker._asleep[0] = 0
+        return any(asker.answered() for asker in askers)
 
 
-class Answerer:
+class Answerer(_Side):
     """The side that answers: the worker. It sleeps on its bell and on the pipe of commands."""
 
     def __init__(self, shared: SharedArrays, commands_fd: int, bell: Bell, other: Bell) -> None:
-        self.shared, self._commands_fd, self._bell, self._other = shared, commands_fd, bell, other
-        self._asked, self._answered, self._failed = shared["asked"], shared["answered"], shared["failed"]
+        super().__init__(shared, bell, other)
+        self._commands_fd = commands_fd
         self._asleep, self._other_asleep = shared["answerer_asleep"], shared["asker_asleep"]
 
     def wait(self) -> bytes | None:
         """Until something is asked (None) or a command byte comes over the pipe (that byte; b"" at its end)."""
-        done = int(self._answered[0])
+        if self._library is not None:
+            found = self._library.channel_await(self.address, self._commands_fd, SPIN_S, DOZE_S)
+            return os.read(self._commands_fd, 1) if found else None
+        done, spins = int(self._answered[0]), True
         while self._asked[0] == done:
-            if not self._spin(done) and self._sleep(done):
+            if not (spins and self._spin(done)) and self._sleep(done):
                 return os.read(self._commands_fd, 1)
+            spins = False
+        self.shared["taken"][0] = self._asked[0]
         return None
+
+    def serve(self, step: int) -> tuple[float, bytes | None]:
+        """Take decisions and answer them without coming back, until a command byte comes or a step fails.
+
+        Args:
+            step: the address of a `CompiledStep` that needs nothing beside it; only where there is a library.
+
+        Returns:
+            What the step that failed said, with None, as for `CompiledStep`; nothing has been answered then. Else a
+            number above 0 and the byte, as of `wait`.
+        """
+        assert self._library is not None, "a step that was compiled comes from the same library"
+        said: float = self._library.channel_serve(self.address, step, self._commands_fd, SPIN_S, DOZE_S)
+        return said, os.read(self._commands_fd, 1) if said > 0.0 else None
 
     def answer(self, failed: bool = False) -> None:
         """Hand back."""
@@ -196,9 +278,8 @@ class Answerer:
         """Sleep until the bell rings, a command comes or `DOZE_S` is over; whether a command is there."""
         self._asleep[0] = 1
         readable: list[int] = []
-        if (
-            self._asked[0] == done
-        ):  # looked at once more: it may have been asked before it could be seen that we sleep
+        # looked at once more: it may have been asked before it could be seen that we sleep
+        if self._asked[0] == done:
             readable, _, _ = select.select([self._bell.fd, self._commands_fd], [], [], DOZE_S)
         self._asleep[0] = 0
         if self._bell.fd in readable:

@@ -56,7 +56,7 @@ class Native:
         library.machine_show.argtypes = [pointer, double, *[pointer] * 4]
         library.machine_mask.restype = library.machine_advance.restype = library.machine_show.restype = None
         library.look.argtypes = [pointer, double]
-        library.step.argtypes, library.step.restype = [pointer], double
+        library.step_to_next.argtypes, library.step_to_next.restype = [pointer], double
         library.measure.restype = library.observe.restype = library.minus_sum.restype = None
         self.lanes = [self.address("Lane", name) for name in LANES]
         self.loops = [self.address("InductionLoop", name) for name in LOOPS]
@@ -113,7 +113,7 @@ def load_library(path: Path) -> ctypes.CDLL | None:
 def sources_sha256(folder: Path) -> bytes:
     """Of the sources beside a library. One built from others may lay out its structures in another way, and would
     read and write where nothing is."""
-    sources = sorted(folder.glob("*.cpp"))
+    sources = sorted([*folder.glob("*.cpp"), *folder.glob("*.h")])
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest().encode()
 
 

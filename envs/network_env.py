@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from operator import itemgetter
 from typing import Any, cast
 
 import numpy as np
@@ -36,7 +38,10 @@ class NetworkEnv(ParallelEnv[str, Observation, int]):
         self.observation_spaces = {a: self.options.observation_space(self._worker, n) for a, n in self._index.items()}
         phases = self._worker.layout.phase_exists.sum(axis=1).tolist()
         self.action_spaces = {a: cast(Any, spaces.Discrete(phases[n])) for a, n in self._index.items()}
-        self._phases: list[int] = phases
+        self._asked_of_all = itemgetter(*self.possible_agents)
+        self._wanted = np.zeros(len(self._index), np.int64)
+        self._cuts = [(n, slice(size)) for n, size in enumerate(self._widths)]
+        self._mask_cuts = [(n, slice(size)) for n, size in enumerate(phases)]
         self._random, _ = seeding.np_random()
 
     def observation_space(self, agent: str) -> spaces.Space[Observation]:
@@ -70,19 +75,26 @@ class NetworkEnv(ParallelEnv[str, Observation, int]):
         """Ask for a phase per signal and run to the next decision."""
         if not self.agents:
             return {}, {}, {}, {}, {}
-        # a signal that nobody decides for keeps its phase
-        wanted = self._worker.snapshot.phase.copy()
-        for agent, action in actions.items():
-            wanted[self._index[agent]] = action
-        self._worker.decide(wanted)
-        over = self._worker.done
-        rewards = {a: float(r) for a, r in zip(self.agents, self._worker.shared["reward"], strict=True)}
-        ended = dict.fromkeys(self.agents, False)
-        truncated = dict.fromkeys(self.agents, over)
+        self._worker.decide(self._phases(actions))
+        over, agents = self._worker.done, self.agents
+        rewards = dict(zip(agents, self._worker.shared["reward"].tolist(), strict=True))
+        ended, truncated = dict.fromkeys(agents, False), dict.fromkeys(agents, over)
         results = self._observations(), rewards, ended, truncated, self._infos()
         if over:
             self.agents = []
         return results
+
+    def _phases(self, actions: dict[str, int]) -> npt.NDArray[np.int64]:
+        """[S] what is asked for; a signal that nobody decides for keeps its phase."""
+        wanted = self._wanted
+        if len(actions) == len(wanted) > 1:  # one plain number for each, or it goes one by one
+            with contextlib.suppress(KeyError, TypeError, ValueError):
+                wanted[:] = self._asked_of_all(actions)
+                return wanted
+        wanted[:] = self._worker.snapshot.phase
+        for agent, action in actions.items():
+            wanted[self._index[agent]] = action
+        return wanted
 
     def render(self) -> Any:
         """The picture of the last decision ("rgb_array"); sumo-gui shows itself ("human")."""
@@ -93,12 +105,14 @@ class NetworkEnv(ParallelEnv[str, Observation, int]):
         self._worker.close()
 
     def _observations(self) -> dict[str, Observation]:
+        # one block, which is the caller's from now on, and a view of it for each
         rows = self._rows.copy()
-        return {a: rows[n, : self._widths[n]] for a, n in self._index.items()}
+        return dict(zip(self.possible_agents, map(rows.__getitem__, self._cuts), strict=True))
 
     def _infos(self) -> dict[str, dict[str, Any]]:
         mask, time_s = self._worker.snapshot.mask.copy(), float(self._worker.snapshot.time_s[0])
-        return {a: {"action_mask": mask[n, : self._phases[n]], "time_s": time_s} for a, n in self._index.items()}
+        masks = map(mask.__getitem__, self._mask_cuts)
+        return {a: {"action_mask": m, "time_s": time_s} for a, m in zip(self.possible_agents, masks, strict=True)}
 
 
 def parallel_env(scenario: Any, **options: Any) -> NetworkEnv:

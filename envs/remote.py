@@ -49,6 +49,7 @@ class RemoteSimulation:
         """How long a decision may take by the wall clock."""
         self.asker: Asker | None = None
         self._seed = 0
+        self._end_s = setup.simulation.end_s - 1e-9
         self._process: subprocess.Popen[bytes] | None = None
         self._log_read = 0
         self._last_errors: list[str] = []
@@ -57,7 +58,17 @@ class RemoteSimulation:
     @property
     def done(self) -> bool:
         """Whether the horizon is reached."""
-        return bool(self.snapshot.time_s[0] >= self.setup.simulation.end_s - 1e-9)
+        return bool(self.snapshot.time_s[0] >= self._end_s)
+
+    @property
+    def decided_s(self) -> float:
+        """[s] what this episode's decisions took in the worker so far, SUMO's own steps included."""
+        return float(self.shared["decided_s"][0])
+
+    @property
+    def sumo_s(self) -> float:
+        """[s] what SUMO's own steps took of it."""
+        return float(self.shared["sumo_s"][0])
 
     def __enter__(self) -> RemoteSimulation:
         return self
@@ -180,12 +191,11 @@ class RemoteSimulation:
             SimulationError: SUMO failed, its process died or does not answer any more.
         """
         assert self.asker is not None
-        alone, until = [self.asker], time.monotonic() + self.limit_s
-        while not self.asker.answered():
-            Asker.wait_any(alone)
-            if not self.asker.answered() and not self.alive:
+        alone, until = (self.asker,), time.monotonic() + self.limit_s
+        while not Asker.wait_any(alone):
+            if not self.alive:
                 break
-            if time.monotonic() > until and not self.asker.answered():
+            if time.monotonic() > until:
                 self.kill()
                 raise SimulationError(
                     f"the simulation has not answered for {self.limit_s:g} s at {self.snapshot.time_s[0]:g} s, "

@@ -65,6 +65,7 @@ class SignalEnv(gymnasium.Env[Observation, np.int64]):
         self.observation_space = self.options.observation_space(self._worker, 0)
         self.action_space = spaces.Discrete(int(self._worker.layout.phase_exists[0].sum()))
         self._rows = self.options.rows(self._worker)
+        self._width = self.options.observation_size(self._worker, 0)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -95,7 +96,7 @@ class SignalEnv(gymnasium.Env[Observation, np.int64]):
         self._worker.close()
 
     def _observation(self) -> Observation:
-        return self._rows[0, : self.observation_space.shape[0]].copy()  # type: ignore[index]
+        return self._rows[0, : self._width].copy()
 
     def _info(self) -> dict[str, Any]:
         return {"action_mask": self.action_masks(), "time_s": float(self._worker.snapshot.time_s[0])}

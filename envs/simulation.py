@@ -24,7 +24,7 @@ from envs.kernel import REWARDS, Kernel, Look, usable
 from envs.machine import CompiledMachine, make_machine
 from envs.rendering import GuiBackend
 from envs.setup import SimulationSetup
-from envs.step import make_step
+from envs.step import CompiledStep, make_step
 from signals.errors import InputError
 from signals.loops import LoopPlan, LoopReader
 from signals.measures import ApproachMeasures, detector_calls, lanes_green, pedestrian_demand
@@ -77,7 +77,7 @@ class Simulation:
         if compiled and not self._late_s:  # else it has to look in the middle of a step
             look = None if layout.crossing_edges else self._look
             self._compiled_step = make_step(self.machine, self.snapshot, layout.tls_ids, setup.end_s, look)
-        self._plain_step_s = 0.0
+        self.count_in(np.zeros(1))
         self.now_s = setup.begin_s
         self.running = False
         self.summary = EpisodeSummary()
@@ -190,11 +190,34 @@ class Simulation:
         self._look.tell(reward, rewards, rows)
         return True
 
+    def count_in(self, sumo_s: npt.NDArray[np.float64]) -> None:
+        """Add to this number [1] how long SUMO's own steps take; whatever else a decision takes is ours."""
+        self._sumo_s = sumo_s
+        if self._compiled_step is not None:
+            self._compiled_step.count_in(sumo_s)
+
     @property
-    def sumo_s(self) -> float:
-        """How long SUMO's own steps took so far; whatever else a decision takes is ours."""
+    def whole_step(self) -> CompiledStep | None:
+        """The compiled step where a decision is nothing else; tell `stepped` after it was taken without `decide`."""
         compiled = self._compiled_step
-        return self._plain_step_s + (compiled.sumo_s if compiled is not None else 0.0)
+        return compiled if compiled is not None and compiled.looks else None
+
+    def stepped(self, reached: float) -> None:
+        """Take over how far `whole_step` has come.
+
+        Args:
+            reached: what the last step said.
+
+        Raises:
+            SimulationError: that it failed.
+        """
+        assert self._compiled_step is not None
+        self.now_s = self.machine.now_s = self._compiled_step.now_s
+        try:
+            if reached < 0.0:
+                self._compiled_step.say_why(reached)
+        except Exception as error:
+            raise SimulationError(f"SUMO failed at {self.now_s:g} s: {error}") from error
 
     def _apply(self, rows: list[tuple[int, int]]) -> None:
         set_phase = self._low.trafficlight_setPhase
@@ -216,7 +239,7 @@ class Simulation:
     def _step_until(self, until_s: float) -> None:
         began = time.perf_counter()
         self._low.simulation_step(until_s)
-        self._plain_step_s += time.perf_counter() - began
+        self._sumo_s[0] += time.perf_counter() - began
 
     def read(self) -> None:
         """Fill the snapshot from the simulation's present state."""

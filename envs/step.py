@@ -30,7 +30,8 @@ class _Step(ctypes.Structure):
                 "set_phase", "simulation_step", "tls_ids", "machine", "signal", "row", "calls", "look", "wanted",
             )
         ),
-        *((name, ctypes.c_double) for name in ("interval_s", "end_s", "now_s", "sumo_s")),
+        *((name, ctypes.c_double) for name in ("interval_s", "end_s", "now_s")),
+        ("sumo_s", ctypes.c_void_p),
         ("said", ctypes.c_char * 1024),
     ]  # fmt: skip
 
@@ -59,8 +60,9 @@ class CompiledStep:
         names, calls = compiled.names(tls_ids), snapshot.calls.ctypes.data
         pointers = *compiled.steps, names, machine.address, *machine.answers, calls, look.address if look else None
         self._struct = _Step(*pointers, None, machine.timing.decision_interval_s, end_s)
-        self._address, self._step = ctypes.addressof(self._struct), compiled.library.step
+        self.address, self._step = ctypes.addressof(self._struct), compiled.library.step_to_next
         self.read_wanted_from(np.zeros(machine.phase.shape, np.int64))
+        self.count_in(np.zeros(1))
 
     def read_wanted_from(self, phases: npt.NDArray[np.int64]) -> None:
         """Steps read from this array what is asked for: it must stay where it is."""
@@ -69,11 +71,15 @@ class CompiledStep:
         assert phases.flags.c_contiguous
         self._wanted, self._struct.wanted = phases, phases.ctypes.data
 
+    def count_in(self, sumo_s: npt.NDArray[np.float64]) -> None:
+        """Steps add to this number [1] how long SUMO's own part of them took; it must stay where it is."""
+        self._sumo_s, self._struct.sumo_s = sumo_s, sumo_s.ctypes.data
+
     @property
-    def sumo_s(self) -> float:
-        """How long SUMO's own steps took so far, all together."""
-        taken: float = self._struct.sumo_s
-        return taken
+    def now_s(self) -> float:
+        """The moment that the last step reached."""
+        moment: float = self._struct.now_s
+        return moment
 
     def begin(self, now_s: float) -> None:
         """From when on steps count."""
@@ -87,12 +93,17 @@ class CompiledStep:
         """
         if phases is not self._wanted:
             self._wanted[:] = phases
-        reached: float = self._step(self._address)
+        reached: float = self._step(self.address)
         if reached < 0.0:
-            self._say_why(reached)
+            self.say_why(reached)
         return reached
 
-    def _say_why(self, reached: float) -> None:
+    def say_why(self, reached: float) -> None:
+        """Raise for a step that failed.
+
+        Raises:
+            RuntimeError: always.
+        """
         if reached == UNREAD and self._look is not None:
             self._look.failed()
         raise RuntimeError(self._struct.said.decode(errors="replace"))

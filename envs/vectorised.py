@@ -110,10 +110,9 @@ class SignalsVectorEnv(VectorEnv[Array, Array, Array]):
         self.batch.close()
 
     def _info(self) -> dict[str, Any]:
-        time_s = np.repeat(
-            [worker.snapshot.time_s[0] for worker in self.batch.workers],
-            [worker.layout.shape[0] for worker in self.batch.workers],
-        )
+        time_s = np.empty(self.num_envs)
+        for rows, worker in zip(self.batch.rows, self.batch.workers, strict=True):
+            time_s[rows] = worker.snapshot.time_s[0]
         return {"action_mask": self.batch.masks(), "time_s": time_s}
 
     def _seed_of(self, worker: int, episode: int) -> int:

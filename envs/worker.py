@@ -12,6 +12,7 @@ import pickle
 import signal
 import struct
 import sys
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, BinaryIO
@@ -83,18 +84,39 @@ class World:
             self._action, setup.reward, shared["reward"], rows
         )
         """Whether the simulation writes reward and observation as it decides."""
+        self.simulation.count_in(shared["sumo_s"])
 
     def begin(self, seed: int) -> None:
         """Start an episode."""
         self.simulation.begin(seed)
+        self.shared["decided_s"][0] = self.shared["sumo_s"][0] = 0.0  # without the warm-up
         if self.setup.simulation.reference:
             reward = self.setup.simulation.reference_reward
             self._reference = Reference(self.simulation, self.setup.simulation.layout, reward)
         self.shared["reward"][:] = 0.0
         self._publish()
 
+    def serve(self, answerer: Answerer) -> bytes | None:
+        """Until a command comes: that byte, as of `Answerer.wait`. None: a decision is asked for that is to be taken
+        by `decide` and answered; all others have been.
+
+        Raises:
+            SimulationError: SUMO failed; this is not answered.
+        """
+        step = self.simulation.whole_step if self._told else None
+        if step is None:
+            return answerer.wait()
+        reached, byte = answerer.serve(step.address)
+        self.simulation.stepped(reached)
+        return byte
+
     def decide(self) -> None:
         """Take the shared actions, run to the next decision."""
+        began = time.perf_counter()
+        self._decide()
+        self.shared["decided_s"][0] += time.perf_counter() - began
+
+    def _decide(self) -> None:
         if self._told:
             self.simulation.decide(self._action)
             return
@@ -163,8 +185,8 @@ def episode(setup: WorkerSetup, answerer: Answerer, commands: int, answers: Bina
         return
     send(answers, "begun")
     while True:
-        byte = answerer.wait()
         try:
+            byte = world.serve(answerer)
             if byte is None:
                 world.decide()
                 answerer.answer()

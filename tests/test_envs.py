@@ -290,6 +290,46 @@ def sound_run() -> list[dict[str, Any]]:
     return detector_run(DetectorFaults())
 
 
+def test_what_a_network_env_gave_stays_as_it_was() -> None:
+    """A replay buffer keeps it while the episode goes on."""
+    env = NetworkEnv(window("cologne3", 120))
+    try:
+        observations, infos = env.reset(seed=1)
+        kept = [(a, observations[a], infos[a]["action_mask"]) for a in env.agents]
+        as_it_was = [(a, seen.copy(), mask.copy()) for a, seen, mask in kept]
+        for _ in range(12):
+            observations, _, _, _, infos = env.step({a: int(infos[a]["action_mask"].argmax()) for a in env.agents})
+        for (a, seen, mask), (_, seen_then, mask_then) in zip(kept, as_it_was, strict=True):
+            assert np.array_equal(seen, seen_then)
+            assert np.array_equal(mask, mask_then)
+            assert not np.array_equal(seen, observations[a])
+    finally:
+        env.close()
+
+
+def test_a_network_env_takes_actions_in_any_order_and_as_any_number() -> None:
+    ways = (
+        lambda actions: actions,
+        lambda actions: dict(reversed(actions.items())),
+        lambda actions: {a: np.int64(action) for a, action in actions.items()},
+        lambda actions: {a: np.array(action) for a, action in actions.items()},
+    )
+    seen = []
+    env = NetworkEnv(window("cologne3", 120))
+    try:
+        for way in ways:
+            env.reset(seed=1)
+            asked = {a: n % 2 for n, a in enumerate(env.agents)}
+            for _ in range(3):
+                observations, rewards, *_ = env.step(way(asked))
+            seen.append((np.concatenate([*observations.values()]).tobytes(), rewards))
+        with pytest.raises(KeyError):
+            env.step({**dict.fromkeys(env.agents[1:], 0), "nobody": 0})
+    finally:
+        env.close()
+    assert all(each == seen[0] for each in seen)
+
+
 def test_detectors_read_finite_values_in_their_ranges_and_see_the_queues() -> None:
     run = sound_run()
     for reading in run:

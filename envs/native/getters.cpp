@@ -12,16 +12,14 @@
 #include <string>
 #include <vector>
 
+#include "names.h"
+
 namespace {
 
 using IntGetter = int (*)(const std::string&);
 using DoubleGetter = double (*)(const std::string&);
 
 }  // namespace
-
-struct Names {
-    std::vector<std::string> list;
-};
 
 // The field order is that of `_LaneTable` in envs/getters.py.
 struct LaneTable {

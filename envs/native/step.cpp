@@ -9,14 +9,11 @@
 #include <cstdio>
 #include <exception>
 #include <string>
-#include <vector>
+
+#include "names.h"
 
 struct Look;
 struct Machine;
-
-struct Names {  // as in getters.cpp
-    std::vector<std::string> list;
-};
 
 // The field order is that of `_Step` in envs/step.py.
 struct Step {
@@ -31,7 +28,7 @@ struct Step {
     const std::int64_t* wanted;        // [S]
     double interval_s, end_s;
     double now_s;
-    double sumo_s;                     // that all steps of SUMO took so far
+    double* sumo_s;                    // that all steps of SUMO took so far
     char said[1024];                   // SUMO's last words
 };
 
@@ -47,7 +44,8 @@ int look(const Look* look, double now_s);
 
 // Asks for a phase per signal and runs SUMO until the next decision: the moment reached. FAILED where SUMO failed, which
 // no exception tells beyond this function: `said` does. UNREAD where a lane could not be read.
-double step(Step* s) {
+// (The C library has a `step` of its own, which would be called in its place.)
+double step_to_next(Step* s) {
     using Clock = std::chrono::steady_clock;
     // SUMO counts whole milliseconds; sums of floats would drift away from them
     const double until_s = std::min(std::nearbyint((s->now_s + s->interval_s) * 1000.0) / 1000.0, s->end_s);
@@ -58,7 +56,7 @@ double step(Step* s) {
         }
         const Clock::time_point began = Clock::now();
         s->simulation_step(until_s);
-        s->sumo_s += std::chrono::duration<double>(Clock::now() - began).count();
+        *s->sumo_s += std::chrono::duration<double>(Clock::now() - began).count();
     } catch (const std::exception& error) {
         std::snprintf(s->said, sizeof s->said, "%s", error.what());
         return FAILED;

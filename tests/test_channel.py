@@ -1,0 +1,131 @@
+"""The hand-over between two processes, compiled and not, in every mixture."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from envs import getters
+from envs.channel import Answerer, Asker, Bell, SharedArrays
+from envs.remote import RemoteSimulation
+from envs.setup import make_setup
+from envs.worker import WorkerSetup
+from scenarios.scenario import load
+from tests.test_getters import needs_library
+
+WAYS = ("0", "1")
+
+
+class Sides:
+    """Both sides, as in two processes but for the process; the answer to a number is its double."""
+
+    def __init__(self, asker: str, answerer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.shared = SharedArrays({"number": ((1,), np.int64)})
+        self._bells, (self.commands, self.order) = (Bell(), Bell()), os.pipe()
+        monkeypatch.setenv(getters.SWITCH, asker)
+        self.asker = Asker(self.shared, *self._bells)
+        monkeypatch.setenv(getters.SWITCH, answerer)
+        self.answerer = Answerer(self.shared, self.commands, *self._bells[::-1])
+        self.pause_s = 0.0
+        self.ended_with: bytes | None = None
+        self._thread = threading.Thread(target=self._answer)
+        self._thread.start()
+
+    def _answer(self) -> None:
+        while (byte := self.answerer.wait()) is None:
+            time.sleep(self.pause_s)
+            self.shared["number"][0] *= 2
+            self.answerer.answer()
+        self.ended_with = byte
+
+    def doubled(self, number: int) -> int:
+        """What is answered."""
+        self.shared["number"][0] = number
+        self.asker.ask()
+        while not Asker.wait_any([self.asker]):
+            pass
+        return int(self.shared["number"][0])
+
+    def end(self) -> None:
+        """By a command."""
+        os.write(self.order, b"e")
+        self._thread.join(10.0)
+        for bell in self._bells:
+            bell.close()
+        os.close(self.commands)
+        os.close(self.order)
+        self.shared.close()
+
+
+@pytest.fixture(params=[(a, b) for a in WAYS for b in WAYS], ids=lambda ways: "asker {}, answerer {}".format(*ways))
+def sides(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sides]:
+    made = Sides(*request.param, monkeypatch)
+    yield made
+    made.end()
+    assert made.ended_with == b"e"
+
+
+@needs_library
+def test_every_question_has_its_own_answer_whoever_sleeps(sides: Sides) -> None:
+    """Neither side, one or both have gone to sleep when the other one is ready."""
+    for asker_s, answerer_s in ((0.0, 0.0), (0.002, 0.0), (0.0, 0.006), (0.002, 0.006)):
+        sides.pause_s = answerer_s
+        for number in range(1, 8):
+            time.sleep(asker_s)
+            assert sides.doubled(number) == 2 * number
+
+
+@needs_library
+def test_who_waits_longer_than_a_doze_is_told_that_there_is_no_answer_yet(sides: Sides) -> None:
+    """So that it can look whether the other side lives."""
+    sides.pause_s = 0.2
+    sides.asker.ask()
+    began = time.monotonic()
+    assert not Asker.wait_any([sides.asker])
+    assert time.monotonic() - began < 0.15
+    while not Asker.wait_any([sides.asker]):
+        pass
+
+
+@needs_library
+def test_an_idle_worker_leaves_the_cores_alone() -> None:
+    """It looks at its counter for a moment only, however long nothing is asked."""
+    with RemoteSimulation(WorkerSetup(make_setup(load("cologne1")))) as worker:
+        worker.begin(1)
+        worker.decide(worker.snapshot.phase)
+        assert worker._process is not None
+        (episode,) = _children(worker._process.pid)
+        before_s = _cpu_s(episode)
+        time.sleep(1.0)
+        assert _cpu_s(episode) - before_s <= 0.05
+
+
+@needs_library
+@pytest.mark.parametrize("way", WAYS)
+def test_a_worker_tells_how_long_its_decisions_took(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(getters.SWITCH, way)
+    with RemoteSimulation(WorkerSetup(make_setup(load("cologne1")))) as worker:
+        for seed in (1, 2):
+            worker.begin(seed)
+            assert worker.decided_s == worker.sumo_s == 0.0
+            began, last_s = time.perf_counter(), 0.0
+            for _ in range(5):
+                worker.decide(worker.snapshot.phase)
+                assert last_s < worker.sumo_s < worker.decided_s < time.perf_counter() - began
+                last_s = worker.sumo_s
+
+
+def _children(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(each) for each in file.read().split()]
+
+
+def _cpu_s(pid: int) -> float:
+    with open(f"/proc/{pid}/stat") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
