@@ -117,6 +117,7 @@ def _restore_replay(buffer: DecisionBuffer, state: dict[str, Any]) -> None:
         getattr(buffer, name)[: len(saved)] = saved
     for name in buffer.PENDING:
         getattr(buffer, name)[:] = state["pending"][name].numpy()
+    buffer.target_version[:] = 0
     buffer.pos, buffer.full, buffer.added = state["pos"], state["full"], state["added"]
 
 

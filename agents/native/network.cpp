@@ -1,0 +1,365 @@
+// The phase network forwards and backwards, a chunk of rows at a time. Included by the other sources of this folder.
+//
+// Only what takes part is computed: movements that some phase serves, phases that exist, heads of phases that may be
+// chosen. A chunk stays in the processor's cache.
+#ifndef PHASES_NETWORK
+#define PHASES_NETWORK
+
+#include "kernels.cpp"
+
+// The field order is that of `_Network` in agents/compiled.py. Weights lie as torch has them, [out, in].
+struct Network {
+    Index phases, movements, phase_features, movement_features, units;
+    Index scores;  // 1: a score for each phase, 0: one value
+    const float *movement_weight, *movement_bias, *phase_weight, *phase_bias;
+    const float *hidden_weight, *hidden_bias;  // [units, 2 units] of a phase and the mean, or [units, units] of the mean
+    const float *out_weight, *out_bias;        // [1, units], [1]
+};
+
+namespace {
+
+// Hands out parts of one piece of memory, one after the other; without one it only counts.
+struct Room {
+    float* at;
+    Index used = 0;
+    float* take(Index count) {
+        float* found = at == nullptr ? nullptr : at + used;
+        used += padded(count);
+        return found;
+    }
+    Index* take_indices(Index count) { return reinterpret_cast<Index*>(take(2 * count)); }
+};
+
+// The layers [in, out], rows padded to whole vectors: as the products need them on the way forwards.
+struct Layers {
+    Index units, width;  // width: units, padded
+    float *movement, *movement_bias, *phase, *phase_bias, *own, *mean, *hidden_bias, *out;
+    Layers(const Network& n, Room& room) : units(n.units), width(padded(n.units)) {
+        const Index u = units, w = width;
+        movement = room.take(n.movement_features * w);
+        movement_bias = room.take(w);
+        phase = room.take((n.phase_features + u) * w);
+        phase_bias = room.take(w);
+        own = room.take(u * w);
+        mean = room.take(u * w);
+        hidden_bias = room.take(w);
+        out = room.take(w);
+    }
+};
+
+// And [out, in], for the way back.
+struct Weights : Layers {
+    float *served_back, *own_back, *mean_back;
+    Weights(const Network& n, Room& room) : Layers(n, room) {
+        served_back = room.take(units * width);
+        own_back = room.take(units * width);
+        mean_back = room.take(units * width);
+    }
+};
+
+// What a chunk of rows is on its way, kept for the way back.
+struct Chunk {
+    Index *counts;                                     // movements, services, phases, heads
+    Index *number;                                     // of each movement of a row among those of the chunk, or -1
+    Index *service_movement, *service_phase;           // which movement of the chunk goes to which phase of it
+    Index *phase_row, *head_phase, *head_cell;         // row of a phase; phase of a head, and its place in the output
+    float *service_weight, *phase_share;
+    float *features, *movements, *inputs, *phases, *mean, *shared, *head_phases, *hidden;
+    Chunk(const Network& n, Room& room) {
+        const Index rows = CHUNK_ROWS, p = rows * n.phases, k = rows * n.movements, w = padded(n.units);
+        counts = room.take_indices(4);
+        number = room.take_indices(n.movements);
+        service_movement = room.take_indices(p * n.movements);
+        service_phase = room.take_indices(p * n.movements);
+        phase_row = room.take_indices(p);
+        head_phase = room.take_indices(p);
+        head_cell = room.take_indices(p);
+        service_weight = room.take(p * n.movements);
+        phase_share = room.take(p);
+        features = room.take(k * n.movement_features);
+        movements = room.take(k * w);
+        inputs = room.take(p * (n.phase_features + w));
+        phases = room.take(p * w);
+        mean = room.take(rows * w);
+        shared = room.take(rows * w);
+        head_phases = room.take(p * w);
+        hidden = room.take(p * w);
+    }
+};
+
+CLONES void pack(const Network& n, const Weights& w, bool back) {
+    const Index u = n.units, width = w.width, inputs = n.phase_features + u, hidden = n.scores ? 2 * u : u;
+    const float* mean = n.hidden_weight + (n.scores ? u : 0);
+    transpose(n.movement_weight, u, n.movement_features, n.movement_features, w.movement, width);
+    widen(n.movement_bias, 1, u, u, w.movement_bias, width);
+    transpose(n.phase_weight, u, inputs, inputs, w.phase, width);
+    widen(n.phase_bias, 1, u, u, w.phase_bias, width);
+    if (n.scores) {
+        transpose(n.hidden_weight, u, u, hidden, w.own, width);
+    }
+    transpose(mean, u, u, hidden, w.mean, width);
+    widen(n.hidden_bias, 1, u, u, w.hidden_bias, width);
+    widen(n.out_weight, 1, u, u, w.out, width);
+    if (back) {
+        widen(n.phase_weight + n.phase_features, u, inputs, u, w.served_back, width);
+        widen(n.hidden_weight, u, hidden, u, w.own_back, width);
+        widen(mean, u, hidden, u, w.mean_back, width);
+    }
+}
+
+// Which rows of an array a chunk is of, by number or one after the other; `only`: the one phase that is scored in each,
+// else all that may be chosen.
+struct Rows {
+    const float* rows;
+    const Index *numbers, *only;
+    Index count, size;
+    const float* operator[](Index b) const { return rows + (numbers == nullptr ? b : numbers[b]) * size; }
+};
+
+INLINE Index row_size(const Network& n) {
+    return n.phases * (n.phase_features + n.movements) + n.movements * n.movement_features;
+}
+
+// Who takes part: the lists of a chunk, and its inputs with the phases' own features in place.
+INLINE void list(const Network& n, const Rows& rows, const Chunk& c) {
+    const Index P = n.phases, K = n.movements, fp = n.phase_features, fm = n.movement_features;
+    const Index width = padded(n.units), stride = fp + width;
+    Index movements = 0, services = 0, phases = 0, heads = 0;
+    for (Index b = 0; b < rows.count; ++b) {
+        const float* row = rows[b];
+        const float* service = row + P * fp;
+        const float* features = service + P * K;
+        const Index first = phases;
+        float exist = 0.0f;
+        for (Index k = 0; k < K; ++k) {
+            c.number[k] = -1;
+        }
+        for (Index p = 0; p < P; ++p) {
+            const float exists = row[p * fp];
+            const bool head = n.scores && row[p * fp + SELECTABLE] > 0.5f;
+            exist += exists;
+            if (exists == 0.0f && !head) {
+                continue;
+            }
+            if (head && (rows.only == nullptr || rows.only[b] == p)) {
+                c.head_phase[heads] = phases;
+                c.head_cell[heads++] = b * P + p;
+            }
+            c.phase_row[phases] = b;
+            c.phase_share[phases] = exists;
+            float* input = c.inputs + phases * stride;
+            std::memcpy(input, row + p * fp, sizeof(float) * fp);
+            std::memset(input + fp, 0, sizeof(float) * width);
+            for (Index k = 0; k < K; ++k) {
+                if (service[p * K + k] == 0.0f) {
+                    continue;
+                }
+                if (c.number[k] < 0) {
+                    c.number[k] = movements++;
+                    std::memcpy(c.features + c.number[k] * fm, features + k * fm, sizeof(float) * fm);
+                }
+                c.service_movement[services] = c.number[k];
+                c.service_phase[services] = phases;
+                c.service_weight[services++] = service[p * K + k];
+            }
+            ++phases;
+        }
+        const float share = 1.0f / (exist > 1.0f ? exist : 1.0f);
+        for (Index e = first; e < phases; ++e) {
+            c.phase_share[e] *= share;
+        }
+    }
+    c.counts[0] = movements;
+    c.counts[1] = services;
+    c.counts[2] = phases;
+    c.counts[3] = heads;
+}
+
+// To out [rows, P] scores or [rows] values.
+CLONES void forward_chunk(const Network& n, const Weights& w, const Rows& rows, const Chunk& c, float* out) {
+    const Index fp = n.phase_features, fm = n.movement_features, width = w.width, stride = fp + width;
+    const Index count = rows.count;
+    list(n, rows, c);
+    const Index movements = c.counts[0], services = c.counts[1], phases = c.counts[2], heads = c.counts[3];
+    multiply(movements, fm, c.features, fm, 1, w.movement, width, w.movement_bias, 0, c.movements, width);
+    rectify(c.movements, movements * width);
+    for (Index s = 0; s < services; ++s) {
+        float* served = c.inputs + c.service_phase[s] * stride + fp;
+        add(served, c.movements + c.service_movement[s] * width, c.service_weight[s], width);
+    }
+    multiply(phases, fp + w.units, c.inputs, stride, 1, w.phase, width, w.phase_bias, 0, c.phases, width);
+    rectify(c.phases, phases * width);
+    std::memset(c.mean, 0, sizeof(float) * count * width);
+    for (Index e = 0; e < phases; ++e) {
+        add(c.mean + c.phase_row[e] * width, c.phases + e * width, c.phase_share[e], width);
+    }
+    multiply(count, w.units, c.mean, width, 1, w.mean, width, w.hidden_bias, 0, c.shared, width);
+    if (!n.scores) {
+        rectify(c.shared, count * width);
+        for (Index b = 0; b < count; ++b) {
+            out[b] = dot(c.shared + b * width, w.out, width) + *n.out_bias;
+        }
+        return;
+    }
+    for (Index cell = 0; cell < count * n.phases; ++cell) {
+        out[cell] = MASKED;
+    }
+    for (Index h = 0; h < heads; ++h) {
+        const Index e = c.head_phase[h];
+        std::memcpy(c.hidden + h * width, c.shared + c.phase_row[e] * width, sizeof(float) * width);
+        std::memcpy(c.head_phases + h * width, c.phases + e * width, sizeof(float) * width);
+    }
+    multiply(heads, w.units, c.head_phases, width, 1, w.own, width, c.hidden, width, c.hidden, width);
+    rectify(c.hidden, heads * width);
+    for (Index h = 0; h < heads; ++h) {
+        out[c.head_cell[h]] = dot(c.hidden + h * width, w.out, width) + *n.out_bias;
+    }
+}
+
+struct Gradients : Layers {
+    float* out_bias;
+    Gradients(const Network& n, Room& room) : Layers(n, room), out_bias(room.take(1)) {}
+};
+
+// What a chunk's way back needs beside what was kept.
+struct Back {
+    float *phases, *served, *movements, *mean, *shared, *heads, *head_phases, *head_back;
+    Back(const Network& n, Room& room) {
+        const Index w = padded(n.units), p = CHUNK_ROWS * n.phases, k = CHUNK_ROWS * n.movements;
+        phases = room.take(p * w);
+        served = room.take(p * w);
+        movements = room.take(k * w);
+        mean = room.take(CHUNK_ROWS * w);
+        shared = room.take(CHUNK_ROWS * w);
+        heads = room.take(p * w);
+        head_phases = room.take(p * w);
+        head_back = room.take(p * w);
+    }
+};
+
+CLONES void backward_chunk(
+    const Network& n, const Weights& w, Index count, const Chunk& c, const float* slope, const Gradients& g, const Back& d
+) {
+    const Index fp = n.phase_features, fm = n.movement_features, u = w.units, width = w.width, stride = fp + width;
+    const Index movements = c.counts[0], services = c.counts[1], phases = c.counts[2], heads = c.counts[3];
+    std::memset(d.phases, 0, sizeof(float) * phases * width);
+    std::memset(d.shared, 0, sizeof(float) * count * width);
+    if (n.scores) {
+        Index active = 0;  // of a Q-network that learns from one action a row, the others' heads have no slope
+        for (Index h = 0; h < heads; ++h) {
+            const float by = slope[c.head_cell[h]];
+            if (by == 0.0f) {
+                continue;
+            }
+            const float* hidden = c.hidden + h * width;
+            const Index e = c.head_phase[h];
+            float* head = d.heads + active * width;
+            add(g.out, hidden, by, width);
+            *g.out_bias += by;
+            for (Index i = 0; i < width; ++i) {
+                head[i] = hidden[i] > 0.0f ? by * w.out[i] : 0.0f;
+            }
+            add(d.shared + c.phase_row[e] * width, head, 1.0f, width);
+            std::memcpy(d.head_phases + active * width, c.phases + e * width, sizeof(float) * width);
+            ++active;
+        }
+        multiply(u, active, d.head_phases, 1, width, d.heads, width, g.own, width, g.own, width);
+        multiply(active, u, d.heads, width, 1, w.own_back, width, nullptr, 0, d.head_back, width);
+        active = 0;
+        for (Index h = 0; h < heads; ++h) {
+            if (slope[c.head_cell[h]] != 0.0f) {
+                add(d.phases + c.head_phase[h] * width, d.head_back + active++ * width, 1.0f, width);
+            }
+        }
+    } else {
+        for (Index b = 0; b < count; ++b) {
+            const float* hidden = c.shared + b * width;
+            add(g.out, hidden, slope[b], width);
+            *g.out_bias += slope[b];
+            add(d.shared + b * width, w.out, slope[b], width);
+            rectify_back(d.shared + b * width, hidden, width);
+        }
+    }
+    for (Index b = 0; b < count; ++b) {
+        add(g.hidden_bias, d.shared + b * width, 1.0f, width);
+    }
+    multiply(u, count, c.mean, 1, width, d.shared, width, g.mean, width, g.mean, width);
+    multiply(count, u, d.shared, width, 1, w.mean_back, width, nullptr, 0, d.mean, width);
+    for (Index e = 0; e < phases; ++e) {
+        add(d.phases + e * width, d.mean + c.phase_row[e] * width, c.phase_share[e], width);
+    }
+    rectify_back(d.phases, c.phases, phases * width);
+    for (Index e = 0; e < phases; ++e) {
+        add(g.phase_bias, d.phases + e * width, 1.0f, width);
+    }
+    multiply(fp + u, phases, c.inputs, 1, stride, d.phases, width, g.phase, width, g.phase, width);
+    multiply(phases, u, d.phases, width, 1, w.served_back, width, nullptr, 0, d.served, width);
+    std::memset(d.movements, 0, sizeof(float) * movements * width);
+    for (Index s = 0; s < services; ++s) {
+        float* movement = d.movements + c.service_movement[s] * width;
+        add(movement, d.served + c.service_phase[s] * width, c.service_weight[s], width);
+    }
+    rectify_back(d.movements, c.movements, movements * width);
+    for (Index m = 0; m < movements; ++m) {
+        add(g.movement_bias, d.movements + m * width, 1.0f, width);
+    }
+    multiply(fm, movements, c.features, 1, fm, d.movements, width, g.movement, width, g.movement, width);
+}
+
+// The slopes in each weight in the order of `Network`, laid out as torch has them.
+INLINE void lay_out(const Network& n, const Gradients& g, float* grads) {
+    const Index u = n.units, w = g.width, fm = n.movement_features, inputs = n.phase_features + u;
+    const Index hidden = n.scores ? 2 * u : u;
+    transpose_back(g.movement, w, u, fm, fm, grads);
+    std::memcpy(grads += u * fm, g.movement_bias, sizeof(float) * u);
+    transpose_back(g.phase, w, u, inputs, inputs, grads += u);
+    std::memcpy(grads += u * inputs, g.phase_bias, sizeof(float) * u);
+    grads += u;
+    if (n.scores) {
+        transpose_back(g.own, w, u, u, hidden, grads);
+    }
+    transpose_back(g.mean, w, u, u, hidden, grads + (n.scores ? u : 0));
+    std::memcpy(grads += u * hidden, g.hidden_bias, sizeof(float) * u);
+    std::memcpy(grads += u, g.out, sizeof(float) * u);
+    grads[u] = *g.out_bias;
+}
+
+// Calls `with` for each weight of a network, in the order of `Network`, and its count.
+template <typename With>
+INLINE void for_each_weight(const Network& n, With with) {
+    const Index u = n.units;
+    with(n.movement_weight, u * n.movement_features);
+    with(n.movement_bias, u);
+    with(n.phase_weight, u * (n.phase_features + u));
+    with(n.phase_bias, u);
+    with(n.hidden_weight, u * (n.scores ? 2 * u : u));
+    with(n.hidden_bias, u);
+    with(n.out_weight, u);
+    with(n.out_bias, 1);
+}
+
+INLINE Index weights_size(const Network& n) {
+    Index size = 0;
+    for_each_weight(n, [&](const float*, Index count) { size += count; });
+    return size;
+}
+
+INLINE void clear(const Network& n, const Gradients& g) {
+    Room room{nullptr};
+    Gradients counted(n, room);
+    std::memset(g.movement, 0, sizeof(float) * room.used);  // the first of what lies side by side
+}
+
+INLINE Index chunks(Index batch) { return (batch + CHUNK_ROWS - 1) / CHUNK_ROWS; }
+
+INLINE Index chunk_size(const Network& n) {
+    Room room{nullptr};
+    Chunk chunk(n, room);
+    return room.used;
+}
+
+INLINE Index smaller(Index a, Index b) { return a < b ? a : b; }
+
+}  // namespace
+
+#endif
