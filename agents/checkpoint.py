@@ -40,6 +40,7 @@ def save(run: Path, learner: Learner, env: SignalsVecEnv, progress: dict[str, An
         "average": learner.average.state_dict(),
     }
     if isinstance(learner, MaskedDoubleDQN):
+        learner.store()
         assert isinstance(learner.replay_buffer, DecisionBuffer)
         state["dqn"] = {
             "n_calls": learner._n_calls,

@@ -40,6 +40,7 @@ class MaskedDoubleDQN(DQN):
     averaging: float = 0.001
     due_steps: int = 0
     """Gradient steps that wait for the next decision: they are taken while the simulations run."""
+    _to_store: tuple[Any, ...] | None = None
     _learned_from: int = 0
     """Transitions that the buffer had been given at the last training."""
     _compiled: DQNStep | None = None
@@ -50,12 +51,13 @@ class MaskedDoubleDQN(DQN):
         action_noise: Any = None, learning_starts: int = 0, log_interval: int | None = None,
     ) -> RolloutReturn:  # fmt: skip
         """So many decisions of every signal, stored: as SB3 does it, without its loop over all environments."""
-        del action_noise, log_interval
+        del action_noise, log_interval, replay_buffer  # which is this agent's own
         callback.on_rollout_start()
         for _ in range(train_freq.frequency):
             rows = np.asarray(self._last_obs)
             chosen = self._choose(rows, learning_starts)
             new_rows, rewards, dones, infos = env.step(chosen)
+            self.store()  # where nobody did so meanwhile
             self.num_timesteps += env.num_envs
             if not callback.on_step():
                 return RolloutReturn(env.num_envs, 0, continue_training=False)
@@ -64,7 +66,7 @@ class MaskedDoubleDQN(DQN):
                 following = following.copy()
                 for n in dones.nonzero()[0].tolist():
                     following[n] = infos[n]["terminal_observation"]
-            replay_buffer.add(rows, following, chosen, rewards, dones, infos)
+            self._to_store = (rows, following, chosen, rewards, dones, infos)
             self._last_obs = np.asarray(new_rows)
             self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
             self._on_step()
@@ -98,12 +100,21 @@ class MaskedDoubleDQN(DQN):
         del batch_size
         self.due_steps = gradient_steps
 
+    def store(self) -> None:
+        """Put the last decisions into the replay buffer: nobody needs them before the next gradient step, so that the
+        next decisions come first."""
+        if self._to_store is not None:
+            assert self.replay_buffer is not None
+            self.replay_buffer.add(*self._to_store)
+            self._to_store = None
+
     def train_due(self) -> None:
-        """The gradient steps that are due, on the double-DQN target.
+        """The gradient steps that are due, on the double-DQN target, after what was left to store.
 
         Raises:
             TrainingDiverged: the loss is no finite number.
         """
+        self.store()
         gradient_steps, self.due_steps = self.due_steps, 0
         if not gradient_steps:
             return

@@ -106,6 +106,23 @@ INLINE void add(float* to, const float* from, float factor, Index count) {
     }
 }
 
+// A few floats: less than a call of memcpy takes.
+INLINE void copy(float* to, const float* from, Index count) {
+    for (; count >= 4; count -= 4, to += 4, from += 4) {
+        std::memcpy(to, from, 4 * sizeof(float));
+    }
+    for (Index n = 0; n < count; ++n) {
+        to[n] = from[n];
+    }
+}
+
+// As many as a multiple of a vector's.
+INLINE void copy_vectors(float* to, const float* from, Index width) {
+    for (Index n = 0; n < width; n += LANES) {
+        vector(to + n) = vector(from + n);
+    }
+}
+
 INLINE float dot(const float* a, const float* b, Index count) {
     float sum = 0.0f;
     for (Index n = 0; n < count; ++n) {

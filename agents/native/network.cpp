@@ -148,15 +148,14 @@ INLINE void list(const Network& n, const Rows& rows, const Chunk& c) {
             c.phase_row[phases] = b;
             c.phase_share[phases] = exists;
             float* input = c.inputs + phases * stride;
-            std::memcpy(input, row + p * fp, sizeof(float) * fp);
-            std::memset(input + fp, 0, sizeof(float) * width);
+            copy(input, row + p * fp, fp);
             for (Index k = 0; k < K; ++k) {
                 if (service[p * K + k] == 0.0f) {
                     continue;
                 }
                 if (c.number[k] < 0) {
                     c.number[k] = movements++;
-                    std::memcpy(c.features + c.number[k] * fm, features + k * fm, sizeof(float) * fm);
+                    copy(c.features + c.number[k] * fm, features + k * fm, fm);
                 }
                 c.service_movement[services] = c.number[k];
                 c.service_phase[services] = phases;
@@ -183,9 +182,19 @@ CLONES void forward_chunk(const Network& n, const Weights& w, const Rows& rows, 
     const Index movements = c.counts[0], services = c.counts[1], phases = c.counts[2], heads = c.counts[3];
     multiply(movements, fm, c.features, fm, 1, w.movement, width, w.movement_bias, 0, c.movements, width);
     rectify(c.movements, movements * width);
-    for (Index s = 0; s < services; ++s) {
-        float* served = c.inputs + c.service_phase[s] * stride + fp;
-        add(served, c.movements + c.service_movement[s] * width, c.service_weight[s], width);
+    for (Index e = 0, begin = 0; e < phases; ++e) {  // the services of a phase lie side by side
+        Index end = begin;
+        while (end < services && c.service_phase[end] == e) {
+            ++end;
+        }
+        for (Index i = 0; i < width; i += LANES) {
+            Vector served{};
+            for (Index s = begin; s < end; ++s) {
+                served += c.service_weight[s] * vector(c.movements + c.service_movement[s] * width + i);
+            }
+            vector(c.inputs + e * stride + fp + i) = served;
+        }
+        begin = end;
     }
     multiply(phases, fp + w.units, c.inputs, stride, 1, w.phase, width, w.phase_bias, 0, c.phases, width);
     rectify(c.phases, phases * width);
@@ -206,8 +215,8 @@ CLONES void forward_chunk(const Network& n, const Weights& w, const Rows& rows, 
     }
     for (Index h = 0; h < heads; ++h) {
         const Index e = c.head_phase[h];
-        std::memcpy(c.hidden + h * width, c.shared + c.phase_row[e] * width, sizeof(float) * width);
-        std::memcpy(c.head_phases + h * width, c.phases + e * width, sizeof(float) * width);
+        copy_vectors(c.hidden + h * width, c.shared + c.phase_row[e] * width, width);
+        copy_vectors(c.head_phases + h * width, c.phases + e * width, width);
     }
     multiply(heads, w.units, c.head_phases, width, 1, w.own, width, c.hidden, width, c.hidden, width);
     rectify(c.hidden, heads * width);
@@ -260,7 +269,7 @@ CLONES void backward_chunk(
                 head[i] = hidden[i] > 0.0f ? by * w.out[i] : 0.0f;
             }
             add(d.shared + c.phase_row[e] * width, head, 1.0f, width);
-            std::memcpy(d.head_phases + active * width, c.phases + e * width, sizeof(float) * width);
+            copy_vectors(d.head_phases + active * width, c.phases + e * width, width);
             ++active;
         }
         multiply(u, active, d.head_phases, 1, width, d.heads, width, g.own, width, g.own, width);
