@@ -5,7 +5,7 @@
 // one only the head of the action that was taken, in the situation where it was taken.
 
 #include "adam.cpp"
-#include "network.cpp"
+#include "backward.cpp"
 
 // The field order is that of `_DQN` in agents/steps.py.
 struct DQN {

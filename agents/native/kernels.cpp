@@ -9,9 +9,9 @@
 
 #define INLINE static inline __attribute__((always_inline))
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define CLONES __attribute__((noinline, target_clones("avx512f", "fma", "default")))  // chosen when the library is loaded
+#define CLONES __attribute__((noinline, unused, target_clones("avx512f", "fma", "default")))  // chosen on loading
 #else
-#define CLONES __attribute__((unused))
+#define CLONES __attribute__((noinline, unused))
 #endif
 
 namespace {

@@ -2,7 +2,7 @@
 // et al. 2017 with its bonus for entropy and the squared error of the values.
 
 #include "adam.cpp"
-#include "network.cpp"
+#include "backward.cpp"
 
 // The field order is that of `_PPO` in agents/steps.py.
 struct PPO {
