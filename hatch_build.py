@@ -17,7 +17,7 @@ LIBRARIES = {
     # no contraction into fused multiply-adds: the numbers must be those of numpy, to the bit
     "envs/native/libintergreen.so": ("-O3", "-ffp-contract=off"),
     # the learners' sums have no order of their own; vectors are an inner matter of this library, whatever their width
-    "agents/native/libphases.so": ("-O3", "-Wno-psabi"),
+    "agents/native/libphases.so": ("-O3", "-Wno-psabi", "-fno-math-errno"),
 }
 """Each is built from the sources that lie beside it, with further flags."""
 

@@ -40,6 +40,7 @@ def save(run: Path, learner: Learner, env: SignalsVecEnv, progress: dict[str, An
         "average": learner.average.state_dict(),
     }
     if isinstance(learner, MaskedDoubleDQN):
+        learner.store()
         assert isinstance(learner.replay_buffer, DecisionBuffer)
         state["dqn"] = {
             "n_calls": learner._n_calls,
@@ -117,6 +118,7 @@ def _restore_replay(buffer: DecisionBuffer, state: dict[str, Any]) -> None:
         getattr(buffer, name)[: len(saved)] = saved
     for name in buffer.PENDING:
         getattr(buffer, name)[:] = state["pending"][name].numpy()
+    buffer.target_version[:] = 0
     buffer.pos, buffer.full, buffer.added = state["pos"], state["full"], state["added"]
 
 

@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -31,8 +33,8 @@ _rooms: list[Tensor] = []
 cost as much as what is computed in them."""
 
 
-class _Network(ctypes.Structure):
-    """The struct `Network` of native/phases.cpp."""
+class Network(ctypes.Structure):
+    """The struct `Network` of native/network.cpp."""
 
     _fields_ = [*((name, ctypes.c_int64) for name in SIZES), *((name, ctypes.c_void_p) for name in WEIGHTS)]
 
@@ -49,6 +51,10 @@ def library() -> ctypes.CDLL | None:
     found.phases_forward.argtypes = [pointer, pointer, count, pointer, pointer, ctypes.c_int]
     found.phases_backward.argtypes = [pointer, count, pointer, pointer, pointer, pointer]
     found.phases_forward.restype = found.phases_backward.restype = None
+    found.dqn_room.argtypes, found.dqn_room.restype = [pointer], count
+    found.ppo_room.argtypes, found.ppo_room.restype = [pointer], count
+    found.dqn_step.argtypes = found.ppo_step.argtypes = [pointer, pointer, count]
+    found.dqn_step.restype = found.ppo_step.restype = ctypes.c_double
     return found
 
 
@@ -64,6 +70,32 @@ def values(rows: Tensor, shape: ObservationShape, weights: Sequence[Tensor]) -> 
     return result
 
 
+class Scores:
+    """Scores for a few rows at a time, without torch around them: for rollouts.
+
+    Args:
+        network: whose weights stay where they are.
+        kept: who has these weights.
+    """
+
+    def __init__(self, network: Network, kept: object) -> None:
+        compiled = library()
+        assert compiled is not None, "ask `library`"
+        self._kept = kept
+        self._network, self._at = network, ctypes.addressof(network)
+        self._forward, self._phases = compiled.phases_forward, network.phases
+        room = np.empty(compiled.phases_room(self._at, 1, False), np.float32)
+        self._room, self._room_at = room, room.ctypes.data
+
+    def __call__(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """[B, size] to [B, P]."""
+        assert rows.dtype == np.float32
+        assert rows.flags.c_contiguous
+        out = np.empty((len(rows), self._phases), np.float32)
+        self._forward(self._at, rows.ctypes.data, len(rows), out.ctypes.data, self._room_at, False)
+        return out
+
+
 class _Pass(torch.autograd.Function):
     """Forwards, keeping what the way back needs; backwards to the weights (nobody asks for the rows' slope)."""
 
@@ -74,7 +106,7 @@ class _Pass(torch.autograd.Function):
         assert rows.shape[1] == shape.size
         assert rows.dtype == torch.float32
         rows = rows.contiguous()
-        network = _described(shape, by_phase, weights)
+        network = described(shape, by_phase, weights)
         keep = any(ctx.needs_input_grad)
         batch, at = rows.shape[0], ctypes.addressof(network)
         out = torch.empty(batch, shape.phases if by_phase else 1)
@@ -95,7 +127,7 @@ class _Pass(torch.autograd.Function):
             raise RuntimeError("a pass goes back once: what it had kept is given back then")
         ctx.room = None
         weights = ctx.saved_tensors
-        network = _described(ctx.shape, ctx.by_phase, weights)
+        network = described(ctx.shape, ctx.by_phase, weights)
         at, slope = ctypes.addressof(network), slopes[0].contiguous()
         sizes = [weight.numel() for weight in weights]
         flat, room = torch.empty(sum(sizes)), _take_room(compiled.phases_room_back(at))
@@ -114,7 +146,8 @@ def _take_room(size: int) -> Tensor:
     return torch.empty(size)
 
 
-def _described(shape: ObservationShape, by_phase: bool, weights: Sequence[Tensor]) -> _Network:
+def described(shape: ObservationShape, by_phase: bool, weights: Sequence[Tensor]) -> Network:
+    """A network as the compiled code sees it; `by_phase`: it scores phases, else it gives one value."""
     sizes = (shape.phases, shape.movements, shape.phase_features, shape.movement_features, len(weights[1]), by_phase)
     assert all(weight.is_contiguous() and weight.dtype == torch.float32 for weight in weights)
-    return _Network(*sizes, *(weight.data_ptr() for weight in weights))
+    return Network(*sizes, *(weight.data_ptr() for weight in weights))

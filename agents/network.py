@@ -6,6 +6,10 @@ FRAP, Zheng et al. 2019): its weights depend neither on the number of phases or 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -66,6 +70,22 @@ class PhaseScorer(nn.Module):
         scores: Tensor = rest(hidden).squeeze(2)
         return scores.masked_fill(~selectable, MASKED)
 
+    def described(self) -> compiled.Network:
+        """As the compiled code sees it."""
+        return compiled.described(self.encoder.shape, True, self._weights)
+
+    def scoring(self) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
+        """The same for numpy's arrays, without slopes; for rollouts."""
+        if self.quick:
+            return compiled.Scores(self.described(), kept=self)
+
+        def score(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+            with torch.no_grad():
+                scores: npt.NDArray[np.float32] = self(torch.from_numpy(rows)).numpy()
+            return scores
+
+        return score
+
 
 class StateValue(nn.Module):
     """[B, size] rows to [B, 1] values; `quick` as for `PhaseScorer`."""
@@ -84,6 +104,10 @@ class StateValue(nn.Module):
         _, mean, _ = self.encoder(rows)
         value: Tensor = self.head(mean)
         return value
+
+    def described(self) -> compiled.Network:
+        """As the compiled code sees it."""
+        return compiled.described(self.encoder.shape, False, self._weights)
 
 
 def split(rows: Tensor, shape: ObservationShape) -> tuple[Tensor, Tensor, Tensor]:

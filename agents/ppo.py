@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from agents.network import PhaseScorer, StateValue
 from agents.rollout import Decisions, Rollout, advantages
+from agents.steps import PPOStep, quick
 from agents.updates import TrainingDiverged, average_in, free
 from agents.vec_env import SignalsVecEnv
 
@@ -83,23 +84,10 @@ class MaskedPPO(PPO):
         self._update_learning_rate(self.policy.optimizer)
         clip = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
         weights, losses = list(self.policy.parameters()), []
+        step = self._compiled_step(clip) if quick(self.actor, self.critic) else None
         for _ in range(self.n_epochs):
             for part in self._parts():
-                batch = self.decisions
-                advantage = batch.advantages[part]
-                if len(part) > 1:
-                    advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
-                observations = batch.observations[part]
-                log_probs, entropy = _log_probs(self.actor(observations), batch.actions[part])
-                ratio = (log_probs - batch.log_probs[part]).exp()
-                gain = torch.min(advantage * ratio, advantage * ratio.clamp(1.0 - clip, 1.0 + clip)).mean()
-                misvalued = functional.mse_loss(self.critic(observations).flatten(), batch.returns[part])
-                loss = self.vf_coef * misvalued - gain - self.ent_coef * entropy.mean()
-                losses.append(loss.detach())
-                self.policy.optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                nn.utils.clip_grad_norm_(weights, self.max_grad_norm)
-                self.policy.optimizer.step()
+                losses.append(step(part, self.max_grad_norm) if step else self._gradient_step(part, clip))
             self._n_updates += 1
         if not all(bool(torch.isfinite(weight).all()) for weight in weights):
             raise TrainingDiverged(
@@ -109,7 +97,32 @@ class MaskedPPO(PPO):
         average_in(self.average.parameters(), self.actor.parameters(), self.averaging, count)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         if losses:
-            self.logger.record("train/loss", float(torch.stack(losses).mean()))
+            self.logger.record("train/loss", float(np.mean(losses)))
+
+    def _compiled_step(self, clip: float) -> PPOStep:
+        d = self.decisions
+        decisions = (d.observations, d.actions, d.log_probs, d.advantages, d.returns)
+        return PPOStep(
+            self.actor, self.critic, self.policy.optimizer, decisions, clip, float(self.ent_coef), float(self.vf_coef)
+        )
+
+    def _gradient_step(self, part: Tensor, clip: float) -> float:
+        """One step on the decisions of these numbers; its loss."""
+        batch = self.decisions
+        advantage = batch.advantages[part]
+        if len(part) > 1:
+            advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        observations = batch.observations[part]
+        log_probs, entropy = _log_probs(self.actor(observations), batch.actions[part])
+        ratio = (log_probs - batch.log_probs[part]).exp()
+        gain = torch.min(advantage * ratio, advantage * ratio.clamp(1.0 - clip, 1.0 + clip)).mean()
+        misvalued = functional.mse_loss(self.critic(observations).flatten(), batch.returns[part])
+        loss: Tensor = self.vf_coef * misvalued - gain - self.ent_coef * entropy.mean()
+        self.policy.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(list(self.policy.parameters()), self.max_grad_norm)
+        self.policy.optimizer.step()
+        return loss.item()
 
     def _parts(self) -> Iterator[Tensor]:
         """The decisions in a random order, in parts of about the batch's size."""

@@ -42,6 +42,10 @@ class DecisionBuffer(ReplayBuffer):
         )
         self.shape, self.gamma = shape, gamma
         self.discounts = np.zeros((self.buffer_size, 1), np.float32)
+        self.target_scores = np.zeros((self.buffer_size, shape.phases), np.float32)
+        """What the target network says of each next observation, where it has been asked."""
+        self.target_version = np.zeros(self.buffer_size, np.int64)
+        """With which of its weights that was, 0 for none."""
         self.added = 0
         """Transitions so far, those that have been overwritten included."""
         self.open = np.zeros(n_envs, bool)
@@ -67,11 +71,15 @@ class DecisionBuffer(ReplayBuffer):
         at = (self.pos + np.arange(ends.size)) % self.buffer_size
         self.observations[at, 0], self.next_observations[at, 0] = self.began[ends], next_obs[ends]
         self.actions[at, 0, 0], self.rewards[at, 0] = self.chosen[ends], self.summed[ends]
-        self.discounts[at, 0] = self.left[ends]
+        self.discounts[at, 0], self.target_version[at] = self.left[ends], 0
         self.added += ends.size
         self.full |= self.pos + ends.size >= self.buffer_size
         self.pos = (self.pos + ends.size) % self.buffer_size
         self.open &= ~(chooses | done.astype(bool))
+
+    def draw(self, count: int) -> npt.NDArray[np.int64]:
+        """Numbers of transitions, as `sample` draws them."""
+        return np.random.randint(0, self.buffer_size if self.full else self.pos, size=count)
 
     def _get_samples(self, batch_inds: npt.NDArray[Any], env: VecNormalize | None = None) -> ReplayBufferSamples:
         drawn = (self.observations, self.actions, self.next_observations, self.dones, self.rewards, self.discounts)

@@ -32,7 +32,7 @@ class Rollout:
     """
 
     def __init__(self, env: SignalsVecEnv, actor: PhaseScorer, count: int, rows: FloatArray) -> None:
-        self._env, self._actor, self.rows = env, actor, rows
+        self._env, self._scores, self.rows = env, actor.scoring(), rows
         signals, shape = env.num_envs, actor.encoder.shape
         self.observations = np.empty((count, signals, shape.size), np.float32)
         self.actions = np.empty((count, signals), np.int64)
@@ -70,10 +70,9 @@ class Rollout:
         """Draw the phases of a worker's signals, and hand them over."""
         part = self._env.batch.rows[n]
         self.observations[step, part] = self.rows[part]
-        with torch.no_grad():
-            scores = self._actor(torch.from_numpy(self.rows[part])).numpy()
-        self.actions[step, part] = (scores + self._noise[step, part]).argmax(axis=1)
-        self._env.send(n, self.actions[step, part])
+        scores = self._scores(self.rows[part])
+        self.actions[step, part] = chosen = (scores + self._noise[step, part]).argmax(axis=1)
+        self._env.send(n, chosen)
 
 
 @dataclass(frozen=True)

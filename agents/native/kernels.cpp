@@ -1,0 +1,162 @@
+// Vectors and the products of small matrices, for the phase network. Included by the other sources of this folder (a
+// header of another kind would not be in the digest of the sources).
+#ifndef PHASES_KERNELS
+#define PHASES_KERNELS
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#define INLINE static inline __attribute__((always_inline))
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define CLONES __attribute__((noinline, unused, target_clones("avx512f", "fma", "default")))  // chosen on loading
+#else
+#define CLONES __attribute__((noinline, unused))
+#endif
+
+namespace {
+
+using Index = std::int64_t;
+typedef float Vector __attribute__((vector_size(64), aligned(4), may_alias));
+
+const Index LANES = 16;       // floats of a Vector
+const Index CHUNK_ROWS = 32;  // of the batch
+const Index SELECTABLE = 1;   // in a phase's features; the first one is whether it exists
+const float MASKED = -1e9f;
+
+INLINE Index padded(Index width) { return (width + LANES - 1) / LANES * LANES; }
+
+INLINE const Vector& vector(const float* at) { return *reinterpret_cast<const Vector*>(at); }
+INLINE Vector& vector(float* at) { return *reinterpret_cast<Vector*>(at); }
+
+// One block of `multiply`: R rows and V vectors of columns, summed in registers.
+template <int R, int V>
+INLINE void block(
+    Index depth, const float* a, Index row, Index column, const float* b, Index width, const float* start, Index step,
+    float* c, Index stride
+) {
+    Vector sum[R][V];
+    for (int r = 0; r < R; ++r) {
+        for (int v = 0; v < V; ++v) {
+            sum[r][v] = start == nullptr ? Vector{} : vector(start + r * step + v * LANES);
+        }
+    }
+    for (Index j = 0; j < depth; ++j) {
+        for (int v = 0; v < V; ++v) {
+            const Vector factor = vector(b + j * width + v * LANES);
+            for (int r = 0; r < R; ++r) {
+                sum[r][v] += a[r * row + j * column] * factor;
+            }
+        }
+    }
+    for (int r = 0; r < R; ++r) {
+        for (int v = 0; v < V; ++v) {
+            vector(c + r * stride + v * LANES) = sum[r][v];
+        }
+    }
+}
+
+// c[r] = start[r] + sum over j of a[r, j] b[j], rows of `width` floats, a multiple of a vector's. `row` and `column` are
+// the steps within a, so that it may lie transposed; `step` is that from one start to the next, 0 for the same one.
+CLONES void multiply(
+    Index rows, Index depth, const float* a, Index row, Index column, const float* b, Index width, const float* start,
+    Index step, float* c, Index stride
+) {
+    for (Index w = 0; w < width;) {
+        const bool wide = width - w >= 2 * LANES;
+        Index r = 0;
+        const float* first = start == nullptr ? nullptr : start + w;
+        for (; r + 4 <= rows; r += 4) {
+            const float* from = first == nullptr ? nullptr : first + r * step;
+            if (wide) {
+                block<4, 2>(depth, a + r * row, row, column, b + w, width, from, step, c + r * stride + w, stride);
+            } else {
+                block<4, 1>(depth, a + r * row, row, column, b + w, width, from, step, c + r * stride + w, stride);
+            }
+        }
+        for (; r < rows; ++r) {
+            const float* from = first == nullptr ? nullptr : first + r * step;
+            if (wide) {
+                block<1, 2>(depth, a + r * row, row, column, b + w, width, from, step, c + r * stride + w, stride);
+            } else {
+                block<1, 1>(depth, a + r * row, row, column, b + w, width, from, step, c + r * stride + w, stride);
+            }
+        }
+        w += wide ? 2 * LANES : LANES;
+    }
+}
+
+// What is not a number stays so: a training has to notice.
+INLINE void rectify(float* at, Index count) {
+    for (Index n = 0; n < count; ++n) {
+        at[n] = at[n] < 0.0f ? 0.0f : at[n];
+    }
+}
+
+// at[n] where the rectified value is above 0, else 0.
+INLINE void rectify_back(float* at, const float* rectified, Index count) {
+    for (Index n = 0; n < count; ++n) {
+        at[n] = rectified[n] > 0.0f ? at[n] : 0.0f;
+    }
+}
+
+INLINE void add(float* to, const float* from, float factor, Index count) {
+    for (Index n = 0; n < count; ++n) {
+        to[n] += factor * from[n];
+    }
+}
+
+// A few floats: less than a call of memcpy takes.
+INLINE void copy(float* to, const float* from, Index count) {
+    for (; count >= 4; count -= 4, to += 4, from += 4) {
+        std::memcpy(to, from, 4 * sizeof(float));
+    }
+    for (Index n = 0; n < count; ++n) {
+        to[n] = from[n];
+    }
+}
+
+// As many as a multiple of a vector's.
+INLINE void copy_vectors(float* to, const float* from, Index width) {
+    for (Index n = 0; n < width; n += LANES) {
+        vector(to + n) = vector(from + n);
+    }
+}
+
+INLINE float dot(const float* a, const float* b, Index count) {
+    float sum = 0.0f;
+    for (Index n = 0; n < count; ++n) {
+        sum += a[n] * b[n];
+    }
+    return sum;
+}
+
+// [out, in] to [in, out], rows padded with zeros; `from` has rows of `columns` floats.
+INLINE void transpose(const float* from, Index outs, Index ins, Index columns, float* to, Index width) {
+    std::memset(to, 0, sizeof(float) * ins * width);
+    for (Index o = 0; o < outs; ++o) {
+        for (Index i = 0; i < ins; ++i) {
+            to[i * width + o] = from[o * columns + i];
+        }
+    }
+}
+
+// And back, without the padding.
+INLINE void transpose_back(const float* from, Index width, Index outs, Index ins, Index columns, float* to) {
+    for (Index o = 0; o < outs; ++o) {
+        for (Index i = 0; i < ins; ++i) {
+            to[o * columns + i] = from[i * width + o];
+        }
+    }
+}
+
+INLINE void widen(const float* from, Index rows, Index columns, Index count, float* to, Index width) {
+    std::memset(to, 0, sizeof(float) * rows * width);
+    for (Index r = 0; r < rows; ++r) {
+        std::memcpy(to + r * width, from + r * columns, sizeof(float) * count);
+    }
+}
+
+}  // namespace
+
+#endif
