@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from operator import itemgetter
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -38,10 +37,7 @@ class NetworkEnv(ParallelEnv[str, Observation, int]):
         self.observation_spaces = {a: self.options.observation_space(self._worker, n) for a, n in self._index.items()}
         phases = self._worker.layout.phase_exists.sum(axis=1).tolist()
         self.action_spaces = {a: cast(Any, spaces.Discrete(phases[n])) for a, n in self._index.items()}
-        self._asked_of_all = itemgetter(*self.possible_agents)
-        self._wanted = np.zeros(len(self._index), np.int64)
-        self._cuts = [(n, slice(size)) for n, size in enumerate(self._widths)]
-        self._mask_cuts = [(n, slice(size)) for n, size in enumerate(phases)]
+        self._phase_counts: list[int] = phases
         self._random, _ = seeding.np_random()
 
     def observation_space(self, agent: str) -> spaces.Space[Observation]:
@@ -75,7 +71,11 @@ class NetworkEnv(ParallelEnv[str, Observation, int]):
         """Ask for a phase per signal and run to the next decision."""
         if not self.agents:
             return {}, {}, {}, {}, {}
-        self._worker.decide(self._phases(actions))
+        # a signal that nobody decides for keeps its phase
+        wanted = self._worker.snapshot.phase.copy()
+        for agent, action in actions.items():
+            wanted[self._index[agent]] = action
+        self._worker.decide(wanted)
         over, agents = self._worker.done, self.agents
         rewards = dict(zip(agents, self._worker.shared["reward"].tolist(), strict=True))
         ended, truncated = dict.fromkeys(agents, False), dict.fromkeys(agents, over)
@@ -83,18 +83,6 @@ class NetworkEnv(ParallelEnv[str, Observation, int]):
         if over:
             self.agents = []
         return results
-
-    def _phases(self, actions: dict[str, int]) -> npt.NDArray[np.int64]:
-        """[S] what is asked for; a signal that nobody decides for keeps its phase."""
-        wanted = self._wanted
-        if len(actions) == len(wanted) > 1:  # one plain number for each, or it goes one by one
-            with contextlib.suppress(KeyError, TypeError, ValueError):
-                wanted[:] = self._asked_of_all(actions)
-                return wanted
-        wanted[:] = self._worker.snapshot.phase
-        for agent, action in actions.items():
-            wanted[self._index[agent]] = action
-        return wanted
 
     def render(self) -> Any:
         """The picture of the last decision ("rgb_array"); sumo-gui shows itself ("human")."""
@@ -107,12 +95,20 @@ class NetworkEnv(ParallelEnv[str, Observation, int]):
     def _observations(self) -> dict[str, Observation]:
         # one block, which is the caller's from now on, and a view of it for each
         rows = self._rows.copy()
-        return dict(zip(self.possible_agents, map(rows.__getitem__, self._cuts), strict=True))
+        return dict(zip(self.possible_agents, _views(rows, self._widths), strict=True))
 
     def _infos(self) -> dict[str, dict[str, Any]]:
         mask, time_s = self._worker.snapshot.mask.copy(), float(self._worker.snapshot.time_s[0])
-        masks = map(mask.__getitem__, self._mask_cuts)
+        masks = _views(mask, self._phase_counts)
         return {a: {"action_mask": m, "time_s": time_s} for a, m in zip(self.possible_agents, masks, strict=True)}
+
+
+def _views(block: npt.NDArray[Any], widths: Sequence[int]) -> Iterable[npt.NDArray[Any]]:
+    """Each row of a block, without its padding."""
+    if min(widths) == block.shape[1]:
+        return block
+    # indices made afresh are in the cache; after a long step, ones that were kept would be fetched one by one
+    return [block[n, :width] for n, width in enumerate(widths)]
 
 
 def parallel_env(scenario: Any, **options: Any) -> NetworkEnv:
