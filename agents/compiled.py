@@ -34,7 +34,7 @@ cost as much as what is computed in them."""
 
 
 class Network(ctypes.Structure):
-    """The struct `Network` of native/network.cpp."""
+    """The struct `Network` of native/network.h."""
 
     _fields_ = [*((name, ctypes.c_int64) for name in SIZES), *((name, ctypes.c_void_p) for name in WEIGHTS)]
 

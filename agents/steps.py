@@ -23,13 +23,13 @@ Pointer, Count, Real = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 
 
 class _Slot(ctypes.Structure):
-    """The struct `Slot` of native/adam.cpp."""
+    """The struct `Slot` of native/adam.h."""
 
     _fields_ = [(name, Pointer) for name in ("weight", "first", "second", "steps", "average")] + [("count", Count)]
 
 
 class _Adam(ctypes.Structure):
-    """The struct `Adam` of native/adam.cpp."""
+    """The struct `Adam` of native/adam.h."""
 
     _fields_ = [
         *((name, Real) for name in ("rate", "beta_first", "beta_second", "epsilon", "most_norm", "share")),

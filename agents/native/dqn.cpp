@@ -4,8 +4,8 @@
 // Of the target network only the scores that were not known since its weights last changed are computed, of the learned
 // one only the head of the action that was taken, in the situation where it was taken.
 
-#include "adam.cpp"
-#include "backward.cpp"
+#include "adam.h"
+#include "backward.h"
 
 // The field order is that of `_DQN` in agents/steps.py.
 struct DQN {

@@ -1,7 +1,7 @@
 // The phase network forwards and backwards in one call each: what agents/network.py defines and torch's own operations
 // compute as well, three to four times as slowly, since they are many and most of what they multiply is zero.
 
-#include "backward.cpp"
+#include "backward.h"
 
 extern "C" {
 

@@ -1,8 +1,8 @@
 // A gradient step of PPO in one call, as agents/ppo.py does it with torch's operations: the clipped objective of Schulman
 // et al. 2017 with its bonus for entropy and the squared error of the values.
 
-#include "adam.cpp"
-#include "backward.cpp"
+#include "adam.h"
+#include "backward.h"
 
 // The field order is that of `_PPO` in agents/steps.py.
 struct PPO {

@@ -1,11 +1,11 @@
-// The phase network forwards, a chunk of rows at a time. Included by the other sources of this folder.
+// The phase network forwards, a chunk of rows at a time.
 //
 // Only what takes part is computed: movements that some phase serves, phases that exist, heads of phases that may be
 // chosen. A chunk stays in the processor's cache.
 #ifndef PHASES_NETWORK
 #define PHASES_NETWORK
 
-#include "kernels.cpp"
+#include "kernels.h"
 
 // The field order is that of `_Network` in agents/compiled.py. Weights lie as torch has them, [out, in].
 struct Network {

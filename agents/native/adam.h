@@ -1,11 +1,11 @@
 // Adam (Kingma & Ba 2015) on the weights where torch has them, with a bound on the slopes' common norm and a running
-// mean of the weights. Included by the other sources of this folder.
+// mean of the weights.
 #ifndef PHASES_ADAM
 #define PHASES_ADAM
 
 #include <cmath>
 
-#include "kernels.cpp"
+#include "kernels.h"
 
 // The field order is that of `_Slot` in agents/steps.py: one tensor of weights and what is kept about it.
 struct Slot {

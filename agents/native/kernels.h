@@ -1,5 +1,4 @@
-// Vectors and the products of small matrices, for the phase network. Included by the other sources of this folder (a
-// header of another kind would not be in the digest of the sources).
+// Vectors and the products of small matrices, for the phase network.
 #ifndef PHASES_KERNELS
 #define PHASES_KERNELS
 

@@ -1,9 +1,8 @@
 // The phase network backwards, from the slope of a loss in each output to that in each weight, a chunk of rows at a time.
-// Included by the other sources of this folder.
 #ifndef PHASES_BACKWARD
 #define PHASES_BACKWARD
 
-#include "network.cpp"
+#include "network.h"
 
 namespace {
 
