@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-DEMO_STEPS ?= 30000
+DEMO_STEPS ?= 45000
 TEST_WORKERS ?= 2
 
 PY := $(VENV)/bin/python
