@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import random
 import re
@@ -87,13 +86,6 @@ def record(
     finally:
         simulation.close()
     return states, setup.plan, changes
-
-
-@functools.cache
-def window(name: str, seconds: float) -> Scenario:
-    """So many seconds from a scenario's begin."""
-    whole = load(name)
-    return load(name, end_s=min(whole.begin_s + seconds, whole.end_s))
 
 
 def random_network(folder: Path, seed: int, duration_s: float = SHORT_S) -> Scenario:

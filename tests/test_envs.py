@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 import re
@@ -24,25 +23,13 @@ from envs import NetworkEnv, SignalEnv
 from envs.remote import RemoteSimulation
 from envs.setup import make_setup
 from envs.worker import WorkerSetup
-from scenarios.scenario import Scenario, load
+from scenarios.scenario import Scenario
 from signals.errors import InputError
-from signals.loops import DetectorFaults
 from signals.observations import DetectorObservation, PhaseObservation
+from tests.windows import phase_of, window
 
 ROOT = Path(__file__).parents[1]
 CONFORMING = ("single", "cologne1", "cologne3", "ingolstadt7", "grid4x4")
-
-
-@functools.cache
-def window(name: str, seconds: float, skipped_s: float = 0.0) -> Scenario:
-    """So many seconds from a scenario's begin."""
-    begin_s = load(name).begin_s + skipped_s
-    return load(name, begin_s=begin_s, end_s=begin_s + seconds)
-
-
-def phase_of(env: Any, signal: int = 0) -> int:
-    """The phase that a signal shows, or changes to."""
-    return int(env._worker.snapshot.phase[signal])
 
 
 # --- conformance
@@ -244,143 +231,6 @@ def test_the_other_signals_keep_their_program(tmp_path: Path) -> None:
     assert chosen[ids[1]] != free[ids[1]]
 
 
-def test_a_network_env_can_control_some_signals_and_leave_undecided_ones_green() -> None:
-    every = NetworkEnv(window("cologne3", 60)).possible_agents
-    env = NetworkEnv(window("cologne3", 60), tls_ids=every[1:])
-    assert env.possible_agents == every[1:]
-    env.reset(seed=0)
-    for _ in range(4):
-        env.step({every[1]: 0})
-    assert phase_of(env, 1) == 0
-    env.close()
-
-
-# --- sensing by detectors
-
-
-def detector_run(faults: DetectorFaults, decisions: int = 60) -> list[dict[str, Any]]:
-    """The detectors' readings at each decision of a run that holds the first phase while it may."""
-    (run,) = detector_runs(faults, [0], decisions)
-    return run
-
-
-def detector_runs(faults: DetectorFaults, seeds: list[int], decisions: int) -> list[list[dict[str, Any]]]:
-    """The same of several episodes, one after the other."""
-    env = SignalEnv(window("cologne1", 5 * decisions), sensing="detectors", faults=faults)
-    runs = [readings(env, seed, decisions) for seed in seeds]
-    env.close()
-    return runs
-
-
-def readings(env: SignalEnv, seed: int, decisions: int) -> list[dict[str, Any]]:
-    """Of one episode."""
-    names = ("occupied", "occupancy", "gap_s", "arrivals_veh", "flow_veh", "backed_up", "healthy", "time_s", "calls")
-    observation, _ = env.reset(seed=seed)
-    found = []
-    for step in range(decisions):
-        observation = env.step((step // 6) % 4)[0]
-        assert env.observation_space.contains(observation)
-        found.append({name: getattr(env._worker.snapshot, name).copy() for name in names})
-    return found
-
-
-@functools.cache
-def sound_run() -> list[dict[str, Any]]:
-    """The same without faults."""
-    return detector_run(DetectorFaults())
-
-
-def test_what_a_network_env_gave_stays_as_it_was() -> None:
-    """A replay buffer keeps it while the episode goes on."""
-    env = NetworkEnv(window("cologne3", 120))
-    try:
-        observations, infos = env.reset(seed=1)
-        kept = [(a, observations[a], infos[a]["action_mask"]) for a in env.agents]
-        as_it_was = [(a, seen.copy(), mask.copy()) for a, seen, mask in kept]
-        for _ in range(12):
-            observations, _, _, _, infos = env.step({a: int(infos[a]["action_mask"].argmax()) for a in env.agents})
-        for (a, seen, mask), (_, seen_then, mask_then) in zip(kept, as_it_was, strict=True):
-            assert np.array_equal(seen, seen_then)
-            assert np.array_equal(mask, mask_then)
-            assert not np.array_equal(seen, observations[a])
-    finally:
-        env.close()
-
-
-def test_a_network_env_takes_actions_in_any_order_and_as_any_number() -> None:
-    ways = (
-        lambda actions: actions,
-        lambda actions: dict(reversed(actions.items())),
-        lambda actions: {a: np.int64(action) for a, action in actions.items()},
-        lambda actions: {a: np.array(action) for a, action in actions.items()},
-    )
-    seen = []
-    env = NetworkEnv(window("cologne3", 120))
-    try:
-        for way in ways:
-            env.reset(seed=1)
-            asked = {a: n % 2 for n, a in enumerate(env.agents)}
-            for _ in range(3):
-                observations, rewards, *_ = env.step(way(asked))
-            seen.append((np.concatenate([*observations.values()]).tobytes(), rewards))
-        with pytest.raises(KeyError):
-            env.step({**dict.fromkeys(env.agents[1:], 0), "nobody": 0})
-    finally:
-        env.close()
-    assert all(each == seen[0] for each in seen)
-
-
-def test_detectors_read_finite_values_in_their_ranges_and_see_the_queues() -> None:
-    run = sound_run()
-    for reading in run:
-        assert all(np.isfinite(values).all() for values in reading.values())
-        assert set(reading["occupied"]) <= {0.0, 1.0}
-        assert (reading["occupancy"] >= 0).all()
-        assert (reading["occupancy"] <= 1).all()
-        assert ((reading["gap_s"] >= 0) & (reading["gap_s"] <= 60)).all()
-        assert np.array_equal(reading["gap_s"] == 0, reading["occupied"] == 1)
-        assert (reading["arrivals_veh"] >= reading["flow_veh"] - 1e-9).all()
-        assert reading["healthy"].all()
-    assert sum(reading["flow_veh"].sum() for reading in run) > 30
-    assert max(reading["occupancy"].max() for reading in run) > 0.99, "a queue stands on its stop bar"
-    assert any(reading["calls"].any() for reading in run)
-
-
-def test_dead_loops_read_empty() -> None:
-    last = detector_run(DetectorFaults(dropout=1.0))[-1]
-    assert not last["occupied"].any()
-    assert not last["occupancy"].any()
-    assert not last["flow_veh"].any()
-    assert (last["gap_s"] == 60).all()
-
-
-def test_stuck_loops_read_occupied_and_are_found_out() -> None:
-    run = detector_run(DetectorFaults(stuck_on=1.0), decisions=250)
-    assert run[-1]["occupied"].all()
-    assert run[-1]["occupancy"].all()
-    assert not run[-1]["flow_veh"].any()
-    assert not run[-1]["healthy"].all(), "those stuck for 600 s are not plausible"
-    assert run[0]["healthy"].all()
-
-
-def test_late_readings_are_those_of_an_earlier_moment() -> None:
-    # nothing else is decided by them here, so the traffic is the same
-    late = detector_run(DetectorFaults(latency_s=2.0))
-    sound = sound_run()
-    assert any(not np.array_equal(a["gap_s"], b["gap_s"]) for a, b in zip(late, sound, strict=True))
-    counted = [sum(reading["flow_veh"].sum() for reading in run) for run in (late, sound)]
-    assert abs(counted[0] - counted[1]) < 0.2 * counted[1]
-
-
-def test_faults_are_drawn_from_the_episodes_seed() -> None:
-    runs = detector_runs(DetectorFaults(dropout=0.3, stuck_on=0.3), [1, 2, 1], decisions=30)
-    one, other, again = (
-        hashlib.sha256(b"".join(v.tobytes() for r in run for v in r.values())).hexdigest() for run in runs
-    )
-    assert one == again
-    assert one != other
-
-
 # --- bad input
 
 
@@ -405,11 +255,6 @@ def test_bad_settings_are_refused_in_one_line_with_a_hint(options: dict[str, Any
     with pytest.raises(InputError, match=message) as caught:
         SignalEnv(**options)
     assert "\n" not in str(caught.value)
-
-
-def test_an_unknown_signal_of_a_network_is_refused() -> None:
-    with pytest.raises(InputError, match="not in the network"):
-        NetworkEnv("cologne3", tls_ids=["360083"])
 
 
 # --- surroundings

@@ -16,17 +16,13 @@ import sumo
 
 from envs import NetworkEnv, SignalEnv, rendering
 from envs.rendering import FRAME_SHAPE, GuiBackend, gui_binary, render_setup
-from scenarios.scenario import Scenario, load
+from scenarios.scenario import Scenario
 from signals.errors import InputError
+from tests.windows import window
 
 MISSING = [name for name in ("pyvirtualdisplay", "PIL") if importlib.util.find_spec(name) is None]
 CAN_DRAW = not MISSING and shutil.which("Xvfb") is not None
 """Where this is False, the tests of pictures check instead that the error says what to install."""
-
-
-def window(name: str, seconds: float) -> Scenario:
-    """So many seconds from a scenario's begin."""
-    return load(name, end_s=load(name).begin_s + seconds)
 
 
 def drawn(env_class: Any, scenario: Scenario) -> Any:

@@ -12,7 +12,8 @@ import pytest
 from evaluation.monitor import Finding, Rules, check, read_states
 from scenarios.scenario import Scenario, names
 from signals.timing import Timing
-from tests.safety_runs import SHORT_S, random_network, record, window
+from tests.safety_runs import SHORT_S, random_network, record
+from tests.windows import window
 
 WHOLE_S = 3600.0
 BY_SPEED = Rules(deceleration_mps2=10 * 0.3048)

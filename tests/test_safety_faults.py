@@ -11,7 +11,8 @@ import pytest
 from evaluation.monitor import Rules, check, read_states
 from scenarios.scenario import Scenario
 from signals.timing import yellow_change_s
-from tests.safety_runs import SHORT_S, record, window
+from tests.safety_runs import SHORT_S, record
+from tests.windows import window
 
 Display = tuple[int, str]
 """Duration in ms and state."""
