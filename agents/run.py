@@ -31,7 +31,7 @@ from signals.layout import Layout
 from signals.observations import OBSERVATIONS, ObservationShape, PhaseObservation, observation_for
 from signals.snapshot import Snapshot
 
-FORMAT = 1
+FORMAT = 2
 """Of a run directory; one of another format is refused."""
 SETTINGS, POLICY, CHECKPOINT = "settings.json", "policy.pt", "checkpoint.pt"
 

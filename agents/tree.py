@@ -23,26 +23,29 @@ from controllers.base import Phases, choose
 from signals.errors import InputError
 from signals.intersection import Intersection
 from signals.layout import Layout
-from signals.observations import OBSERVATIONS, observation_for
+from signals.observations import OBSERVATIONS, SENSED, observation_for
 from signals.snapshot import Snapshot
 
 FloatArray = npt.NDArray[np.float64]
 FORMAT = 1
 KIND = "phase score tree"
-_OWN = ("current", "green_age", "since_served")
+_OWN = ("current", "green_age", "since_served", "change", "lanes")
 _UNITS = {
     "current": "", "green_age": "s", "since_served": "s", "vehicles": "veh", "halting": "veh", "waiting": "s",
     "new_vehicles": "veh", "downstream_halting": "veh", "pedestrians": "persons", "occupied": "lanes",
     "occupancy": "", "arrivals": "veh", "new_arrivals": "veh", "flow": "veh", "gap": "s", "healthy": "", "call": "",
-    "backed_up": "",
+    "backed_up": "", "change": "s", "lanes": "lanes", "loss": "veh",
 }  # fmt: skip
 _WORDS = {
     "current": "it is green now",
     "green_age": "green for",
     "since_served": "time since it was green",
+    "change": "time that the change to it takes",
+    "lanes": "lanes that it serves",
     "vehicles": "vehicles on its approaches",
     "halting": "vehicles that stand on its approaches",
     "waiting": "their waiting time",
+    "loss": "vehicles' worth of time that is being lost on its approaches",
     "new_vehicles": "vehicles that only it would serve",
     "downstream_halting": "vehicles that stand at its exits",
     "pedestrians": "pedestrians at its crossings",
@@ -72,7 +75,7 @@ class Feature:
 def features(sensing: str) -> tuple[Feature, ...]:
     """The columns for a sensing level, in order."""
     kind = OBSERVATIONS[sensing]
-    sensed = kind.PHASE_FEATURES[6:]
+    sensed = kind.PHASE_FEATURES[SENSED:]
     found = [Feature(name, _WORDS[name], _UNITS[name]) for name in (*_OWN, *sensed)]
     found += [
         Feature(f"{name} - others", f"{_WORDS[name]}, more than for any other phase by", _UNITS[name])
@@ -97,7 +100,7 @@ class PhaseRows:
         self._shape, self._layout = self._observe.shape, layout
         self._names = self._observe.PHASE_FEATURES
         self._own = [self._names.index(name) for name in _OWN]
-        self._sensed = list(range(6, len(self._names)))
+        self._sensed = list(range(SENSED, len(self._names)))
 
     def __call__(self, snapshot: Snapshot) -> FloatArray:
         """The rows; those of phases that do not exist mean nothing."""

@@ -163,6 +163,8 @@ def _high(subject: Subject, i: Input) -> float:
             return 1.0
         case "green_age" | "since_served":
             return _LONGEST_S
+        case "change":
+            return float(subject.layout.change_s[0, :, i.slot].max())
         case "occupied" | "occupancy" | "backed_up" if subject.loops is not None:
             return lanes
         case "gap":

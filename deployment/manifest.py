@@ -23,7 +23,7 @@ from scenarios.command import write_whole
 from signals.errors import InputError
 
 KIND = "intergreen policy bundle"
-FORMAT = 1
+FORMAT = 2
 """Of a bundle; one of another format is refused."""
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 

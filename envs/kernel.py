@@ -34,10 +34,19 @@ class _Gather(ctypes.Structure):
 
 SIZES = ("signals", "phases", "movements", "lanes", "controlled")
 GATHERS = ("zone", "signal_lanes", "phase_lanes", "movement_lanes", "phase_exits", "movement_exits")
-CONSTANTS = ("controlled_signal", "lane_served", "service", "phase_factor", "movement_factor")
+CONSTANTS = (
+    "controlled_signal",
+    "lane_served",
+    "service",
+    "change_s",
+    "phase_size",
+    "movement_size",
+    "phase_factor",
+    "movement_factor",
+)
 SEEN = ("lanes", "pedestrians", "phase", "changing", "green_age_s", "since_served_s", "mask", "calls")
 SHOWN = ("phase", "changing", "green_age_s", "since_served_s")
-ROOM = ("zones", "loss", "on_phases")
+ROOM = ("zones", "on_phases")
 
 
 class _Tables(ctypes.Structure):
@@ -73,15 +82,16 @@ class Kernel:
             setattr(tables, name, self._gather(getattr(layout, name)))
         phase_factor = (1.0 / PhaseObservation.PHASE_SCALE).astype(np.float32)
         movement_factor = (1.0 / PhaseObservation.MOVEMENT_SCALE).astype(np.float32)
-        constants = (layout.controlled_signal, layout.lane_served, layout.service, phase_factor, movement_factor)
-        for name, array in zip(CONSTANTS, constants, strict=True):
+        scales = {"phase_factor": phase_factor, "movement_factor": movement_factor}
+        for name in CONSTANTS:
+            array = scales[name] if name in scales else getattr(layout, name)
             setattr(tables, name, self._address(np.ascontiguousarray(array)))
         tables.limit, tables.walks = LIMIT, bool(layout.crossing_edges)
         for name in SEEN:
             array = getattr(snapshot, name)
             assert array.flags.c_contiguous, name
             setattr(tables, f"seen_{name}", self._address(array))
-        for name, shape in zip(ROOM, ((c, 4), (c,), (s, p, 4)), strict=True):
+        for name, shape in zip(ROOM, ((c, 5), (s, p, 5)), strict=True):
             setattr(tables, name, self._address(np.zeros(shape)))
         self._tables = tables
         self.address = ctypes.addressof(tables)

@@ -264,7 +264,7 @@ class Simulation:
         layout, snapshot = self.layout, self.snapshot
         if self._loops is not None:
             return detector_calls(layout, snapshot)
-        called: npt.NDArray[np.bool_] = ApproachMeasures(layout, snapshot).phases[3] > 0
+        called: npt.NDArray[np.bool_] = ApproachMeasures(layout, snapshot).phases[-1] > 0
         return called | (pedestrian_demand(layout, snapshot) > 0) if layout.crossing_edges else called
 
     def _read_pedestrians(self) -> None:

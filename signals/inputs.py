@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from signals.errors import InputError
 from signals.layout import Layout
-from signals.observations import LIMIT, ObservationShape, PhaseObservation, observation_for
+from signals.observations import CONSTANT, LIMIT, ObservationShape, PhaseObservation, observation_for
 from signals.snapshot import Snapshot
 
 Row = npt.NDArray[np.float32]
@@ -59,13 +59,13 @@ class InputTable:
         inputs: list[Input] = []
         for p in range(shape.phases):
             for f, feature in enumerate(self._observe.PHASE_FEATURES):
-                if feature != "exists":
+                if feature not in CONSTANT:
                     scale = float(self._observe.PHASE_SCALE[f])
                     inputs.append(Input(f"phase{p}.{feature}", "phase", p, feature, f, scale))
         for k in range(shape.movements):
             crossing = bool(layout.crossing[0, k])
             for f, feature in enumerate(self._observe.MOVEMENT_FEATURES):
-                if feature in ("exists", "crossing") or (feature in OF_WALKERS) != crossing:
+                if feature in CONSTANT or (feature in OF_WALKERS) != crossing:
                     continue
                 scale = float(self._observe.MOVEMENT_SCALE[f])
                 inputs.append(Input(f"movement{k}.{feature}", "movement", k, feature, f, scale))
@@ -73,7 +73,7 @@ class InputTable:
         self.elements = self.elements_in(shape)
         """[N] each input's place in this signal's row."""
         self.factors: Row = (1.0 / np.array([i.scale for i in inputs])).astype(np.float32)
-        rows = self._observe.raw(Snapshot.empty(layout))[0]
+        rows = self._observe(Snapshot.empty(layout))[0]
         rows[self.elements] = 0.0
         self.constant: Row = rows
         """[size] the row where no input stands; 0 where one does."""

@@ -78,6 +78,8 @@ class Layout:
     """(signal, movement, walking area, crossing edge) of each pedestrian movement."""
     service: FloatArray
     """[S, P, K] how a phase serves a movement: 1 with priority, 0.5 yielding, 0 not."""
+    change_s: FloatArray
+    """[S, P, P] how long the change from one phase's green to another's takes; 0 from a phase to itself."""
     zone: Gather
     """[C] from lanes: a controlled lane's share of what is seen on its way to the stop line."""
     signal_lanes: Gather
@@ -97,6 +99,18 @@ class Layout:
         s, p, k = self.service.shape
         return s, p, k
 
+    @property
+    def phase_size(self) -> FloatArray:
+        """[S, P] how many controlled lanes a phase serves."""
+        size: FloatArray = self.phase_lanes.weight.sum(axis=-1)
+        return size
+
+    @property
+    def movement_size(self) -> FloatArray:
+        """[S, K] how many controlled lanes a movement has; of one that it shares, its share."""
+        size: FloatArray = self.movement_lanes.weight.sum(axis=-1)
+        return size
+
 
 def build_layout(
     intersections: Sequence[Intersection], network: RoadNetwork, phases: int = 1, movements: int = 1
@@ -113,7 +127,7 @@ def build_layout(
     lanes = {lane: n for n, lane in enumerate(_lanes_read(intersections))}
     controlled = [(s, lane) for s, i in enumerate(intersections) for lane in i.lanes]
     place = {pair: c for c, pair in enumerate(controlled)}
-    service = np.zeros((size, p_max, k_max))
+    service, change_s = np.zeros((size, p_max, k_max)), np.zeros((size, p_max, p_max))
     phase_exists, movement_exists = np.zeros((size, p_max), bool), np.zeros((size, k_max), bool)
     crossing, lane_served = np.zeros((size, k_max), bool), np.zeros((len(controlled), p_max), bool)
     crossing_edges: list[tuple[int, int, str, str]] = []
@@ -141,6 +155,8 @@ def build_layout(
                 continue
             movement_lanes[s * k_max + k] = {place[s, lane]: 1.0 / users[lane] for lane in movement.lanes}
             movement_exits[s * k_max + k] = _mean([lanes[lane] for lane in movement.exit_lanes])
+        for old, new in item.changes:
+            change_s[s, old, new] = item.intergreen_s(old, new)
         for phase in item.phases:
             served = [m for k, m in enumerate(item.movements) if service[s, phase.index, k] and not crossing[s, k]]
             exits = dict.fromkeys(lanes[lane] for m in served for lane in m.exit_lanes)
@@ -165,6 +181,7 @@ def build_layout(
         crossing=crossing,
         crossing_edges=tuple(crossing_edges),
         service=service,
+        change_s=change_s,
         zone=Gather.build([z.items() for z in zones], (len(controlled),)),
         signal_lanes=Gather.build(
             [[(c, 1.0) for c in np.flatnonzero(own == s).tolist()] for s in range(size)], (size,)

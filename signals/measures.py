@@ -37,17 +37,15 @@ class ApproachMeasures:
 
     @cached_property
     def phases(self) -> FloatArray:
-        """[4, S, P] vehicles, halting and waiting time on what a phase serves; and of the vehicles those whom
-        the current phase does not serve."""
-        rows = self.zones.copy()
-        rows[3] = rows[0]
-        rows[3, lanes_green(self.layout, self.snapshot)] = 0.0
-        return self.layout.phase_lanes.sum(rows)
+        """[5, S, P] vehicles, halting, waiting time and rate of time loss on what a phase serves; and of the vehicles
+        those whom the current phase does not serve."""
+        new = np.where(lanes_green(self.layout, self.snapshot), 0.0, self.vehicles)
+        return self.layout.phase_lanes.sum(np.concatenate((self.zones, new[None])))
 
     @cached_property
     def movements(self) -> FloatArray:
-        """[3, S, K] a movement's share of vehicles, halting and waiting time."""
-        return self.layout.movement_lanes.sum(self.zones[:3])
+        """[4, S, K] a movement's share of vehicles, halting, waiting time and rate of time loss."""
+        return self.layout.movement_lanes.sum(self.zones)
 
 
 def lanes_green(layout: Layout, snapshot: Snapshot) -> BoolArray:

@@ -20,6 +20,10 @@ FloatArray = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.float32]
 LIMIT = 10.0
 """Every element lies within 0 and this bound after scaling."""
+CONSTANT = ("exists", "crossing", "lanes")
+"""Features that never change, of phases or movements."""
+SENSED = 8
+"""The first of a phase's features that are of traffic; those before are of the signal, whatever its sensing."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class ObservationShape:
     movements: int
     phase_features: int
     movement_features: int
-    demand: int = 6
+    demand: int = 8
     """Index of the phase feature that counts the vehicles which a phase would serve."""
 
     @property
@@ -54,11 +58,14 @@ class PhaseObservation:
     | 3 | changing | it comes next during a change | 0/1 | 1 |
     | 4 | green_age | how long it has been green | s | 60 |
     | 5 | since_served | how long ago it was last green | s | 120 |
-    | 6 | vehicles | on the approaches of the lanes that it serves | veh | 20 |
-    | 7 | halting | of these, slower than 0.1 m/s | veh | 20 |
-    | 8 | waiting | their current stops' waiting time | s | 600 |
-    | 9 | new_vehicles | vehicles that it would serve and the current phase does not | veh | 20 |
-    | 10 | downstream_halting | mean over the exit lanes that it leads to | veh | 10 |
+    | 6 | change | how long the change to it would take from the current phase | s | 10 |
+    | 7 | lanes | that it serves | lanes | 4 |
+    | 8 | vehicles | on the approaches of the lanes that it serves | veh | 20 |
+    | 9 | halting | of these, slower than 0.1 m/s | veh | 20 |
+    | 10 | waiting | their current stops' waiting time | s | 600 |
+    | 11 | loss | the rate at which they lose time: the sum of 1 - v / v_max | veh | 20 |
+    | 12 | new_vehicles | vehicles that it would serve and the current phase does not | veh | 20 |
+    | 13 | downstream_halting | mean over the exit lanes that it leads to | veh | 10 |
 
     Movement block, for each of K movements:
 
@@ -66,24 +73,26 @@ class PhaseObservation:
     |---|---|---|---|---|
     | 0 | exists | the signal has this movement | 0/1 | 1 |
     | 1 | crossing | it is a crossing for pedestrians | 0/1 | 1 |
-    | 2 | vehicles | its share of the vehicles on its lanes' approaches | veh | 10 |
-    | 3 | halting | of these, slower than 0.1 m/s | veh | 10 |
-    | 4 | waiting | their current stops' waiting time | s | 300 |
-    | 5 | downstream_halting | mean over its exit lanes | veh | 10 |
-    | 6 | pedestrians | who wait at the crossing | persons | 5 |
+    | 2 | lanes | that it has; of one that it shares, its share | lanes | 2 |
+    | 3 | vehicles | its share of the vehicles on its lanes' approaches | veh | 10 |
+    | 4 | halting | of these, slower than 0.1 m/s | veh | 10 |
+    | 5 | waiting | their current stops' waiting time | s | 300 |
+    | 6 | loss | the rate at which they lose time: the sum of 1 - v / v_max | veh | 10 |
+    | 7 | downstream_halting | mean over its exit lanes | veh | 10 |
+    | 8 | pedestrians | who wait at the crossing | persons | 5 |
     """
 
     PHASE_FEATURES: tuple[str, ...] = (
-        "exists", "selectable", "current", "changing", "green_age", "since_served",
-        "vehicles", "halting", "waiting", "new_vehicles", "downstream_halting",
+        "exists", "selectable", "current", "changing", "green_age", "since_served", "change", "lanes",
+        "vehicles", "halting", "waiting", "loss", "new_vehicles", "downstream_halting",
     )  # fmt: skip
     MOVEMENT_FEATURES: tuple[str, ...] = (
-        "exists", "crossing", "vehicles", "halting", "waiting", "downstream_halting", "pedestrians",
+        "exists", "crossing", "lanes", "vehicles", "halting", "waiting", "loss", "downstream_halting", "pedestrians",
     )  # fmt: skip
     DEMAND = "vehicles"
     """The phase feature that counts the vehicles which a phase would serve."""
-    PHASE_SCALE = np.array([1, 1, 1, 1, 60, 120, 20, 20, 600, 20, 10], float)
-    MOVEMENT_SCALE = np.array([1, 1, 10, 10, 300, 10, 5], float)
+    PHASE_SCALE = np.array([1, 1, 1, 1, 60, 120, 10, 4, 20, 20, 600, 20, 20, 10], float)
+    MOVEMENT_SCALE = np.array([1, 1, 2, 10, 10, 300, 10, 10, 5], float)
 
     def __init__(self, layout: Layout, rows: Rows | None = None) -> None:
         """See the class.
@@ -104,6 +113,7 @@ class PhaseObservation:
         self._movement[:, :, 0] = layout.movement_exists
         self._movement[:, :, 1] = layout.crossing
         self._signals = np.arange(s)
+        self._sizes = layout.phase_size, layout.movement_size
         self._phase_factor = (1.0 / self.PHASE_SCALE).astype(np.float32)
         self._movement_factor = (1.0 / self.MOVEMENT_SCALE).astype(np.float32)
 
@@ -138,22 +148,24 @@ class PhaseObservation:
         phase[s, current, 3] = snapshot.changing
         phase[s, current, 4] = snapshot.green_age_s
         phase[:, :, 5] = snapshot.since_served_s
+        phase[:, :, 6] = self.layout.change_s[s, current]
+        phase[:, :, 7], self._movement[:, :, 2] = self._sizes
         self._fill(snapshot)
 
     def _fill(self, snapshot: Snapshot) -> None:
-        """Write what is sensed into the phase block from 6 on and the movement block from 2 on."""
+        """Write what is sensed into the phase block from 8 on and the movement block from 3 on."""
         layout, seen = self.layout, ApproachMeasures(self.layout, snapshot)
-        self._phase[:, :, 6:10] = seen.phases.transpose(1, 2, 0)
-        self._phase[:, :, 10] = layout.phase_exits.sum(snapshot.halting)
-        self._movement[:, :, 2:5] = seen.movements.transpose(1, 2, 0)
-        self._movement[:, :, 5] = layout.movement_exits.sum(snapshot.halting)
-        self._movement[:, :, 6] = snapshot.pedestrians
+        self._phase[:, :, 8:13] = seen.phases.transpose(1, 2, 0)
+        self._phase[:, :, 13] = layout.phase_exits.sum(snapshot.halting)
+        self._movement[:, :, 3:7] = seen.movements.transpose(1, 2, 0)
+        self._movement[:, :, 7] = layout.movement_exits.sum(snapshot.halting)
+        self._movement[:, :, 8] = snapshot.pedestrians
 
 
 class DetectorObservation(PhaseObservation):
     """Sensing `detectors`: what stop-bar and advance detectors tell a controller in the field.
 
-    Phase block, for each of P phases (0 to 5 as in `PhaseObservation`):
+    Phase block, for each of P phases (0 to 7 as in `PhaseObservation`):
 
     | index | feature | meaning | unit | scaled by |
     |---|---|---|---|---|
@@ -163,12 +175,14 @@ class DetectorObservation(PhaseObservation):
     | 3 | changing | it comes next during a change | 0/1 | 1 |
     | 4 | green_age | how long it has been green | s | 60 |
     | 5 | since_served | how long ago it was last green | s | 120 |
-    | 6 | occupied | stop bars occupied of the lanes that it serves | lanes | 4 |
-    | 7 | occupancy | sum of these stop bars' occupancy in the last interval | - | 4 |
-    | 8 | arrivals | advance counts since the lanes' greens ended (or began) | veh | 20 |
-    | 9 | new_arrivals | of these, on lanes that the current phase does not serve | veh | 20 |
-    | 10 | flow | advance counts in the last interval | veh | 10 |
-    | 11 | backed_up | sum of the advance detectors' occupancy in the last interval | - | 4 |
+    | 6 | change | how long the change to it would take from the current phase | s | 10 |
+    | 7 | lanes | that it serves | lanes | 4 |
+    | 8 | occupied | stop bars occupied of the lanes that it serves | lanes | 4 |
+    | 9 | occupancy | sum of these stop bars' occupancy in the last interval | - | 4 |
+    | 10 | arrivals | advance counts since the lanes' greens ended (or began) | veh | 20 |
+    | 11 | new_arrivals | of these, on lanes that the current phase does not serve | veh | 20 |
+    | 12 | flow | advance counts in the last interval | veh | 10 |
+    | 13 | backed_up | sum of the advance detectors' occupancy in the last interval | - | 4 |
 
     Movement block, for each of K movements:
 
@@ -176,38 +190,38 @@ class DetectorObservation(PhaseObservation):
     |---|---|---|---|---|
     | 0 | exists | the signal has this movement | 0/1 | 1 |
     | 1 | crossing | it is a crossing for pedestrians | 0/1 | 1 |
-    | 2 | occupied | its share of its lanes' stop bars | lanes | 2 |
-    | 3 | occupancy | the same of their occupancy in the last interval | - | 2 |
-    | 4 | arrivals | the same of the advance counts since the greens ended (or began) | veh | 10 |
-    | 5 | gap | the same of the time since the stop bars were left, at most 60 s each | s | 60 |
-    | 6 | healthy | share of its lanes whose detectors are plausible | - | 1 |
-    | 7 | call | the pedestrians' button has been pressed | 0/1 | 1 |
-    | 8 | backed_up | its share of its lanes' advance detectors' occupancy in the last interval | - | 2 |
+    | 2 | lanes | that it has; of one that it shares, its share | lanes | 2 |
+    | 3 | occupied | its share of its lanes' stop bars | lanes | 2 |
+    | 4 | occupancy | the same of their occupancy in the last interval | - | 2 |
+    | 5 | arrivals | the same of the advance counts since the greens ended (or began) | veh | 10 |
+    | 6 | gap | the same of the time since the stop bars were left, at most 60 s each | s | 60 |
+    | 7 | healthy | share of its lanes whose detectors are plausible | - | 1 |
+    | 8 | call | the pedestrians' button has been pressed | 0/1 | 1 |
+    | 9 | backed_up | its share of its lanes' advance detectors' occupancy in the last interval | - | 2 |
     """
 
     PHASE_FEATURES: tuple[str, ...] = (
-        "exists", "selectable", "current", "changing", "green_age", "since_served",
+        "exists", "selectable", "current", "changing", "green_age", "since_served", "change", "lanes",
         "occupied", "occupancy", "arrivals", "new_arrivals", "flow", "backed_up",
     )  # fmt: skip
     MOVEMENT_FEATURES: tuple[str, ...] = (
-        "exists", "crossing", "occupied", "occupancy", "arrivals", "gap", "healthy", "call", "backed_up",
+        "exists", "crossing", "lanes", "occupied", "occupancy", "arrivals", "gap", "healthy", "call", "backed_up",
     )  # fmt: skip
     DEMAND = "arrivals"
-    PHASE_SCALE = np.array([1, 1, 1, 1, 60, 120, 4, 4, 20, 20, 10, 4], float)
-    MOVEMENT_SCALE = np.array([1, 1, 2, 2, 10, 60, 1, 1, 2], float)
+    PHASE_SCALE = np.array([1, 1, 1, 1, 60, 120, 10, 4, 4, 4, 20, 20, 10, 4], float)
+    MOVEMENT_SCALE = np.array([1, 1, 2, 2, 2, 10, 60, 1, 1, 2], float)
 
     def _fill(self, snapshot: Snapshot) -> None:
         layout = self.layout
         new = np.where(lanes_green(layout, snapshot), 0.0, snapshot.arrivals_veh)
         occupied, occupancy, arrivals = snapshot.occupied, snapshot.occupancy, snapshot.arrivals_veh
         lanes = np.stack((occupied, occupancy, arrivals, new, snapshot.flow_veh, snapshot.backed_up))
-        self._phase[:, :, 6:12] = layout.phase_lanes.sum(lanes).transpose(1, 2, 0)
+        self._phase[:, :, 8:14] = layout.phase_lanes.sum(lanes).transpose(1, 2, 0)
         shares = np.stack((occupied, occupancy, arrivals, snapshot.gap_s, snapshot.backed_up))
         movements = layout.movement_lanes.sum(shares).transpose(1, 2, 0)
-        self._movement[:, :, 2:6], self._movement[:, :, 8] = movements[:, :, :4], movements[:, :, 4]
-        lanes_of = np.maximum(layout.movement_lanes.weight.sum(-1), 1e-9)
-        self._movement[:, :, 6] = layout.movement_lanes.sum(snapshot.healthy) / lanes_of
-        self._movement[:, :, 7] = snapshot.pedestrians > 0
+        self._movement[:, :, 3:7], self._movement[:, :, 9] = movements[:, :, :4], movements[:, :, 4]
+        self._movement[:, :, 7] = layout.movement_lanes.sum(snapshot.healthy) / np.maximum(layout.movement_size, 1e-9)
+        self._movement[:, :, 8] = snapshot.pedestrians > 0
 
 
 OBSERVATIONS = {"full": PhaseObservation, "detectors": DetectorObservation}

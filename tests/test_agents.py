@@ -17,7 +17,16 @@ from agents.dqn import MaskedDoubleDQN
 from agents.learners import make_learner
 from agents.network import MASKED, PhaseScorer, StateValue
 from agents.ppo import MaskedPPO
-from agents.run import CHECKPOINT, POLICY, SETTINGS, LearnedController, load_controller, read_settings, save_tensors
+from agents.run import (
+    CHECKPOINT,
+    FORMAT,
+    POLICY,
+    SETTINGS,
+    LearnedController,
+    load_controller,
+    read_settings,
+    save_tensors,
+)
 from agents.settings import AGENTS, agent_settings, read_config
 from agents.training import Interrupted, Schedule, train
 from agents.updates import TrainingDiverged
@@ -27,9 +36,9 @@ from envs.setup import make_setup
 from envs.worker import WorkerSetup
 from scenarios.scenario import load
 from signals.errors import InputError
-from signals.observations import ObservationShape
+from signals.observations import ObservationShape, PhaseObservation
 
-SHAPE = ObservationShape(phases=4, movements=5, phase_features=11, movement_features=7)
+SHAPE = PhaseObservation.shape_for(phases=4, movements=5)
 COLOGNE = {"begin_s": 25200.0, "end_s": 25500.0}  # 60 decisions
 
 
@@ -66,7 +75,7 @@ def test_scores_follow_phases_and_ignore_the_order_of_movements() -> None:
 
 
 def test_weights_fit_any_number_of_phases_and_movements() -> None:
-    small, large = PhaseScorer(SHAPE), PhaseScorer(ObservationShape(8, 16, 11, 7))
+    small, large = PhaseScorer(SHAPE), PhaseScorer(PhaseObservation.shape_for(8, 16))
     large.load_state_dict(small.state_dict())
     assert large(rows(3, large.encoder.shape)).shape == (3, 8)
 
@@ -74,14 +83,14 @@ def test_weights_fit_any_number_of_phases_and_movements() -> None:
 def test_padding_does_not_change_a_score() -> None:
     torch.manual_seed(0)
     scorer, made = PhaseScorer(SHAPE), rows(4)
-    wide = ObservationShape(6, 9, 11, 7)
+    wide = PhaseObservation.shape_for(6, 9)
     padded = PhaseScorer(wide)
     padded.load_state_dict(scorer.state_dict())
-    p, k, f = SHAPE.phases, SHAPE.movements, SHAPE.phase_features
-    phases, service, movements = torch.zeros(4, 6, f), torch.zeros(4, 6, 9), torch.zeros(4, 9, 7)
+    p, k, f, g = SHAPE.phases, SHAPE.movements, SHAPE.phase_features, SHAPE.movement_features
+    phases, service, movements = torch.zeros(4, 6, f), torch.zeros(4, 6, 9), torch.zeros(4, 9, g)
     phases[:, :p] = made[:, : p * f].view(4, p, f)
     service[:, :p, :k] = made[:, p * f : p * f + p * k].view(4, p, k)
-    movements[:, :k] = made[:, p * f + p * k :].view(4, k, 7)
+    movements[:, :k] = made[:, p * f + p * k :].view(4, k, g)
     wider = torch.cat([part.reshape(4, -1) for part in (phases, service, movements)], dim=1)
     torch.testing.assert_close(padded(wider)[:, :p], scorer(made))
     assert (padded(wider)[:, p:] == MASKED).all()
@@ -212,7 +221,9 @@ def test_run_directories_that_are_none(tmp_path: Path) -> None:
         read_settings(tmp_path / "nowhere")
     with pytest.raises(InputError, match="is no run directory"):
         read_settings(tmp_path)
-    (tmp_path / SETTINGS).write_text(json.dumps({"format": 1, "agent_settings": {"units": 64}, "sensing": "full"}))
+    (tmp_path / SETTINGS).write_text(
+        json.dumps({"format": FORMAT, "agent_settings": {"units": 64}, "sensing": "full"})
+    )
     with pytest.raises(InputError, match="is missing"):
         load_controller(tmp_path)
     with pytest.raises(InputError, match="does not say how the run was made"):

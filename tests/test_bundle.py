@@ -31,7 +31,7 @@ from signals.inputs import InputTable
 from signals.intersection import Intersection, compile_signals
 from signals.layout import Layout, build_layout
 from signals.loops import LoopPlan, plan_loops
-from signals.observations import observation_for
+from signals.observations import CONSTANT, observation_for
 from signals.snapshot import Snapshot
 from signals.timing import Timing
 from tests.policy_runs import exported_bundle
@@ -116,7 +116,7 @@ def test_every_input_has_meaning_unit_range_and_source(path: Path, bundle: Bundl
         assert set(row["detectors"]) <= numbers
         assert row["nema_phases"]
         feature = row["name"].split(".")[1]
-        sensed = feature not in ("selectable", "current", "changing", "green_age", "since_served", "call")
+        sensed = feature not in ("selectable", "current", "changing", "green_age", "since_served", "change", "call")
         assert bool(row["detectors"]) == sensed, row
     seen = np.abs(bundle.golden.inputs).max(axis=0)
     assert (seen <= np.array(bundle.input_high) + 1e-6).all()
@@ -154,7 +154,7 @@ def test_every_feature_that_changes_is_an_input(sensing: str) -> None:
     table = InputTable(build_layout(compile_signals(network).intersections, network), sensing)
     features = {i.feature for i in table.inputs}
     observe = observation_for(sensing, table.layout)
-    assert features == {*observe.PHASE_FEATURES, *observe.MOVEMENT_FEATURES} - {"exists", "crossing"}
+    assert features == {*observe.PHASE_FEATURES, *observe.MOVEMENT_FEATURES} - {*CONSTANT}
     meanings = feature_meanings(sensing)
     assert {(i.block, i.feature) for i in table.inputs} <= set(meanings)
 

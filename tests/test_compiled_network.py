@@ -20,7 +20,7 @@ from signals.observations import ObservationShape
 from tests.test_getters import needs_library
 
 Network = type[PhaseScorer] | type[StateValue]
-SHAPES = (ObservationShape(4, 16, 11, 7), ObservationShape(1, 1, 11, 7), ObservationShape(7, 23, 10, 6))
+SHAPES = (ObservationShape(4, 16, 14, 9), ObservationShape(1, 1, 14, 9), ObservationShape(7, 23, 10, 6))
 
 
 def situations(shape: ObservationShape, count: int) -> torch.Tensor:

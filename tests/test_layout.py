@@ -18,7 +18,7 @@ from signals.intersection import Intersection, SignalPlan, compile_signals
 from signals.layout import Gather, Layout, build_layout
 from signals.measures import ApproachMeasures
 from signals.network import RoadNetwork
-from signals.observations import LIMIT, observation_for
+from signals.observations import LIMIT, OBSERVATIONS, observation_for
 from signals.rewards import COMPARING, REWARDS, reward_for
 from signals.snapshot import Snapshot
 
@@ -91,6 +91,25 @@ def test_a_phase_counts_each_lane_that_it_serves_once(name: str) -> None:
     padding = ~of.phase_exists
     assert (of.phase_lanes.sum(ones)[padding] == 0).all()
     assert (of.service.max(axis=2) > 0)[of.phase_exists].all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_policy_is_told_what_a_change_costs_and_how_many_lanes_a_phase_has(name: str) -> None:
+    of, items = layout(name), plan(name).intersections
+    snapshot = Snapshot.empty(of)
+    snapshot.phase[:] = [len(item.phases) - 1 for item in items]
+    for sensing in OBSERVATIONS:
+        observe = observation_for(sensing, of)
+        block = observe.raw(snapshot)[:, : observe.shape.phases * observe.shape.phase_features]
+        phases = block.reshape(*of.shape[:2], -1)
+        change, lanes = (phases[..., observe.PHASE_FEATURES.index(feature)] for feature in ("change", "lanes"))
+        for s, item in enumerate(items):
+            now = len(item.phases) - 1
+            for phase in item.phases:
+                shown = sum(interval.duration_s for interval in item.changes.get((now, phase.index), ()))
+                assert change[s, phase.index] == shown
+                served = of.lane_served[of.controlled_signal == s, phase.index]
+                assert lanes[s, phase.index] == served.sum()
 
 
 @pytest.mark.parametrize("name", ["single", "cologne3", "ingolstadt7"])

@@ -13,7 +13,7 @@ import pytest
 
 from envs import getters
 from envs.channel import COUNTERS
-from envs.kernel import Kernel
+from envs.kernel import REWARDS, Kernel
 from envs.remote import RemoteSimulation
 from envs.setup import SimulationSetup, make_setup
 from envs.simulation import SimulationError
@@ -21,6 +21,7 @@ from envs.worker import WorkerSetup
 from scenarios.scenario import load
 from signals.layout import Gather
 from signals.loops import DetectorFaults
+from signals.rewards import reward_for
 from signals.snapshot import Snapshot
 from signals.timing import Timing
 from tests.scenario_files import user_folder
@@ -139,9 +140,9 @@ def test_sums_are_numpys_whatever_their_width(width: int) -> None:
         snapshot.lanes[:] = nonnegative(random, snapshot.lanes.size).reshape(snapshot.lanes.shape)
         snapshot.lanes[1:, snapshot.lanes[0] == 0.0] = 0.0  # an empty lane
         kernel.measure()
-        for name, row in (("time_loss", 3), ("queue_veh", 1)):
+        for name in REWARDS:
             kernel.reward(name, found)
-            assert found.tobytes() == (-layout.signal_lanes.sum(layout.zone.sum(snapshot.lanes[row]))).tobytes()
+            assert found.tobytes() == reward_for(name)(layout, snapshot, snapshot).tobytes()
 
 
 def load_layout() -> Any:

@@ -23,7 +23,7 @@ from scenarios.seeds import TRAINING_SEEDS, VALIDATION_SEEDS
 from signals.errors import InputError
 from signals.intersection import compile_signals
 from signals.layout import Layout, build_layout
-from signals.observations import OBSERVATIONS, observation_for
+from signals.observations import OBSERVATIONS, SENSED, observation_for
 from signals.snapshot import Snapshot
 
 POLICY = Path(__file__).parents[1] / "examples" / "single-detectors"
@@ -70,7 +70,7 @@ def test_rows_hold_what_the_observation_holds(sensing: str, name: str) -> None:
     shape = kind.shape
     assert rows.shape == (*layout.shape[:2], len(names))
     seen = kind(snapshot)[:, : shape.phases * shape.phase_features].reshape(-1, shape.phases, shape.phase_features)
-    for name_of in kind.PHASE_FEATURES[6:]:
+    for name_of in kind.PHASE_FEATURES[SENSED:]:
         index = kind.PHASE_FEATURES.index(name_of)
         plain = seen[:, :, index] * kind.PHASE_SCALE[index]
         assert np.allclose(rows[:, :, names.index(name_of)], plain, atol=1e-4)

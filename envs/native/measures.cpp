@@ -8,6 +8,10 @@
 
 namespace {
 
+// What is read of a lane: vehicles, halting, waiting, loss. What is summed: these, and the vehicles that the current
+// phase misses.
+const int READ = 4, SEEN = READ + 1;
+
 // Weighted sums over few elements each: those of row r are index and weight from first[r] to first[r + 1]. numpy adds
 // up rows of one width, padded with zeros, which decides the order and is why the width is known here, too.
 struct Gather {
@@ -88,8 +92,11 @@ struct Tables {
     const std::int64_t* controlled_signal;
     const std::uint8_t* lane_served;      // [C, P]
     const double* service;                // [S, P, K]
-    const float* phase_factor;            // [11]
-    const float* movement_factor;         // [7]
+    const double* change_s;               // [S, P, P]
+    const double* phase_size;             // [S, P]
+    const double* movement_size;          // [S, K]
+    const float* phase_factor;            // [14]
+    const float* movement_factor;         // [9]
     float limit;
     std::int32_t walks;                   // whether any movement is a crossing
     // the snapshot
@@ -102,31 +109,30 @@ struct Tables {
     const std::uint8_t* mask;             // [S, P]
     std::uint8_t* calls;                  // [S, P]
     // room for intermediate results, side by side for each element
-    double* zones;                        // [C, 4] vehicles, halting, waiting; vehicles that the current phase misses
-    double* loss;                         // [C]
-    double* on_phases;                    // [S, P, 4]
+    double* zones;                        // [C, 5] vehicles, halting, waiting, loss; vehicles that the current phase misses
+    double* on_phases;                    // [S, P, 5]
 };
 
 // Zones, sums per phase, and calls.
 void measure(const Tables* t) {
     const std::int64_t C = t->controlled, L = t->lanes, P = t->phases, K = t->movements;
     for (std::int64_t c = 0; c < C; ++c) {
-        double* zone = t->zones + 4 * c;
+        double* zone = t->zones + SEEN * c;
         zone[0] = gathered<1>(t->zone, c, t->read).of[0];
         if (zone[0] == 0.0) {  // what an empty lane holds is 0, and most are empty
-            zone[1] = zone[2] = zone[3] = t->loss[c] = 0.0;
+            std::fill(zone + 1, zone + SEEN, 0.0);
             continue;
         }
-        zone[1] = gathered<1>(t->zone, c, t->read + L).of[0];
-        zone[2] = gathered<1>(t->zone, c, t->read + 2 * L).of[0];
+        for (int n = 1; n < READ; ++n) {
+            zone[n] = gathered<1>(t->zone, c, t->read + n * L).of[0];
+        }
         const bool green = t->lane_served[c * P + t->phase[t->controlled_signal[c]]];
-        zone[3] = green ? 0.0 : zone[0];
-        t->loss[c] = gathered<1>(t->zone, c, t->read + 3 * L).of[0];
+        zone[READ] = green ? 0.0 : zone[0];
     }
     for (std::int64_t cell = 0; cell < t->signals * P; ++cell) {
-        const Sums<4> sums = gathered<4>(t->phase_lanes, cell, t->zones);
-        std::copy(sums.of, sums.of + 4, t->on_phases + 4 * cell);
-        bool called = sums.of[3] > 0.0;
+        const Sums<SEEN> sums = gathered<SEEN>(t->phase_lanes, cell, t->zones);
+        std::copy(sums.of, sums.of + SEEN, t->on_phases + SEEN * cell);
+        bool called = sums.of[READ] > 0.0;
         const std::int64_t s = cell / P;
         const double* served = t->service + cell * K;
         const double* now = t->service + (s * P + t->phase[s]) * K;
@@ -140,7 +146,7 @@ void measure(const Tables* t) {
 // The rows of signals.observations.PhaseObservation; their constant elements are there already.
 void observe(const Tables* t, float* rows) {
     const std::int64_t L = t->lanes, P = t->phases, K = t->movements;
-    const int phase_features = 11, movement_features = 7;
+    const int phase_features = 14, movement_features = 9;
     const double* halting = t->read + L;
     float* row = rows;
     for (std::int64_t s = 0; s < t->signals; ++s) {
@@ -152,10 +158,12 @@ void observe(const Tables* t, float* rows) {
             row[3] = current && t->changing[s];
             row[4] = current ? static_cast<float>(t->green_age_s[s]) : 0.0F;
             row[5] = static_cast<float>(t->since_served_s[cell]);
-            for (int k = 0; k < 4; ++k) {
-                row[6 + k] = static_cast<float>(t->on_phases[4 * cell + k]);
+            row[6] = static_cast<float>(t->change_s[(s * P + t->phase[s]) * P + p]);
+            row[7] = static_cast<float>(t->phase_size[cell]);
+            for (int k = 0; k < SEEN; ++k) {
+                row[8 + k] = static_cast<float>(t->on_phases[SEEN * cell + k]);
             }
-            row[10] = static_cast<float>(gathered<1>(t->phase_exits, cell, halting).of[0]);
+            row[13] = static_cast<float>(gathered<1>(t->phase_exits, cell, halting).of[0]);
             for (int k = 1; k < phase_features; ++k) {
                 row[k] = std::min(row[k] * t->phase_factor[k], t->limit);
             }
@@ -163,12 +171,13 @@ void observe(const Tables* t, float* rows) {
         row += P * K;
         for (std::int64_t k = 0; k < K; ++k, row += movement_features) {
             const std::int64_t cell = s * K + k;
-            const Sums<4> sums = gathered<4>(t->movement_lanes, cell, t->zones);
-            for (int n = 0; n < 3; ++n) {
-                row[2 + n] = static_cast<float>(sums.of[n]);
+            const Sums<SEEN> sums = gathered<SEEN>(t->movement_lanes, cell, t->zones);
+            row[2] = static_cast<float>(t->movement_size[cell]);
+            for (int n = 0; n < READ; ++n) {
+                row[3 + n] = static_cast<float>(sums.of[n]);
             }
-            row[5] = static_cast<float>(gathered<1>(t->movement_exits, cell, halting).of[0]);
-            row[6] = static_cast<float>(t->pedestrians[cell]);
+            row[7] = static_cast<float>(gathered<1>(t->movement_exits, cell, halting).of[0]);
+            row[8] = static_cast<float>(t->pedestrians[cell]);
             for (int n = 2; n < movement_features; ++n) {
                 row[n] = std::min(row[n] * t->movement_factor[n], t->limit);
             }
@@ -179,9 +188,7 @@ void observe(const Tables* t, float* rows) {
 // Minus the sum of one of the zones' quantities over each signal: the rewards time_loss (3) and queue_veh (1).
 void minus_sum(const Tables* t, int quantity, double* reward) {
     for (std::int64_t s = 0; s < t->signals; ++s) {
-        const double sum = quantity == 3 ? gathered<1>(t->signal_lanes, s, t->loss).of[0]
-                                         : gathered<4>(t->signal_lanes, s, t->zones).of[quantity];
-        reward[s] = -sum;
+        reward[s] = -gathered<SEEN>(t->signal_lanes, s, t->zones).of[quantity];
     }
 }
 
