@@ -19,7 +19,7 @@ import export
 from deployment.bundle import read_bundle, read_unsigned_bundle
 from deployment.codec import encode
 from deployment.contents import Subject, documents
-from deployment.manifest import new_key
+from deployment.manifest import FORMAT, new_key
 from deployment.nema import NemaPlan, nema_plan
 from deployment.safety import findings, needed_red_s, needed_yellow_s, pair_findings, timing_findings
 from scenarios.scenario import load
@@ -285,7 +285,8 @@ def _opset(version: int, domain: str = "") -> Callable[[dict[str, bytes], Any], 
 
 
 SIGNED_YET_WRONG: dict[str, tuple[Callable[[dict[str, bytes], Any], object], str]] = {
-    "newer format": (lambda _, m: m.update(format=2), "is of format 2"),
+    "newer format": (lambda _, m: m.update(format=FORMAT + 1), f"is of format {FORMAT + 1}"),
+    "older format": (lambda _, m: m.update(format=FORMAT - 1), f"is of format {FORMAT - 1}"),
     "something else": (lambda _, m: m.update(kind="cookbook"), "cookbook"),
     "no format": (lambda _, m: m.pop("format"), "is no manifest of a bundle"),
     "unknown field": (lambda _, m: m.update(color="red"), "is damaged"),

@@ -109,8 +109,8 @@ struct Tables {
     const std::uint8_t* mask;             // [S, P]
     std::uint8_t* calls;                  // [S, P]
     // room for intermediate results, side by side for each element
-    double* zones;                        // [C, 5] vehicles, halting, waiting, loss; vehicles that the current phase misses
-    double* on_phases;                    // [S, P, 5]
+    double* zones;                        // [C, SEEN]
+    double* on_phases;                    // [S, P, SEEN]
 };
 
 // Zones, sums per phase, and calls.
