@@ -1,14 +1,18 @@
 """libsumo, stepped from decision to decision without reading or setting anything: what everything is compared with.
 
 Reads one JSON line, {"args": SUMO's command line, "until_s": the moments to step to}, and answers {"seconds": …}.
+With "laps": true in it, it answers so once it has started and then after every further line, a number of moments to
+go on by: whoever asks can run something else in between.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
 import time
+from collections.abc import Iterable
 
 import libsumo
 
@@ -20,12 +24,28 @@ def main() -> None:
     request = json.loads(sys.stdin.readline())
     answers = quiet()
     libsumo.start(request["args"])
-    began = time.perf_counter()
-    for moment in request["until_s"]:
-        libsumo.simulation.step(moment)
-    taken = time.perf_counter() - began
+    moments = iter(request["until_s"])
+    if request.get("laps"):
+        os.write(answers, line(0.0))
+        for asked in sys.stdin:
+            os.write(answers, line(lap(itertools.islice(moments, int(asked)))))
+        return
+    taken = lap(moments)
     libsumo.close()
-    os.write(answers, json.dumps({"seconds": taken}).encode() + b"\n")
+    os.write(answers, line(taken))
+
+
+def lap(moments: Iterable[float]) -> float:
+    """Step from one to the next [s]."""
+    began = time.perf_counter()
+    for moment in moments:
+        libsumo.simulation.step(moment)
+    return time.perf_counter() - began
+
+
+def line(seconds: float) -> bytes:
+    """The answer."""
+    return json.dumps({"seconds": seconds}).encode() + b"\n"
 
 
 if __name__ == "__main__":

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +37,7 @@ def run_child(
         RuntimeError: it failed; the message holds the end of what it said.
     """
     done = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{module}"],
+        _command(module),
         input=json.dumps(request) + "\n",
         env=environment(preload, **(settings or {})),
         cwd=ROOT,
@@ -46,3 +49,81 @@ def run_child(
         raise RuntimeError(f"benchmarks.{module} failed:\n{done.stderr[-2000:]}")
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
+
+
+@contextlib.contextmanager
+def lapped_child(module: str, request: dict[str, Any]) -> Iterator[Callable[[int], float]]:
+    """A module of this folder that goes on step by step, so that something else can run in between.
+
+    Yields:
+        What lets it go on by so many steps and returns how long these took [s].
+    """
+    child = subprocess.Popen(
+        _command(module), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        env=environment(), cwd=ROOT, text=True,
+    )  # fmt: skip
+    assert child.stdin is not None
+    assert child.stdout is not None
+    asked, answers = child.stdin, child.stdout
+
+    def go_on(line: str) -> float:
+        print(line, file=asked, flush=True)
+        for answer in answers:
+            if answer.startswith("{"):  # libraries say things while they are imported
+                return float(json.loads(answer)["seconds"])
+        raise RuntimeError(f"benchmarks.{module} ended before its time")
+
+    try:
+        go_on(json.dumps(request))
+        yield lambda steps: go_on(str(steps))
+    finally:
+        with contextlib.suppress(BrokenPipeError):
+            asked.close()
+        child.wait()
+        answers.close()
+
+
+class HaltedProgram:
+    """A program that stands still but when it is told to go on; a context that ends it."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._name, silent = command[0], subprocess.DEVNULL
+        self._process = subprocess.Popen(command, stdout=silent, stderr=silent, env=environment())
+        self._ended = False
+        os.kill(self._process.pid, signal.SIGSTOP)
+        self._wait()
+
+    def go_on(self, for_s: float | None) -> float:
+        """Let it run for so many seconds, or with None to its end; returns how long it ran [s].
+
+        Raises:
+            RuntimeError: it failed.
+        """
+        if self._ended:
+            return 0.0
+        began = time.perf_counter()
+        os.kill(self._process.pid, signal.SIGCONT)
+        if for_s is not None:
+            time.sleep(for_s)
+            os.kill(self._process.pid, signal.SIGSTOP)
+        self._wait()
+        return time.perf_counter() - began
+
+    def _wait(self) -> None:
+        """Until it is halted or has ended; nobody else may ask how it is, lest its number be another's by then."""
+        _, status = os.waitpid(self._process.pid, os.WUNTRACED)
+        self._ended = not os.WIFSTOPPED(status)
+        if self._ended and os.waitstatus_to_exitcode(status):
+            raise RuntimeError(f"{self._name} ended with {os.waitstatus_to_exitcode(status)}")
+
+    def __enter__(self) -> HaltedProgram:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._ended:
+            self._process.kill()
+            self._process.wait()
+
+
+def _command(module: str) -> list[str]:
+    return [sys.executable, "-m", f"benchmarks.{module}"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.children import environment, run_child
+from benchmarks.children import HaltedProgram, environment, lapped_child, run_child
 from benchmarks.processes import worker_memory
 from envs.remote import RemoteSimulation
 from envs.setup import make_setup
@@ -40,6 +41,10 @@ class Recording:
         """libsumo, stepped from decision to decision [s]; its start is not counted."""
         request = {"args": [*self.args, *extra], "until_s": self.until_s}
         return float(run_child("bare", request, preload=preload)["seconds"])
+
+    def run_in_laps(self) -> contextlib.AbstractContextManager[Callable[[int], float]]:
+        """Bare libsumo once more, which goes on by so many decisions when told to and says how long they took [s]."""
+        return lapped_child("bare", {"args": self.args, "until_s": self.until_s, "laps": True})
 
     def run_bare_twice(self) -> float:
         """Two of these at the same time, each for itself [s]: per window, as two workers are counted."""
@@ -125,6 +130,10 @@ class Course:
         """The stock binary, its start included [s]."""
         return _timed_binary(self.recording.args)
 
+    def binary_in_laps(self) -> HaltedProgram:
+        """The stock binary, its start included, which stands still but when it is told to go on."""
+        return HaltedProgram([_binary(), *self.recording.args[1:]])
+
     def start_binary(self) -> float:
         """The stock binary's start alone: the same input, and an end that comes at once [s]."""
         args = list(self.recording.args)
@@ -136,12 +145,15 @@ class Course:
         return run_inside(self.setup, self.actions)
 
 
-def _timed_binary(args: Sequence[str]) -> float:
+def _binary() -> str:
     import sumo
 
-    binary = Path(sumo.SUMO_HOME) / "bin" / "sumo"
+    return str(Path(sumo.SUMO_HOME) / "bin" / "sumo")
+
+
+def _timed_binary(args: Sequence[str]) -> float:
     began = time.perf_counter()
-    subprocess.run([str(binary), *args[1:]], check=True, capture_output=True, env=environment())
+    subprocess.run([_binary(), *args[1:]], check=True, capture_output=True, env=environment())
     return time.perf_counter() - began
 
 

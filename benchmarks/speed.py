@@ -2,8 +2,9 @@
 
 Per scenario one window (an hour, unless --decisions shortens it) runs under random phases. `bare` is the same
 simulation, trip for trip, stepped by libsumo alone: the signals' recorded states run as a plain program, and nothing
-is read or set. Observation, reward and mask are included wherever an environment is timed. sumo-rl decides for itself
-and is compared with bare libsumo on the traffic that was recorded of it.
+is read or set. One environment is compared with it in laps: ten decisions of the one, ten of the other, and so on, so
+that both meet the same moments of a noisy machine. Observation, reward and mask are included wherever an environment
+is timed. sumo-rl decides for itself and is compared with bare libsumo on the traffic that was recorded of it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 
 from benchmarks.course import Course
 from benchmarks.systems import NOT_BY_DEFAULT, SYSTEMS, System, make_systems
-from benchmarks.tables import Sample, flatness, growth_plot, markdown, rows_of, summary
+from benchmarks.tables import Laps, Sample, flatness, growth_plot, markdown, rows_of, summary
 from scenarios.command import run_command, write_whole
 from scenarios.scenario import Scenario, load
 from signals.errors import InputError, did_you_mean
@@ -31,6 +32,7 @@ QUICK = {
     "scenarios": ["cologne1", "grid:5x5"],
     "systems": ["sumo", "ours", "ours-batch-1", "ours-batch-2", "sumo-rl-libsumo"],
     "repeats": 3,
+    "laps": 3,
     "decisions": 120,
 }
 SLOW_REPEATS = 2
@@ -63,6 +65,13 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     p.add_argument("--repeats", type=int, default=5, metavar="N", help="of each measurement (default: 5)")
     p.add_argument(
+        "--laps",
+        type=int,
+        default=20,
+        metavar="N",
+        help="windows that one environment runs by turns with bare libsumo and the binary (default: 20; 0: none)",
+    )
+    p.add_argument(
         "--decisions", type=int, metavar="N",
         help="end a window after so many decisions of 5 s each (default: the scenario's end; an hour has 720)",
     )  # fmt: skip
@@ -81,7 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
     for name in command.scenarios:
-        rows += measure(window(name, command.decisions), command.systems, command.repeats, notes)
+        rows += measure(window(name, command.decisions), command.systems, command.repeats, command.laps, notes)
     parts = (markdown(rows), summary(rows), flatness(rows), "\n".join(f"- {note}" for note in notes))
     text = "\n\n".join(part for part in parts if part)
     content = json.dumps({"rows": rows, "notes": notes}, indent=2)
@@ -102,6 +111,8 @@ def check(command: argparse.Namespace) -> None:
     """
     if command.repeats < 1:
         raise InputError(f"--repeats is {command.repeats}; it must be at least 1")
+    if command.laps < 0:
+        raise InputError(f"--laps is {command.laps}; it must be at least 0")
     if command.decisions is not None and command.decisions < 2:
         raise InputError(f"--decisions is {command.decisions}; it must be at least 2")
     for name in command.systems:
@@ -119,7 +130,9 @@ def window(name: str, decisions: int | None) -> Scenario:
     return load(name, end_s=min(scenario.end_s, scenario.begin_s + 5.0 * decisions))
 
 
-def measure(scenario: Scenario, wanted: Sequence[str], repeats: int, notes: list[str]) -> list[dict[str, Any]]:
+def measure(
+    scenario: Scenario, wanted: Sequence[str], repeats: int, windows: int, notes: list[str]
+) -> list[dict[str, Any]]:
     """The rows of one scenario."""
     tell(f"{scenario.name}: recording {scenario.horizon_s:g} s of traffic")
     with tempfile.TemporaryDirectory(prefix="intergreen-speed-") as folder, contextlib.ExitStack() as stack:
@@ -127,7 +140,7 @@ def measure(scenario: Scenario, wanted: Sequence[str], repeats: int, notes: list
         systems = make_systems(course, wanted, stack, notes)
         samples = interleaved(systems, repeats, scenario.name)
         own = [course.run_inside() for _ in range(min(repeats, INSIDE_REPEATS))]
-        return rows_of(course, systems, samples, own)
+        return rows_of(course, systems, samples, own, in_laps(systems, windows, scenario.name))
 
 
 def interleaved(systems: Sequence[System], repeats: int, name: str) -> dict[str, list[Sample]]:
@@ -139,6 +152,18 @@ def interleaved(systems: Sequence[System], repeats: int, name: str) -> dict[str,
             if not system.slow or turn < SLOW_REPEATS:
                 samples[system.name].append(Sample(turn, system.run()))
     return samples
+
+
+def in_laps(systems: Sequence[System], windows: int, name: str) -> dict[str, list[Laps]]:
+    """So many windows of each environment that can go by turns with bare libsumo."""
+    found: dict[str, list[Laps]] = {system.name: [] for system in systems if system.in_laps}
+    for window in range(windows if found else 0):
+        if window % 5 == 0:
+            tell(f"{name}: in laps, window {window + 1} of {windows}")
+        for system in systems:
+            if system.in_laps:
+                found[system.name].append(system.in_laps())
+    return found
 
 
 def tell(line: str) -> None:

@@ -8,8 +8,9 @@ divided by W.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,11 +18,15 @@ import numpy as np
 
 from benchmarks.course import SEED, Answers, Course
 from benchmarks.peers import PeerFailed, SumoRl
+from benchmarks.tables import Laps
 from envs import SignalEnv, parallel_env, vector_env
 from envs.batch import SignalBatch
 from envs.options import EnvOptions
 from envs.remote import RemoteSimulation
 from scenarios.scenario import Scenario
+
+LAP = 10
+"""Decisions at a time, where several run by turns: some 20 ms, hundreds of times what it takes to hand over."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,9 @@ class System:
     workers: int = 1
     same_traffic: Callable[[], bool] = lambda: True
     """Whether that other system has run the same traffic, trip for trip."""
+    in_laps: Callable[[], Laps] | None = None
+    """The same window by turns with bare libsumo and the stock binary, a few decisions each: a machine that is slow
+    for a second is so for all of them."""
 
 
 OURS = ("ours", "ours-gymnasium", "ours-core", "ours-vector-1", "ours-vector-2", "ours-batch-1", "ours-batch-2")
@@ -118,7 +126,25 @@ def ours(name: str, course: Course, stack: contextlib.ExitStack) -> System:
     driver.drive(course, answers)
     if any(each.digest != course.answers for each in answers):
         raise RuntimeError(f"{course.scenario.name}: {name} saw other traffic than was recorded")
-    return System(name, lambda: driver.drive(course), workers=workers)
+    in_laps = (lambda: by_turns(driver, course)) if isinstance(driver, OneEnvironment) else None
+    return System(name, lambda: driver.drive(course), workers=workers, in_laps=in_laps)
+
+
+def by_turns(driver: OneEnvironment, course: Course) -> Laps:
+    """One window of an environment, of bare libsumo and of the stock binary: a lap of the one, then of the next."""
+    with course.recording.run_in_laps() as bare, course.binary_in_laps() as binary:
+        steps = driver.steps(course)
+        ours_s = bare_s = binary_s = 0.0
+        for n, begin in enumerate(range(0, course.decisions, LAP)):
+            size = min(LAP, course.decisions - begin)
+            if n % 2:
+                bare_s += bare(size)
+            lap_s = sum(itertools.islice(steps, size))
+            if n % 2 == 0:
+                bare_s += bare(size)
+            ours_s += lap_s
+            binary_s += binary.go_on(lap_s)
+        return Laps(ours_s, bare_s, binary_s + binary.go_on(None))
 
 
 class Driver(Protocol):
@@ -131,7 +157,19 @@ class Driver(Protocol):
         """Stop the workers."""
 
 
-class PettingZoo:
+class OneEnvironment:
+    """One simulation, decision by decision."""
+
+    def steps(self, course: Course, answers: Sequence[Answers] = ()) -> Iterator[float]:
+        """How long each decision of a new episode takes [s]; `answers` as in `Driver`."""
+        raise NotImplementedError
+
+    def drive(self, course: Course, answers: Sequence[Answers] = ()) -> float:
+        """See `Driver`."""
+        return sum(self.steps(course, answers))
+
+
+class PettingZoo(OneEnvironment):
     """`envs.parallel_env`."""
 
     def __init__(self, scenario: Scenario, workers: int = 1) -> None:
@@ -139,21 +177,21 @@ class PettingZoo:
         self._env = parallel_env(scenario)
         self.close = self._env.close
 
-    def drive(self, course: Course, answers: Sequence[Answers] = ()) -> float:
-        """See `Driver`."""
+    def steps(self, course: Course, answers: Sequence[Answers] = ()) -> Iterator[float]:
+        """See `OneEnvironment`."""
         self._env.reset(seed=SEED)
-        agents, taken = self._env.possible_agents, 0.0
+        agents = self._env.possible_agents
         for row in course.actions.tolist():
             asked = dict(zip(agents, row, strict=True))
             began = time.perf_counter()
             observations, rewards, _, ended, _ = self._env.step(asked)
-            taken += time.perf_counter() - began
+            taken = time.perf_counter() - began
             if answers and not ended[agents[0]]:
                 answers[0].add(np.stack([*observations.values()]), np.array([*rewards.values()]))
-        return taken
+            yield taken
 
 
-class Gymnasium:
+class Gymnasium(OneEnvironment):
     """`envs.SignalEnv`."""
 
     def __init__(self, scenario: Scenario, workers: int = 1) -> None:
@@ -161,20 +199,19 @@ class Gymnasium:
         self._env = SignalEnv(scenario)
         self.close = self._env.close
 
-    def drive(self, course: Course, answers: Sequence[Answers] = ()) -> float:
-        """See `Driver`."""
+    def steps(self, course: Course, answers: Sequence[Answers] = ()) -> Iterator[float]:
+        """See `OneEnvironment`."""
         self._env.reset(seed=SEED)
-        taken = 0.0
         for action in course.actions[:, 0].tolist():
             began = time.perf_counter()
             observation, reward, _, ended, _ = self._env.step(action)
-            taken += time.perf_counter() - began
+            taken = time.perf_counter() - began
             if answers and not ended:
                 answers[0].add(observation, np.array([reward]))
-        return taken
+            yield taken
 
 
-class Core:
+class Core(OneEnvironment):
     """The worker without an interface above it."""
 
     def __init__(self, scenario: Scenario, workers: int = 1) -> None:
@@ -182,17 +219,17 @@ class Core:
         self._worker = EnvOptions(scenario).worker(None)
         self.close = self._worker.close
 
-    def drive(self, course: Course, answers: Sequence[Answers] = ()) -> float:
-        """See `Driver`."""
-        worker, taken = self._worker, 0.0
+    def steps(self, course: Course, answers: Sequence[Answers] = ()) -> Iterator[float]:
+        """See `OneEnvironment`."""
+        worker = self._worker
         worker.begin(SEED)
         for row in course.actions:
             began = time.perf_counter()
             worker.decide(row)
-            taken += time.perf_counter() - began
+            taken = time.perf_counter() - began
             if answers and not worker.done:
                 answers[0].add(worker.shared["observation"], worker.shared["reward"])
-        return taken
+            yield taken
 
 
 class Vector:

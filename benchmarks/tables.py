@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from evaluation.statistics import relative_difference
 from scenarios.command import write_whole
 
 if TYPE_CHECKING:
@@ -34,13 +35,24 @@ class Sample(NamedTuple):
     seconds: float
 
 
+class Laps(NamedTuple):
+    """One window, run by turns with others [s]."""
+
+    seconds: float
+    bare_s: float
+    binary_s: float
+    """Of the stock binary, its start included."""
+
+
 def rows_of(
     course: Course,
     systems: Sequence[System],
     samples: Mapping[str, Sequence[Sample]],
     own: Sequence[Mapping[str, float]],
+    laps: Mapping[str, Sequence[Laps]],
 ) -> list[dict[str, Any]]:
-    """A row for each system; ratios are taken turn by turn, against what runs the same traffic alone."""
+    """A row for each system; ratios are taken turn by turn, and of those laps where there are some, against what runs
+    the same traffic alone."""
     rows = []
     for system in systems:
         ratios = against(samples[system.name], samples[system.against])
@@ -65,6 +77,7 @@ def rows_of(
                 row |= cost(samples[system.name], samples.get("bare-preloaded", ()), course.agent_decisions)
             row |= spread("ratio_to_binary", against(samples[system.name], samples.get("sumo", ())))
             row |= spread("ratio_to_binary_started", against(samples[system.name], _started(samples)))
+            row |= by_laps(laps[system.name]) if laps.get(system.name) else {}
         if system.workers == 2:
             one = samples.get(system.against if system.name == "bare-2" else f"{system.name[:-1]}1", ())
             row |= spread("times_one_worker", against(one, samples[system.name]))
@@ -77,6 +90,17 @@ def against(samples: Iterable[Sample], others: Iterable[Sample]) -> list[float]:
     """The ratios of the turns that both have."""
     other = {sample.turn: sample.seconds for sample in others}
     return [sample.seconds / other[sample.turn] for sample in samples if sample.turn in other]
+
+
+def by_laps(laps: Sequence[Laps]) -> dict[str, Any]:
+    """The ratios of what ran by turns: of the sums over all windows, with 95 % bootstrap intervals over windows."""
+    found: dict[str, Any] = {"repeats": len(laps), "by_laps": True}
+    seconds = [lap.seconds for lap in laps]
+    for name, others in (("ratio_to_bare", "bare_s"), ("ratio_to_binary", "binary_s")):
+        ratio = relative_difference(seconds, [getattr(lap, others) for lap in laps])
+        low, high = ("low", "high") if others == "bare_s" else (f"{name}_low", f"{name}_high")
+        found |= {name: round(1 + ratio.mean, 3), low: round(1 + ratio.low, 3), high: round(1 + ratio.high, 3)}
+    return found
 
 
 def _started(samples: Mapping[str, Sequence[Sample]]) -> list[Sample]:

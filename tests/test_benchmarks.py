@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,10 +15,11 @@ import numpy as np
 import pytest
 
 from benchmarks import processes, resets, soak, speed, training
+from benchmarks.children import HaltedProgram
 from benchmarks.course import as_programs, trips_hash
 from benchmarks.peer_vec_env import own_actions, padded
 from benchmarks.systems import System
-from benchmarks.tables import Sample, against, cost, flatness, growth_plot, markdown, rows_of, summary
+from benchmarks.tables import Laps, Sample, against, cost, flatness, growth_plot, markdown, rows_of, summary
 from scenarios.scenario import load
 from signals.errors import InputError
 
@@ -51,7 +54,9 @@ def test_ratios_are_taken_turn_by_turn() -> None:
     }
 
 
-def measured(scenario: str = "grid:5x5", signals: int = 25, us: float = 10.0) -> list[dict[str, Any]]:
+def measured(
+    scenario: str = "grid:5x5", signals: int = 25, us: float = 10.0, laps: Sequence[Laps] = ()
+) -> list[dict[str, Any]]:
     """Rows of invented samples."""
     course: Any = SimpleNamespace(
         scenario=SimpleNamespace(name=scenario),
@@ -78,7 +83,24 @@ def measured(scenario: str = "grid:5x5", signals: int = 25, us: float = 10.0) ->
     }
     samples["sumo-rl-traci"] = samples["sumo-rl-traci"][:1]
     own = [{"total": 1.0 + us * 1e-6 * course.agent_decisions, "sumo": 1.0}] * 3
-    return rows_of(course, systems, samples, own)
+    return rows_of(course, systems, samples, own, {"ours": laps})
+
+
+def test_what_ran_in_laps_is_compared_by_their_sums() -> None:
+    row = next(row for row in measured(laps=[Laps(1.0, 1.0, 2.0), Laps(4.0, 3.0, 3.0)]) if row["system"] == "ours")
+    assert (row["ratio_to_bare"], row["low"], row["high"]) == (1.25, 1.0, round(4 / 3, 3))
+    assert (row["ratio_to_binary"], row["ratio_to_binary_low"]) == (1.0, 0.5)
+    assert row["repeats"] == 2, "windows, not turns"
+
+
+def test_a_halted_program_stands_still() -> None:
+    with HaltedProgram(["sleep", "0.2"]) as program:
+        program.go_on(0.01)
+        time.sleep(0.3)
+        assert program.go_on(None) > 0.0, "it had not ended while it was to stand still"
+        assert program.go_on(None) == 0.0, "it runs once"
+    with HaltedProgram(["false"]) as program, pytest.raises(RuntimeError, match="false ended with 1"):
+        program.go_on(None)
 
 
 def test_rows_and_table() -> None:
@@ -116,6 +138,7 @@ def test_the_plot_is_the_same_for_the_same_figures(tmp_path: Path) -> None:
     [
         (["--systems", "sumo-rl-tracy"], "sumo-rl-traci"),
         (["--repeats", "0"], "at least 1"),
+        (["--laps", "-1"], "at least 0"),
         (["--decisions", "1"], "at least 2"),
         (["--scenarios", "cologne9"], "cologne"),
     ],
@@ -127,13 +150,15 @@ def test_bad_arguments(arguments: list[str], said: str) -> None:
 
 def test_a_small_run(capsys: pytest.CaptureFixture[str]) -> None:
     systems = ["ours", "ours-gymnasium", "ours-batch-2", "sumo-rl-libsumo-no-info"]
-    size = ["--repeats", "1", "--decisions", "6"]
+    size = ["--repeats", "1", "--decisions", "12", "--laps", "2"]
     status = speed.main(["--scenarios", "cologne1", "--systems", *systems, *size, "--json"])
     rows = {row["system"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
     assert status == 0
     assert {*rows} >= {"bare", "ours", "ours-gymnasium", "ours-batch-2", "sumo-rl-libsumo-no-info", "ours-inside"}
     assert all(row["same_traffic"] and math.isfinite(row["ratio_to_bare"]) for row in rows.values())
     assert rows["ours"]["controlled_lanes"] == 8
+    assert rows["ours"]["repeats"] == rows["ours-gymnasium"]["repeats"] == 2, "windows in laps"
+    assert rows["ours-batch-2"]["repeats"] == 1
     assert np.isclose(rows["bare"]["ratio_to_bare"], 1.0)
 
 
