@@ -8,6 +8,7 @@ outside.
 from __future__ import annotations
 
 import contextlib
+import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -47,6 +48,10 @@ class EpisodeSummary:
     stuck_veh: int = 0
     """Of the running ones, those that at the end had stood still for at least `STUCK_S`."""
     uninserted_veh: int = 0
+    stuck_at: str = ""
+    """The junction where one of these has stood for longest: inside it, or before it where none stands inside one."""
+    stuck_since_s: float = math.nan
+    """Since when that one stands."""
 
 
 class Simulation:
@@ -300,11 +305,24 @@ class Simulation:
             summary.end_s = self.now_s
             ids = low.vehicle_getIDList()
             summary.running_veh = len(ids)
-            summary.stuck_veh = sum(low.vehicle_getWaitingTime(v) >= STUCK_S for v in ids)
             summary.uninserted_veh = len(low.simulation_getPendingVehicles())
+            stuck = {v: stood for v in ids if (stood := low.vehicle_getWaitingTime(v)) >= STUCK_S}
+            summary.stuck_veh = len(stuck)
+            if stuck:  # who stands inside a junction holds up those before it, not the other way round
+                lanes = {v: low.vehicle_getLaneID(v) for v in stuck}
+                first = max(stuck, key=lambda v: (lanes[v].startswith(":"), stuck[v]))
+                summary.stuck_since_s = self.now_s - stuck[first]
+                summary.stuck_at = self._junction_of(lanes[first])
         self.running = False
         sumo.close()
         return summary
+
+    def _junction_of(self, lane: str) -> str:
+        """The junction that a lane lies in or leads to."""
+        if lane.startswith(":"):
+            return lane[1:].rsplit("_", 2)[0]
+        junction: str = self._low.edge_getToJunction(lane.rsplit("_", 1)[0])
+        return junction
 
     def _read_loops(self, reader: LoopReader) -> None:
         readings = self._readings if self._readings is not None else self._sense(self.now_s)

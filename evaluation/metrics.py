@@ -58,6 +58,10 @@ class RunMetrics:
     """Vehicles that at the end had stood still for at least 300 s."""
     gridlocked: bool
     """Whether stuck_veh is at least 5 and at least 5 % of the vehicles under way."""
+    gridlock_at: str
+    """Of a gridlocked run: the junction where a vehicle has been stuck for longest, inside it if any is."""
+    gridlock_since_s: float
+    """Since when that vehicle has stood still, in the scenario's time [s]; NaN where the run is not gridlocked."""
     delay_p95_s: float
     """The delay that 5 % of all exceed [s]."""
     delay_max_s: float
@@ -102,7 +106,7 @@ class RunMetrics:
     """The greatest signal_delay_s of a single vehicle [s]."""
 
 
-METRICS = tuple(f.name for f in dataclasses.fields(RunMetrics) if f.name != "gridlocked")
+METRICS = tuple(f.name for f in dataclasses.fields(RunMetrics) if not f.name.startswith("gridlock"))
 """The fields that are averaged over runs."""
 
 
@@ -152,7 +156,9 @@ def measure(
         emergency_stops=statistics.emergency_stops,
         emergency_brakings=statistics.emergency_brakings,
         stuck_veh=summary.stuck_veh,
-        gridlocked=is_gridlocked(summary),
+        gridlocked=(gridlocked := is_gridlocked(summary)),
+        gridlock_at=summary.stuck_at if gridlocked else "",
+        gridlock_since_s=summary.stuck_since_s if gridlocked else math.nan,
         delay_p95_s=percentile(vehicles["delay_s"], 95),
         delay_max_s=percentile(vehicles["delay_s"], 100),
         throughput_vph=3600.0 * arrived / horizon_s if horizon_s > 0 else math.nan,

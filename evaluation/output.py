@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from evaluation.events import EventPlan
+from evaluation.gridlock import gridlock_lines
 from evaluation.runs import Evaluation, RunResult, folder_names
 from evaluation.stress import StressCurve, stress_table
 from evaluation.tables import DEFINITION, Summary, as_table, curve_table, write_frame, write_tables
@@ -125,6 +126,8 @@ def print_results(
             console.print(f"{contestant.name}: {contestant.tuned}", soft_wrap=True, markup=False)
     if any(run.metrics.gridlocked for run in results):
         console.print("red rows: runs that ended in gridlock; they are in the means", soft_wrap=True)
+        for line in gridlock_lines(results, scenario.network):
+            console.print(line, soft_wrap=True, markup=False)
     for curve in stress:
         console.print(curve_table(curve))
     if out is not None:

@@ -128,6 +128,7 @@ def results_of(name: str, delays: list[float], gridlocked: int = 0) -> list[RunR
     for seed, delay_s in enumerate(delays):
         values: dict[str, Any] = dict.fromkeys(METRICS, 1.0)
         values |= {"delay_s": delay_s, "gridlocked": seed < gridlocked}
+        values |= {"gridlock_at": "nowhere" if seed < gridlocked else "", "gridlock_since_s": 60.0 + seed}
         found.append(RunResult(name, seed, RunMetrics(**values), pl.DataFrame()))
     return found
 
@@ -189,6 +190,7 @@ def test_what_weakens_the_verdict_is_said() -> None:
     assert "5 seeds can show no difference at the 5 % level" in said
     assert "needs at least 6" in said
     assert "Gridlock: fixed_time in 2 of 5 runs." in said
+    assert "junction nowhere, which no signal controls: fixed_time, seed 0 from 60 s on, seed 1 from 61 s on." in said
     assert "fixed_time is SUMO's own" in said
     assert "some runs of fixed_time ended in gridlock" in verdict(few)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import os
 import signal
 import subprocess
@@ -187,7 +188,26 @@ def test_an_ended_episode_says_what_it_left() -> None:
     assert summary.end_s == begin_s + 100
     assert summary.running_veh > 0
     assert summary.stuck_veh == 0
+    assert (summary.stuck_at, math.isnan(summary.stuck_since_s)) == ("", True)
     simulation.close()
+
+
+def test_an_episode_that_jams_says_where_and_since_when(tmp_path: Path) -> None:
+    closed = tmp_path / "closed.add.xml"  # nobody is let through, ever
+    closed.write_text(
+        f'<additional><tlLogic id="C" type="static" programID="closed" offset="0">'
+        f'<phase duration="1000" state="{"r" * 18}"/></tlLogic></additional>'
+    )
+    scenario = load("single", end_s=600)
+    setup = make_setup(scenario, controlled=False, extra_additional=[closed])
+    with RemoteSimulation(WorkerSetup(setup, reward="", observe=False)) as simulation:
+        simulation.begin(0)
+        while not simulation.done:
+            simulation.decide(np.zeros(0, np.int64))
+        summary = simulation.end()
+    assert summary.stuck_veh > 5
+    assert summary.stuck_at == scenario.network.junction_of(scenario.network.connections[0]) == "C"
+    assert scenario.begin_s < summary.stuck_since_s <= 300.0
 
 
 class Sabotage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from envs.simulation import STUCK_S
+from evaluation.gridlock import gridlock_lines
 from evaluation.report.content import ReportContent
 from evaluation.statistics import Interval
 from evaluation.tables import SIGNIFICANT, Comparison
@@ -67,6 +68,8 @@ def cautions(content: ReportContent) -> list[str]:
     if jammed:
         counts = (f"{content.labels[e.controller]} in {e.gridlocked_runs} of {e.runs} runs" for e in jammed)
         found.append(f"Gridlock: {', '.join(counts)}. These runs are in the means and make their intervals wide.")
+        lines = gridlock_lines(content.results, content.scenario.network, content.labels)
+        found += [f"{line[0].upper()}{line[1:]}." for line in lines]
     if content.scenario.horizon_s <= STUCK_S:
         found.append(
             f"A run of {content.scenario.horizon_s:g} s is too short to tell gridlock: that takes {STUCK_S:g} s."

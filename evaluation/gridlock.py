@@ -1,0 +1,41 @@
+"""Where runs came to a standstill: at a signal, or where no signal is and no controller can undo it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from evaluation.contest import RunResult
+from signals.network import RoadNetwork
+
+
+def gridlock_lines(
+    results: Iterable[RunResult], network: RoadNetwork, labels: Mapping[str, str] | None = None
+) -> list[str]:
+    """A line for every junction at which runs gridlocked, those with most runs first.
+
+    Args:
+        labels: shorter names of the controllers.
+    """
+    signals: dict[str, str] = {}
+    for connection in network.connections:
+        if connection.tls_id is not None:
+            signals.setdefault(network.junction_of(connection), connection.tls_id)
+    by_place: dict[str, dict[str, list[str]]] = {}
+    for run in results:
+        metrics = run.metrics
+        if metrics.gridlocked and metrics.gridlock_at:
+            name = run.controller if labels is None else labels[run.controller]
+            seeds = by_place.setdefault(metrics.gridlock_at, {}).setdefault(name, [])
+            seeds.append(f"seed {run.seed} from {metrics.gridlock_since_s:g} s on")
+    counted = sorted(by_place.items(), key=lambda item: -sum(map(len, item[1].values())))
+    return [
+        f"gridlock at {_named(place, signals)}: "
+        + "; ".join(f"{name}, {', '.join(seeds)}" for name, seeds in of.items())
+        for place, of in counted
+    ]
+
+
+def _named(junction: str, signals: Mapping[str, str]) -> str:
+    if junction in signals:
+        return f"signal {signals[junction]}"
+    return f"junction {junction}, which no signal controls"
