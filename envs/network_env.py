@@ -12,6 +12,7 @@ from gymnasium.utils import seeding
 from pettingzoo import ParallelEnv
 
 from envs.options import episode_seed, split_options
+from signals.snapshot import Snapshot
 
 Observation = npt.NDArray[np.float32]
 
@@ -57,7 +58,7 @@ class NetworkEnv(ParallelEnv[str, Observation, int]):
             self._random, _ = seeding.np_random(seed)
         self._worker.begin(episode_seed(seed, self._random))
         self.agents = list(self.possible_agents)
-        return self._observations(), self._infos()
+        return self._answer().filled(self._rows, self._worker.snapshot)
 
     def step(
         self, actions: dict[str, int]
@@ -75,14 +76,16 @@ class NetworkEnv(ParallelEnv[str, Observation, int]):
         wanted = self._worker.snapshot.phase.copy()
         for agent, action in actions.items():
             wanted[self._index[agent]] = action
-        self._worker.decide(wanted)
-        over, agents = self._worker.done, self.agents
+        self._worker.ask(wanted)
+        answer, agents = self._answer(), self.agents  # made while SUMO steps
+        ended = dict.fromkeys(agents, False)
+        self._worker.wait()
+        observations, infos = answer.filled(self._rows, self._worker.snapshot)
+        over = self._worker.done
         rewards = dict(zip(agents, self._worker.shared["reward"].tolist(), strict=True))
-        ended, truncated = dict.fromkeys(agents, False), dict.fromkeys(agents, over)
-        results = self._observations(), rewards, ended, truncated, self._infos()
         if over:
             self.agents = []
-        return results
+        return observations, rewards, ended, dict.fromkeys(agents, over), infos
 
     def render(self) -> Any:
         """The picture of the last decision ("rgb_array"); sumo-gui shows itself ("human")."""
@@ -92,22 +95,42 @@ class NetworkEnv(ParallelEnv[str, Observation, int]):
         """Stop the simulation's process."""
         self._worker.close()
 
-    def _observations(self) -> dict[str, Observation]:
-        # one block, which is the caller's from now on, and a view of it for each
-        rows = self._rows.copy()
-        return dict(zip(self.possible_agents, _views(rows, self._widths), strict=True))
+    def _answer(self) -> _Answer:
+        return _Answer(self.possible_agents, self._rows, self._widths, self._worker.snapshot.mask, self._phase_counts)
 
-    def _infos(self) -> dict[str, dict[str, Any]]:
-        mask, time_s = self._worker.snapshot.mask.copy(), float(self._worker.snapshot.time_s[0])
-        masks = _views(mask, self._phase_counts)
-        return {a: {"action_mask": m, "time_s": time_s} for a, m in zip(self.possible_agents, masks, strict=True)}
+
+class _Answer:
+    """What a decision will be answered with: the caller's from then on, but for its numbers made beforehand."""
+
+    def __init__(
+        self,
+        agents: Sequence[str],
+        rows: npt.NDArray[np.float32],
+        widths: Sequence[int],
+        mask: npt.NDArray[np.bool_],
+        phase_counts: Sequence[int],
+    ) -> None:
+        # one block each, and views of it
+        self._rows, self._mask = np.empty_like(rows), np.empty_like(mask)
+        self._observations = dict(zip(agents, _views(self._rows, widths), strict=True))
+        masks = _views(self._mask, phase_counts)
+        self._infos = {a: {"action_mask": m, "time_s": 0.0} for a, m in zip(agents, masks, strict=True)}
+
+    def filled(
+        self, rows: npt.NDArray[np.float32], snapshot: Snapshot
+    ) -> tuple[dict[str, Observation], dict[str, dict[str, Any]]]:
+        """The observations and infos, with what the arrays show now."""
+        self._rows[...], self._mask[...] = rows, snapshot.mask
+        time_s = float(snapshot.time_s[0])
+        for info in self._infos.values():
+            info["time_s"] = time_s
+        return self._observations, self._infos
 
 
 def _views(block: npt.NDArray[Any], widths: Sequence[int]) -> Iterable[npt.NDArray[Any]]:
     """Each row of a block, without its padding."""
     if min(widths) == block.shape[1]:
         return block
-    # indices made afresh are in the cache; after a long step, ones that were kept would be fetched one by one
     return [block[n, :width] for n, width in enumerate(widths)]
 
 
