@@ -32,7 +32,7 @@ QUICK = {
     "scenarios": ["cologne1", "grid:5x5"],
     "systems": ["sumo", "ours", "ours-batch-1", "ours-batch-2", "sumo-rl-libsumo"],
     "repeats": 3,
-    "laps": 3,
+    "laps": 2,
     "decisions": 120,
 }
 SLOW_REPEATS = 2
