@@ -65,12 +65,9 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     p.add_argument("--repeats", type=int, default=5, metavar="N", help="of each measurement (default: 5)")
     p.add_argument(
-        "--laps",
-        type=int,
-        default=20,
-        metavar="N",
+        "--laps", type=int, default=20, metavar="N",
         help="windows that one environment runs by turns with bare libsumo and the binary (default: 20; 0: none)",
-    )
+    )  # fmt: skip
     p.add_argument(
         "--decisions", type=int, metavar="N",
         help="end a window after so many decisions of 5 s each (default: the scenario's end; an hour has 720)",

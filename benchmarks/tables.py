@@ -173,10 +173,15 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         memory = f"{row['template_pss_mb']:.0f} + {row['episode_pss_mb']:.0f}" if "template_pss_mb" in row else ""
         lines.append(
             f"| {row['scenario']} | {row['signals']} / {row['controlled_lanes']} | {row['system']}{note} "
-            f"| {row['ratio_to_bare']:.2f} | {row['low']:.2f}–{row['high']:.2f} | {goal} | {row['seconds']:.2f} "
+            f"| {row['ratio_to_bare']:.2f} | {spread_of(row)} | {goal} | {row['seconds']:.2f} "
             f"| {micro} | {rate} | {memory} |"
         )
     return "\n".join(lines)
+
+
+def spread_of(row: Mapping[str, Any]) -> str:
+    """The 95 % interval of what ran in laps; else the least and the greatest."""
+    return f"{row['low']:.2f}–{row['high']:.2f}{' (95 %)' if row.get('by_laps') else ''}"
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> str:

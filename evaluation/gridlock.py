@@ -1,4 +1,8 @@
-"""Where runs came to a standstill: at a signal, or where no signal is and no controller can undo it."""
+"""Where runs came to a standstill, and whether a signal is there.
+
+Place and time, not the cause: a queue that reaches back from a signal may stand at a junction without one, and it
+depends on the signals who meets there.
+"""
 
 from __future__ import annotations
 

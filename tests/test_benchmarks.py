@@ -91,6 +91,7 @@ def test_what_ran_in_laps_is_compared_by_their_sums() -> None:
     assert (row["ratio_to_bare"], row["low"], row["high"]) == (1.25, 1.0, round(4 / 3, 3))
     assert (row["ratio_to_binary"], row["ratio_to_binary_low"]) == (1.0, 0.5)
     assert row["repeats"] == 2, "windows, not turns"
+    assert "| 1.00–1.33 (95 %) |" in markdown([row])
 
 
 def test_a_halted_program_stands_still() -> None:
