@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -13,13 +14,18 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FLAGS = ("-std=c++17", "-fPIC", "-shared", "-Wall", "-Wextra")
+# the learners' sums have no order of their own; vectors are an inner matter of this library, whatever their width
+PHASES = ("-O3", "-Wno-psabi", "-fno-math-errno")
 LIBRARIES = {
     # no contraction into fused multiply-adds: the numbers must be those of numpy, to the bit
     "envs/native/libintergreen.so": ("-O3", "-ffp-contract=off"),
-    # the learners' sums have no order of their own; vectors are an inner matter of this library, whatever their width
-    "agents/native/libphases.so": ("-O3", "-Wno-psabi", "-fno-math-errno"),
+    "agents/native/libphases.so": PHASES,
 }
 """Each is built from the sources that lie beside it, with further flags."""
+if platform.machine() == "x86_64":
+    # for processors with wider registers; the one that runs it need not be the one that builds it
+    LIBRARIES["agents/native/libphases-avx2.so"] = (*PHASES, "-mavx2", "-mfma")
+    LIBRARIES["agents/native/libphases-avx512.so"] = (*PHASES, "-mavx512f", "-mfma")
 
 
 class CompiledPart(BuildHookInterface[Any]):

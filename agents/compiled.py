@@ -20,7 +20,14 @@ from torch import Tensor
 from envs.getters import load_library
 from signals.observations import ObservationShape
 
-LIBRARY = Path(__file__).parent / "native" / "libphases.so"
+FOLDER = Path(__file__).parent / "native"
+LIBRARIES = {
+    "libphases-avx512.so": {"avx512f", "fma"},
+    "libphases-avx2.so": {"avx2", "fma"},
+    "libphases.so": set[str](),
+}
+"""The same for registers of 512, 256 and 128 bits, and what a processor has to have for it; the widest one first."""
+CPU_INFO = Path("/proc/cpuinfo")
 SIZES = ("phases", "movements", "phase_features", "movement_features", "units", "scores")
 WEIGHTS = (
     "movement_weight", "movement_bias", "phase_weight", "phase_bias",
@@ -41,8 +48,10 @@ class Network(ctypes.Structure):
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled library, or None where it was not built, is older than its source or is off."""
-    found = load_library(LIBRARY)
+    """The compiled library for this processor, or None where none was built, is of this source, or all are off."""
+    has = processor_flags()
+    fitting = (load_library(FOLDER / name) for name, needed in LIBRARIES.items() if needed <= has)
+    found = next(filter(None, fitting), None)
     if found is None:
         return None
     pointer, count = ctypes.c_void_p, ctypes.c_int64
@@ -56,6 +65,15 @@ def library() -> ctypes.CDLL | None:
     found.dqn_step.argtypes = found.ppo_step.argtypes = [pointer, pointer, count]
     found.dqn_step.restype = found.ppo_step.restype = ctypes.c_double
     return found
+
+
+def processor_flags() -> frozenset[str]:
+    """What the processor can do, in Linux' words; nothing where that is not told, as on other architectures."""
+    try:
+        lines = CPU_INFO.read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line for line in lines if line.startswith("flags")), "").split())
 
 
 def scores(rows: Tensor, shape: ObservationShape, weights: Sequence[Tensor]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,6 +60,47 @@ def test_scores_and_slopes_agree(kind: Network, shape: ObservationShape, units: 
         assert expected.grad is not None
         assert found.grad is not None
         torch.testing.assert_close(found.grad, expected.grad, rtol=1e-4, atol=1e-4)
+
+
+@needs_library
+def test_each_width_of_registers_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor takes the widest library that it can; those that can't be run here are left out."""
+    names = [name for name, needed in compiled.LIBRARIES.items() if needed <= compiled.processor_flags()]
+    rows, found = situations(SHAPES[0], 100), {}
+    try:
+        for name in names:
+            monkeypatch.setattr(compiled, "LIBRARIES", {name: compiled.LIBRARIES[name]})
+            compiled.library.cache_clear()
+            assert compiled.library() is not None, name
+            plain, quick = pair(PhaseScorer, SHAPES[0], 40)
+            for network in (plain, quick):
+                network(rows).clamp(min=-10.0).square().sum().backward()
+            for one, other in zip(plain.parameters(), quick.parameters(), strict=True):
+                torch.testing.assert_close(other.grad, one.grad, rtol=1e-4, atol=1e-3)
+            found[name] = [weight.grad for weight in quick.parameters()]
+            monkeypatch.undo()
+    finally:
+        monkeypatch.undo()
+        compiled.library.cache_clear()
+    assert names[-1] == "libphases.so"
+    if "libphases-avx512.so" in found:  # both fuse multiply and add: a training gives the same policy on either
+        assert all(map(torch.equal, found["libphases-avx512.so"], found["libphases-avx2.so"]))
+
+
+def test_what_the_processor_cannot_do_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+    monkeypatch.setattr(compiled, "load_library", lambda path: tried.append(path.name))
+    for flags, expected in (
+        ("flags : fpu sse2 avx2 fma\n", ["libphases-avx2.so", "libphases.so"]),
+        ("flags : fpu sse2 avx2 fma avx512f\n", list(compiled.LIBRARIES)),
+        ("Features : fp asimd\n", ["libphases.so"]),
+        (None, ["libphases.so"]),
+    ):
+        monkeypatch.setattr(compiled, "CPU_INFO", tmp_path / "cpuinfo")
+        (tmp_path / "cpuinfo").write_text(flags) if flags else (tmp_path / "cpuinfo").unlink()
+        tried.clear()
+        assert compiled.library.__wrapped__() is None
+        assert tried == expected
 
 
 @needs_library

@@ -27,7 +27,7 @@ struct Back {
     }
 };
 
-CLONES void backward_chunk(
+APART void backward_chunk(
     const Network& n, const Weights& w, Index count, const Chunk& c, const float* slope, const Gradients& g, const Back& d
 ) {
     const Index fp = n.phase_features, fm = n.movement_features, u = w.units, width = w.width, stride = fp + width;

@@ -71,7 +71,7 @@ Index dqn_room(const DQN* d) {
 }
 
 // One gradient step on the transitions `drawn`; returns the loss. Where that is not finite nothing is changed.
-CLONES double dqn_step(DQN* d, const Index* drawn, Index batch) {
+APART double dqn_step(DQN* d, const Index* drawn, Index batch) {
     Room room{d->memory};
     Memory m(*d, room);
     const Network& n = d->online;

@@ -7,18 +7,24 @@
 #include <cstring>
 
 #define INLINE static inline __attribute__((always_inline))
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define CLONES __attribute__((noinline, unused, target_clones("avx512f", "fma", "default")))  // chosen on loading
+#define APART __attribute__((noinline, unused))
+
+// As wide as the registers are: wider vectors would be taken apart in memory, at twenty times the cost. The package
+// builds a library for each width, and agents/compiled.py loads the widest that the processor has.
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#elif defined(__AVX__)
+#define VECTOR_BYTES 32
 #else
-#define CLONES __attribute__((noinline, unused))
+#define VECTOR_BYTES 16
 #endif
 
 namespace {
 
 using Index = std::int64_t;
-typedef float Vector __attribute__((vector_size(64), aligned(4), may_alias));
+typedef float Vector __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
 
-const Index LANES = 16;       // floats of a Vector
+const Index LANES = VECTOR_BYTES / sizeof(float);  // floats of a Vector
 const Index CHUNK_ROWS = 32;  // of the batch
 const Index SELECTABLE = 1;   // in a phase's features; the first one is whether it exists
 const float MASKED = -1e9f;
@@ -57,7 +63,7 @@ INLINE void block(
 
 // c[r] = start[r] + sum over j of a[r, j] b[j], rows of `width` floats, a multiple of a vector's. `row` and `column` are
 // the steps within a, so that it may lie transposed; `step` is that from one start to the next, 0 for the same one.
-CLONES void multiply(
+APART void multiply(
     Index rows, Index depth, const float* a, Index row, Index column, const float* b, Index width, const float* start,
     Index step, float* c, Index stride
 ) {

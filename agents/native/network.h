@@ -87,7 +87,7 @@ struct Chunk {
     }
 };
 
-CLONES void pack(const Network& n, const Weights& w, bool back) {
+APART void pack(const Network& n, const Weights& w, bool back) {
     const Index u = n.units, width = w.width, inputs = n.phase_features + u, hidden = n.scores ? 2 * u : u;
     const float* mean = n.hidden_weight + (n.scores ? u : 0);
     transpose(n.movement_weight, u, n.movement_features, n.movement_features, w.movement, width);
@@ -175,7 +175,7 @@ INLINE void list(const Network& n, const Rows& rows, const Chunk& c) {
 }
 
 // To out [rows, P] scores or [rows] values.
-CLONES void forward_chunk(const Network& n, const Weights& w, const Rows& rows, const Chunk& c, float* out) {
+APART void forward_chunk(const Network& n, const Weights& w, const Rows& rows, const Chunk& c, float* out) {
     const Index fp = n.phase_features, fm = n.movement_features, width = w.width, stride = fp + width;
     const Index count = rows.count;
     list(n, rows, c);

@@ -28,7 +28,7 @@ Index phases_room_back(const Network* n) {
 }
 
 // rows [B, size] to out [B, P] scores, `MASKED` where a phase may not be chosen, or to out [B] values.
-CLONES void phases_forward(const Network* n, const float* rows, Index batch, float* out, float* memory, int keep) {
+APART void phases_forward(const Network* n, const float* rows, Index batch, float* out, float* memory, int keep) {
     Room room{memory};
     Weights weights(*n, room);
     pack(*n, weights, keep);
@@ -43,7 +43,7 @@ CLONES void phases_forward(const Network* n, const float* rows, Index batch, flo
 
 // From the slope of a loss in each output to that in each weight. `kept` is the memory of the way forwards, `grads` has
 // room for all weights in the order of `Network`, laid out as they are.
-CLONES void phases_backward(const Network* n, Index batch, const float* slope, float* kept, float* grads, float* memory) {
+APART void phases_backward(const Network* n, Index batch, const float* slope, float* kept, float* grads, float* memory) {
     Room kept_room{kept}, room{memory};
     Weights weights(*n, kept_room);
     Gradients g(*n, room);

@@ -80,7 +80,7 @@ Index ppo_room(const PPO* d) {
 }
 
 // One gradient step on the decisions `part`; returns the loss.
-CLONES double ppo_step(const PPO* d, const Index* part, Index batch) {
+APART double ppo_step(const PPO* d, const Index* part, Index batch) {
     Room room{d->memory};
     Memory m(*d, room);
     const Index P = d->actor.phases, size = row_size(d->actor);
