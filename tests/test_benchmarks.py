@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import processes, resets, soak, speed, training
+from benchmarks import gradient, processes, resets, soak, speed, training
 from benchmarks.children import HaltedProgram
 from benchmarks.course import as_programs, trips_hash
 from benchmarks.peer_vec_env import own_actions, padded
@@ -22,6 +22,7 @@ from benchmarks.systems import System
 from benchmarks.tables import Laps, Sample, against, cost, flatness, growth_plot, markdown, rows_of, summary
 from scenarios.scenario import load
 from signals.errors import InputError
+from tests.test_getters import needs_library
 
 STATES = """<tlsStates>
   <tlsState time="10.00" id="a" programID="x" phase="0" state="Gr"/>
@@ -276,3 +277,11 @@ def test_a_small_soak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [line.split(",")[0] for line in lines] == ["phase", *["resets"] * 12, "days"]
     assert "left behind after closing: nothing" in (tmp_path / "soak.md").read_text()
     assert status == 0
+
+
+@needs_library
+def test_a_pass_of_the_network_is_timed_in_every_way_that_runs_here(capsys: pytest.CaptureFixture[str]) -> None:
+    assert gradient.main(["--scenario", "tee", "--turns", "1", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert {"torch", "libphases.so"} <= figures["median_us"].keys()
+    assert all(median_us > 0 for median_us in figures["median_us"].values())
