@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 from torch.nn import functional
 
-from agents.network import CURRENT, SELECTABLE, PhaseScorer
+from agents.network import CURRENT, GREEDY_STAYS, SELECTABLE, PhaseScorer
 from agents.replay import DecisionBuffer
 from agents.steps import DQNStep, quick
 from agents.updates import TrainingDiverged, average_in, share_of
@@ -25,8 +25,6 @@ from signals.observations import ObservationShape
 
 RANDOM_STAYS = 0.75
 """Share of the uniform explorer's decisions that keep the current green: a mean of four decisions."""
-GREEDY_STAYS = 0.2
-"""By how much, as a scaled count of vehicles, another phase must be ahead for the greedy explorer to switch."""
 
 
 class MaskedDoubleDQN(DQN):

@@ -46,6 +46,8 @@ def make_learner(settings: AgentSettings, env: SignalsVecEnv, seed: int, tensorb
             ent_coef=settings.ent_coef,
             vf_coef=settings.vf_coef,
         )
+        if settings.greedy_start:
+            ppo.actor.begin_greedy(settings.greedy_start)
         ppo.average, ppo.averaging = copy.deepcopy(ppo.actor), 1.0 / settings.averaging_updates
         return ppo
     assert isinstance(settings, DQNSettings)

@@ -21,6 +21,8 @@ MASKED = -1e9
 """What a phase is worth that may not be chosen: less than anything learned, yet finite."""
 SELECTABLE, CURRENT = 1, 2
 """Indices in the phase block, see `signals.observations.PhaseObservation`."""
+GREEDY_STAYS = 0.2
+"""By how much, as a scaled count of vehicles, another phase must be ahead for a greedy choice to switch."""
 
 
 class PhaseEncoder(nn.Module):
@@ -56,6 +58,30 @@ class PhaseScorer(nn.Module):
         self._units = units
         self.quick = quick and compiled.library() is not None
         self._weights = tuple(self.parameters())  # to ask for them takes longer than a forward pass
+
+    def begin_greedy(self, strength: float) -> None:
+        """Score by what a phase would serve, and by nothing else, until something is learned.
+
+        The first unit of each layer carries `strength` × (demand + `GREEDY_STAYS` where it is current); the others
+        are made ready to learn, but are not heard yet.
+
+        Args:
+            strength: in scores per unit of the scaled demand, 0 or more.
+        """
+        first, hidden, last = self.encoder.phase[0], self.head[0], self.head[2]
+        assert isinstance(first, nn.Linear)
+        assert isinstance(hidden, nn.Linear)
+        assert isinstance(last, nn.Linear)
+        share = strength ** (1.0 / 3.0)  # each layer's, so that all of them learn at about the same rate
+        with torch.no_grad():
+            for layer in (first, hidden):
+                layer.weight[0], layer.bias[0] = 0.0, 0.0
+            first.weight[0, self.encoder.shape.demand] = share
+            first.weight[0, CURRENT] = GREEDY_STAYS * share
+            hidden.weight[0, 0] = share
+            last.weight.zero_()
+            last.bias.zero_()
+            last.weight[0, 0] = share
 
     def forward(self, rows: Tensor) -> Tensor:
         """Scores."""

@@ -96,6 +96,32 @@ def test_padding_does_not_change_a_score() -> None:
     assert (padded(wider)[:, p:] == MASKED).all()
 
 
+def test_ppo_begins_by_what_phases_serve_and_can_learn_everything_else() -> None:
+    """Five in log-odds for 20 vehicles more, of which the current phase is given four."""
+    env = vec_env()
+    learner = make_learner(agent_settings("ppo", {"greedy_start": 5.0}), env, 0, None)
+    assert isinstance(learner, MaskedPPO)
+    actor, shape = learner.actor, env.workers[0].setup.observation_shape
+    made = rows(50, shape)
+    phases = made[:, : shape.phases * shape.phase_features].view(50, shape.phases, -1)
+    expected = 5.0 * phases[:, :, shape.demand] + 5.0 * 4 / 20 * phases[:, :, 2]
+    expected[:, 2] = MASKED
+    scores = actor(made)
+    torch.testing.assert_close(scores, expected)
+    before = [weight.detach().clone() for weight in actor.parameters()]
+    optimizer = torch.optim.Adam(actor.parameters(), 1e-3)
+    for _ in range(3):
+        optimizer.zero_grad()
+        (actor(made)[:, [0, 1, 3]] - made[:, -3:]).square().mean().backward()
+        optimizer.step()
+    for weight, old in zip(actor.parameters(), before, strict=True):
+        assert (weight != old).float().mean() > 0.2  # some units are off for these rows
+    even = make_learner(agent_settings("ppo", {"greedy_start": 0.0}), env, 0, None)
+    assert isinstance(even, MaskedPPO)
+    assert even.actor(made)[:, 3].std() < 0.5 < scores[:, 3].std()
+    env.close()
+
+
 def test_dqn_masks_exploration_and_target() -> None:
     env = vec_env()
     learner = make_learner(agent_settings("dqn", {"buffer_size": 64}), env, 0, None)
@@ -268,6 +294,10 @@ def test_settings_of_an_agent(tmp_path: Path) -> None:
         agent_settings("dqn", {"gama": 0.9})
     with pytest.raises(InputError, match="must be a whole number"):
         agent_settings("ppo", {"n_epochs": 1.5})
+    with pytest.raises(InputError, match="'greedy_start' of ppo is -1; it must be 0 or more"):
+        agent_settings("ppo", {"greedy_start": -1})
+    with pytest.raises(InputError, match="it must be 0 or more, and finite"):
+        agent_settings("dqn", {"learning_rate": float("nan")})
     config.write_text("- a list")
     with pytest.raises(InputError, match="name: value"):
         read_config(config)
