@@ -12,6 +12,7 @@ import math
 import platform
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ from agents.run import (
     read_settings,
     write_settings,
 )
-from agents.settings import AGENTS, AgentSettings, agent_settings, as_dict, read_config
+from agents.settings import AGENTS, AgentSettings, agent_settings, as_dict, listed, read_config
 from agents.training import Interrupted, Schedule, train
 from agents.updates import TrainingDiverged
 from agents.vec_env import SignalsVecEnv
@@ -66,6 +67,8 @@ EXAMPLES = """examples:
 A step is one decision of one signal: an hour of a network with three signals has 3 x 720 of them at the default
 interval of 5 s. Every tenth of the run the policy is judged on validation seeds (never trained on, never used by
 evaluate.py) by its mean delay over all vehicles that were to depart.
+
+What --config can set, one `name: value` a line, with its default; agents/settings.py tells what each is:
 """
 
 
@@ -94,10 +97,15 @@ class Job:
     demand_range: tuple[float, float] = (1.0, 1.0)
 
 
+def _settings_help() -> str:
+    lines = (textwrap.wrap(f"{agent}: {listed(agent)}", 110, subsequent_indent="     ") for agent in AGENTS)
+    return "".join(f"  {line}\n" for of_agent in lines for line in of_agent)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__, epilog=EXAMPLES + _settings_help(), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_scenario_arguments(p, required=False, demand=False)
     p.add_argument("--agent", default="dqn", help=f"{' or '.join(AGENTS)} (default: dqn)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,12 @@ class PPOSettings:
 AGENTS: dict[str, type[DQNSettings] | type[PPOSettings]] = {"dqn": DQNSettings, "ppo": PPOSettings}
 AgentSettings = DQNSettings | PPOSettings
 
+SHARES = ("gamma", "gae_lambda", "exploration_fraction", "exploration_start", "exploration_end", "greedy_exploration")
+"""They are from 0 to 1."""
+LEAST = {"learning_starts": 0, "learning_rate_end": 0, "ent_coef": 0, "vf_coef": 0, "greedy_start": 0}
+LEAST |= {"batch_size": 2, "rollout": 2}  # advantages are normalised within a batch
+"""All others have to be above 0."""
+
 
 def agent_settings(agent: str, changes: dict[str, Any] | None = None) -> AgentSettings:
     """An agent's defaults with changes.
@@ -97,11 +104,14 @@ def agent_settings(agent: str, changes: dict[str, Any] | None = None) -> AgentSe
                 f"unknown setting {name!r} of {agent}; known are {', '.join(known)}.{did_you_mean(name, known)}"
             )
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or (known[name] is int and int(value) != value):
+        if not number or (known[name] is int and value % 1 != 0):
             kind = "a whole number" if known[name] is int else "a number"
             raise InputError(f"setting {name!r} of {agent} is {value!r}; it must be {kind}")
-        if not 0 <= value < math.inf:
-            raise InputError(f"setting {name!r} of {agent} is {value!r}; it must be 0 or more, and finite")
+        least = 0.0 if name in SHARES else LEAST.get(name, math.ulp(0.0))
+        most = 1.0 if name in SHARES else sys.float_info.max
+        if not least <= value <= most:
+            bound = "from 0 to 1" if name in SHARES else f"{LEAST[name]} or more" if name in LEAST else "above 0"
+            raise InputError(f"setting {name!r} of {agent} is {value!r}; it must be finite and {bound}")
         checked[name] = known[name](value)
     return replace(settings, **checked)
 
@@ -122,7 +132,20 @@ def read_config(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise InputError(f"config {path} must hold lines of `name: value`, such as `gamma: 0.97`")
-    return dict(content)
+    return {name: _number(value) for name, value in content.items()}
+
+
+def _number(value: Any) -> Any:
+    """YAML takes 5e-05, without a point, for text."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def listed(agent: str) -> str:
+    """The settings with their defaults, for a help text."""
+    return ", ".join(f"{name} {value:g}" for name, value in asdict(AGENTS[agent]()).items())
 
 
 def as_dict(settings: AgentSettings) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from agents.run import (
     read_settings,
     save_tensors,
 )
-from agents.settings import AGENTS, agent_settings, read_config
+from agents.settings import AGENTS, PPOSettings, agent_settings, listed, read_config
 from agents.training import Interrupted, Schedule, train
 from agents.updates import TrainingDiverged
 from agents.vec_env import SignalsVecEnv
@@ -288,16 +288,28 @@ def test_train_refuses_bad_input(arguments: list[str], message: str, tmp_path: P
 
 def test_settings_of_an_agent(tmp_path: Path) -> None:
     config = tmp_path / "f.yaml"
-    config.write_text("gamma: 0.9\nunits: 32\n")
-    assert agent_settings("dqn", read_config(config)).units == 32
+    config.write_text("gamma: 0.9\nunits: 32\nlearning_rate: 5e-05\n")
+    settings = agent_settings("dqn", read_config(config))
+    assert (settings.gamma, settings.units, settings.learning_rate) == (0.9, 32, 5e-5)
     with pytest.raises(InputError, match="Did you mean 'gamma'"):
         agent_settings("dqn", {"gama": 0.9})
     with pytest.raises(InputError, match="must be a whole number"):
         agent_settings("ppo", {"n_epochs": 1.5})
-    with pytest.raises(InputError, match="'greedy_start' of ppo is -1; it must be 0 or more"):
-        agent_settings("ppo", {"greedy_start": -1})
-    with pytest.raises(InputError, match="it must be 0 or more, and finite"):
-        agent_settings("dqn", {"learning_rate": float("nan")})
+    for agent, name, value, bound in (
+        ("ppo", "greedy_start", -1, "0 or more"),
+        ("ppo", "clip_range", 0.0, "above 0"),
+        ("ppo", "units", float("inf"), "a whole number"),
+        ("dqn", "units", 0, "above 0"),
+        ("ppo", "batch_size", 1, "2 or more"),
+        ("dqn", "learning_rate", float("nan"), "above 0"),
+        ("dqn", "gamma", 1.5, "from 0 to 1"),
+    ):
+        with pytest.raises(InputError, match=f"'{name}' of {agent} is {value}; it must be .*{bound}"):
+            agent_settings(agent, {name: value})
+    assert agent_settings("ppo", {"greedy_start": 0, "gamma": 1}) == PPOSettings(greedy_start=0.0, gamma=1.0)
+    for agent, defaults in AGENTS.items():  # what help tells can be set, to what it tells
+        told = dict(part.rsplit(" ", 1) for part in listed(agent).split(", "))
+        assert agent_settings(agent, {name: float(value) for name, value in told.items()}) == defaults()
     config.write_text("- a list")
     with pytest.raises(InputError, match="name: value"):
         read_config(config)
