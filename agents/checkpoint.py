@@ -47,7 +47,7 @@ def save(run: Path, learner: Learner, env: SignalsVecEnv, progress: dict[str, An
             "learned_from": learner._learned_from,
             "due_steps": learner.due_steps,
             "exploration_rate": learner.exploration_rate,
-            "explorer": learner.explorer.bit_generator.state,
+            "explorer": learner.explorer_state,
             "replay": _replay_state(learner.replay_buffer),
         }
     save_tensors(run / CHECKPOINT, state)
@@ -75,7 +75,7 @@ def restore(run: Path, learner: Learner, env: SignalsVecEnv) -> dict[str, Any]:
             learner._learned_from = dqn["learned_from"]
             learner.due_steps = dqn["due_steps"]
             learner.exploration_rate = dqn["exploration_rate"]
-            learner.explorer.bit_generator.state = dqn["explorer"]
+            learner.explorer_state = dqn["explorer"]
             assert isinstance(learner.replay_buffer, DecisionBuffer)
             _restore_replay(learner.replay_buffer, dqn["replay"])
         seen = env.restore(state["env"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,28 +18,37 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 from torch.nn import functional
 
-from agents.network import CURRENT, GREEDY_STAYS, SELECTABLE, PhaseScorer
+from agents.exploration import Draws, Explorer
+from agents.network import PhaseScorer
 from agents.replay import DecisionBuffer
 from agents.steps import DQNStep, quick
 from agents.updates import TrainingDiverged, average_in, share_of
-from signals.observations import ObservationShape
+from agents.vec_env import SignalsVecEnv
 
-RANDOM_STAYS = 0.75
-"""Share of the uniform explorer's decisions that keep the current green: a mean of four decisions."""
+
+@dataclass(frozen=True)
+class _Turn:
+    """One decision of every signal."""
+
+    before: dict[str, Any]
+    """The explorer's state before the draws."""
+    draws: Draws
+    chosen: npt.NDArray[np.int64]
+    """[N] phases, of those workers that have been asked."""
 
 
 class MaskedDoubleDQN(DQN):
     """DQN with van Hasselt's double target, masked exploration, and a part of it greedy."""
 
-    shape: ObservationShape
-    greedy_exploration: float = 0.5
-    explorer: np.random.Generator
+    explorer: Explorer
     average: PhaseScorer
     """The network with the mean of its late weights: what a controller gets."""
     averaging: float = 0.001
     due_steps: int = 0
     """Gradient steps that wait for the next decision: they are taken while the simulations run."""
     _to_store: tuple[Any, ...] | None = None
+    _turn: _Turn | None = None
+    """The next decision, of which those workers have been asked that have answered the last one."""
     _learned_from: int = 0
     """Transitions that the buffer had been given at the last training."""
     _compiled: DQNStep | None = None
@@ -48,49 +58,79 @@ class MaskedDoubleDQN(DQN):
         self, env: VecEnv, callback: BaseCallback, train_freq: TrainFreq, replay_buffer: ReplayBuffer,
         action_noise: Any = None, learning_starts: int = 0, log_interval: int | None = None,
     ) -> RolloutReturn:  # fmt: skip
-        """So many decisions of every signal, stored: as SB3 does it, without its loop over all environments."""
+        """So many decisions of every signal, stored.
+
+        A worker that has answered is asked again at once, while others still compute; but for the last decision of a
+        training. What is decided does not depend on who answers first.
+        """
         del action_noise, log_interval, replay_buffer  # which is this agent's own
+        assert isinstance(env, SignalsVecEnv)
         callback.on_rollout_start()
         for _ in range(train_freq.frequency):
             rows = np.asarray(self._last_obs)
-            chosen = self._choose(rows, learning_starts)
-            new_rows, rewards, dones, infos = env.step(chosen)
-            self.store()  # where nobody did so meanwhile
+            if self._turn is None:
+                self._turn = self._draw(env.num_envs, learning_starts)
+            turn, self._turn = self._turn, None
+            for n, part in enumerate(env.batch.rows):
+                if not env.asked(n):
+                    self._decide(env, n, rows[part], turn)
+            self.train_due()  # while the simulations run
             self.num_timesteps += env.num_envs
-            if not callback.on_step():
-                return RolloutReturn(env.num_envs, 0, continue_training=False)
-            following = np.asarray(new_rows)
-            if dones.any():  # by then they are the first observations of the next episode
-                following = following.copy()
-                for n in dones.nonzero()[0].tolist():
-                    following[n] = infos[n]["terminal_observation"]
-            self._to_store = (rows, following, chosen, rewards, dones, infos)
-            self._last_obs = np.asarray(new_rows)
             self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
             self._on_step()
+            if self.num_timesteps < self._total_timesteps:
+                self._turn = self._draw(env.num_envs, learning_starts)
+            self._to_store = self._receive(env, rows, turn.chosen)
+            if not callback.on_step():
+                return RolloutReturn(env.num_envs, 0, continue_training=False)
         callback.on_rollout_end()
         return RolloutReturn(train_freq.frequency * env.num_envs, 0, continue_training=True)
 
-    def _choose(self, rows: npt.NDArray[Any], learning_starts: int) -> npt.NDArray[np.int64]:
+    def _draw(self, signals: int, learning_starts: int) -> _Turn:
         rate = 1.0 if self.num_timesteps < learning_starts else self.exploration_rate
+        before = self.explorer.state
+        return _Turn(before, self.explorer.draw(signals, rate), np.zeros(signals, np.int64))
+
+    def _decide(self, env: SignalsVecEnv, n: int, rows: npt.NDArray[np.float32], turn: _Turn) -> None:
+        """Hand a worker the phases of its signals."""
         if self._scores is None:
             assert isinstance(self.q_net.q_net, PhaseScorer)
             self._scores = self.q_net.q_net.scoring()
-        chosen: npt.NDArray[np.int64] = self._scores(rows).argmax(axis=1)
-        explore = self.explorer.random(len(rows)) < rate
-        return np.where(explore, self._explore(rows), chosen) if explore.any() else chosen
+        best: npt.NDArray[np.int64] = self._scores(rows).argmax(axis=1)
+        part = env.batch.rows[n]
+        turn.chosen[part] = self.explorer.choose(rows, best, turn.draws, part)
+        env.send(n, turn.chosen[part])
 
-    def _explore(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        shape = self.shape
-        phases = rows[:, : shape.phases * shape.phase_features].reshape(len(rows), shape.phases, -1)
-        selectable = phases[:, :, SELECTABLE] > 0.5
-        current = phases[:, :, CURRENT]
-        most = np.where(selectable, phases[:, :, shape.demand] + GREEDY_STAYS * current, -1.0).argmax(1)
-        # every switch costs a change interval: who draws anew each time sees little but its own queues
-        stays = self.explorer.random((len(rows), 1)) < RANDOM_STAYS
-        any_ = np.where(selectable, self.explorer.random(selectable.shape) + stays * current, -1.0).argmax(1)
-        greedy = self.explorer.random(len(rows)) < self.greedy_exploration
-        return np.asarray(np.where(greedy, most, any_), np.int64)
+    def _receive(self, env: SignalsVecEnv, rows: Any, chosen: npt.NDArray[np.int64]) -> tuple[Any, ...]:
+        """What came of a decision of every signal; who has answered goes on with the next one."""
+        new_rows, following = np.empty_like(rows), np.empty_like(rows)
+        rewards, dones = np.zeros(env.num_envs, np.float32), np.zeros(env.num_envs, bool)
+        ended: dict[int, dict[str, float]] = {}
+        waiting = set(range(len(env.workers)))
+        while waiting:
+            for turn, episode in env.receive(least=1, among=waiting):
+                n = turn.worker
+                waiting.remove(n)
+                part = env.batch.rows[n]
+                new_rows[part] = env.workers[n].shared["observation"]
+                following[part] = new_rows[part] if turn.last is None else turn.last
+                rewards[part], dones[part] = turn.reward * env.reward_scale, turn.last is not None
+                if episode is not None:
+                    ended[n] = episode
+                if self._turn is not None:
+                    self._decide(env, n, new_rows[part], self._turn)
+        env.finished += [episode for _, episode in sorted(ended.items())]
+        self._last_obs = new_rows
+        return rows, following, chosen, rewards, dones, []
+
+    @property
+    def explorer_state(self) -> dict[str, Any]:
+        """The explorer's state before whatever it has drawn for a decision that nobody has answered."""
+        return self.explorer.state if self._turn is None else self._turn.before
+
+    @explorer_state.setter
+    def explorer_state(self, state: dict[str, Any]) -> None:
+        self.explorer.state, self._turn = state, None
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """Note that gradient steps are due. The next decision is made without them, so that they and the

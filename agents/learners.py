@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import numpy as np
 from stable_baselines3.common.type_aliases import Schedule
 
 from agents.dqn import MaskedDoubleDQN
+from agents.exploration import Explorer
 from agents.policies import PhaseActorCriticPolicy, PhaseDQNPolicy
 from agents.ppo import MaskedPPO
 from agents.replay import DecisionBuffer
@@ -67,12 +67,9 @@ def make_learner(settings: AgentSettings, env: SignalsVecEnv, seed: int, tensorb
         exploration_initial_eps=settings.exploration_start,
         exploration_final_eps=settings.exploration_end,
     )
-    learner.shape = shape
     learner.average = copy.deepcopy(learner.q_net.q_net)  # type: ignore[assignment]
     learner.averaging = 1.0 / settings.averaging_steps
-    learner.greedy_exploration = settings.greedy_exploration
-    learner.explorer = np.random.default_rng([seed, 0xE])
-    env.meanwhile = learner.train_due
+    learner.explorer = Explorer(shape, settings.greedy_exploration, [seed, 0xE])
     return learner
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,8 +39,6 @@ class SignalsVecEnv(VecEnv):
         )
         self._history: list[list[list[int]]] = [[] for _ in self.workers]
         self._returns = [0.0] * len(self.workers)
-        self.meanwhile: Callable[[], None] | None = None
-        """What is done while the simulations compute a step."""
         self.finished: list[dict[str, float]] = []
         """Return and length of the episodes that ended since somebody last emptied this list."""
 
@@ -56,13 +54,19 @@ class SignalsVecEnv(VecEnv):
         self._history[worker].append(actions.tolist())
         self.batch.send(worker, actions)
 
-    def receive(self, least: int | None = None) -> list[tuple[Turn, dict[str, float] | None]]:
-        """What came of them, by default once all workers that were asked have answered, else `least` of them.
+    def asked(self, worker: int) -> bool:
+        """Whether it has decisions that it has not answered."""
+        return self.batch.asked(worker)
+
+    def receive(
+        self, least: int | None = None, among: Collection[int] | None = None
+    ) -> list[tuple[Turn, dict[str, float] | None]]:
+        """What came of them, by default once all workers (`among` some) that were asked have answered, else `least`.
 
         With each turn that ended an episode: its return and length. The worker has begun the next one.
         """
         found: list[tuple[Turn, dict[str, float] | None]] = []
-        for turn in self.batch.receive(least):
+        for turn in self.batch.receive(least, among):
             n, episode = turn.worker, None
             self._returns[n] += float(turn.reward.sum())
             if turn.last is not None:
@@ -80,8 +84,6 @@ class SignalsVecEnv(VecEnv):
 
     def step_wait(self) -> VecEnvStepReturn:
         """Collect what came of them; a worker at its horizon, or that failed, has begun its next episode."""
-        if self.meanwhile is not None:
-            self.meanwhile()
         rewards = np.zeros(self.num_envs, np.float32)
         dones = np.zeros(self.num_envs, bool)
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
@@ -102,8 +104,10 @@ class SignalsVecEnv(VecEnv):
         self.batch.close()
 
     def state(self) -> dict[str, Any]:
-        """Where every worker's episode stands, in plain values: its number and the decisions so far."""
-        return {"episodes": list(self.batch.episodes), "history": self._history, "returns": list(self._returns)}
+        """Where every worker's episode stands, in plain values: its number and the decisions so far, without one that
+        has not been answered."""
+        history = [past[:-1] if self.asked(n) else past for n, past in enumerate(self._history)]
+        return {"episodes": list(self.batch.episodes), "history": history, "returns": list(self._returns)}
 
     def restore(self, state: dict[str, Any]) -> VecEnvObs:
         """Repeat the unfinished episodes up to where they stood; a reset with the same seed is exact."""

@@ -47,7 +47,8 @@ def main() -> None:
     env = peer_env(request, clock) if request["peer"] else our_env(request, settings)
     env.reset()  # starts the workers
     clock.seconds = dict.fromkeys(clock.seconds, 0.0)
-    for name in ("reset", "step_async", "step_wait"):
+    calls = ("reset", "step_async", "step_wait") if request["peer"] else ("reset", "send", "receive")
+    for name in calls:
         setattr(env, name, clock.timed(name, getattr(env, name)))
     learner: Any
     if isinstance(env, SignalsVecEnv):
@@ -56,19 +57,13 @@ def main() -> None:
         make = sb3_learner if request["settings"] == "sb3" else peer_learner
         learner = make(settings, env, request["seed"])
     learner.set_logger(Logger(None, []))
-    overlapping = isinstance(learner, MaskedDoubleDQN)
-    if overlapping:
-        assert isinstance(env, SignalsVecEnv)
-        env.meanwhile = clock.timed("gradient", learner.train_due)
-    else:
-        learner.train = clock.timed("gradient", learner.train)
+    train = "train_due" if isinstance(learner, MaskedDoubleDQN) else "train"
+    setattr(learner, train, clock.timed("gradient", getattr(learner, train)))
     began = time.perf_counter()
     learner.learn(request["steps"], log_interval=1 << 30)
     seconds = time.perf_counter() - began
     env.close()
-    spent = {"environment": sum(clock.seconds.pop(name) for name in ("reset", "step_async", "step_wait"))}
-    if overlapping:
-        spent["environment"] -= clock.seconds["gradient"]
+    spent = {"environment": sum(clock.seconds.pop(name) for name in calls)}
     answer = {"steps": learner.num_timesteps, "seconds": seconds, "spent": {**spent, **clock.seconds}}
     answer["updates"] = learner._n_updates  # DQN: gradient steps; PPO: epochs
     os.write(answers, json.dumps(answer).encode() + b"\n")

@@ -10,7 +10,7 @@ import logging
 import os
 import select
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,16 +110,21 @@ class SignalBatch:
         self._doing[n], self._since[n] = DECIDING, time.monotonic()
         self.workers[n].ask(phases)
 
-    def receive(self, least: int | None = None) -> list[Turn]:
+    def asked(self, n: int) -> bool:
+        """Whether worker `n` has not answered yet."""
+        return self._doing[n] != IDLE
+
+    def receive(self, least: int | None = None, among: Collection[int] | None = None) -> list[Turn]:
         """Wait until at least so many workers are ready for their next decision; what came of their last.
 
         Args:
             least: by default all that have been asked.
+            among: the workers that are waited for, by default all; the others' answers stay where they are.
 
         Raises:
             SimulationError: a worker fails again and again.
         """
-        busy = [n for n, doing in enumerate(self._doing) if doing != IDLE]
+        busy = [n for n, doing in enumerate(self._doing) if doing != IDLE and (among is None or n in among)]
         least = len(busy) if least is None else min(least, len(busy))
         turns: list[Turn] = []
         while True:
@@ -136,7 +141,7 @@ class SignalBatch:
             askers = [self.workers[n].asker for n in busy if self._doing[n] == DECIDING]
             fds = [self.workers[n].answers_fd for n in busy if self._doing[n] == BEGINNING]
             # a core that looks at counters is one that no simulation has
-            spin_s = WAIT_SPIN_S if len(busy) < CORES else 0.0
+            spin_s = WAIT_SPIN_S if sum(doing != IDLE for doing in self._doing) < CORES else 0.0
             Asker.wait_any([asker for asker in askers if asker is not None], fds, spin_s)
 
     def step(self, phases: npt.NDArray[np.integer]) -> list[Turn]:

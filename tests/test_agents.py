@@ -14,6 +14,7 @@ import torch
 import train as train_command
 from agents import checkpoint
 from agents.dqn import MaskedDoubleDQN
+from agents.exploration import Explorer
 from agents.learners import make_learner
 from agents.network import MASKED, PhaseScorer, StateValue
 from agents.ppo import MaskedPPO
@@ -60,9 +61,9 @@ def permuted(made: torch.Tensor, phase_order: list[int], movement_order: list[in
     return torch.cat([part.reshape(len(made), -1) for part in (phases, service, movements)], dim=1)
 
 
-def vec_env(seed: int = 0, scale: float = 0.01) -> SignalsVecEnv:
-    setup = make_setup(load("cologne1", **COLOGNE))
-    return SignalsVecEnv([RemoteSimulation(WorkerSetup(setup))], seed, scale)
+def vec_env(seed: int = 0, scale: float = 0.01, workers: int = 1) -> SignalsVecEnv:
+    setup = WorkerSetup(make_setup(load("cologne1", **COLOGNE)))
+    return SignalsVecEnv([RemoteSimulation(setup) for _ in range(workers)], seed, scale)
 
 
 def test_scores_follow_phases_and_ignore_the_order_of_movements() -> None:
@@ -124,14 +125,20 @@ def test_ppo_begins_by_what_phases_serve_and_can_learn_everything_else() -> None
 
 def test_dqn_masks_exploration_and_target() -> None:
     env = vec_env()
-    learner = make_learner(agent_settings("dqn", {"buffer_size": 64}), env, 0, None)
+    learner = make_learner(agent_settings("dqn"), env, 0, None)
     assert isinstance(learner, MaskedDoubleDQN)
-    learner.shape = SHAPE
-    made = rows(200).numpy()
-    explored = learner._explore(made)
+    env.close()
+    made, best, everybody = rows(400).numpy(), np.full(400, 2), slice(None)
+    explorer = Explorer(SHAPE, learner.explorer.greedy, [0])
+    explored = explorer.choose(made, best, explorer.draw(400, 1.0), everybody)
     assert 2 not in explored
     assert set(explored.tolist()) == {0, 1, 3}
-    env.close()
+    half = explorer.choose(made, best, explorer.draw(400, 0.5), everybody)
+    assert 150 < (half == 2).sum() < 250
+    draws = explorer.draw(400, 0.5)
+    parts = [explorer.choose(made[part], best[part], draws, part) for part in (slice(0, 100), slice(100, 400))]
+    np.testing.assert_array_equal(np.concatenate(parts), explorer.choose(made, best, draws, everybody))
+    assert (explorer.choose(made, best, explorer.draw(400, 0.0), everybody) == best).all()
 
 
 def test_ppo_never_draws_a_masked_phase() -> None:
@@ -149,22 +156,22 @@ def test_ppo_never_draws_a_masked_phase() -> None:
     env.close()
 
 
-@pytest.mark.parametrize("agent", list(AGENTS))
-def test_a_stopped_training_resumes_to_the_bit(agent: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("agent", "workers"), [("dqn", 1), ("dqn", 2), ("ppo", 1)])
+def test_a_stopped_training_resumes_to_the_bit(agent: str, workers: int, tmp_path: Path) -> None:
     changes = {"learning_starts": 40, "batch_size": 16} if agent == "dqn" else {"rollout": 50, "batch_size": 25}
     settings = agent_settings(agent, changes)
 
     def trained(run: Path, stop_at: int | None, resume: bool = False) -> dict[str, Any]:
-        env = vec_env(scale=settings.reward_scale)
+        env = vec_env(scale=settings.reward_scale, workers=workers)
         learner = make_learner(settings, env, 0, None)
         if stop_at is not None:
             save = checkpoint.save
             learner.train = _then_stop(learner.train, learner, stop_at)  # type: ignore[method-assign]
             with pytest.raises(Interrupted):
-                train(learner, env, run, Schedule(150, 0), controller=_controller, resume=resume)
+                train(learner, env, run, Schedule(220, 0), controller=_controller, resume=resume)
             save(run, learner, env, {})
         else:
-            train(learner, env, run, Schedule(150, 0), controller=_controller, resume=resume)
+            train(learner, env, run, Schedule(220, 0), controller=_controller, resume=resume)
         env.close()
         return {name: weight.clone() for name, weight in learner.policy.state_dict().items()}
 
@@ -178,7 +185,7 @@ def test_a_stopped_training_resumes_to_the_bit(agent: str, tmp_path: Path) -> No
 
     whole = trained(tmp_path / "whole", None)
     # the exception leaves right after an update: what the loop saves on Ctrl-C is this same moment
-    trained(tmp_path / "parts", 100)
+    trained(tmp_path / "parts", 130)
     _forget_progress(tmp_path / "parts")
     parts = trained(tmp_path / "parts", None, resume=True)
     assert all(torch.equal(whole[name], parts[name]) for name in whole)

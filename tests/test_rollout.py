@@ -1,7 +1,8 @@
-"""PPO's rollout: semi-Markov advantages, draws from the softmax, and that nothing depends on who answers first."""
+"""Rollouts: semi-Markov advantages, draws from the softmax, and that nothing depends on who answers first."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -95,18 +96,24 @@ def test_every_drawn_phase_may_be_chosen_and_episodes_end_at_the_horizon() -> No
     env.close()
 
 
-def test_who_answers_first_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("agent", "changes"),
+    [("ppo", {"rollout": 90, "batch_size": 30}), ("dqn", {"learning_starts": 30, "exploration_fraction": 0.8})],
+)
+def test_who_answers_first_makes_no_difference(
+    agent: str, changes: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def trained(turned: bool) -> dict[str, torch.Tensor]:
         env = vec_env(2)
         if turned:  # the workers' turns come together and in the other order
             receive = env.batch.receive
 
-            def last_first(least: int | None = None) -> list[Turn]:
+            def last_first(least: int | None = None, among: Collection[int] | None = None) -> list[Turn]:
                 del least
-                return sorted(receive(), key=lambda turn: -turn.worker)
+                return sorted(receive(among=among), key=lambda turn: -turn.worker)
 
             monkeypatch.setattr(env.batch, "receive", last_first)
-        learner = make_learner(agent_settings("ppo", {"rollout": 90, "batch_size": 30}), env, 0, None)
+        learner = make_learner(agent_settings(agent, changes), env, 0, None)
         learner.set_logger(Logger(None, []))
         learner.learn(180, log_interval=1 << 30)
         env.close()
