@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -21,3 +24,16 @@ from tests.recordings import record  # noqa: E402
 def pressed(tmp_path_factory: pytest.TempPathFactory) -> Replay:
     """Five minutes of cologne1 under max-pressure."""
     return record(tmp_path_factory.mktemp("replays") / "mp.replay", "max_pressure")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A Chromium, which is no Python package; not kept for longer, since it brings an event loop."""
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("no Chromium on the PATH; Debian, Ubuntu: apt-get install chromium")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield found
+        found.close()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -210,6 +211,21 @@ def test_names_cannot_leave_their_place_in_the_sheet() -> None:
     assert [phases for _, phases, _ in sheet.overlaps] == ["3 + 4", "1 + 2"]
     assert b"23429231#1 to -28198821#4" in page(sheet)
     assert pdf(sheet) == pdf(sheet)
+
+
+def test_a_phone_shows_the_sheet_of_a_signal_with_a_long_name(browser: Any, tmp_path: Path) -> None:
+    from deployment.sheet import timing_sheet
+    from deployment.sheet_page import page
+
+    network = load("cologne3").network
+    item = max(compile_signals(network).intersections, key=lambda item: len(item.tls_id))
+    layout = build_layout((item,), network)
+    subject = Subject.of(item, layout, plan_loops((item,), network), "detectors")
+    (tmp_path / "sheet.html").write_bytes(page(timing_sheet(subject, "cologne3", "2026 to 2027")))
+    shown = browser.new_page(viewport={"width": 390, "height": 844})
+    shown.goto((tmp_path / "sheet.html").as_uri())
+    assert item.tls_id in shown.locator("h1").inner_text()
+    assert shown.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_the_policy_answers_within_a_millisecond(bundle: Bundle) -> None:

@@ -5,8 +5,6 @@ Needs a Chromium beside the Python packages (Debian, Ubuntu: apt-get install chr
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +16,6 @@ from playback.page import write_page
 from playback.replay import Replay
 from signals.errors import InputError
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-browser_only = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium on the PATH; Debian, Ubuntu: apt-get install chromium"
-)
 CONTROLLERS = ("actuated", "max_pressure")
 
 
@@ -35,16 +29,6 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> list[Replay]:
         assert command.main([*arguments, "--out", str(folder / f"{name}.replay")]) == 0
         replays.append(Replay.read(folder / f"{name}.replay"))
     return replays
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
 
 
 class Watched:
@@ -118,7 +102,6 @@ def agrees(watched: Watched, pair: list[Replay], step: int) -> None:
     assert said in watched.text("#verdict")
 
 
-@browser_only
 def test_three_moments_are_shown_as_recorded(browser: Any, pair: list[Replay], tmp_path: Path) -> None:
     write_page([replay.path for replay in pair], tmp_path / "page.html")
     watched = Watched(browser, tmp_path / "page.html", "#t=100")
@@ -140,7 +123,6 @@ def test_three_moments_are_shown_as_recorded(browser: Any, pair: list[Replay], t
     watched.close()
 
 
-@browser_only
 def test_it_plays_and_stops(browser: Any, pair: list[Replay], tmp_path: Path) -> None:
     write_page([replay.path for replay in pair], tmp_path / "page.html")
     watched = Watched(browser, tmp_path / "page.html", "#t=60&speed=20")
@@ -164,7 +146,6 @@ def test_it_plays_and_stops(browser: Any, pair: list[Replay], tmp_path: Path) ->
     watched.close()
 
 
-@browser_only
 def test_vehicles_and_signals_are_painted_where_they_are(browser: Any, pair: list[Replay], tmp_path: Path) -> None:
     write_page([replay.path for replay in pair], tmp_path / "page.html")
     watched = Watched(browser, tmp_path / "page.html", "#t=150&zoom=4", color_scheme="light")
@@ -206,7 +187,6 @@ def test_vehicles_and_signals_are_painted_where_they_are(browser: Any, pair: lis
     watched.page.context.close()  # the browser has remarks on our reading of pixels
 
 
-@browser_only
 def test_a_click_tells_of_signals_and_vehicles(browser: Any, pair: list[Replay], tmp_path: Path) -> None:
     write_page([replay.path for replay in pair], tmp_path / "page.html")
     watched = Watched(browser, tmp_path / "page.html", "#t=150")
@@ -257,7 +237,6 @@ def test_a_click_tells_of_signals_and_vehicles(browser: Any, pair: list[Replay],
     watched.close()
 
 
-@browser_only
 def test_a_link_leads_back_and_the_phone_has_room(browser: Any, pair: list[Replay], tmp_path: Path) -> None:
     write_page([pair[1].path], tmp_path / "one.html")
     watched = Watched(browser, tmp_path / "one.html", "#t=00:02:05&signal=C")
