@@ -170,6 +170,8 @@ def _job(command: argparse.Namespace) -> Job:
         if getattr(command, name) < least:
             option = "--" + name.replace("_", "-")
             raise InputError(f"{option} is {getattr(command, name)}; it must be at least {least}")
+    if command.seed >= 1 << 32:
+        raise InputError(f"--seed is {command.seed}; it must be less than {1 << 32}")
     reward_for(command.reward)
     changes = read_config(Path(command.config)) if command.config else {}
     every = command.validate_every
@@ -234,7 +236,10 @@ def _train(job: Job, run: Path, resume: bool, cluster: Cluster | None = None, wo
     env = SignalsVecEnv(workers, job.seed, settings.reward_scale)
     try:
         tensorboard = importlib.util.find_spec("tensorboard") is not None
-        learner = make_learner(settings, env, job.seed, None)
+        try:
+            learner = make_learner(settings, env, job.seed, None)
+        except MemoryError as error:
+            raise InputError(f"there is too little memory for these settings ({error}); lower buffer_size") from error
         if job.started_from and not resume:
             _start_from(learner, settings, Path(job.started_from))
         if not resume:

@@ -54,6 +54,14 @@ class MaskedDoubleDQN(DQN):
     _compiled: DQNStep | None = None
     _scores: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]] | None = None
 
+    def _setup_learn(
+        self, total_timesteps: int, callback: Any = None, reset_num_timesteps: bool = True, *further: Any
+    ) -> tuple[int, BaseCallback]:
+        """What was drawn for an environment that begins anew now was drawn for another moment."""
+        if reset_num_timesteps:
+            self._turn = None
+        return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, *further)
+
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, train_freq: TrainFreq, replay_buffer: ReplayBuffer,
         action_noise: Any = None, learning_starts: int = 0, log_interval: int | None = None,

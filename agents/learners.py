@@ -34,7 +34,7 @@ def make_learner(settings: AgentSettings, env: SignalsVecEnv, seed: int, tensorb
         "tensorboard_log": tensorboard,
     }
     if isinstance(settings, PPOSettings):
-        steps = max(1, round(settings.rollout / env.num_envs))
+        steps = max(2, round(settings.rollout / env.num_envs))  # nothing is learned from the last one
         common["batch_size"] = min(settings.batch_size, steps * env.num_envs)
         ppo = MaskedPPO(
             PhaseActorCriticPolicy,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -83,15 +82,22 @@ AgentSettings = DQNSettings | PPOSettings
 SHARES = ("gamma", "gae_lambda", "exploration_fraction", "exploration_start", "exploration_end", "greedy_exploration")
 """They are from 0 to 1."""
 LEAST = {"learning_starts": 0, "learning_rate_end": 0, "ent_coef": 0, "vf_coef": 0, "greedy_start": 0}
-LEAST |= {"batch_size": 2, "rollout": 2}  # advantages are normalised within a batch
 """All others have to be above 0."""
+MOST = {
+    "units": 4096,
+    "buffer_size": 100_000_000,
+    "batch_size": 1_000_000,
+    "rollout": 10_000_000,
+    "train_freq": 10_000,
+}
+"""What a machine bears. All others may be up to a million, counts up to a thousand million."""
 
 
 def agent_settings(agent: str, changes: dict[str, Any] | None = None) -> AgentSettings:
     """An agent's defaults with changes.
 
     Raises:
-        InputError: no such agent or setting, or a value of the wrong kind.
+        InputError: no such agent or setting, or a value of the wrong kind or out of range.
     """
     if agent not in AGENTS:
         raise InputError(f"unknown agent {agent!r}; choose one of {', '.join(AGENTS)}.{did_you_mean(agent, AGENTS)}")
@@ -107,11 +113,17 @@ def agent_settings(agent: str, changes: dict[str, Any] | None = None) -> AgentSe
         if not number or (known[name] is int and value % 1 != 0):
             kind = "a whole number" if known[name] is int else "a number"
             raise InputError(f"setting {name!r} of {agent} is {value!r}; it must be {kind}")
-        least = 0.0 if name in SHARES else LEAST.get(name, math.ulp(0.0))
-        most = 1.0 if name in SHARES else sys.float_info.max
+        if name in SHARES:
+            least, most, bound = 0.0, 1.0, "from 0 to 1"
+        else:
+            # PPO normalises the advantages within a batch
+            least = (
+                2 if (agent, name) in (("ppo", "batch_size"), ("ppo", "rollout")) else LEAST.get(name, math.ulp(0.0))
+            )
+            most = MOST.get(name, 1e9 if known[name] is int else 1e6)
+            bound = f"{f'{least:g} or more' if least in (0, 2) else 'above 0'}, and at most {most:g}"
         if not least <= value <= most:
-            bound = "from 0 to 1" if name in SHARES else f"{LEAST[name]} or more" if name in LEAST else "above 0"
-            raise InputError(f"setting {name!r} of {agent} is {value!r}; it must be finite and {bound}")
+            raise InputError(f"setting {name!r} of {agent} is {value!r:.30}; it must be {bound}")
         checked[name] = known[name](value)
     return replace(settings, **checked)
 
@@ -126,8 +138,10 @@ def read_config(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
         raise InputError(f"config {path}: {error.strerror}; give a YAML file of settings") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"config {path} is not YAML: {str(error).splitlines()[0]}") from error
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:  # a date without such a month, say
+        raise InputError(
+            f"config {path} is not YAML: {(str(error) or type(error).__name__).splitlines()[0]}"
+        ) from error
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):

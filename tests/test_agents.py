@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -310,18 +311,28 @@ def test_settings_of_an_agent(tmp_path: Path) -> None:
         ("ppo", "batch_size", 1, "2 or more"),
         ("dqn", "learning_rate", float("nan"), "above 0"),
         ("dqn", "gamma", 1.5, "from 0 to 1"),
+        ("dqn", "train_freq", 1e9, "above 0, and at most 10000"),
+        ("ppo", "greedy_start", 1e308, "0 or more, and at most"),
+        ("ppo", "units", 10**400 - 1, "at most 4096"),
     ):
-        with pytest.raises(InputError, match=f"'{name}' of {agent} is {value}; it must be .*{bound}"):
+        with pytest.raises(InputError, match=f"'{name}' of {agent} is .*; it must be .*{bound}"):
             agent_settings(agent, {name: value})
     assert agent_settings("ppo", {"greedy_start": 0, "gamma": 1}) == PPOSettings(greedy_start=0.0, gamma=1.0)
     for agent, defaults in AGENTS.items():  # what help tells can be set, to what it tells
         told = dict(part.rsplit(" ", 1) for part in listed(agent).split(", "))
         assert agent_settings(agent, {name: float(value) for name, value in told.items()}) == defaults()
+    assert agent_settings("dqn", {"batch_size": 1}) == replace(AGENTS["dqn"](), batch_size=1)
+    for agent in AGENTS:
+        assert listed(agent).split(",")[0] in train_command.parser().format_help()
     config.write_text("- a list")
     with pytest.raises(InputError, match="name: value"):
         read_config(config)
     with pytest.raises(InputError, match=r"f2\.yaml"):
         read_config(tmp_path / "f2.yaml")
+    for text in ("gamma: 2020-13-45", "gamma: !!float abc", "[" * 3000):
+        config.write_text(text)
+        with pytest.raises(InputError, match="is not YAML"):
+            read_config(config)
 
 
 def test_a_full_disk_is_one_clear_line_and_the_last_checkpoint_stays(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from stable_baselines3.common.logger import Logger
 
+from agents.dqn import MaskedDoubleDQN
 from agents.learners import make_learner
 from agents.network import MASKED, SELECTABLE
 from agents.ppo import MaskedPPO
@@ -103,7 +104,7 @@ def test_every_drawn_phase_may_be_chosen_and_episodes_end_at_the_horizon() -> No
 def test_who_answers_first_makes_no_difference(
     agent: str, changes: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def trained(turned: bool) -> dict[str, torch.Tensor]:
+    def trained(turned: bool) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
         env = vec_env(2)
         if turned:  # the workers' turns come together and in the other order
             receive = env.batch.receive
@@ -117,7 +118,56 @@ def test_who_answers_first_makes_no_difference(
         learner.set_logger(Logger(None, []))
         learner.learn(180, log_interval=1 << 30)
         env.close()
-        return {name: weight.clone() for name, weight in learner.policy.state_dict().items()}
+        return {name: weight.clone() for name, weight in learner.policy.state_dict().items()}, env.finished
 
-    one, other = trained(False), trained(True)
+    (one, finished), (other, others) = trained(False), trained(True)
+    assert finished == others
+    assert finished
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_dqn_stores_what_was_decided_and_what_came_of_it() -> None:
+    env = vec_env(2)
+    learner = make_learner(agent_settings("dqn", {"learning_starts": 30, "batch_size": 16}), env, 0, None)
+    learner.set_logger(Logger(None, []))
+    assert isinstance(learner, MaskedDoubleDQN)
+    assert learner.replay_buffer is not None
+    stored: list[tuple[Any, ...]] = []
+    sent: list[list[Any]] = [[], []]
+    lasts: list[list[Any]] = [[], []]
+    ahead = []
+    add, send, receive = learner.replay_buffer.add, env.send, env.receive
+
+    def noted_send(n: int, actions: Any) -> None:
+        sent[n].append(np.array(actions))
+        ahead.append(len(sent[n]) - len(lasts[1 - n]) > 1)  # the other one still computes the decision before
+        send(n, actions)
+
+    def noted_receive(least: int | None = None, among: Collection[int] | None = None) -> list[Any]:
+        found = receive(least, among)
+        for turn, _ in found:
+            lasts[turn.worker].append(None if turn.last is None else np.array(turn.last))
+        return found
+
+    def noted_add(*transition: Any) -> None:
+        stored.append(tuple(np.array(part) for part in transition[:5]))
+        add(*transition)
+
+    learner.replay_buffer.add, env.send, env.receive = noted_add, noted_send, noted_receive  # type: ignore[method-assign]
+    learner.learn(180, log_interval=1 << 30)
+    learner.store()
+    assert len(stored) == 180 // env.num_envs
+    assert any(ahead), "no worker was asked before the other had answered"
+    assert not any(env.asked(n) for n in range(2)), "somebody works on after the training"
+    for t, (_, following, chosen, rewards, dones) in enumerate(stored):
+        assert chosen.tolist() == np.concatenate([sent[0][t], sent[1][t]]).tolist()
+        assert rewards.any()
+        for n, part in enumerate(env.batch.rows):
+            last = lasts[n][t]
+            assert (dones[part] == (last is not None)).all()
+            if last is not None:
+                np.testing.assert_array_equal(following[part], last)
+            elif t + 1 < len(stored):
+                np.testing.assert_array_equal(following[part], stored[t + 1][0][part])
+    assert [t for t, (*_, dones) in enumerate(stored) if dones.any()] == [23]  # 120 s, a decision every 5 s
+    env.close()
