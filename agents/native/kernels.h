@@ -26,6 +26,9 @@ typedef float Vector __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_a
 
 const Index LANES = VECTOR_BYTES / sizeof(float);  // floats of a Vector
 const Index CHUNK_ROWS = 32;  // of the batch
+const int ROWS = 6;           // of a block of a product: with two vectors of columns, all that 16 registers hold
+const Index LINE = 16;        // floats that come from the memory together
+const Index AHEAD = 4;        // rows that are asked for before they are needed
 const Index SELECTABLE = 1;   // in a phase's features; the first one is whether it exists
 const float MASKED = -1e9f;
 
@@ -34,8 +37,11 @@ INLINE Index padded(Index width) { return (width + LANES - 1) / LANES * LANES; }
 INLINE const Vector& vector(const float* at) { return *reinterpret_cast<const Vector*>(at); }
 INLINE Vector& vector(float* at) { return *reinterpret_cast<Vector*>(at); }
 
+// What is not a number stays so: a training has to notice.
+INLINE Vector rectified(Vector of) { return of < 0.0f ? Vector{} : of; }
+
 // One block of `multiply`: R rows and V vectors of columns, summed in registers.
-template <int R, int V>
+template <int R, int V, bool RECTIFY>
 INLINE void block(
     Index depth, const float* a, Index row, Index column, const float* b, Index width, const float* start, Index step,
     float* c, Index stride
@@ -47,51 +53,62 @@ INLINE void block(
         }
     }
     for (Index j = 0; j < depth; ++j) {
+        Vector factor[V];
         for (int v = 0; v < V; ++v) {
-            const Vector factor = vector(b + j * width + v * LANES);
-            for (int r = 0; r < R; ++r) {
-                sum[r][v] += a[r * row + j * column] * factor;
+            factor[v] = vector(b + j * width + v * LANES);
+        }
+        for (int r = 0; r < R; ++r) {
+            const float by = a[r * row + j * column];
+            for (int v = 0; v < V; ++v) {
+                sum[r][v] += by * factor[v];
             }
         }
     }
     for (int r = 0; r < R; ++r) {
         for (int v = 0; v < V; ++v) {
-            vector(c + r * stride + v * LANES) = sum[r][v];
+            vector(c + r * stride + v * LANES) = RECTIFY ? rectified(sum[r][v]) : sum[r][v];
         }
     }
 }
 
-// c[r] = start[r] + sum over j of a[r, j] b[j], rows of `width` floats, a multiple of a vector's. `row` and `column` are
-// the steps within a, so that it may lie transposed; `step` is that from one start to the next, 0 for the same one.
+// Two vectors of columns of `multiply`, or the one that is left: R rows at a time, then the rest.
+template <int R, int V, bool RECTIFY>
+INLINE void rows_of(
+    Index rows, Index depth, const float* a, Index row, Index column, const float* b, Index width, const float* start,
+    Index step, float* c, Index stride
+) {
+    Index r = 0;
+    for (; r + R <= rows; r += R) {
+        const float* from = start == nullptr ? nullptr : start + r * step;
+        block<R, V, RECTIFY>(depth, a + r * row, row, column, b, width, from, step, c + r * stride, stride);
+    }
+    if constexpr (R > 1) {
+        const int fewer = R > 4 ? 4 : R > 2 ? 2 : 1;
+        const float* from = start == nullptr ? nullptr : start + r * step;
+        rows_of<fewer, V, RECTIFY>(
+            rows - r, depth, a + r * row, row, column, b, width, from, step, c + r * stride, stride
+        );
+    }
+}
+
+// c[r] = start[r] + sum over j of a[r, j] b[j], rectified or not, rows of `width` floats, a multiple of a vector's. `row`
+// and `column` are the steps within a, so that it may lie transposed; `step` is that from one start to the next, 0 for
+// the same one.
+template <bool RECTIFY = false>
 APART void multiply(
     Index rows, Index depth, const float* a, Index row, Index column, const float* b, Index width, const float* start,
     Index step, float* c, Index stride
 ) {
-    for (Index w = 0; w < width;) {
-        const bool wide = width - w >= 2 * LANES;
-        Index r = 0;
-        const float* first = start == nullptr ? nullptr : start + w;
-        for (; r + 4 <= rows; r += 4) {
-            const float* from = first == nullptr ? nullptr : first + r * step;
-            if (wide) {
-                block<4, 2>(depth, a + r * row, row, column, b + w, width, from, step, c + r * stride + w, stride);
-            } else {
-                block<4, 1>(depth, a + r * row, row, column, b + w, width, from, step, c + r * stride + w, stride);
-            }
+    for (Index w = 0; w < width; w += 2 * LANES) {
+        const float* from = start == nullptr ? nullptr : start + w;
+        if (width - w >= 2 * LANES) {
+            rows_of<ROWS, 2, RECTIFY>(rows, depth, a, row, column, b + w, width, from, step, c + w, stride);
+        } else {
+            rows_of<ROWS, 1, RECTIFY>(rows, depth, a, row, column, b + w, width, from, step, c + w, stride);
         }
-        for (; r < rows; ++r) {
-            const float* from = first == nullptr ? nullptr : first + r * step;
-            if (wide) {
-                block<1, 2>(depth, a + r * row, row, column, b + w, width, from, step, c + r * stride + w, stride);
-            } else {
-                block<1, 1>(depth, a + r * row, row, column, b + w, width, from, step, c + r * stride + w, stride);
-            }
-        }
-        w += wide ? 2 * LANES : LANES;
     }
 }
 
-// What is not a number stays so: a training has to notice.
 INLINE void rectify(float* at, Index count) {
     for (Index n = 0; n < count; ++n) {
         at[n] = at[n] < 0.0f ? 0.0f : at[n];
@@ -134,6 +151,30 @@ INLINE float dot(const float* a, const float* b, Index count) {
         sum += a[n] * b[n];
     }
     return sum;
+}
+
+// out[r] = rows[r] · with. Each sum is taken in the order of its elements, so that vectors of any width give the same;
+// four rows side by side, since an addition has to wait for the one before.
+INLINE void dots(const float* rows, Index count, const float* with, Index width, float* out) {
+    Index r = 0;
+    for (; r + 4 <= count; r += 4) {
+        const float* row = rows + r * width;
+        float sum[4] = {}, products[4][LANES];
+        for (Index n = 0; n < width; n += LANES) {
+            for (int i = 0; i < 4; ++i) {
+                vector(products[i]) = vector(row + i * width + n) * vector(with + n);
+            }
+            for (Index lane = 0; lane < LANES; ++lane) {
+                for (int i = 0; i < 4; ++i) {
+                    sum[i] += products[i][lane];
+                }
+            }
+        }
+        std::memcpy(out + r, sum, sizeof sum);
+    }
+    for (; r < count; ++r) {
+        out[r] = dot(rows + r * width, with, width);
+    }
 }
 
 // [out, in] to [in, out], rows padded with zeros; `from` has rows of `columns` floats.

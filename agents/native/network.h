@@ -64,7 +64,7 @@ struct Chunk {
     Index *service_movement, *service_phase;           // which movement of the chunk goes to which phase of it
     Index *phase_row, *head_phase, *head_cell;         // row of a phase; phase of a head, and its place in the output
     float *service_weight, *phase_share;
-    float *features, *movements, *inputs, *phases, *mean, *shared, *head_phases, *hidden;
+    float *features, *movements, *inputs, *phases, *mean, *shared, *head_phases, *hidden, *head_scores;
     Chunk(const Network& n, Room& room) {
         const Index rows = CHUNK_ROWS, p = rows * n.phases, k = rows * n.movements, w = padded(n.units);
         counts = room.take_indices(4);
@@ -84,6 +84,7 @@ struct Chunk {
         shared = room.take(rows * w);
         head_phases = room.take(p * w);
         hidden = room.take(p * w);
+        head_scores = room.take(p);
     }
 };
 
@@ -120,12 +121,26 @@ INLINE Index row_size(const Network& n) {
     return n.phases * (n.phase_features + n.movements) + n.movements * n.movement_features;
 }
 
+// Asks the memory for a row of the replay buffer ahead of time: they lie about, and the list below would wait for each.
+INLINE void prefetch(const Rows& rows, Index b) {
+    if (b < rows.count) {
+        const float* row = rows[b];
+        for (Index i = 0; i < rows.size; i += LINE) {
+            __builtin_prefetch(row + i);
+        }
+    }
+}
+
 // Who takes part: the lists of a chunk, and its inputs with the phases' own features in place.
 INLINE void list(const Network& n, const Rows& rows, const Chunk& c) {
     const Index P = n.phases, K = n.movements, fp = n.phase_features, fm = n.movement_features;
     const Index width = padded(n.units), stride = fp + width;
     Index movements = 0, services = 0, phases = 0, heads = 0;
+    for (Index b = 0; b < AHEAD; ++b) {
+        prefetch(rows, b);
+    }
     for (Index b = 0; b < rows.count; ++b) {
+        prefetch(rows, b + AHEAD);
         const float* row = rows[b];
         const float* service = row + P * fp;
         const float* features = service + P * K;
@@ -174,30 +189,45 @@ INLINE void list(const Network& n, const Rows& rows, const Chunk& c) {
     c.counts[3] = heads;
 }
 
+// What a phase's movements are together, V vectors of it: summed in registers.
+template <int V>
+INLINE void serve(const Chunk& c, Index begin, Index end, Index width, const float* movements, float* served) {
+    Vector sum[V] = {};
+    for (Index s = begin; s < end; ++s) {
+        const float* movement = movements + c.service_movement[s] * width;
+        const float weight = c.service_weight[s];
+        for (int v = 0; v < V; ++v) {
+            sum[v] += weight * vector(movement + v * LANES);
+        }
+    }
+    for (int v = 0; v < V; ++v) {
+        vector(served + v * LANES) = sum[v];
+    }
+}
+
 // To out [rows, P] scores or [rows] values.
 APART void forward_chunk(const Network& n, const Weights& w, const Rows& rows, const Chunk& c, float* out) {
     const Index fp = n.phase_features, fm = n.movement_features, width = w.width, stride = fp + width;
     const Index count = rows.count;
     list(n, rows, c);
     const Index movements = c.counts[0], services = c.counts[1], phases = c.counts[2], heads = c.counts[3];
-    multiply(movements, fm, c.features, fm, 1, w.movement, width, w.movement_bias, 0, c.movements, width);
-    rectify(c.movements, movements * width);
+    multiply<true>(movements, fm, c.features, fm, 1, w.movement, width, w.movement_bias, 0, c.movements, width);
     for (Index e = 0, begin = 0; e < phases; ++e) {  // the services of a phase lie side by side
         Index end = begin;
         while (end < services && c.service_phase[end] == e) {
             ++end;
         }
-        for (Index i = 0; i < width; i += LANES) {
-            Vector served{};
-            for (Index s = begin; s < end; ++s) {
-                served += c.service_weight[s] * vector(c.movements + c.service_movement[s] * width + i);
-            }
-            vector(c.inputs + e * stride + fp + i) = served;
+        float* served = c.inputs + e * stride + fp;
+        Index i = 0;
+        for (; i + 4 * LANES <= width; i += 4 * LANES) {
+            serve<4>(c, begin, end, width, c.movements + i, served + i);
+        }
+        for (; i < width; i += LANES) {
+            serve<1>(c, begin, end, width, c.movements + i, served + i);
         }
         begin = end;
     }
-    multiply(phases, fp + w.units, c.inputs, stride, 1, w.phase, width, w.phase_bias, 0, c.phases, width);
-    rectify(c.phases, phases * width);
+    multiply<true>(phases, fp + w.units, c.inputs, stride, 1, w.phase, width, w.phase_bias, 0, c.phases, width);
     std::memset(c.mean, 0, sizeof(float) * count * width);
     for (Index e = 0; e < phases; ++e) {
         add(c.mean + c.phase_row[e] * width, c.phases + e * width, c.phase_share[e], width);
@@ -205,8 +235,9 @@ APART void forward_chunk(const Network& n, const Weights& w, const Rows& rows, c
     multiply(count, w.units, c.mean, width, 1, w.mean, width, w.hidden_bias, 0, c.shared, width);
     if (!n.scores) {
         rectify(c.shared, count * width);
+        dots(c.shared, count, w.out, width, out);
         for (Index b = 0; b < count; ++b) {
-            out[b] = dot(c.shared + b * width, w.out, width) + *n.out_bias;
+            out[b] += *n.out_bias;
         }
         return;
     }
@@ -218,10 +249,10 @@ APART void forward_chunk(const Network& n, const Weights& w, const Rows& rows, c
         copy_vectors(c.hidden + h * width, c.shared + c.phase_row[e] * width, width);
         copy_vectors(c.head_phases + h * width, c.phases + e * width, width);
     }
-    multiply(heads, w.units, c.head_phases, width, 1, w.own, width, c.hidden, width, c.hidden, width);
-    rectify(c.hidden, heads * width);
+    multiply<true>(heads, w.units, c.head_phases, width, 1, w.own, width, c.hidden, width, c.hidden, width);
+    dots(c.hidden, heads, w.out, width, c.head_scores);
     for (Index h = 0; h < heads; ++h) {
-        out[c.head_cell[h]] = dot(c.hidden + h * width, w.out, width) + *n.out_bias;
+        out[c.head_cell[h]] = c.head_scores[h] + *n.out_bias;
     }
 }
 
