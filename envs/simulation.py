@@ -91,6 +91,7 @@ class Simulation:
             self._loops = LoopReader(setup.loops, self.layout, setup.faults)
             self._loop_getters = LoopGetters(self._low, self._loops.ids, compiled=compiled)
         self._readings: Readings | None = None
+        self._logics = [] if setup.render else self._make_logics()  # sumo-gui knows none of it before it runs
 
     @property
     def done(self) -> bool:
@@ -133,15 +134,19 @@ class Simulation:
             self._compiled_step.begin(self.now_s)
         self.read()
 
+    def _make_logics(self) -> list[Any]:
+        """Each signal's program as SUMO takes it; to put these together takes longer than to hand them over."""
+        logics, make = [], self._sumo.trafficlight.Phase
+        for rows in self.machine.rows:
+            phases = [make(row.duration_s, row.state, row.duration_s, row.duration_s, (row.next,)) for row in rows]
+            logics.append(self._sumo.trafficlight.Logic(self.setup.program_id, 0, 0, phases))
+        return logics
+
     def _install_programs(self) -> None:
-        sumo = self._sumo
-        for intersection, rows in zip(self.setup.plan.intersections, self.machine.rows, strict=True):
-            make, phases = sumo.trafficlight.Phase, []
-            for row in rows:
-                phases.append(make(row.duration_s, row.state, row.duration_s, row.duration_s, (row.next,)))
-            logic = sumo.trafficlight.Logic(self.setup.program_id, 0, 0, phases)
-            sumo.trafficlight.setProgramLogic(intersection.tls_id, logic)
-            sumo.trafficlight.setPhase(intersection.tls_id, 0)
+        logics = self._logics or self._make_logics()
+        for intersection, logic in zip(self.setup.plan.intersections, logics, strict=True):
+            self._sumo.trafficlight.setProgramLogic(intersection.tls_id, logic)
+            self._sumo.trafficlight.setPhase(intersection.tls_id, 0)
 
     def _warm_up(self) -> None:
         """Let traffic build up: every signal goes round its phases for as long as its own program shows them."""

@@ -172,10 +172,20 @@ def _exactly(stream: BinaryIO, size: int) -> bytes:
     return data
 
 
-def episode(setup: WorkerSetup, answerer: Answerer, commands: int, answers: BinaryIO, seed: int) -> None:
+def prepared(setup: WorkerSetup, shared: SharedArrays) -> World | None:
+    """A world that every episode is a copy of; None where there is none, and an episode has to say why."""
+    try:
+        return World(setup, shared)
+    except Exception:
+        return None
+
+
+def episode(
+    setup: WorkerSetup, world: World | None, answerer: Answerer, commands: int, answers: BinaryIO, seed: int
+) -> None:
     """One episode, in a child of its own: begin, decide as often as asked, end."""
     try:
-        world = World(setup, answerer.shared)
+        world = world or World(setup, answerer.shared)
         world.begin(seed)
     except InputError as error:
         send(answers, "refused", str(error))
@@ -217,9 +227,8 @@ def main() -> None:
     answers = os.fdopen(answers_fd, "wb")
     with os.fdopen(os.dup(commands_fd), "rb", buffering=0) as commands:
         _, setup = receive(commands)
-    import libsumo  # noqa: F401  (so that children do not have to)
-
     shared = SharedArrays(setup.shapes, memory_fd)
+    world = prepared(setup, shared)  # once, and not by each child
     answerer = Answerer(shared, commands_fd, Bell((bells[2], bells[3])), Bell((bells[0], bells[1])))
     while True:
         byte = os.read(commands_fd, 1)
@@ -234,7 +243,7 @@ def main() -> None:
         if child == 0:
             status = 0
             try:
-                episode(setup, answerer, commands_fd, answers, seed)
+                episode(setup, world, answerer, commands_fd, answers, seed)
             except BaseException:
                 status = 1
             finally:
