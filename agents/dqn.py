@@ -115,6 +115,7 @@ class MaskedDoubleDQN(DQN):
         rewards, dones = np.zeros(env.num_envs, np.float32), np.zeros(env.num_envs, bool)
         ended: dict[int, dict[str, float]] = {}
         waiting = set(range(len(env.workers)))
+        assert all(map(env.asked, waiting)), "a worker that was not asked would be waited for without end"
         while waiting:
             for turn, episode in env.receive(least=1, among=waiting):
                 n = turn.worker
@@ -171,7 +172,7 @@ class MaskedDoubleDQN(DQN):
         self._learned_from = self.replay_buffer.added
         losses = []
         for _ in range(gradient_steps):
-            losses.append(self._gradient_step())
+            losses.append(self.gradient_step())
             if not math.isfinite(losses[-1]):
                 raise TrainingDiverged(
                     f"the loss is {losses[-1]} after {self.num_timesteps} steps; lower learning_rate or reward_scale"
@@ -180,8 +181,9 @@ class MaskedDoubleDQN(DQN):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/loss", sum(losses) / len(losses))
 
-    def _gradient_step(self) -> float:
-        """One step, into the running mean, too; its loss. Where that is not finite nothing is changed."""
+    def gradient_step(self) -> float:
+        """One step on transitions drawn anew, into the running mean, too; its loss. Where that is not finite nothing
+        is changed."""
         online, target_net, buffer = self.q_net.q_net, self.q_net_target.q_net, self.replay_buffer
         assert isinstance(online, PhaseScorer)
         assert isinstance(target_net, PhaseScorer)

@@ -81,7 +81,11 @@ AgentSettings = DQNSettings | PPOSettings
 
 SHARES = ("gamma", "gae_lambda", "exploration_fraction", "exploration_start", "exploration_end", "greedy_exploration")
 """They are from 0 to 1."""
-LEAST = {"learning_starts": 0, "learning_rate_end": 0, "ent_coef": 0, "vf_coef": 0, "greedy_start": 0}
+LEAST = {
+    "dqn": {"learning_starts": 0, "learning_rate_end": 0},
+    # the advantages are normalised within a batch
+    "ppo": {"learning_rate_end": 0, "ent_coef": 0, "vf_coef": 0, "greedy_start": 0, "rollout": 2, "batch_size": 2},
+}
 """All others have to be above 0."""
 MOST = {
     "units": 4096,
@@ -116,12 +120,9 @@ def agent_settings(agent: str, changes: dict[str, Any] | None = None) -> AgentSe
         if name in SHARES:
             least, most, bound = 0.0, 1.0, "from 0 to 1"
         else:
-            # PPO normalises the advantages within a batch
-            least = (
-                2 if (agent, name) in (("ppo", "batch_size"), ("ppo", "rollout")) else LEAST.get(name, math.ulp(0.0))
-            )
+            least = LEAST[agent].get(name, math.ulp(0.0))
             most = MOST.get(name, 1e9 if known[name] is int else 1e6)
-            bound = f"{f'{least:g} or more' if least in (0, 2) else 'above 0'}, and at most {most:g}"
+            bound = f"{f'{least} or more' if name in LEAST[agent] else 'above 0'}, and at most {most:g}"
         if not least <= value <= most:
             raise InputError(f"setting {name!r} of {agent} is {value!r:.30}; it must be {bound}")
         checked[name] = known[name](value)

@@ -104,8 +104,8 @@ class SignalsVecEnv(VecEnv):
         self.batch.close()
 
     def state(self) -> dict[str, Any]:
-        """Where every worker's episode stands, in plain values: its number and the decisions so far, without one that
-        has not been answered."""
+        """Where every worker's episode stands, in plain values: its number, the decisions so far that have been
+        answered, and its return."""
         history = [past[:-1] if self.asked(n) else past for n, past in enumerate(self._history)]
         return {"episodes": list(self.batch.episodes), "history": history, "returns": list(self._returns)}
 

@@ -1,5 +1,5 @@
-"""What one pass of the phase network forwards and back takes on 128 situations: in torch's own operations and in each
-compiled library that this processor can run, by turns.
+"""What learning takes on 128 situations, in torch's own operations and in each compiled library that this processor
+can run, by turns: a pass of the phase network forwards and back, then a whole gradient step of DQN.
 
 The situations are those of random decisions on a scenario. One thread.
 """
@@ -9,22 +9,29 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
 from unittest import mock
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from agents import compiled
+from agents.dqn import MaskedDoubleDQN
+from agents.learners import make_learner
 from agents.network import PhaseScorer
+from agents.settings import DQNSettings
+from agents.vec_env import SignalsVecEnv
 from envs.remote import RemoteSimulation
 from envs.setup import make_setup
 from envs.worker import WorkerSetup
 from scenarios.command import run_command
 from scenarios.scenario import load
-from signals.observations import ObservationShape
 
 ROWS = 128
+DECISIONS = 4000  # of one signal, in the replay buffer
 TORCH = "torch"
 
 
@@ -36,58 +43,79 @@ def main(arguments: list[str] | None = None) -> int:
     of.add_argument("--json", action="store_true", help="print the figures for machines")
     options = of.parse_args(arguments)
     torch.set_num_threads(1)
-    rows, shape = situations(options.scenario)
-    times_us = measure(rows, shape, options.turns)
+    learners = experienced(options.scenario)
+    tasks: dict[str, dict[str, Callable[[], Any]]] = {
+        "pass": {way: partial(forwards_and_back, learner) for way, learner in learners.items()},
+        "DQN step": {way: learner.gradient_step for way, learner in learners.items()},
+    }
+    found = {name: measure(of, options.turns) for name, of in tasks.items()}
     if options.json:
-        print(json.dumps({"scenario": options.scenario, "rows": ROWS, "median_us": times_us}, indent=2))
+        print(json.dumps({"scenario": options.scenario, "rows": ROWS, "median_us": found}, indent=2))
         return 0
-    for name, median_us in times_us.items():
-        print(f"{name:22} {median_us:8.0f} us   {median_us / times_us[TORCH]:5.2f} x {TORCH}")
+    for name, times_us in found.items():
+        for way, median_us in times_us.items():
+            print(f"{name:10} {way:22} {median_us:8.0f} us   {median_us / times_us[TORCH]:5.2f} x {TORCH}")
     return 0
 
 
-def situations(scenario: str) -> tuple[torch.Tensor, ObservationShape]:
-    """[ROWS, size] what signals see while phases are drawn at random."""
-    setup = WorkerSetup(make_setup(load(scenario)))
-    draw = np.random.default_rng(0)
-    found: list[npt.NDArray[np.float32]] = []
-    with RemoteSimulation(setup) as worker:
-        worker.begin(0)
-        while sum(len(of) for of in found) < ROWS:
-            mask = worker.snapshot.mask
-            worker.decide(np.where(mask, draw.random(mask.shape), -1.0).argmax(axis=1))
-            found.append(worker.shared["observation"].copy())
-    return torch.from_numpy(np.concatenate(found)[:ROWS]), setup.observation_shape
-
-
-def measure(rows: torch.Tensor, shape: ObservationShape, turns: int) -> dict[str, float]:
-    """Per way, the median over turns of what a pass takes [us]."""
+def experienced(scenario: str) -> dict[str, MaskedDoubleDQN]:
+    """Per way, a learner that has learned nothing yet; the random decisions in the replay buffer are the same."""
+    settings = DQNSettings(batch_size=ROWS, learning_starts=2 * DECISIONS, greedy_exploration=0.0)
     has = compiled.processor_flags()
-    ways = [
-        TORCH,
-        *(n for n, needed in compiled.LIBRARIES.items() if needed <= has and (compiled.FOLDER / n).exists()),
-    ]
-    taken: dict[str, list[float]] = {name: [] for name in ways}
+    built = [n for n, needed in compiled.LIBRARIES.items() if needed <= has and (compiled.FOLDER / n).exists()]
+    learners: dict[str, MaskedDoubleDQN] = {}
+    env = SignalsVecEnv([RemoteSimulation(WorkerSetup(make_setup(load(scenario))))], seed=0, reward_scale=0.01)
+    try:
+        for way in (TORCH, *built):
+            with only(way):
+                learner = make_learner(settings, env, 0, None)
+            assert isinstance(learner, MaskedDoubleDQN)
+            learners[way] = learner
+        first, *others = learners.values()
+        first.learn(DECISIONS)
+        first.store()
+    finally:
+        env.close()
+    for other in others:
+        other.replay_buffer = first.replay_buffer
+    return learners
+
+
+def forwards_and_back(learner: MaskedDoubleDQN) -> None:
+    """A pass, with a loss that every score takes part in but those of phases that may not be chosen."""
+    network, buffer = learner.q_net.q_net, learner.replay_buffer
+    assert isinstance(network, PhaseScorer)
+    assert buffer is not None
+    network.zero_grad()
+    network(torch.from_numpy(buffer.observations[:ROWS, 0])).clamp(min=-10.0).sum().backward()
+
+
+def measure(tasks: Mapping[str, Callable[[], Any]], turns: int) -> dict[str, float]:
+    """Per way, the median over turns of what its task takes [us]."""
+    taken: dict[str, list[float]] = {way: [] for way in tasks}
     for _ in range(turns):
-        for name in ways:
-            known = {} if name == TORCH else {name: compiled.LIBRARIES[name]}
-            with mock.patch.object(compiled, "LIBRARIES", known):
-                compiled.library.cache_clear()
-                taken[name].append(_pass_us(PhaseScorer(shape, quick=name != TORCH), rows))
+        for way, task in tasks.items():
+            with only(way):
+                taken[way].append(_mean_us(task))
+    return {way: float(np.median(of)) for way, of in taken.items()}
+
+
+@contextmanager
+def only(way: str) -> Iterator[None]:
+    """Let nothing else compute."""
+    known = {} if way == TORCH else {way: compiled.LIBRARIES[way]}
+    with mock.patch.object(compiled, "LIBRARIES", known):
+        compiled.library.cache_clear()
+        yield
     compiled.library.cache_clear()
-    return {name: float(np.median(of)) for name, of in taken.items()}
 
 
-def _pass_us(network: PhaseScorer, rows: torch.Tensor, passes: int = 10) -> float:
-    def once() -> None:
-        network.zero_grad()
-        network(rows).clamp(min=-10.0).sum().backward()
-
-    once()  # what happens the first time only
-    began = time.perf_counter()
-    for _ in range(passes):
-        once()
-    return (time.perf_counter() - began) / passes * 1e6
+def _mean_us(task: Callable[[], Any], times: int = 20) -> float:
+    task()  # what happens the first time only
+    began_s = time.perf_counter()
+    for _ in range(times):
+        task()
+    return (time.perf_counter() - began_s) / times * 1e6
 
 
 if __name__ == "__main__":

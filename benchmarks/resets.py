@@ -1,5 +1,7 @@
 """The same seed, the same episode? Every scenario again and again in every mode, one hash per trajectory.
 
+Printed beside is how long a reset of one worker takes: the median over the episodes of `single`.
+
 A trajectory is all observations, rewards and masks of all signals, and every vehicle's trip, also those that the
 end cuts off. Actions are random and follow from the seed and the masks. Modes: `single`, one worker reset again and
 again; `fresh`, a new worker each time; `vectorised`, two workers side by side; `ray`, two actors of a Ray cluster
@@ -12,10 +14,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +45,8 @@ class Course:
 
     scenario: Scenario
     folder: Path
+    resets_ms: list[float] = field(default_factory=list)
+    """How long the resets of one worker took."""
 
     def trips(self, worker: int) -> Path:
         """Of the worker's last episode that was ended."""
@@ -87,8 +93,14 @@ class Trajectory:
 
 def single(course: Course, number: int) -> list[str]:
     """One worker, reset again and again."""
+    hashes = []
     with course.worker() as worker:
-        return [_episode(course, worker) for _ in range(number)]
+        for _ in range(number):
+            began_s = time.perf_counter()
+            worker.begin(SEED)
+            course.resets_ms.append((time.perf_counter() - began_s) * 1e3)
+            hashes.append(_episode(course, worker))
+    return hashes
 
 
 def fresh(course: Course, number: int) -> list[str]:
@@ -96,6 +108,7 @@ def fresh(course: Course, number: int) -> list[str]:
     hashes = []
     for _ in range(number):
         with course.worker() as worker:
+            worker.begin(SEED)
             hashes.append(_episode(course, worker))
     return hashes
 
@@ -130,7 +143,7 @@ def _batch(
 
 
 def _episode(course: Course, worker: RemoteSimulation) -> str:
-    worker.begin(SEED)
+    """The rest of one that has begun."""
     seen = Trajectory(worker)
     for _ in range(course.decisions):
         worker.decide(seen.phases())
@@ -176,11 +189,11 @@ def main(arguments: list[str] | None = None) -> int:
     for name in command.scenarios:
         scenario = window(name, command.decisions)
         with tempfile.TemporaryDirectory(prefix="intergreen-resets-") as folder:
-            hashes = {}
+            course, hashes = Course(scenario, Path(folder)), dict[str, list[str]]()
             for mode in command.modes:
                 tell(f"{name}, {mode}: {command.resets} episodes of {scenario.horizon_s:g} s")
-                hashes[mode] = MODES[mode](Course(scenario, Path(folder)), command.resets)
-        rows.append(row_of(name, hashes))
+                hashes[mode] = MODES[mode](course, command.resets)
+        rows.append(row_of(name, hashes, course.resets_ms))
         if command.out is not None:
             text = f"# Resets\n\n`{said}`\n\n{table(rows)}\n"
             write_whole(command.out / "resets.md", lambda path, text=text: path.write_text(text))  # type: ignore[misc]
@@ -188,24 +201,25 @@ def main(arguments: list[str] | None = None) -> int:
     return int(not all(row["identical"] for row in rows))
 
 
-def row_of(name: str, hashes: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """How many episodes of each mode equal the very first one, with or without the trips."""
+def row_of(name: str, hashes: Mapping[str, Sequence[str]], resets_ms: Sequence[float] = ()) -> dict[str, Any]:
+    """How many episodes of each mode equal the very first one, with or without the trips; a reset's median."""
     first = max((found[0] for found in hashes.values()), key=len)
     same = {first, first.partition(".")[0]}
     equal = {mode: sum(each in same for each in found) for mode, found in hashes.items()}
     episodes = {mode: len(found) for mode, found in hashes.items()}
-    return {"scenario": name, "hash": first, "equal": equal, "episodes": episodes, "identical": equal == episodes}
+    found = {"scenario": name, "hash": first, "equal": equal, "episodes": episodes, "identical": equal == episodes}
+    return {**found, "reset_ms": statistics.median(resets_ms) if resets_ms else None}
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """A Markdown table."""
     modes = list(rows[0]["equal"])
-    lines = [f"| scenario | hash | {' | '.join(modes)} | identical |", "|---" * (3 + len(modes)) + "|"]
+    lines = [f"| scenario | hash | {' | '.join(modes)} | identical | reset [ms] |", "|---" * (4 + len(modes)) + "|"]
     for row in rows:
         counts = " | ".join(f"{row['equal'][mode]} of {row['episodes'][mode]}" for mode in modes)
-        lines.append(
-            f"| {row['scenario']} | `{row['hash']}` | {counts} | {'yes' if row['identical'] else '**no**'} |"
-        )
+        said, reset = "yes" if row["identical"] else "**no**", row["reset_ms"]
+        took = "–" if reset is None else f"{reset:.0f}"
+        lines.append(f"| {row['scenario']} | `{row['hash']}` | {counts} | {said} | {took} |")
     return "\n".join(lines)
 
 

@@ -118,7 +118,7 @@ class SignalBatch:
         """Wait until at least so many workers are ready for their next decision; what came of their last.
 
         Args:
-            least: by default all that have been asked.
+            least: of those in `among` that have been asked; by default, and at most, all of them.
             among: the workers that are waited for, by default all; the others' answers stay where they are.
 
         Raises:

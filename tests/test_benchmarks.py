@@ -236,7 +236,8 @@ def test_differing_resets_are_seen() -> None:
     assert not resets.row_of("tee", {"ray": ["a", "b"], "single": ["a.t", "a.t"]})["identical"]
     assert not resets.row_of("tee", {"ray": ["a", "a"], "single": ["a.t", "a.u"]})["identical"]
     assert (same["identical"], other["identical"]) == (True, False)
-    assert "| tee | `a` | 2 of 2 | 1 of 2 | **no** |" in resets.table([same, other])
+    assert "| tee | `a` | 2 of 2 | 1 of 2 | **no** | – |" in resets.table([same, other])
+    assert resets.row_of("single", {"single": ["a", "a", "a"]}, [300.0, 50.0, 52.0])["reset_ms"] == 52.0
 
 
 @pytest.mark.parametrize(
@@ -281,8 +282,10 @@ def test_a_small_soak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_library
-def test_a_pass_of_the_network_is_timed_in_every_way_that_runs_here(capsys: pytest.CaptureFixture[str]) -> None:
+def test_learning_is_timed_in_every_way_that_runs_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert gradient.main(["--scenario", "tee", "--turns", "1", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
-    assert {"torch", "libphases.so"} <= figures["median_us"].keys()
-    assert all(median_us > 0 for median_us in figures["median_us"].values())
+    assert list(figures["median_us"]) == ["pass", "DQN step"]
+    for times_us in figures["median_us"].values():
+        assert {"torch", "libphases.so"} <= times_us.keys()
+        assert all(median_us > 0 for median_us in times_us.values())

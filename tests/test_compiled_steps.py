@@ -105,7 +105,7 @@ def test_dqn_learns_the_same(shape: ObservationShape, units: int, most_norm: flo
         found = []
         for part in range(4):  # with new transitions in place of old ones, and another target network, in between
             for _ in range(3):
-                found.append(learner._gradient_step())
+                found.append(learner.gradient_step())
                 learner._n_updates += 1
             fill(learner.replay_buffer, 15, seed=90 + part)
             if part % 2:
@@ -160,13 +160,13 @@ def test_what_is_known_of_the_target_is_what_it_would_say_anew() -> None:
         for _ in range(12):
             if forgetful:
                 buffer.target_version[:] = 0
-            learner._gradient_step()
+            learner.gradient_step()
         results.append([weight.clone() for weight in learner.policy.parameters()])
     assert (buffer.target_version > 0).any()
     assert all(torch.equal(one, two) for one, two in zip(*results, strict=True))
     learner.q_net_target.load_state_dict(learner.q_net.state_dict())
     version = buffer.target_version.max()
-    learner._gradient_step()
+    learner.gradient_step()
     assert buffer.target_version.max() == version + 1
 
 
@@ -175,7 +175,7 @@ def test_the_optimiser_goes_on_where_the_other_way_left_it() -> None:
     for learner in (plain, quick):
         np.random.seed(1)
         fill(learner.replay_buffer, 100, seed=2)
-    plain._gradient_step()
+    plain.gradient_step()
     quick.policy.load_state_dict(plain.policy.state_dict())
     quick.policy.optimizer.load_state_dict(copy.deepcopy(plain.policy.optimizer.state_dict()))
     quick.average.load_state_dict(plain.average.state_dict())
@@ -183,7 +183,7 @@ def test_the_optimiser_goes_on_where_the_other_way_left_it() -> None:
         np.random.seed(2)
         learner._n_updates = 1
         for _ in range(3):
-            learner._gradient_step()
+            learner.gradient_step()
             learner._n_updates += 1
     assert_alike(plain, quick)
 
@@ -192,7 +192,7 @@ def test_the_optimiser_goes_on_where_the_other_way_left_it() -> None:
 def test_a_loss_that_is_no_number_ends_the_training_and_changes_nothing(way: int) -> None:
     learner = learners("dqn", SHAPES[0], batch_size=40, buffer_size=200)[way]
     fill(learner.replay_buffer, 100, seed=2)
-    learner._gradient_step()
+    learner.gradient_step()
     learner.replay_buffer.rewards[:] = np.nan
     before = [weight.clone() for weight in (*learner.policy.parameters(), *learner.average.parameters())]
     learner.due_steps = 1

@@ -109,12 +109,6 @@ APART void multiply(
     }
 }
 
-INLINE void rectify(float* at, Index count) {
-    for (Index n = 0; n < count; ++n) {
-        at[n] = at[n] < 0.0f ? 0.0f : at[n];
-    }
-}
-
 // at[n] where the rectified value is above 0, else 0.
 INLINE void rectify_back(float* at, const float* rectified, Index count) {
     for (Index n = 0; n < count; ++n) {

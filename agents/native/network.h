@@ -232,15 +232,15 @@ APART void forward_chunk(const Network& n, const Weights& w, const Rows& rows, c
     for (Index e = 0; e < phases; ++e) {
         add(c.mean + c.phase_row[e] * width, c.phases + e * width, c.phase_share[e], width);
     }
-    multiply(count, w.units, c.mean, width, 1, w.mean, width, w.hidden_bias, 0, c.shared, width);
     if (!n.scores) {
-        rectify(c.shared, count * width);
+        multiply<true>(count, w.units, c.mean, width, 1, w.mean, width, w.hidden_bias, 0, c.shared, width);
         dots(c.shared, count, w.out, width, out);
         for (Index b = 0; b < count; ++b) {
             out[b] += *n.out_bias;
         }
         return;
     }
+    multiply(count, w.units, c.mean, width, 1, w.mean, width, w.hidden_bias, 0, c.shared, width);
     for (Index cell = 0; cell < count * n.phases; ++cell) {
         out[cell] = MASKED;
     }
