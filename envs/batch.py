@@ -7,7 +7,6 @@ soon as it has answered, so a loop of one's own need never wait for the slowest.
 from __future__ import annotations
 
 import logging
-import os
 import select
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from envs.channel import DOZE_S, WAIT_SPIN_S, Asker
+from envs.channel import CORES, DOZE_S, WAIT_SPIN_S, Asker, thought_spin_s
 from envs.simulation import SimulationError
 from envs.workers import SimulationWorker
 from signals.errors import InputError
@@ -27,7 +26,6 @@ MOST_FAILURES = 5
 START_S = 120.0
 """[s] on the wall clock: a new process has to load its libraries and the network first."""
 IDLE, DECIDING, BEGINNING = range(3)
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,8 @@ class SignalBatch:
         self.shape = self.workers[0].setup.observation_shape
         if any(worker.setup.observation_shape != self.shape for worker in self.workers):
             raise InputError("the workers' observations differ in shape; build them with room for the largest")
+        for worker in self.workers:
+            worker.shared["thought_s"][0] = thought_spin_s(len(self.workers))
         self.timeout_s = timeout_s
         ends = np.cumsum([worker.layout.shape[0] for worker in self.workers]).tolist()
         self.rows = [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]

@@ -28,21 +28,24 @@ Shapes = Mapping[str, tuple[tuple[int, ...], type]]
 ALIGN = 64  # [bytes] a cache line, so that the two sides' counters never share one
 COUNTERS: Shapes = {
     **dict.fromkeys(("asked", "taken", "answered", "failed", "asker_asleep", "answerer_asleep"), ((1,), np.int64)),
-    "decided_s": ((1,), np.float64),
-    "sumo_s": ((1,), np.float64),
+    **dict.fromkeys(("decided_s", "sumo_s", "thought_s"), ((1,), np.float64)),
 }
-"""The hand-over's own, and how long the episode's decisions took in the worker so far, and SUMO's steps of that."""
+"""The hand-over's own, how long the episode's decisions took in the worker so far, and SUMO's steps of that; and how
+long the worker looks for its next question."""
 MAP_FIXED = 0x10  # Linux's and BSD's <sys/mman.h>; Python's mmap does not name it
 RING = (1).to_bytes(8, sys.byteorder)
 """What an eventfd takes: a number of eight bytes that is added to it."""
-SPIN_S = 0.0003  # [s] as long as the other side needs for a hand-over
-WAIT_SPIN_S = 0.003  # [s] as long as most steps take, where a core is free: to be woken takes a twentieth of one
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+# [s] how long one looks before going to sleep; to be woken takes a tenth of a millisecond, on either side
+SPIN_S = 0.0003  # as long as the other side needs for a hand-over
+THOUGHT_SPIN_S = 0.002  # as long as most agents think, where a core is free
+WAIT_SPIN_S = 0.02  # as long as most steps take, where a core is free
 DOZE_S = 0.01  # [s] after which a sleeper looks itself, should a wake-up ever be missed
 _give_way: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
 """While it looks at the counter, a side leaves its core to whoever needs it."""
 
 
-REACHED = ("asked", "taken", "answered", "failed", "asker_asleep", "answerer_asleep", "decided_s")
+REACHED = ("asked", "taken", "answered", "failed", "asker_asleep", "answerer_asleep", "decided_s", "thought_s")
 
 
 class _Channel(ctypes.Structure):
@@ -63,13 +66,18 @@ def _library() -> ctypes.CDLL | None:
     for name, arguments in {
         "channel_ask": (pointer,),
         "channel_wait": (pointer, number, pointer, number, seconds, seconds),
-        "channel_await": (pointer, number, seconds, seconds),
-        "channel_serve": (pointer, pointer, number, seconds, seconds),
+        "channel_await": (pointer, number, seconds),
+        "channel_serve": (pointer, pointer, number, seconds),
     }.items():
         getattr(library, name).argtypes = arguments
     library.channel_ask.restype = None
     library.channel_serve.restype = seconds
     return library
+
+
+def thought_spin_s(workers: int) -> float:
+    """[s] how long each of so many workers looks for its next question: without a core to spare it is in the way."""
+    return THOUGHT_SPIN_S if workers < CORES else SPIN_S
 
 
 class SharedArrays:
@@ -234,7 +242,7 @@ class Answerer(_Side):
     def wait(self) -> bytes | None:
         """Until something is asked (None) or a command byte comes over the pipe (that byte; b"" at its end)."""
         if self._library is not None:
-            found = self._library.channel_await(self.address, self._commands_fd, SPIN_S, DOZE_S)
+            found = self._library.channel_await(self.address, self._commands_fd, DOZE_S)
             return os.read(self._commands_fd, 1) if found else None
         done, spins = int(self._answered[0]), True
         while self._asked[0] == done:
@@ -255,7 +263,7 @@ class Answerer(_Side):
             number above 0 and the byte, as of `wait`.
         """
         assert self._library is not None, "a step that was compiled comes from the same library"
-        said: float = self._library.channel_serve(self.address, step, self._commands_fd, SPIN_S, DOZE_S)
+        said: float = self._library.channel_serve(self.address, step, self._commands_fd, DOZE_S)
         return said, os.read(self._commands_fd, 1) if said > 0.0 else None
 
     def answer(self, failed: bool = False) -> None:

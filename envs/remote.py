@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from envs.allocator import preloading
 from envs.branches import Branches, Outcome, branching_works
-from envs.channel import Asker, Bell, SharedArrays
+from envs.channel import Asker, Bell, SharedArrays, thought_spin_s
 from envs.simulation import EpisodeSummary, SimulationError
 from envs.worker import WorkerSetup, receive, send
 from signals.errors import InputError
@@ -44,6 +44,7 @@ class RemoteSimulation:
         self.layout = setup.simulation.layout
         self.shared = SharedArrays(setup.shapes)
         self.snapshot = Snapshot(**{name: self.shared[name] for name in Snapshot.shapes(self.layout)})
+        self.shared["thought_s"][0] = thought_spin_s(1)
         self.running = False
         self.limit_s = math.inf if setup.simulation.render == "human" else LIMIT_S  # somebody may halt sumo-gui
         """How long a decision may take by the wall clock."""

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <poll.h>
 #include <sched.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <vector>
 
@@ -19,6 +20,7 @@ struct Channel {
     // in shared memory
     std::int64_t *asked, *taken, *answered, *failed, *asker_asleep, *answerer_asleep;
     double* decided_s;                 // that all decisions of the episode took so far
+    const double* thought_s;           // how long the answerer looks for the next question before it sleeps
     // descriptors: on which this side sleeps, and which wakes the other
     std::int64_t bell, other;
     // this side's own: how many waits to go without looking, and to how many a look in vain has led
@@ -33,9 +35,9 @@ using Clock = std::chrono::steady_clock;
 using Seconds = std::chrono::duration<double>;
 
 const int LOOKS = 32;                  // between two offers of the core to others
-const std::int64_t MOST_SKIPPED = 255;
-const double TAKEN_S = 30e-6;          // as long as it takes to be woken, mostly
-const double GIVEN_WAY_S = 50e-6;      // an offer that took so long was accepted: the core is needed
+const std::int64_t MOST_SKIPPED = 63;
+const double TAKEN_S = 300e-6;         // as long as it takes to be woken on another core, mostly
+const double GIVEN_WAY_S = 50e-6;      // for so long somebody else had the core, if anybody
 
 std::int64_t seen(const std::int64_t* counter) { return __atomic_load_n(counter, __ATOMIC_SEQ_CST); }
 
@@ -53,9 +55,22 @@ void relax() {
 #endif
 }
 
+// How often somebody else has been given this thread's core while it could have gone on. Time alone does not tell: where
+// the machine is virtual, the core itself is away now and then, and nobody else gets it then.
+long displaced() {
+#ifdef RUSAGE_THREAD
+    rusage used;
+    return getrusage(RUSAGE_THREAD, &used) == 0 ? used.ru_nivcsw : 0;
+#else
+    static long asked = 0;             // not told here: as if it had always been somebody
+    return ++asked;
+#endif
+}
+
 // Looks at something until it is so: for a while, and no longer than the core is free.
 template <typename Condition>
 bool seen_within(Condition is_so, double spin_s) {
+    const long before = displaced();
     const Clock::time_point began = Clock::now();
     for (Clock::time_point last = began, now;; last = now) {
         for (int n = 0; n < LOOKS; ++n) {
@@ -66,7 +81,8 @@ bool seen_within(Condition is_so, double spin_s) {
         }
         sched_yield();
         now = Clock::now();
-        if (Seconds(now - began).count() >= spin_s || Seconds(now - last).count() > GIVEN_WAY_S) {
+        const bool away = Seconds(now - last).count() > GIVEN_WAY_S;
+        if (Seconds(now - began).count() >= spin_s || (away && displaced() != before)) {
             return is_so();
         }
     }
@@ -171,7 +187,8 @@ int channel_wait(
 }
 
 // Until something is asked: 0; 1 where a command can be read.
-int channel_await(Channel* c, std::int64_t commands, double spin_s, double doze_s) {
+int channel_await(Channel* c, std::int64_t commands, double doze_s) {
+    const double spin_s = *c->thought_s;
     const auto asked = [=] { return is_asked(c); };
     const auto look = [=] { return seen_within(asked, spin_s); };
     bool now = asked() || soon(c, look, spin_s);
@@ -193,8 +210,8 @@ int channel_await(Channel* c, std::int64_t commands, double spin_s, double doze_
 }
 
 // Takes decisions and answers them until a command can be read: 1. Where one fails: what `step_to_next` said, and no answer.
-double channel_serve(Channel* c, Step* s, std::int64_t commands, double spin_s, double doze_s) {
-    while (channel_await(c, commands, spin_s, doze_s) == 0) {
+double channel_serve(Channel* c, Step* s, std::int64_t commands, double doze_s) {
+    while (channel_await(c, commands, doze_s) == 0) {
         const Clock::time_point began = Clock::now();
         const double reached = step_to_next(s);
         if (reached < 0.0) {
