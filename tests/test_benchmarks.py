@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import gradient, processes, resets, soak, speed, training
+from benchmarks import gradient, handover, processes, resets, soak, speed, training
 from benchmarks.children import HaltedProgram
 from benchmarks.course import as_programs, trips_hash
 from benchmarks.peer_vec_env import own_actions, padded
@@ -245,6 +245,7 @@ def test_differing_resets_are_seen() -> None:
     [
         (training, ["--agents", "dqm"]),
         (training, ["--repeats", "0"]),
+        (handover, ["--think", "-1"]),
         (resets, ["--modes", "rey"]),
         (resets, ["--resets", "0"]),
         (soak, ["--resets", "-1"]),
@@ -289,3 +290,12 @@ def test_learning_is_timed_in_every_way_that_runs_here(capsys: pytest.CaptureFix
     for times_us in figures["median_us"].values():
         assert {"torch", "libphases.so"} <= times_us.keys()
         assert all(median_us > 0 for median_us in times_us.values())
+
+
+@needs_library
+def test_what_a_decision_takes_beside_the_workers_own_time(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--scenario", "single", "--decisions", "20", "--turns", "1", "--think", "0", "5", "--json"]
+    assert handover.main(arguments) == 0
+    rows = json.loads(capsys.readouterr().out)["thoughts"]
+    assert [row["think_ms"] for row in rows] == [0.0, 5.0]
+    assert all(row["beside_us"] > 0 and row["worker_us"] > 0 and 0 < row["share"] < 1 for row in rows)

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from envs import getters
-from envs.channel import Answerer, Asker, Bell, SharedArrays
+from envs import channel, getters
+from envs.batch import SignalBatch
+from envs.channel import SPIN_S, THOUGHT_SPIN_S, Answerer, Asker, Bell, SharedArrays
 from envs.remote import RemoteSimulation
 from envs.setup import make_setup
 from envs.worker import WorkerSetup
@@ -103,6 +104,14 @@ def test_an_idle_worker_leaves_the_cores_alone() -> None:
         before_s = _cpu_s(episode)
         time.sleep(1.0)
         assert _cpu_s(episode) - before_s <= 0.05
+
+
+def test_workers_look_long_for_their_next_question_only_where_a_core_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel, "CORES", 3)
+    workers = [RemoteSimulation(WorkerSetup(make_setup(load("single")))) for _ in range(3)]
+    for number, spin_s in ((1, THOUGHT_SPIN_S), (2, THOUGHT_SPIN_S), (3, SPIN_S)):
+        SignalBatch(workers[:number], lambda worker, episode: 1)
+        assert [worker.shared["thought_s"][0] for worker in workers[:number]] == [spin_s] * number
 
 
 @needs_library
