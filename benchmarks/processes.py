@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -41,16 +42,27 @@ def worker_memory() -> dict[str, float]:
     return found
 
 
+def private(processes: Iterable[psutil.Process]) -> float:
+    """What several processes have written and share with nobody [MB]. Unlike PSS it stays where it is when some other
+    process that used the same libraries ends."""
+    dirty = 0
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            dirty += sum(part.private_dirty for part in process.memory_maps())
+    return dirty / MB
+
+
 def holdings() -> dict[str, float]:
     """All that one looks at over time to see whether something is left behind."""
     own = psutil.Process()
     templates, episodes = workers()
-    rss, pss = memory([own])
     everyone = [own, *templates]
+    found: dict[str, float] = {}
+    for name, processes in (("env", [own]), ("template", templates), ("episode", episodes)):
+        found[f"{name}_rss_mb"] = round(memory(processes)[0], 2)
+        found[f"{name}_private_mb"] = round(private(processes), 2)
     return {
-        "env_rss_mb": round(rss, 2),
-        "env_pss_mb": round(pss, 2),
-        **worker_memory(),
+        **found,
         "open_files": sum(_descriptors(process) for process in everyone),
         "processes": 1 + len(templates) + len(episodes),
         "threads": own.num_threads(),

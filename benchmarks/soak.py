@@ -1,9 +1,9 @@
 """Does anything grow? Thousands of resets and weeks of simulated time in one worker, with what its processes hold.
 
 First --resets episodes of ten seconds, then --days episodes of a simulated day each, in which the scenario's demand
-repeats all day and max-pressure decides. Sampled on the way: memory (RSS and PSS) of the environment's process, of
-the worker's template and of the episode; open files, processes, threads, shared memory files, semaphores. At the end
-everything is closed and compared with the beginning.
+repeats all day and max-pressure decides. Sampled on the way: memory (RSS and private pages) of the environment's
+process, of the worker's template and of the episode; open files, processes, threads, shared memory files, semaphores.
+At the end everything is closed and compared with the beginning.
 
 A quantity counts as growing where the median of the last quarter of its samples exceeds that of the first quarter by
 more than 2 % and 1 MB (memory), or by one or more (everything else); the first fifth is warming up and left out.

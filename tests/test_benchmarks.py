@@ -207,10 +207,10 @@ def test_what_counts_as_growing(series: list[float], memory: bool, growing: bool
 
 def test_the_soak_says_what_grows_and_what_is_left_behind() -> None:
     rows: list[soak.Row] = [
-        {"phase": "resets", "done": n, "seconds": n, "env_pss_mb": 100.0, "open_files": n} for n in range(40)
+        {"phase": "resets", "done": n, "seconds": n, "env_private_mb": 100.0, "open_files": n} for n in range(40)
     ]
     judged = soak.verdicts(rows)
-    assert {row["quantity"]: row["verdict"] for row in judged} == {"env_pss_mb": "flat", "open_files": "growing"}
+    assert {row["quantity"]: row["verdict"] for row in judged} == {"env_private_mb": "flat", "open_files": "growing"}
     said = soak.report(judged, soak.leftovers({"open_files": 3, **ZERO}, {"open_files": 5, **ZERO}))
     assert "growing: open_files (resets); left behind after closing: open_files +2." in said
     assert "too few samples" in soak.report(soak.verdicts(rows[:4]), {})
