@@ -1,7 +1,9 @@
 """What learning takes on 128 situations, in torch's own operations and in each compiled library that this processor
 can run, by turns: a pass of the phase network forwards and back, then a whole gradient step of DQN.
 
-The situations are those of random decisions on a scenario. One thread.
+The situations are those of random decisions on a scenario. One thread. A compiled step keeps what the target network
+says of a transition, and torch's does not: here it is soon known of all, in a training of those that were drawn since
+the target network was last renewed.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from scenarios.command import run_command
 from scenarios.scenario import load
 
 ROWS = 128
-DECISIONS = 4000  # of one signal, in the replay buffer
+DECISIONS = 4000  # of all signals together, for the replay buffer
 TORCH = "torch"
 
 

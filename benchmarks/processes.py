@@ -42,14 +42,15 @@ def worker_memory() -> dict[str, float]:
     return found
 
 
-def private(processes: Iterable[psutil.Process]) -> float:
-    """What several processes have written and share with nobody [MB]. Unlike PSS it stays where it is when some other
-    process that used the same libraries ends."""
-    dirty = 0
+def written(processes: Iterable[psutil.Process]) -> tuple[float, float]:
+    """RSS of several processes together, and what they have written and share with nobody [MB]. Unlike PSS that stays
+    where it is when some other process that used the same libraries ends."""
+    rss = private = 0
     for process in processes:
-        with contextlib.suppress(psutil.Error):
-            dirty += sum(part.private_dirty for part in process.memory_maps())
-    return dirty / MB
+        with contextlib.suppress(psutil.NoSuchProcess):
+            rss += process.memory_info().rss
+            private += sum(part.private_dirty for part in process.memory_maps())
+    return rss / MB, private / MB
 
 
 def holdings() -> dict[str, float]:
@@ -59,8 +60,8 @@ def holdings() -> dict[str, float]:
     everyone = [own, *templates]
     found: dict[str, float] = {}
     for name, processes in (("env", [own]), ("template", templates), ("episode", episodes)):
-        found[f"{name}_rss_mb"] = round(memory(processes)[0], 2)
-        found[f"{name}_private_mb"] = round(private(processes), 2)
+        rss, private = written(processes)
+        found |= {f"{name}_rss_mb": round(rss, 2), f"{name}_private_mb": round(private, 2)}
     return {
         **found,
         "open_files": sum(_descriptors(process) for process in everyone),
