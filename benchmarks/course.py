@@ -37,10 +37,14 @@ class Recording:
     until_s: list[float]
     """The moments of the decisions."""
 
-    def run_bare(self, preload: bool = False, extra: Sequence[str] = ()) -> float:
-        """libsumo, stepped from decision to decision [s]; its start is not counted."""
-        request = {"args": [*self.args, *extra], "until_s": self.until_s}
-        return float(run_child("bare", request, preload=preload)["seconds"])
+    def run_bare(self, prepared: bool = False, extra: Sequence[str] = ()) -> float:
+        """libsumo, stepped from decision to decision [s]; its start is not counted.
+
+        Args:
+            prepared: with the allocator and the direct calls of our workers.
+        """
+        request = {"args": [*self.args, *extra], "until_s": self.until_s, "prepared": prepared}
+        return float(run_child("bare", request, preload=prepared)["seconds"])
 
     def run_in_laps(self) -> contextlib.AbstractContextManager[Callable[[int], float]]:
         """Bare libsumo once more, which goes on by so many decisions when told to and says how long they took [s]."""
@@ -52,10 +56,10 @@ class Recording:
             seconds = list(pool.map(lambda _: self.run_bare(), range(2)))
         return 1.0 / sum(1.0 / each for each in seconds)
 
-    def same_traffic(self, trips: Path, folder: Path, preload: bool = False) -> bool:
+    def same_traffic(self, trips: Path, folder: Path, prepared: bool = False) -> bool:
         """Whether the repetition has the very trips of that file."""
         bare = folder / "bare-trips.xml"
-        self.run_bare(preload, trip_output(bare))
+        self.run_bare(prepared, trip_output(bare))
         return trips_hash(trips) == trips_hash(bare)
 
 
@@ -84,13 +88,13 @@ class Course:
         self._trips = ours
         self.check()
 
-    def check(self, preload: bool = False) -> None:
-        """Run bare libsumo, with or without our allocator, and compare its trips with ours.
+    def check(self, prepared: bool = False) -> None:
+        """Run bare libsumo, as it comes or prepared as in our workers, and compare its trips with ours.
 
         Raises:
             RuntimeError: they differ.
         """
-        if not self.recording.same_traffic(self._trips, self.folder, preload):
+        if not self.recording.same_traffic(self._trips, self.folder, prepared):
             raise RuntimeError(
                 f"{self.scenario.name}: bare libsumo's traffic differs from ours; the ratio would mean nothing"
             )

@@ -46,7 +46,7 @@ EXAMPLES = f"""systems, beside bare libsumo:
 examples:
   python benchmarks/speed.py --quick
   python benchmarks/speed.py --scenarios cologne8 grid4x4 --systems sumo ours --repeats 9
-  python benchmarks/speed.py --scenarios {" ".join(GRIDS)} --systems ours bare-preloaded --decisions 240 --out figures
+  python benchmarks/speed.py --scenarios {" ".join(GRIDS)} --systems ours bare-prepared --decisions 240 --out figures
 """
 
 

@@ -53,7 +53,7 @@ PEERS = ("sumo-rl-traci", "sumo-rl-libsumo", "sumo-rl-libsumo-no-info")
 SYSTEMS = {
     "sumo": "the stock binary, its start included, and its start alone",
     "bare-2": "two independent processes of bare libsumo at once: what the machine's cores allow",
-    "bare-preloaded": "bare libsumo with the allocator that our workers use",
+    "bare-prepared": "bare libsumo with the allocator and the direct calls that our workers use",
     "ours": "our PettingZoo environment, all signals",
     "ours-gymnasium": "our Gymnasium environment; only where the network has one signal",
     "ours-core": "the worker beneath both, without the dictionaries",
@@ -81,9 +81,9 @@ def make_systems(
         systems += [System("sumo", course.run_binary), System("sumo-start", course.start_binary)]
     if "bare-2" in wanted:
         systems.append(System("bare-2", course.recording.run_bare_twice, workers=2))
-    if "bare-preloaded" in wanted:
-        course.check(preload=True)
-        systems.append(System("bare-preloaded", lambda: course.recording.run_bare(preload=True)))
+    if "bare-prepared" in wanted:
+        course.check(prepared=True)
+        systems.append(System("bare-prepared", lambda: course.recording.run_bare(prepared=True)))
     systems += [ours(name, course, stack) for name in OURS if name in wanted and applies(name, course)]
     if peers := [name for name in PEERS if name in wanted]:
         try:

@@ -74,7 +74,7 @@ def rows_of(
         if system.name.startswith("ours"):
             row |= {"workers": system.workers, **course.memory}
             if system.workers == 1:
-                row |= cost(samples[system.name], samples.get("bare-preloaded", ()), course.agent_decisions)
+                row |= cost(samples[system.name], samples.get("bare-prepared", ()), course.agent_decisions)
             row |= spread("ratio_to_binary", against(samples[system.name], samples.get("sumo", ())))
             row |= spread("ratio_to_binary_started", against(samples[system.name], _started(samples)))
             row |= by_laps(laps[system.name]) if laps.get(system.name) else {}
@@ -118,7 +118,7 @@ def spread(name: str, ratios: Sequence[float]) -> dict[str, float]:
 
 
 def cost(samples: Iterable[Sample], bare: Iterable[Sample], agent_decisions: int) -> dict[str, float]:
-    """What is left per decision and signal when bare libsumo with the same allocator is subtracted [µs]."""
+    """What is left per decision and signal when bare libsumo, prepared in the same way, is subtracted [µs]."""
     other = {sample.turn: sample.seconds for sample in bare}
     left = [1e6 * (s.seconds - other[s.turn]) / agent_decisions for s in samples if s.turn in other]
     if not left:

@@ -69,7 +69,7 @@ def measured(
     )
     systems = [
         System("bare", lambda: 0.0),
-        System("bare-preloaded", lambda: 0.0),
+        System("bare-prepared", lambda: 0.0),
         System("sumo", lambda: 0.0),
         System("sumo-start", lambda: 0.0),
         System("ours", lambda: 0.0),
