@@ -19,7 +19,7 @@ from scenarios.cache import cached_file
 from scenarios.scenario import Scenario
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("eclipse-sumo", "libsumo", "numpy", "cmeel-mimalloc")
+PACKAGES = ("eclipse-sumo", "libsumo", "numpy")
 """Beside our own code, what a simulation's outcome may depend on."""
 OURS = ("signals", "scenarios", "envs", "controllers", "agents", "evaluation")
 
@@ -95,7 +95,7 @@ def fingerprint() -> dict[str, str]:
     digest = hashlib.sha256()
     for package in OURS:
         for path in sorted((ROOT / package).rglob("*")):
-            if path.suffix in (".py", ".xml", ".yaml", ".cpp"):
+            if path.suffix in (".py", ".xml", ".yaml", ".cpp", ".h"):
                 digest.update(f"{path.relative_to(ROOT).as_posix()}\0".encode() + path.read_bytes() + b"\0")
     found = {"intergreen's code": digest.hexdigest()[:12], "Python": platform.python_version()}
     for package in PACKAGES:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from envs import getters
-from envs.allocator import allocator_library, preloading
 from envs.remote import RemoteSimulation
 from envs.setup import make_setup
 from envs.worker import WorkerSetup
@@ -71,7 +70,7 @@ def test_the_compiled_library_fits_the_installed_libsumo() -> None:
 @needs_library
 def test_a_library_of_other_sources_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after an update of the checkout alone: structures may have changed, and nothing else would tell."""
-    for path in getters.LIBRARY.parent.iterdir():
+    for path in getters.LIBRARY.parent.glob("*.*"):
         shutil.copy(path, tmp_path)
     monkeypatch.setattr(getters, "LIBRARY", tmp_path / getters.LIBRARY.name)
     assert getters.native.__wrapped__() is not None
@@ -93,22 +92,3 @@ def _with_lanes(setup, lanes):  # type: ignore[no-untyped-def]
     from dataclasses import replace
 
     return replace(setup, layout=replace(setup.layout, lanes=lanes))
-
-
-def test_the_allocator_goes_after_what_is_preloaded_already() -> None:
-    library = allocator_library()
-    if not library:
-        assert preloading({"A": "b"}) == {"A": "b"}
-        return
-    assert preloading({"A": "b"}) == {"A": "b", "LD_PRELOAD": library}
-    assert preloading({"LD_PRELOAD": "/x.so"})["LD_PRELOAD"] == f"/x.so:{library}"
-
-
-def test_a_worker_runs_with_the_allocator_where_there_is_one() -> None:
-    """Asked of the running process, not of its settings."""
-    with RemoteSimulation(WorkerSetup(make_setup(load("single")))) as worker:
-        worker.begin(1)
-        assert worker._process is not None
-        with open(f"/proc/{worker._process.pid}/maps") as file:
-            mapped = file.read()
-    assert ("libmimalloc" in mapped) == bool(allocator_library())
