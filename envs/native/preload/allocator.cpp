@@ -43,6 +43,8 @@ constexpr std::size_t CHUNK = std::size_t(1) << 16;
 constexpr std::size_t POOL = std::size_t(1) << 35; // addresses, not memory
 constexpr std::size_t SIZES = LARGEST / GRAIN + 1;
 constexpr std::size_t HUGE_PAGE = std::size_t(1) << 21;
+// Where to have it if nothing is there: far from where libraries go, which a direct call reaches within 2 GiB.
+constexpr std::uintptr_t ASIDE = std::uintptr_t(1) << 44;
 constexpr std::uintptr_t NOWHERE = std::uintptr_t(1) << 63;  // no pointer is within POOL of it
 
 struct Block {
@@ -78,8 +80,10 @@ bool becomes_owner() {
     if (owned.load(std::memory_order_relaxed) || owned.exchange(true)) {
         return false;
     }
-    void* const found =
-        mmap(nullptr, POOL + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* const found = mmap(
+        reinterpret_cast<void*>(ASIDE), POOL + HUGE_PAGE, PROT_READ | PROT_WRITE,
+        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0
+    );
     if (found == MAP_FAILED) {  // such as with a limit on addresses: everything is the C library's
         return false;
     }
