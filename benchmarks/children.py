@@ -52,15 +52,18 @@ def run_child(
 
 
 @contextlib.contextmanager
-def lapped_child(module: str, request: dict[str, Any]) -> Iterator[Callable[[int], float]]:
+def lapped_child(module: str, request: dict[str, Any], *, preload: bool = False) -> Iterator[Callable[[int], float]]:
     """A module of this folder that goes on step by step, so that something else can run in between.
+
+    Args:
+        preload: with the allocator of our workers.
 
     Yields:
         What lets it go on by so many steps and returns how long these took [s].
     """
     child = subprocess.Popen(
         _command(module), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        env=environment(), cwd=ROOT, text=True,
+        env=environment(preload), cwd=ROOT, text=True,
     )  # fmt: skip
     assert child.stdin is not None
     assert child.stdout is not None

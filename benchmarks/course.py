@@ -43,7 +43,7 @@ class Recording:
         Args:
             prepared: with the allocator and the direct calls of our workers.
         """
-        request = {"args": [*self.args, *extra], "until_s": self.until_s, "prepared": prepared}
+        request = {"args": [*self.args, *extra], "until_s": self.until_s, "direct": prepared}
         return float(run_child("bare", request, preload=prepared)["seconds"])
 
     def run_in_laps(self) -> contextlib.AbstractContextManager[Callable[[int], float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -113,7 +114,9 @@ def stress(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program, compiled."""
     folder = tmp_path_factory.mktemp("stress")
     (folder / "stress.cpp").write_text(STRESS)
-    subprocess.run(["c++", "-std=c++17", "-O1", "-pthread", "-o", "stress", "stress.cpp"], cwd=folder, check=True)
+    compiler = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))))
+    command = [compiler, "-std=c++17", "-O1", "-pthread", "-o", "stress", "stress.cpp"]
+    subprocess.run(command, cwd=folder, check=True)
     return folder / "stress"
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import gradient, handover, processes, resets, soak, speed, training
+from benchmarks import gradient, handover, preparation, processes, resets, soak, speed, training
 from benchmarks.children import HaltedProgram
 from benchmarks.course import as_programs, trips_hash
 from benchmarks.peer_vec_env import own_actions, padded
@@ -246,6 +246,7 @@ def test_differing_resets_are_seen() -> None:
         (training, ["--agents", "dqm"]),
         (training, ["--repeats", "0"]),
         (handover, ["--think", "-1"]),
+        (preparation, ["--turns", "0"]),
         (resets, ["--modes", "rey"]),
         (resets, ["--resets", "0"]),
         (soak, ["--resets", "-1"]),
@@ -299,3 +300,16 @@ def test_what_a_decision_takes_beside_the_workers_own_time(capsys: pytest.Captur
     rows = json.loads(capsys.readouterr().out)["thoughts"]
     assert [row["think_ms"] for row in rows] == [0.0, 5.0]
     assert all(row["beside_us"] > 0 and row["worker_us"] > 0 and 0 < row["share"] < 1 for row in rows)
+
+
+def test_the_least_time_of_each_decision_counts() -> None:
+    taken = {"as it comes": np.array([[1.0, 4.0], [3.0, 2.0]]), "both": np.array([[2.0, 2.0], [1.0, 0.5]])}
+    assert preparation.shares(taken) == {"as it comes": 1.0, "both": 0.5}
+
+
+def test_sumo_as_it_comes_and_prepared_by_turns(capsys: pytest.CaptureFixture[str]) -> None:
+    assert preparation.main(["--scenarios", "single", "--decisions", "3", "--turns", "1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["single"]
+    assert list(found) == list(preparation.VARIANTS)
+    assert found["as it comes"] == 1.0
+    assert all(0.0 < share for share in found.values())

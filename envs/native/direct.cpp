@@ -14,7 +14,7 @@
 #include <cstring>
 #include <vector>
 
-#if defined(__x86_64__) && defined(__linux__)
+#if defined(__x86_64__) && defined(__GLIBC__)
 
 #include <link.h>
 #include <sys/mman.h>
