@@ -312,4 +312,4 @@ def test_sumo_as_it_comes_and_prepared_by_turns(capsys: pytest.CaptureFixture[st
     found = json.loads(capsys.readouterr().out)["single"]
     assert list(found) == list(preparation.VARIANTS)
     assert found["as it comes"] == 1.0
-    assert all(0.0 < share for share in found.values())
+    assert all(share > 0.0 for share in found.values())
