@@ -255,7 +255,11 @@ class Vector:
 
 
 class Batch:
-    """`envs.batch.SignalBatch`, whose workers are asked again as soon as each is ready."""
+    """`envs.batch.SignalBatch`, whose workers are asked again as soon as each is ready.
+
+    Each worker's window is timed for itself, and whoever is through goes on until all are: as in a training, nobody
+    ever has the machine more to himself than at the beginning.
+    """
 
     def __init__(self, scenario: Scenario, workers: int) -> None:
         setup = EnvOptions(scenario).worker(None).setup
@@ -264,23 +268,22 @@ class Batch:
 
     def drive(self, course: Course, answers: Sequence[Answers] = ()) -> float:
         """See `Driver`."""
-        batch, actions = self._batch, course.actions[:-1]
+        batch, actions = self._batch, course.actions
+        counted = len(actions) - 1  # the last one also begins the next episode
         batch.reset()
-        asked = [0] * len(batch.workers)
+        asked, rates = [0] * len(batch.workers), list[float]()
         began = time.perf_counter()
         for n in range(len(batch.workers)):
             batch.send(n, actions[0])
-        left = len(batch.workers)
-        while left:
+        while len(rates) < len(batch.workers):
             for turn in batch.receive(1):
                 n = turn.worker
                 observation = batch.workers[n].shared["observation"].copy()
-                if answers:
-                    answers[n].add(observation, turn.reward)
                 asked[n] += 1
-                if asked[n] < len(actions):
-                    batch.send(n, actions[asked[n]])
-                else:
-                    left -= 1
-        taken = time.perf_counter() - began
-        return taken * course.decisions / len(actions) / len(batch.workers)
+                if answers and asked[n] <= counted:
+                    answers[n].add(observation, turn.reward)
+                if asked[n] == counted:
+                    rates.append(counted / (time.perf_counter() - began))
+                batch.send(n, actions[asked[n] % len(actions)])
+        batch.receive()  # what was asked last, so that nobody is busy when the next window begins
+        return course.decisions / sum(rates)

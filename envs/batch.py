@@ -10,12 +10,12 @@ import logging
 import select
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from envs.channel import CORES, DOZE_S, WAIT_SPIN_S, Asker, thought_spin_s
+from envs.channel import CORES, DOZE_S, WAIT_SPIN_S, Waiting, thought_spin_s
 from envs.simulation import SimulationError
 from envs.workers import SimulationWorker
 from signals.errors import InputError
@@ -26,10 +26,11 @@ MOST_FAILURES = 5
 START_S = 120.0
 """[s] on the wall clock: a new process has to load its libraries and the network first."""
 IDLE, DECIDING, BEGINNING = range(3)
+MOST_KEPT = 256
+"""Of the groups of workers that have been waited for."""
 
 
-@dataclass(frozen=True)
-class Turn:
+class Turn(NamedTuple):
     """What came of one decision of a worker; it is ready for the next."""
 
     worker: int
@@ -81,6 +82,8 @@ class SignalBatch:
         self._since = [0.0] * len(self.workers)
         self._in_a_row = [0] * len(self.workers)
         self._held: dict[int, Turn] = {}
+        self._waiting: dict[tuple[int, ...], Waiting] = {}
+        """By those who decide, as far as their askers have not been replaced since."""
         self._looked_s = 0.0
 
     def reset(self) -> None:
@@ -129,20 +132,32 @@ class SignalBatch:
         turns: list[Turn] = []
         while True:
             # whether somebody has died is looked at now and then: it takes longer than all else
-            closely = time.monotonic() - self._looked_s >= DOZE_S
+            now_s = time.monotonic()
+            closely = now_s - self._looked_s >= DOZE_S
             if closely:
-                self._looked_s = time.monotonic()
-            for n in list(busy):
-                if (turn := self._advance(n, closely)) is not None:
+                self._looked_s = now_s
+            for n in busy.copy():
+                turn = self._advance(n, closely)
+                if turn is not None:
                     turns.append(turn)
                     busy.remove(n)
             if len(turns) >= least:
                 return turns
-            askers = [self.workers[n].asker for n in busy if self._doing[n] == DECIDING]
-            fds = [self.workers[n].answers_fd for n in busy if self._doing[n] == BEGINNING]
-            # a core that looks at counters is one that no simulation has
-            spin_s = WAIT_SPIN_S if sum(doing != IDLE for doing in self._doing) < CORES else 0.0
-            Asker.wait_any([asker for asker in askers if asker is not None], fds, spin_s)
+            self._wait_for(busy)
+
+    def _wait_for(self, busy: list[int]) -> None:
+        """Until one of them is worth a look, or a while."""
+        doing = self._doing
+        deciding = tuple([n for n in busy if doing[n] == DECIDING])
+        fds = [self.workers[n].answers_fd for n in busy if doing[n] == BEGINNING] if len(deciding) < len(busy) else ()
+        waiting = self._waiting.get(deciding)
+        if waiting is None:
+            if len(self._waiting) >= MOST_KEPT:
+                self._waiting.clear()
+            askers = (self.workers[n].asker for n in deciding)
+            waiting = self._waiting[deciding] = Waiting([asker for asker in askers if asker is not None])
+        # a core that looks at counters is one that no simulation has
+        waiting.wait(fds, WAIT_SPIN_S if len(doing) - doing.count(IDLE) < CORES else 0.0)
 
     def step(self, phases: npt.NDArray[np.integer]) -> list[Turn]:
         """Ask all workers and wait for all of them; their turns in order.
@@ -161,6 +176,7 @@ class SignalBatch:
 
     def _begin(self, n: int) -> None:
         self.workers[n].ask_to_begin(self._seed(n, self.episodes[n]))
+        self._waiting.clear()  # it may be another process, with a bell of its own
         self.episodes[n] += 1
         self._doing[n], self._since[n] = BEGINNING, time.monotonic()
 
@@ -179,28 +195,36 @@ class SignalBatch:
             closely: whether to find out if it is late or dead, where it has not answered.
         """
         worker = self.workers[n]
-        if not closely and self._doing[n] == DECIDING and worker.asker is not None and not worker.asker.answered():
-            return None
-        allowed_s = self.timeout_s if self._doing[n] == DECIDING else max(self.timeout_s, START_S)
+        if self._doing[n] == DECIDING:
+            assert worker.asker is not None
+            if worker.asker.answered():
+                return self._decided(n)
+        elif select.select([worker.answers_fd], [], [], 0)[0]:
+            return self._begun(n)
+        return self._look_after(n) if closely else None
+
+    def _look_after(self, n: int) -> Turn | None:
+        """Of a worker that had not answered: where it is late or dead, its next episode begins."""
+        worker, decides = self.workers[n], self._doing[n] == DECIDING
+        allowed_s = self.timeout_s if decides else max(self.timeout_s, START_S)
         late = time.monotonic() - self._since[n] > allowed_s
-        if self._doing[n] == BEGINNING:
-            if select.select([worker.answers_fd], [], [], 0)[0]:
-                return self._begun(n)
-            if late or not worker.alive:
-                self._fail(n, _silent(allowed_s) if late else "its process was ended")
+        if not late and worker.alive:
             return None
-        assert worker.asker is not None
-        if not worker.asker.answered() and not late and worker.alive:
-            return None
+        if decides and not late:  # it may have answered before it died, and says what it died of
+            return self._decided(n)
+        reason = _silent(allowed_s) if late else "its process was ended"
+        if decides:
+            self._cut_short(n, reason)
+        else:
+            self._fail(n, reason)
+        return None
+
+    def _decided(self, n: int) -> Turn | None:
+        worker = self.workers[n]
         try:
-            if late and not worker.asker.answered():
-                worker.kill()
-                raise SimulationError(_silent(allowed_s))
             worker.check()
         except SimulationError as error:
-            last = worker.shared["observation"].copy()
-            self._held[n] = Turn(n, np.zeros(worker.layout.shape[0]), last, str(error))
-            self._fail(n, str(error))
+            self._cut_short(n, str(error))
             return None
         reward = worker.shared["reward"].copy()
         if not worker.done:
@@ -210,6 +234,12 @@ class SignalBatch:
         self._held[n] = Turn(n, reward, worker.shared["observation"].copy())
         self._begin(n)
         return None
+
+    def _cut_short(self, n: int, reason: str) -> None:
+        """End an episode that failed; its turn is kept until the next one has begun."""
+        worker = self.workers[n]
+        self._held[n] = Turn(n, np.zeros(worker.layout.shape[0]), worker.shared["observation"].copy(), reason)
+        self._fail(n, reason)
 
     def _begun(self, n: int) -> Turn | None:
         try:

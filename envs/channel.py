@@ -40,7 +40,7 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 SPIN_S = 0.0003  # as long as the other side needs for a hand-over
 THOUGHT_SPIN_S = 0.002  # as long as most agents think, where a core is free
 WAIT_SPIN_S = 0.02  # as long as most steps take, where a core is free
-DOZE_S = 0.01  # [s] after which a sleeper looks itself, should a wake-up ever be missed
+DOZE_S = 0.05  # [s] after which a sleeper looks itself: whoever is to wake it may have died
 _give_way: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
 """While it looks at the counter, a side leaves its core to whoever needs it."""
 
@@ -163,19 +163,18 @@ class _Side:
 
     def __init__(self, shared: SharedArrays, bell: Bell, other: Bell) -> None:
         self.shared, self._bell, self._other = shared, bell, other
-        self._asked, self._answered, self._failed = shared["asked"], shared["answered"], shared["failed"]
+        # looked at as plain numbers: numpy's take several times as long, and nothing of them is in the caches here
+        self._asked, self._answered, self._failed, self._asker_asleep, self._answerer_asleep = (
+            memoryview(shared[name].data)
+            for name in ("asked", "answered", "failed", "asker_asleep", "answerer_asleep")
+        )
         self._library = _library()
         self._channel = _Channel(*(shared[name].ctypes.data for name in REACHED), bell.fd, other.ring_fd)
         self.address = ctypes.addressof(self._channel)
-        self._alone = (ctypes.c_void_p * 1)(self.address)
 
 
 class Asker(_Side):
     """The side that asks: the environment. It sleeps on its own bell, and wakes the other with the other's."""
-
-    def __init__(self, shared: SharedArrays, bell: Bell, other: Bell) -> None:
-        super().__init__(shared, bell, other)
-        self._asleep, self._other_asleep = shared["asker_asleep"], shared["answerer_asleep"]
 
     def ask(self) -> None:
         """Hand over."""
@@ -183,34 +182,41 @@ class Asker(_Side):
             self._library.channel_ask(self.address)
             return
         self._asked[0] += 1
-        if self._other_asleep[0]:
+        if self._answerer_asleep[0]:
             self._other.ring()
 
     def answered(self) -> bool:
         """Whether the answer is there, or never will be because the other side failed."""
-        return bool(self._answered[0] == self._asked[0] or self._failed[0])
+        return self._answered[0] == self._asked[0] or self._failed[0] != 0
 
     @property
     def failed(self) -> bool:
         """Whether the other side failed."""
-        return bool(self._failed[0])
+        return self._failed[0] != 0
 
-    @staticmethod
-    def wait_any(askers: Sequence[Asker], others: Sequence[int] = (), spin_s: float = WAIT_SPIN_S) -> bool:
-        """Until one of several has its answer or something can be read from `others`; `DOZE_S` at most.
 
-        Returns:
-            Whether one has its answer.
+class Waiting:
+    """Waits for any of several askers. To be made once for those that are waited for again and again."""
+
+    def __init__(self, askers: Sequence[Asker]) -> None:
+        self._askers = askers
+        self._library = askers[0]._library if askers else None
+        self._addresses = (ctypes.c_void_p * len(askers))(*(asker.address for asker in askers))
+
+    def wait(self, others: Sequence[int] = (), spin_s: float = WAIT_SPIN_S) -> bool:
+        """Until one has its answer or something can be read from `others`; `DOZE_S` at most.
 
         Args:
             spin_s: how long to look at the counters before going to sleep.
+
+        Returns:
+            Whether one has its answer.
         """
-        library = askers[0]._library if askers else None
-        if library is not None:
-            several = len(askers) > 1
-            addresses = (ctypes.c_void_p * len(askers))(*(a.address for a in askers)) if several else askers[0]._alone
+        askers = self._askers
+        if self._library is not None:
             fds = (ctypes.c_int * len(others))(*others) if others else None
-            return bool(library.channel_wait(addresses, len(askers), fds, len(others), spin_s, DOZE_S))
+            count, other_count = len(askers), len(others)
+            return bool(self._library.channel_wait(self._addresses, count, fds, other_count, spin_s, DOZE_S))
         until = time.perf_counter() + min(spin_s, SPIN_S)
         while True:
             if any(asker.answered() for asker in askers):
@@ -219,7 +225,7 @@ class Asker(_Side):
                 break
             _give_way()
         for asker in askers:
-            asker._asleep[0] = 1
+            asker._asker_asleep[0] = 1
         # looked at once more: one may have answered before it could see that we sleep
         if not any(asker.answered() for asker in askers):
             bells = {asker._bell.fd: asker._bell for asker in askers}
@@ -227,7 +233,7 @@ class Asker(_Side):
             for fd in bells.keys() & set(readable):
                 bells[fd].silence()
         for asker in askers:
-            asker._asleep[0] = 0
+            asker._asker_asleep[0] = 0
         return any(asker.answered() for asker in askers)
 
 
@@ -237,7 +243,6 @@ class Answerer(_Side):
     def __init__(self, shared: SharedArrays, commands_fd: int, bell: Bell, other: Bell) -> None:
         super().__init__(shared, bell, other)
         self._commands_fd = commands_fd
-        self._asleep, self._other_asleep = shared["answerer_asleep"], shared["asker_asleep"]
 
     def wait(self) -> bytes | None:
         """Until something is asked (None) or a command byte comes over the pipe (that byte; b"" at its end)."""
@@ -270,7 +275,7 @@ class Answerer(_Side):
         """Hand back."""
         self._failed[0] = failed
         self._answered[0] = self._asked[0]
-        if self._other_asleep[0]:
+        if self._asker_asleep[0]:
             self._other.ring()
 
     def _spin(self, done: int) -> bool:
@@ -284,12 +289,12 @@ class Answerer(_Side):
 
     def _sleep(self, done: int) -> bool:
         """Sleep until the bell rings, a command comes or `DOZE_S` is over; whether a command is there."""
-        self._asleep[0] = 1
+        self._answerer_asleep[0] = 1
         readable: list[int] = []
         # looked at once more: it may have been asked before it could be seen that we sleep
         if self._asked[0] == done:
             readable, _, _ = select.select([self._bell.fd, self._commands_fd], [], [], DOZE_S)
-        self._asleep[0] = 0
+        self._answerer_asleep[0] = 0
         if self._bell.fd in readable:
             self._bell.silence()
         return self._commands_fd in readable

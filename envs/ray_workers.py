@@ -31,7 +31,7 @@ import ray
 import ray._private.worker
 import ray.exceptions
 
-from envs.channel import Answerer, Asker, Bell, SharedArrays
+from envs.channel import Answerer, Asker, Bell, SharedArrays, Waiting
 from envs.engine import split_address
 from envs.remote import RemoteSimulation
 from envs.shipping import Parcel, differences, files_of_setup, fingerprint, setup_here
@@ -330,8 +330,9 @@ class RayWorker:
         """
         self.ask(phases)
         assert self.asker is not None
+        waiting = Waiting([self.asker])
         while not self.asker.answered():
-            Asker.wait_any([self.asker])
+            waiting.wait()
         self.check()
 
     def kill(self) -> None:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from envs.allocator import preloading
 from envs.branches import Branches, Outcome, branching_works
-from envs.channel import Asker, Bell, SharedArrays, thought_spin_s
+from envs.channel import Asker, Bell, SharedArrays, Waiting, thought_spin_s
 from envs.simulation import EpisodeSummary, SimulationError
 from envs.worker import WorkerSetup, receive, send
 from signals.errors import InputError
@@ -50,7 +50,7 @@ class RemoteSimulation:
         """How long a decision may take by the wall clock."""
         self.asker: Asker | None = None
         self._seed = 0
-        self._end_s = setup.simulation.end_s - 1e-9
+        self._time_s, self._end_s = memoryview(self.shared["time_s"].data), setup.simulation.end_s - 1e-9
         self._process: subprocess.Popen[bytes] | None = None
         self._log_read = 0
         self._last_errors: list[str] = []
@@ -59,7 +59,7 @@ class RemoteSimulation:
     @property
     def done(self) -> bool:
         """Whether the horizon is reached."""
-        return bool(self.snapshot.time_s[0] >= self._end_s)
+        return bool(self._time_s[0] >= self._end_s)
 
     @property
     def decided_s(self) -> float:
@@ -105,6 +105,7 @@ class RemoteSimulation:
         self._commands = os.fdopen(commands_write, "wb", buffering=0)
         self._answers = os.fdopen(answers_read, "rb")
         self.asker = Asker(self.shared, bell, other)
+        self._waiting = Waiting([self.asker])
         self._finalizer = weakref.finalize(self, _stop, self._process, self._commands, self._answers, bell, other)
         send(self._commands, "setup", self.setup)
 
@@ -191,9 +192,8 @@ class RemoteSimulation:
         Raises:
             SimulationError: SUMO failed, its process died or does not answer any more.
         """
-        assert self.asker is not None
-        alone, until = (self.asker,), time.monotonic() + self.limit_s
-        while not Asker.wait_any(alone):
+        until = time.monotonic() + self.limit_s
+        while not self._waiting.wait():
             if not self.alive:
                 break
             if time.monotonic() > until:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import gradient, handover, preparation, processes, resets, soak, speed, training
+from benchmarks import gradient, handover, preparation, processes, resets, soak, speed, training, workers
 from benchmarks.children import HaltedProgram
 from benchmarks.course import as_programs, trips_hash
 from benchmarks.peer_vec_env import own_actions, padded
@@ -247,6 +247,7 @@ def test_differing_resets_are_seen() -> None:
         (training, ["--repeats", "0"]),
         (handover, ["--think", "-1"]),
         (preparation, ["--turns", "0"]),
+        (workers, ["--windows", "0"]),
         (resets, ["--modes", "rey"]),
         (resets, ["--resets", "0"]),
         (soak, ["--resets", "-1"]),
@@ -313,3 +314,23 @@ def test_sumo_as_it_comes_and_prepared_by_turns(capsys: pytest.CaptureFixture[st
     assert list(found) == list(preparation.VARIANTS)
     assert found["as it comes"] == 1.0
     assert all(share > 0.0 for share in found.values())
+
+
+def test_two_workers_beside_one_by_turns(capsys: pytest.CaptureFixture[str]) -> None:
+    assert workers.main(["--scenarios", "single", "--decisions", "13", "--windows", "1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["single"]
+    assert list(found) == ["workers", "bare"]
+    assert all(row["low"] == row["ratio"] == row["high"] > 0.0 for row in found.values())  # one window has no spread
+
+
+def test_of_two_workers_each_lap_counts_for_itself() -> None:
+    """One takes 1 s for ten decisions; two take 1 and 3 s, which is what 0.75 s each would be."""
+    taken: list[int] = []
+
+    def two(actions: np.ndarray) -> list[float]:
+        taken.append(len(actions))
+        return [1.0, 3.0]
+
+    course: Any = SimpleNamespace(actions=np.zeros((26, 1), np.int64))
+    assert workers.by_turns(lambda actions: [1.0], two, course) == (3.0, 2.25)
+    assert taken == [10, 10, 5]

@@ -12,7 +12,7 @@ import pytest
 
 from envs import channel, getters
 from envs.batch import SignalBatch
-from envs.channel import SPIN_S, THOUGHT_SPIN_S, Answerer, Asker, Bell, SharedArrays
+from envs.channel import SPIN_S, THOUGHT_SPIN_S, Answerer, Asker, Bell, SharedArrays, Waiting
 from envs.remote import RemoteSimulation
 from envs.setup import make_setup
 from envs.worker import WorkerSetup
@@ -30,6 +30,7 @@ class Sides:
         self._bells, (self.commands, self.order) = (Bell(), Bell()), os.pipe()
         monkeypatch.setenv(getters.SWITCH, asker)
         self.asker = Asker(self.shared, *self._bells)
+        self.waiting = Waiting([self.asker])
         monkeypatch.setenv(getters.SWITCH, answerer)
         self.answerer = Answerer(self.shared, self.commands, *self._bells[::-1])
         self.pause_s = 0.0
@@ -48,7 +49,7 @@ class Sides:
         """What is answered."""
         self.shared["number"][0] = number
         self.asker.ask()
-        while not Asker.wait_any([self.asker]):
+        while not self.waiting.wait():
             pass
         return int(self.shared["number"][0])
 
@@ -87,9 +88,9 @@ def test_who_waits_longer_than_a_doze_is_told_that_there_is_no_answer_yet(sides:
     sides.pause_s = 0.2
     sides.asker.ask()
     began = time.monotonic()
-    assert not Asker.wait_any([sides.asker])
+    assert not sides.waiting.wait()
     assert time.monotonic() - began < 0.15
-    while not Asker.wait_any([sides.asker]):
+    while not sides.waiting.wait():
         pass
 
 
