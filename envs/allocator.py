@@ -1,6 +1,6 @@
 """The allocator that SUMO runs with: it allocates so much that a faster one takes more than a tenth off each step.
 
-Measured figures are in benchmarks/README.md. Nothing depends on it: where it was not built, SUMO keeps the C
+Measured figures are in benchmarks/SPEED.md. Nothing depends on it: where it was not built, SUMO keeps the C
 library's.
 """
 

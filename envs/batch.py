@@ -214,6 +214,7 @@ class SignalBatch:
             return self._decided(n)
         reason = _silent(allowed_s) if late else "its process was ended"
         if decides:
+            worker.kill()  # so that what it observed last no longer changes
             self._cut_short(n, reason)
         else:
             self._fail(n, reason)
