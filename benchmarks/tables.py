@@ -25,6 +25,8 @@ GOALS = {
 """Of one environment, as a multiple of bare libsumo."""
 FLAT = 0.2
 """Share of the mean within which a cost counts as flat."""
+WIDE = 10.0
+"""Multiples from which on a logarithmic scale shows more."""
 LEAST_SIGNALS = 25  # below, what is fixed per decision weighs most
 
 
@@ -234,7 +236,7 @@ def flatness(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def growth_plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Multiples of bare libsumo, and our cost per decision and signal, over the number of signals; as SVG."""
+    """Multiples of bare libsumo, and the worker's own cost per decision and signal, by number of signals; as SVG."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -253,17 +255,18 @@ def growth_plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         x, y, low, high = (list(column) for column in zip(*points, strict=True))
         left.plot(x, y, marker="o", label=name)
         left.fill_between(x, low, high, alpha=0.15)
-    for name in ("ours", "ours-inside"):
-        points = sorted(
-            (row["signals"], row["us_per_decision_and_signal"], row["us_low"], row["us_high"])
-            for row in rows
-            if row["system"] == name and "us_low" in row
-        )
-        if points:
-            x, y, low, high = (list(column) for column in zip(*points, strict=True))
-            right.plot(x, y, marker="o", label="with its interface" if name == "ours" else "the worker's own")
-            right.fill_between(x, low, high, alpha=0.15)
-    left.set(xlabel="signals", ylabel="time, × bare libsumo", xscale="log", yscale="log")
+    points = sorted(
+        (row["signals"], row["us_per_decision_and_signal"], row["us_low"], row["us_high"])
+        for row in rows
+        if row["system"] == "ours-inside"
+    )
+    if points:
+        x, y, low, high = (list(column) for column in zip(*points, strict=True))
+        right.plot(x, y, marker="o", label="the worker's own, beside SUMO's steps")
+        right.fill_between(x, low, high, alpha=0.15)
+    left.set(xlabel="signals", ylabel="time, × bare libsumo", xscale="log", ylim=(0, None))
+    if left.get_ylim()[1] > WIDE:
+        left.set(yscale="log", ylim=(None, None))
     right.set(xlabel="signals", ylabel="µs a decision and signal", xscale="log", ylim=(0, None))
     left.axhline(1.0, color="gray", linewidth=0.8)
     sizes = sorted({row["signals"] for row in rows})
