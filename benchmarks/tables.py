@@ -264,9 +264,8 @@ def growth_plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         x, y, low, high = (list(column) for column in zip(*points, strict=True))
         right.plot(x, y, marker="o", label="the worker's own, beside SUMO's steps")
         right.fill_between(x, low, high, alpha=0.15)
-    left.set(xlabel="signals", ylabel="time, × bare libsumo", xscale="log", ylim=(0, None))
-    if left.get_ylim()[1] > WIDE:
-        left.set(yscale="log", ylim=(None, None))
+    left.set(xlabel="signals", ylabel="time, × bare libsumo", xscale="log")
+    left.set(**{"yscale": "log"} if left.get_ylim()[1] > WIDE else {"ylim": (0, None)})
     right.set(xlabel="signals", ylabel="µs a decision and signal", xscale="log", ylim=(0, None))
     left.axhline(1.0, color="gray", linewidth=0.8)
     sizes = sorted({row["signals"] for row in rows})
