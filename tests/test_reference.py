@@ -94,9 +94,26 @@ def peer(scenario: str, begin_s: float, decisions: int) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize(("scenario", "begin_s"), [("cologne1", 25200), ("cologne3", 25200)])
-def test_observations_and_rewards_are_those_of_sumo_rl_to_the_last_bit(scenario: str, begin_s: float) -> None:
-    found = peer(scenario, begin_s, 60)
+@pytest.mark.parametrize(
+    ("scenario", "begin_s", "decisions"),
+    [
+        ("cologne1", 25200, 60),
+        ("cologne3", 25200, 60),
+        *(
+            pytest.param(scenario, begin_s, 720, marks=pytest.mark.slow)
+            for scenario, begin_s in (
+                ("cologne1", 25200),
+                ("cologne8", 25200),
+                ("grid4x4", 0),
+                ("ingolstadt21", 57600),
+            )
+        ),
+    ],
+)
+def test_observations_and_rewards_are_those_of_sumo_rl_to_the_last_bit(
+    scenario: str, begin_s: float, decisions: int
+) -> None:
+    found = peer(scenario, begin_s, decisions)
     assert found["different"] == []
     assert all(found["lanes_equal"]), "the lanes are the same in the same order"
     assert all(found["exits_equal"])
