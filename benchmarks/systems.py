@@ -254,6 +254,12 @@ class Vector:
         return taken * course.decisions / (course.decisions - 1) / workers
 
 
+def batch_of(scenario: Scenario, workers: int) -> SignalBatch:
+    """So many simulations of it, which all run the same traffic."""
+    setup = EnvOptions(scenario).worker(None).setup
+    return SignalBatch([RemoteSimulation(setup) for _ in range(workers)], lambda worker, episode: SEED)
+
+
 class Batch:
     """`envs.batch.SignalBatch`, whose workers are asked again as soon as each is ready.
 
@@ -262,8 +268,7 @@ class Batch:
     """
 
     def __init__(self, scenario: Scenario, workers: int) -> None:
-        setup = EnvOptions(scenario).worker(None).setup
-        self._batch = SignalBatch([RemoteSimulation(setup) for _ in range(workers)], lambda worker, episode: SEED)
+        self._batch = batch_of(scenario, workers)
         self.close = self._batch.close
 
     def drive(self, course: Course, answers: Sequence[Answers] = ()) -> float:

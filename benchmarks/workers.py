@@ -20,12 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.children import lapped_child
-from benchmarks.course import SEED, Course
+from benchmarks.course import Course
 from benchmarks.speed import window
-from benchmarks.systems import LAP
+from benchmarks.systems import LAP, batch_of
 from envs.batch import SignalBatch
-from envs.options import EnvOptions
-from envs.remote import RemoteSimulation
 from evaluation.statistics import relative_difference
 from scenarios.command import run_command
 from scenarios.scenario import Scenario
@@ -90,12 +88,6 @@ def by_turns(one: Lap, two: Lap, course: Course) -> tuple[float, float]:
             taken = (one, two)[which](actions[begin : begin + LAP])
             sums[which] += 1.0 / sum(1.0 / each for each in taken)
     return sums[0], sums[1]
-
-
-def batch_of(scenario: Scenario, workers: int) -> SignalBatch:
-    """So many simulations of it, which all run the same traffic."""
-    setup = EnvOptions(scenario).worker(None).setup
-    return SignalBatch([RemoteSimulation(setup) for _ in range(workers)], lambda worker, episode: SEED)
 
 
 def batch_laps(batch: SignalBatch) -> Lap:
