@@ -69,7 +69,7 @@ class Webster(ProgramControl):
         with tempfile.TemporaryDirectory(prefix="intergreen-webster-") as name:
             folder = Path(name)
             net, routes = folder / "own.net.xml", folder / "driven.rou.xml"
-            _write_net(scenario.net_file, own, net)
+            _write_net(scenario.sumo_files.net_file, own, net)
             _route(scenario, net, routes)
             begin_s = _busiest_hour_s(routes, scenario)
             together = self.coordinated and len(own) > 1
@@ -188,11 +188,12 @@ def _program_xml(program: Program) -> str:
 
 def _route(scenario: Scenario, net: Path, routes: Path) -> None:
     """Trips, flows and vehicles alike as vehicles with routes, in order of departure."""
-    demand = [path for path in scenario.additional_files if holds_demand(path)]
-    other = [path for path in scenario.without_waut(()) if path not in demand]
+    additional = scenario.without_waut(())
+    demand = [path for path in additional if holds_demand(path)]
+    other = [path for path in additional if path not in demand]
     end_s = max(scenario.end_s, scenario.begin_s + HOUR_S)  # a shorter window is a part of its hour
     words = ["-n", str(net), "-o", str(routes), "-b", f"{scenario.begin_s:g}", "-e", f"{end_s:g}"]
-    words += ["-r", ",".join(map(str, (*demand, *scenario.route_files)))]
+    words += ["-r", ",".join(map(str, (*demand, *scenario.sumo_files.route_files)))]
     words += ["-a", ",".join(map(str, other))] if other else []
     scale = dict(scenario.options).get("scale")
     words += ["--scale", scale] if scale else []

@@ -60,6 +60,7 @@ def make_setup(
     faults: DetectorFaults | None = None,
     warm_up_s: float = 0.0,
     demand_range: tuple[float, float] = (1.0, 1.0),
+    programs: str = "",
     extra_additional: Sequence[Path] = (),
     outputs: Sequence[str] = (),
     reference: str = "",
@@ -76,6 +77,8 @@ def make_setup(
         sensing: "full" or "detectors".
         warm_up_s: simulated time before the first decision, under the signals' own green times.
         demand_range: by how much each episode's traffic is multiplied, least and most.
+        programs: signal programs to load, as the text of an additional file; from anywhere, so it is checked.
+        extra_additional: additional files of our own, handed to SUMO as they are.
         time_to_teleport_s: after how long SUMO removes a vehicle that is stuck; negative: never.
         room: phases and movements that every signal gets slots for at least; see `envs.vector_env`.
 
@@ -109,7 +112,7 @@ def make_setup(
     detectors = sensing == "detectors" and plan.intersections
     loops = plan_loops(plan.intersections, scenario.network) if detectors else None
     args = [
-        *scenario.sumo_args(extra_additional, controlled=plan.tls_ids),
+        *scenario.sumo_args(extra_additional, controlled=plan.tls_ids, programs=programs),
         "--step-length", f"{timing.sim_step_s:g}",
         "--time-to-teleport", f"{time_to_teleport_s:g}",
         "--no-step-log", "true", "--duration-log.disable", "true", "--aggregate-warnings", "2",

@@ -31,6 +31,7 @@ from evaluation.store import save_run
 from evaluation.trajectories import read_trajectories, trajectory_options
 from scenarios.additional import with_additional_programs
 from scenarios.command import write_whole
+from scenarios.sumo_input import admitted_text
 from signals.errors import InputError
 from signals.network import Program
 
@@ -144,13 +145,12 @@ class _Place:
         self.program = isinstance(controller, ProgramControl)
         self.programs: dict[str, Program] | None = None
         """What SUMO runs at each signal; None where the controller decides."""
-        extra: list[Path] = []
-        if isinstance(controller, ProgramControl) and (xml := controller.additional_xml(scenario)):
-            extra.append(folder / "program.add.xml")
-            extra[-1].write_text(xml)
+        programs = controller.additional_xml(scenario) if isinstance(controller, ProgramControl) else ""
         if self.program:
-            network = with_additional_programs(scenario.network, extra, scenario.begin_s)
+            loaded = [admitted_text(programs, "programs")] if programs else []
+            network = with_additional_programs(scenario.network, loaded, scenario.begin_s)
             self.programs = {tls_id: programs[-1] for tls_id, programs in network.programs.items() if programs}
+        extra: list[Path] = []
         if evaluation.keep is not None:
             states = quoteattr(str(folder / "tls_states.xml"))
             extra.append(folder / "record.add.xml")
@@ -182,6 +182,7 @@ class _Place:
             controlled=not self.program,
             sensing="full" if isinstance(controller, ProgramControl) else controller.sensing,
             faults=evaluation.faults,
+            programs=programs,
             extra_additional=extra,
             outputs=[word.replace("{", "{{").replace("}", "}}") for pair in options.items() for word in pair],
         )

@@ -273,9 +273,6 @@ def stage(episode: Episode, folder: Path | None, render: str = "") -> Iterator[R
     """The episode's simulation, set up as an evaluation does; its outputs go to `folder`, if given."""
     extra: list[Path] = []
     with TemporaryDirectory(prefix="intergreen-programs-") as scratch:
-        if episode.programs:
-            extra.append(Path(scratch) / "programs.add.xml")
-            extra[-1].write_text(episode.programs)
         outputs: list[str] = []
         if folder is not None:
             extra.append(Path(scratch) / "record.add.xml")
@@ -287,6 +284,7 @@ def stage(episode: Episode, folder: Path | None, render: str = "") -> Iterator[R
             episode.timing,
             controlled=episode.programs is None,
             sensing=episode.sensing,
+            programs=episode.programs or "",
             extra_additional=extra,
             outputs=outputs,
             render=render,

@@ -1,40 +1,19 @@
-"""Additional files: the signal programs that are active, and copies in which a run can't be disturbed.
-
-A copy is made only where one is needed: where a file would write its output beside the user's, where it holds
-vehicles that a held-out demand replaces, or where its time-of-day switch (WAUT) would take a signal away.
-"""
+"""Additional files: the signal programs that are active, and what of a file would disturb a run: a time-of-day switch
+(WAUT) that would take a signal away, and vehicles that a held-out demand replaces."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from xml.etree import ElementTree
 
-from scenarios.cache import cached_file
 from scenarios.netfile import read_programs
-from scenarios.xmlfile import Element, included_file, read_tree, seconds, top_level
+from scenarios.sumo_input import Unwanted
+from scenarios.xmlfile import seconds, top_level
 from signals.errors import InputError
 from signals.network import Program, RoadNetwork
 
 DEMAND_TAGS = frozenset({"vehicle", "trip", "flow", "person", "personFlow"})
-_OUTPUT_TAGS = frozenset(
-    {
-        "e1Detector",
-        "inductionLoop",
-        "instantInductionLoop",
-        "e2Detector",
-        "laneAreaDetector",
-        "e3Detector",
-        "entryExitDetector",
-        "edgeData",
-        "laneData",
-        "routeProbe",
-        "vTypeProbe",
-    }
-)
-_NOWHERE = "NUL"  # SUMO's own word for no output, on every platform
 
 
 @dataclass
@@ -91,72 +70,21 @@ def _time(text: str | None, path: Path) -> float:
         raise InputError(f"additional file {path}: a WAUT has a time that is none ({error}); correct it") from error
 
 
-def undisturbing(path: Path, released: Collection[str] = (), without_demand: bool = False) -> Path:
-    """The file, or a copy without its outputs, without the WAUT entries of `released`, without vehicles."""
-    root = read_tree(path, "additional file")
-    _inline(root, path)
-    if not any([_silence(root), _release(root, released), without_demand and _drop_demand(root)]):
-        return path
-    _make_absolute(root, path)
-    data = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
-    digest = hashlib.sha256(data).hexdigest()[:20]
-    name = path.name.removesuffix(".gz")
-    return cached_file(f"additional/{digest}/{name}", lambda: data)
+def releasing(tls_ids: Collection[str]) -> Unwanted:
+    """For `admitted`: leaves out the WAUT entries that would switch these signals."""
+    ids = frozenset(tls_ids)
+    return lambda tag, attributes: tag == "wautJunction" and attributes.get("junctionID") in ids
 
 
-def _inline(root: Element, path: Path) -> None:
-    """Put what a file includes in the place of the include: a schedule may stand there, too."""
-    for place, element in reversed(list(enumerate(root))):
-        if element.tag == "include":
-            file = included_file(path, element)
-            inner = read_tree(file, "additional file")
-            _inline(inner, file)
-            _make_absolute(inner, file)
-            root[place : place + 1] = list(inner)
-
-
-def _make_absolute(root: Element, path: Path) -> None:
-    """Names of files that stand beside this one."""
-    folder = path.absolute().parent
-    for element in root.iter():
-        for name in ("href", "file", "imgFile"):
-            value = element.get(name)
-            if value and (folder / value).is_file():
-                element.set(name, str(folder / value))
+def is_demand(tag: str, attributes: Mapping[str, str]) -> bool:
+    """For `admitted`: leaves out vehicles and persons."""
+    del attributes
+    return tag in DEMAND_TAGS
 
 
 def holds_demand(path: Path) -> bool:
     """Whether an additional file has vehicles or persons of its own."""
     return any(element.tag in DEMAND_TAGS for element in top_level(path, "additional file"))
-
-
-def _silence(root: Element) -> bool:
-    changed = False
-    for element in list(root):
-        if element.tag == "timedEvent":  # such as SaveTLSStates: all that it does is write
-            root.remove(element)
-            changed = True
-        elif element.tag in _OUTPUT_TAGS and element.get("file", _NOWHERE) not in (_NOWHERE, "/dev/null"):
-            element.set("file", _NOWHERE)
-            changed = True
-        elif element.tag == "calibrator" and "output" in element.attrib:
-            del element.attrib["output"]
-            changed = True
-    return changed
-
-
-def _release(root: Element, tls_ids: Collection[str]) -> bool:
-    entries = [e for e in root if e.tag == "wautJunction" and e.get("junctionID") in set(tls_ids)]
-    for entry in entries:
-        root.remove(entry)
-    return bool(entries)
-
-
-def _drop_demand(root: Element) -> bool:
-    entries = [e for e in root if e.tag in DEMAND_TAGS]
-    for entry in entries:
-        root.remove(entry)
-    return bool(entries)
 
 
 def check_programs(network: RoadNetwork, files: Sequence[Path]) -> None:

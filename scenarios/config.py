@@ -1,21 +1,25 @@
 """What a .sumocfg asks for: its input files and times, and the options that a run of ours should keep.
 
-What it would write is left out, so that a run never writes beside the user's files; so are its window, its
-logging, its TraCI port and its random seed, which belong to whoever starts the run.
+Only options on the list of `scenarios.sumo_input` are kept. What writes a file is not on it; nor are logging, TraCI
+port, window and random seed, which belong to whoever starts the run.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import expandvars
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
+from scenarios import sumo_input
 from scenarios.xmlfile import finite, read_tree, seconds
 from signals.errors import InputError
 
+FILE_OPTIONS = ("weight-files", "load-state")
+"""Options that name files for SUMO to read, beside those of `INPUTS`."""
+INPUTS = ("net-file", "route-files", "additional-files", "begin", "end")
 _SYNONYMS = {
     "n": "net-file",
     "net": "net-file",
@@ -26,19 +30,9 @@ _SYNONYMS = {
     "b": "begin",
     "e": "end",
 }
-_DROPPED_SECTIONS = {"output", "report", "gui_only", "traci_server", "random_number", "configuration"}
-# Options may stand outside of their section, so they are recognised by name as well. The first group is what
-# SUMO 1.28 writes; then come logging, gui, TraCI and randomness.
-_DROPPED = re.compile(
-    r".*-output($|\.)|output[.-]|netstate|ndump|dump-|save-|.*\.output$|device\.(ssm|toc)\.file$|"
-    r"(person-fcd|summary|tripinfo|personinfo|vehroutes|personroutes)($|\.)|write-(license|metadata)$|"
-    r"human-readable-time$|precision($|\.)|device\.ssm\.filter-edges|pedestrian\.jupedsim\.(wkt|py)|"
-    r"verbose$|print-options$|help$|version$|xml-validation|no-warnings$|suppress-warnings$|aggregate-warnings$|"
-    r"(message-|error-)?log($|[.-])|language$|duration-log|no-duration-log$|no-step-log$|step-log|"
-    r"gui-|quit-on-end$|game|start$|delay$|breakpoints$|edgedata-files$|data-files$|alternative-net-file$|"
-    r"selection-file$|demo$|disable-textures$|registry-viewport$|window-|tracker-interval$|"
-    r"remote-port$|num-clients$|random$|abs-rand$|seed$|srand$|thread-rngs$|configuration-file$|[A-Zvltdgm?cC]$"
-)
+_OURS = frozenset({"report", "gui_only", "traci_server", "random_number", "configuration"})
+"""Sections that belong to whoever starts a run: nothing is said of them."""
+_VARIABLE = re.compile(r"\$\{[^}]*\}")
 
 
 @dataclass(frozen=True)
@@ -55,15 +49,18 @@ class SumoConfig:
 def read_config(path: Path) -> SumoConfig:
     """Reads a .sumocfg. Raises InputError when it is broken or names no network."""
     found: dict[str, str] = {}
-    root = read_tree(path, "configuration")
-    for section in root:
+    left_out: Counter[str] = Counter()
+    lists = sumo_input.lists()
+    for section in read_tree(path, "configuration"):
         for element in [section] if "value" in section.attrib or "v" in section.attrib else section:
-            name = _SYNONYMS.get(element.tag, element.tag)
-            value = _expand(element.get("value", element.get("v", "")).strip())
-            inputs = ("net-file", "route-files", "additional-files", "begin", "end")
-            dropped = section.tag in _DROPPED_SECTIONS or _DROPPED.match(name)
-            if value and (name in inputs or not dropped):
-                found[name] = value
+            name = _SYNONYMS.get(element.tag, lists.synonyms.get(element.tag, element.tag))
+            name = name.replace(".knownveh", ".explicit")
+            value = element.get("value", element.get("v", "")).strip()
+            if name not in INPUTS and name not in lists.options:
+                left_out[name] += bool(value) and section.tag not in _OURS
+            elif value:
+                found[name] = _without_variables(path, name, value)
+    sumo_input.tell(f"configuration {path}", +left_out)
     if "net-file" not in found:
         raise InputError(f'configuration {path} names no network; add <net-file value="…"/> to its <input>')
     folder = path.absolute().parent
@@ -82,7 +79,10 @@ def read_config(path: Path) -> SumoConfig:
         additional_files=_paths(found.pop("additional-files", ""), folder),
         begin_s=begin,
         end_s=None if end is not None and end < 0 else end,
-        options=tuple((name, _absolute(value, folder)) for name, value in found.items()),
+        options=tuple(
+            (name, ",".join(map(str, _paths(value, folder))) if name in FILE_OPTIONS else value)
+            for name, value in found.items()
+        ),
     )
 
 
@@ -92,21 +92,19 @@ def config_text(options: Sequence[tuple[str, str]]) -> str:
     return f"<configuration>\n{lines}</configuration>\n"
 
 
-def _expand(value: str) -> str:
+def _without_variables(path: Path, name: str, value: str) -> str:
+    """The value. SUMO would put the environment into it, and a replay would carry that to whoever it is given to."""
     if "${SUMO_HOME}" in value:
         import sumo  # the wheel knows its place, so that nobody has to set SUMO_HOME
 
         value = value.replace("${SUMO_HOME}", str(sumo.SUMO_HOME))
-    return expandvars(value)
+    if found := _VARIABLE.search(value):
+        raise InputError(
+            f"configuration {path}: {name} holds {found[0]}, and environment variables are not read here; "
+            "write out what it stands for"
+        )
+    return value
 
 
 def _paths(value: str, folder: Path) -> tuple[Path, ...]:
     return tuple(folder / part.strip() for part in value.split(",") if part.strip())
-
-
-def _absolute(value: str, folder: Path) -> str:
-    """The value; those of its comma-separated parts that name a file beside the configuration, absolute."""
-    parts = [part.strip() for part in value.split(",")]
-    if not any((folder / part).is_file() for part in parts if part):
-        return value
-    return ",".join(str(folder / part) if part and (folder / part).is_file() else part for part in parts)

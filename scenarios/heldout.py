@@ -19,7 +19,8 @@ from xml.etree import ElementTree
 
 from scenarios.cache import cached_file
 from scenarios.demand import departure_s, read_flow
-from scenarios.xmlfile import Element, parts, top_level
+from scenarios.sumo_input import parts
+from scenarios.xmlfile import Element, top_level
 
 SCALE_RANGE = (0.9, 1.1)
 JITTER_SD_S = 60.0

@@ -12,13 +12,14 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from scenarios import build, resco
-from scenarios.additional import check_programs, holds_demand, undisturbing, with_additional_programs
+from scenarios.additional import check_programs, holds_demand, is_demand, releasing, with_additional_programs
 from scenarios.cache import cached_file
-from scenarios.config import SumoConfig, config_text, read_config
+from scenarios.config import FILE_OPTIONS, SumoConfig, config_text, read_config
 from scenarios.demand import Demand, read_demand
 from scenarios.heldout import held_out_routes, scaled_routes
 from scenarios.netfile import read_network
-from scenarios.xmlfile import parts, require_file, root_tag
+from scenarios.sumo_input import admitted, admitted_text, parts
+from scenarios.xmlfile import require_file, root_tag
 from signals.errors import InputError, did_you_mean
 from signals.network import RoadNetwork
 
@@ -27,6 +28,15 @@ CLEARING_S = 600.0
 _OPEN_END_S = 3600.0  # for demand that never ends
 MOST_DEPARTURES = 10_000_000
 """In a window, for another demand to be made of them: a whole country's day. More is a slip in a rate."""
+
+
+@dataclass(frozen=True)
+class SumoFiles:
+    """Files as SUMO is handed them."""
+
+    net_file: Path
+    route_files: tuple[Path, ...]
+    options: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -79,28 +89,51 @@ class Scenario:
         scale = float(dict(self.options).get("scale", "1"))  # SUMO applies it to vehicles alone
         return round(vehicles * scale), persons
 
-    def sumo_args(self, extra_additional: Sequence[Path] = (), controlled: Collection[str] = ()) -> list[str]:
+    def sumo_args(
+        self, extra_additional: Sequence[Path] = (), controlled: Collection[str] = (), programs: str = ""
+    ) -> list[str]:
         """SUMO's options that load the scenario; append seed, step length and outputs as you like.
 
-        `controlled` names signals that someone else drives: a time-of-day switch (WAUT) lets go of them.
+        All of the scenario's files pass `scenarios.sumo_input` first.
+
+        Args:
+            extra_additional: files of our own, which SUMO is handed as they are, such as what records a run.
+            controlled: signals that someone else drives: a time-of-day switch (WAUT) lets go of them.
+            programs: signal programs from anywhere, as the text of an additional file.
+
+        Raises:
+            InputError: a file, or what it includes, cannot be read.
         """
         args: list[str] = []
         if self.options:
             # in a file, so that an option that the caller gives too wins; SUMO refuses one given twice
-            data = config_text(self.options).encode()
+            data = config_text(self.sumo_files.options).encode()
             digest = hashlib.sha256(data).hexdigest()[:20]
             args += ["-c", str(cached_file(f"options/{digest}.sumocfg", lambda: data))]
-        args += ["-n", str(self.net_file)]
+        args += ["-n", str(self.sumo_files.net_file)]
         if self.route_files:
-            args += ["-r", ",".join(str(path) for path in self.route_files)]
-        additional = (*self.without_waut(controlled), *extra_additional)
+            args += ["-r", ",".join(str(path) for path in self.sumo_files.route_files)]
+        given = [admitted_text(programs, "programs")] if programs else []
+        additional = (*self.without_waut(controlled), *given, *extra_additional)
         if additional:
             args += ["-a", ",".join(str(path) for path in additional)]
         return [*args, "-b", _number(self.begin_s), "-e", _number(self.end_s)]
 
+    @cached_property
+    def sumo_files(self) -> SumoFiles:
+        """What SUMO is handed of the scenario's files, read once."""
+        options = [
+            (name, ",".join(str(admitted(Path(file), name)) for file in value.split(",")))
+            if name in FILE_OPTIONS
+            else (name, value)
+            for name, value in self.options
+        ]
+        routes = tuple(admitted(path, "route file") for path in self.route_files)
+        return SumoFiles(admitted(self.net_file, "network"), routes, tuple(options))
+
     def without_waut(self, tls_ids: Collection[str]) -> tuple[Path, ...]:
-        """The additional files, as copies where they would switch these signals or write outputs."""
-        return tuple(undisturbing(path, released=tls_ids) for path in self.additional_files)
+        """What SUMO is handed of the additional files, without what would switch these signals."""
+        return tuple(admitted(path, "additional file", releasing(tls_ids)) for path in self.additional_files)
 
     def held_out(self, seed: int) -> Scenario:
         """The scenario with its demand rescaled and shifted in time, the same for the same seed."""
@@ -122,14 +155,16 @@ class Scenario:
         both = [path for path in self.additional_files if holds_demand(path)]
         routes = write((*both, *self.route_files), self.additional_files, self.begin_s, self.end_s)
         additional = tuple(
-            undisturbing(path, without_demand=True) if path in both else path for path in self.additional_files
+            admitted(path, "additional file", is_demand) if path in both else path for path in self.additional_files
         )
         return dataclasses.replace(self, route_files=(routes,), additional_files=additional, demand=demand)
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of each input file, by its name (with its folders where files share one)."""
         files = [self.net_file]
-        files += [part for path in (*self.route_files, *self.additional_files) for part in parts(path, "file")]
+        named = [Path(file) for name, value in self.options if name in FILE_OPTIONS for file in value.split(",")]
+        for path in (*self.route_files, *self.additional_files, *named):
+            files += parts(path, "file")
         names = [path.name for path in files]
         found: dict[str, str] = {}
         for path in files:
@@ -179,6 +214,8 @@ def load(
         require_file(path, "route file" if path in found.route_files else what)
         if "," in str(path):
             raise InputError(f"{path} has a comma in its name, at which SUMO splits lists of files; rename it")
+        if "${" in str(path):
+            raise InputError(f"{path} has ${{ in its name, where SUMO would put in the environment; rename it")
     network = found.network
     if not network.controlled or not network.programs:
         raise InputError(

@@ -44,7 +44,7 @@ def read_tree(path: Path, what: str) -> Element:
         with open_xml(path) as stream:
             return ElementTree.parse(stream).getroot()
     except UNREADABLE as error:
-        raise _broken(path, what, error) from error
+        raise broken(path, what, error) from error
 
 
 def root_tag(path: Path, what: str) -> str:
@@ -55,7 +55,7 @@ def root_tag(path: Path, what: str) -> str:
             for _, element in ElementTree.iterparse(stream, events=("start",)):
                 return str(element.tag)
     except UNREADABLE as error:
-        raise _broken(path, what, error) from error
+        raise broken(path, what, error) from error
     raise InputError(f"{what} {path} is empty; give an XML file of SUMO's")
 
 
@@ -65,35 +65,30 @@ def top_level(path: Path, what: str, above: tuple[Path, ...] = ()) -> Iterator[E
     In the place of an `<include href="…"/>` come the children of the file that it names; `above` are the files
     that include this one, resolved.
     """
+    chain = (*above, path.resolve())
     for element in _children(path, what):
         if element.tag != "include":
             yield element
             continue
-        file = included_file(path, element)
-        chain = (*above, path.resolve())
+        file = named_file(path, element.get("href", ""), chain[0].parent, what)
         if file.resolve() in chain:
             raise InputError(f"{what} {path} includes {file}, which includes it again; leave one of the two out")
         yield from top_level(file, what, chain)
 
 
-def included_file(path: Path, element: Element) -> Path:
-    """The file that an `<include>` in a file names."""
-    return path.absolute().parent / element.get("href", "")
+def named_file(path: Path, href: str, home: Path, what: str) -> Path:
+    """The file that another one includes.
 
+    Args:
+        home: the folder that it has to lie in, resolved: that of the file that all begins with.
 
-def parts(path: Path, what: str) -> list[Path]:
-    """A file and all that it includes, which has to be free of loops."""
-    require_file(path, what)
-    try:
-        with open_xml(path) as stream:
-            whole = b"<include" not in stream.read()
-    except (OSError, EOFError, zlib.error) as error:
-        raise _broken(path, what, error) from error
-    found = [path]
-    for element in () if whole else _children(path, what):
-        if element.tag == "include":
-            found += parts(included_file(path, element), what)
-    return found
+    Raises:
+        InputError: it lies elsewhere.
+    """
+    file = path.absolute().parent / href
+    if not file.resolve().is_relative_to(home):
+        raise InputError(f"{what} {path} includes {href}, which lies outside of {home}; move it below that folder")
+    return file
 
 
 def _children(path: Path, what: str) -> Iterator[Element]:
@@ -112,10 +107,11 @@ def _children(path: Path, what: str) -> Iterator[Element]:
                         yield element
                         root.clear()
     except UNREADABLE as error:
-        raise _broken(path, what, error) from error
+        raise broken(path, what, error) from error
 
 
-def _broken(path: Path, what: str, error: Exception) -> InputError:
+def broken(path: Path, what: str, error: Exception) -> InputError:
+    """What to say of a file that cannot be read as XML."""
     return InputError(f"{what} {path} cannot be read: {error}; is it a whole, well-formed XML file?")
 
 

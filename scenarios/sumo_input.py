@@ -1,0 +1,306 @@
+"""The only door to SUMO: what a file holds before SUMO is handed it.
+
+SUMO writes files wherever its input tells it to: a detector, a plan, a vehicle's device parameter may name any file
+that the user may write. So each file is read here first, whatever its kind and wherever it came from, and lists of
+elements, attributes and parameters (sumo_input.yaml) decide at every depth. A file in which all is listed is handed
+over as it is; of any other a copy, without the rest. What a file includes is put in its place, so that no file that
+SUMO reads names another one. A line says what was left out.
+"""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+from xml.parsers import expat
+from xml.sax.saxutils import escape, quoteattr
+
+import yaml
+
+from scenarios.cache import cached_file
+from scenarios.xmlfile import UNREADABLE, broken, named_file, open_xml, require_file
+from signals.errors import InputError
+
+log = logging.getLogger("intergreen.input")
+NOWHERE = "NUL"
+"""SUMO's own word for no output, on every platform."""
+_DETECTORS = frozenset(
+    {
+        "e1Detector", "inductionLoop", "instantInductionLoop", "e2Detector", "laneAreaDetector", "e3Detector",
+        "entryExitDetector", "routeProbe",
+    }
+)  # fmt: skip
+"""Their `file` is an output. They stay: a signal may be driven by them."""
+_TRIGGERS = frozenset({"calibrator", "rerouter", "variableSpeedSign"})
+"""Their `file` holds what may as well stand inside of them."""
+_SCHEMA = "xsi:noNamespaceSchemaLocation"
+_UNSAID = frozenset({"metadata", _SCHEMA})
+"""What SUMO does nothing with."""
+_SCHEMAS = ("http://sumo.dlr.de/xsd/", "http://sumo-sim.org/xsd/", "http://sumo.sf.net/xsd/")
+_UTF_8 = frozenset({"utf-8", "us-ascii"})
+_CHUNK_BYTES = 1 << 16
+
+Unwanted = Callable[[str, Mapping[str, str]], bool]
+"""Whether an element that stands at the top of a file is to be left out, by its tag and attributes."""
+
+
+@dataclass(frozen=True)
+class Lists:
+    """What is let in."""
+
+    elements: frozenset[str]
+    attributes: frozenset[str]
+    devices: frozenset[str]
+    options: frozenset[str]
+    synonyms: Mapping[str, str]
+
+
+@cache
+def lists() -> Lists:
+    """The lists of sumo_input.yaml."""
+    content: dict[str, Any] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+    words = {name: frozenset(content[name].split()) for name in ("elements", "attributes", "devices", "options")}
+    return Lists(**words, synonyms=content["synonyms"])
+
+
+def admitted(path: Path, what: str, unwanted: Unwanted | None = None) -> Path:
+    """What SUMO may be handed in place of a file: the file itself, or a copy of what may pass.
+
+    Args:
+        what: the file's kind, for messages: "network", "route file", "additional file".
+        unwanted: further elements to leave out.
+
+    Raises:
+        InputError: it cannot be read, has a document type, or includes a file outside of its folder.
+    """
+    first = _Door(path, what, unwanted)
+    first.read()
+    if first.clean:
+        return path
+    tell(f"{what} {path}", first.left_out)
+    return _copy(path, what, unwanted)
+
+
+def admitted_text(xml: str, what: str) -> Path:
+    """The same of an additional file that is no file yet, such as the programs in a replay."""
+    data = xml.encode()
+    path = cached_file(f"programs/{hashlib.sha256(data).hexdigest()[:20]}.add.xml", lambda: data)
+    return admitted(path, what)
+
+
+def parts(path: Path, what: str) -> list[Path]:
+    """A file and all that it includes, in the order of reading.
+
+    Raises:
+        InputError: as `admitted`.
+    """
+    door = _Door(path, what, None)
+    door.read()
+    return door.files
+
+
+def left_out_line(name: str, what: Counter[str]) -> str:
+    """What was left out of a file, in one line."""
+    told = [f"{word} ({count})" if count > 1 else word for word, count in what.most_common(6)]
+    more = f" and {len(what) - 6} more" if len(what) > 6 else ""
+    return f"{name}: left out, as it would write a file or is no input of SUMO's: {', '.join(told)}{more}"
+
+
+def tell(name: str, left_out: Counter[str]) -> None:
+    """Say once what was left out of a file."""
+    if left_out:
+        _say(left_out_line(name, left_out))
+
+
+@cache  # once in a process
+def _say(line: str) -> None:
+    log.warning("%s", line)
+
+
+def _copy(path: Path, what: str, unwanted: Unwanted | None) -> Path:
+    written: list[str] = ['<?xml version="1.0" encoding="UTF-8"?>\n']
+    _Door(path, what, unwanted, written.append).read()
+    data = "".join(written).encode()
+    name = path.name.removesuffix(".gz")
+    return cached_file(f"sumo-input/{hashlib.sha256(data).hexdigest()[:20]}/{name}", lambda: data)
+
+
+class _Door:
+    """One way through a file and all that it includes, with or without writing down what may pass."""
+
+    def __init__(
+        self, path: Path, what: str, unwanted: Unwanted | None, write: Callable[[str], object] | None = None
+    ) -> None:
+        self._path, self.what, self._unwanted, self.write = path, what, unwanted, write
+        self._home = path.resolve().parent
+        self.lists = lists()
+        self.clean = True
+        """Whether all of the file may pass as it is."""
+        self.left_out: Counter[str] = Counter()
+        self.files: list[Path] = []
+
+    def read(self) -> None:
+        """Read the file."""
+        self._feed(self._path, (), inside=False)
+
+    def _feed(self, path: Path, above: tuple[Path, ...], *, inside: bool) -> None:
+        """Read one file.
+
+        Args:
+            above: those that include it, resolved.
+            inside: whether its root's content stands in the place of what named it.
+        """
+        require_file(path, self.what)
+        if path.resolve() in above:
+            raise InputError(
+                f"{self.what} {above[-1]} includes {path}, which includes it again; leave one of the two out"
+            )
+        self.files.append(path)
+        reading = _Reading(self, path, (*above, path.resolve()), inside)
+        try:
+            with open_xml(path) as stream:
+                while chunk := stream.read(_CHUNK_BYTES):
+                    reading.take(chunk)
+                reading.parser.Parse(b"", True)
+        except (expat.ExpatError, *UNREADABLE) as error:
+            raise broken(path, self.what, error) from error
+
+    def follow(self, path: Path, href: str, above: tuple[Path, ...]) -> None:
+        """Put the content of a file that another one names in its place."""
+        self.clean = False
+        self._feed(named_file(path, href, self._home, self.what), above, inside=True)
+
+    def drop(self, what: str) -> None:
+        """Note that something stays outside."""
+        self.clean = False
+        if what not in _UNSAID:
+            self.left_out[what] += 1
+
+    def wants(self, tag: str, attributes: Mapping[str, str], depth: int) -> bool:
+        """Whether an element may pass, as far as its tag says it."""
+        if depth == 1 and self._unwanted is not None and self._unwanted(tag, attributes):
+            self.clean = False  # its own doing, so nothing to tell
+            return False
+        if tag == "param" and not self._parameter(attributes.get("key", "")):
+            self.drop(f"param {attributes.get('key')}")
+            return False
+        if tag not in self.lists.elements:
+            self.drop(tag)
+            return False
+        return True
+
+    def _parameter(self, key: str) -> bool:
+        """Whether a parameter may pass. A signal's `file` is where its detectors write."""
+        first, _, rest = key.partition(".")
+        if first not in ("has", "device"):
+            return key != "file"
+        device, _, rest = rest.partition(".")
+        return device in self.lists.devices and rest.rpartition(".")[2] not in ("file", "files", "output")
+
+    def attributes(self, tag: str, given: dict[str, str]) -> dict[str, str]:
+        """The attributes that may pass."""
+        if given.keys() <= self.lists.attributes:
+            return given
+        kept: dict[str, str] = {}
+        for name, value in given.items():
+            of_schema = name == "xmlns:xsi" or (name == _SCHEMA and value.startswith(_SCHEMAS))
+            if of_schema or name in self.lists.attributes:
+                kept[name] = value
+            elif name == "file" and tag in _DETECTORS:
+                kept[name] = NOWHERE
+                if value not in (NOWHERE, "/dev/null"):
+                    self.drop(f"{tag} file")
+                elif value != NOWHERE:
+                    self.clean = False
+            elif name != "file" or tag not in _TRIGGERS:  # such a file is put inside
+                self.drop(name if name in _UNSAID else f"{tag} {name}")
+        return kept
+
+
+class _Reading:
+    """The handlers of one file."""
+
+    def __init__(self, door: _Door, path: Path, above: tuple[Path, ...], inside: bool) -> None:
+        self._door, self._path, self._above, self._inside = door, path, above, inside
+        self._depth = 0
+        self._outside = 0
+        """How deep in something that stays outside."""
+        parser = self.parser = expat.ParserCreate()
+        parser.buffer_text = True
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._text
+        parser.StartDoctypeDeclHandler = self._doctype
+        parser.XmlDeclHandler = self._declaration
+        self._open: list[str] = []
+
+    def take(self, chunk: bytes) -> None:
+        """Read on."""
+        if self._depth == 0 and chunk.startswith((codecs.BOM_UTF16_BE, codecs.BOM_UTF16_LE)):
+            self._door.clean = False
+        self.parser.Parse(chunk, False)
+
+    def _doctype(self, *_: object) -> None:
+        raise InputError(
+            f"{self._door.what} {self._path} has a document type (<!DOCTYPE …>), which no file of SUMO's needs; "
+            "take it out"
+        )
+
+    def _declaration(self, version: str, encoding: str | None, standalone: int) -> None:
+        """Another reader might read another encoding otherwise: SUMO gets a copy in UTF-8."""
+        del standalone
+        if version != "1.0" or (encoding or "utf-8").lower() not in _UTF_8:
+            self._door.clean = False
+
+    def _start(self, tag: str, given: dict[str, str]) -> None:
+        depth, self._depth = self._depth, self._depth + 1
+        if self._outside:
+            self._outside += 1
+        elif depth == 0:
+            self._root(tag, given)
+        elif tag == "include":
+            self._outside = 1
+            self._door.follow(self._path, given.get("href", ""), self._above)
+        elif self._door.wants(tag, given, depth):
+            self._pass(tag, given)
+        else:
+            self._outside = 1
+
+    def _root(self, tag: str, given: dict[str, str]) -> None:
+        """SUMO does not care how a root is called, unless it is something to act on."""
+        if self._inside:
+            self._open.append("")
+        elif tag in self._door.lists.elements:
+            self._pass(tag, given)
+        else:
+            self._door.clean = False
+            self._pass("additional", {})
+
+    def _pass(self, tag: str, given: dict[str, str]) -> None:
+        kept = self._door.attributes(tag, given)
+        if self._door.write is not None:
+            self._door.write(f"<{tag}{''.join(f' {name}={quoteattr(value)}' for name, value in kept.items())}>")
+        self._open.append(tag)
+        if "file" in given and tag in _TRIGGERS:
+            self._door.follow(self._path, given["file"], self._above)
+
+    def _end(self, tag: str) -> None:
+        self._depth -= 1
+        if self._outside:
+            self._outside -= 1
+        elif self._open[-1]:
+            closed = self._open.pop()
+            if self._door.write is not None:
+                self._door.write(f"</{closed}>")
+        else:
+            self._open.pop()
+
+    def _text(self, text: str) -> None:
+        if self._door.write is not None and not self._outside:
+            self._door.write(escape(text))

@@ -1,0 +1,455 @@
+"""The door to SUMO: nothing that it is handed, whatever it says and wherever it came from, writes a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import hashlib
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import evaluate
+import replay as replay_command
+from playback import container
+from scenarios import sumo_input
+from scenarios.config import FILE_OPTIONS, INPUTS
+from scenarios.scenario import Scenario, load
+from scenarios.sumo_input import admitted, lists
+from signals.errors import InputError
+from tests import sumo_schema as schema
+from tests.scenario_files import sumo
+
+LANE, EDGE, TLS = "W_in_0", "W_in", "C"
+OUTPUTS = schema.FILES - {"href", "imgFile", "osgFile"}
+NOT_LET_IN = {"edgeData", "laneData", "timedEvent", "vTypeProbe", "include", "metadata"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patched:
+        folder = tmp_path_factory.mktemp("cache")
+        patched.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+
+
+def test_the_list_is_that_of_sumos_schemas() -> None:
+    known, ours = schema.elements(), lists()
+    assert known.keys() - ours.elements == NOT_LET_IN
+    assert ours.elements <= known.keys()
+    attributes = {name for element in known.keys() - NOT_LET_IN for name in known[element]}
+    assert attributes - ours.attributes == schema.FILES - {"dest", "edgesFile", "href"}
+    assert ours.attributes - attributes == {"targetLanes"}  # which SUMO reads and its schemas forgot
+    assert schema.devices() - ours.devices == {"ssm", "fcd-replay"}
+
+
+def test_no_option_on_the_list_names_a_file_that_does_not_pass_the_door() -> None:
+    options, kept = schema.options(), lists().options
+    assert kept <= options.keys()
+    assert {name for name in kept if options[name] == "fileOptionType"} == set(FILE_OPTIONS)
+    assert not {name for name in kept if name.endswith((".file", ".files", ".output", "-output", "-file", "prefix"))}
+    assert not kept & set(INPUTS)
+
+
+# what a run may have changed
+
+
+def checksums(*folders: Path) -> dict[Path, str]:
+    return {
+        path: hashlib.sha256(path.read_bytes()).hexdigest()
+        for folder in folders
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+class Town:
+    """A user's folder with one small file of each kind, and files beside them that somebody would miss."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.cwd = folder / "town", folder / "cwd"
+        self.folder.mkdir(parents=True)
+        self.cwd.mkdir()
+        self.victims = 0
+        built = load("tee")
+        self.net = built.net_file.read_text()
+        rows = "".join(
+            f'<phase duration="{r.duration_s}" state="{r.state}"/>' for r in built.network.programs[TLS][0].rows
+        )
+        self.kinds: dict[str, str] = {
+            "net": self.net,
+            "routes": '<routes><vType id="car"><param key="has.battery.device" value="true"/></vType>'
+            '<vTypeDistribution id="vd"><vType id="d" probability="1"/></vTypeDistribution>'
+            '<route id="we" edges="W_in E_out"/><vehicle id="v" type="car" route="we" depart="0">'
+            '<stop lane="W_in_0" duration="2" endPos="60"/></vehicle>'
+            '<flow id="f" type="car" begin="1" end="9" number="3" route="we"/>'
+            '<person id="p" depart="1"><walk from="W_in" to="E_out"/></person></routes>',
+            "additional": f'<additional><tlLogic id="{TLS}" type="actuated" programID="a" offset="0">{rows}</tlLogic>'
+            '<variableSpeedSign id="s" lanes="W_in_0"><step time="0" speed="13"/></variableSpeedSign>'
+            '<rerouter id="r" edges="E_in"><interval begin="0" end="10"><destProbReroute id="S_out"/></interval>'
+            '</rerouter><busStop id="b" lane="W_in_0" startPos="50" endPos="70"/>'
+            '<e3Detector id="e" period="10" file="NUL"><detEntry lane="W_in_0" pos="20"/>'
+            '<detExit lane="E_out_0" pos="20"/></e3Detector></additional>',
+            "included": '<additional><poi id="i" x="0" y="0"/><route id="ri" edges="W_in E_out"/></additional>',
+            "trigger": '<vss><step time="0" speed="12"/></vss>',
+            "programs": f'<additional><tlLogic id="{TLS}" type="delay_based" programID="g">{rows}'
+            "</tlLogic></additional>",
+            "weights": '<meandata><interval begin="0" end="99" id="w"><edge id="W_in" traveltime="9"/></interval>'
+            "</meandata>",
+            "state": "",
+        }
+        state = self.folder / "state.xml"
+        self._write(self.folder, {})
+        args = ["-n", "net.xml", "-r", "routes.xml", "-e", "3", "--save-state.times", "2"]
+        done = sumo([*args, "--save-state.files", str(state)], self.folder)
+        assert state.is_file(), done.stderr
+        self.kinds["state"] = state.read_text()
+
+    def _write(self, folder: Path, changed: dict[str, str]) -> None:
+        for kind, text in (self.kinds | changed).items():
+            (folder / f"{kind}.xml").write_text(text)
+        additional = (folder / "additional.xml").read_text()
+        named = (
+            '<include href="included.xml"/><variableSpeedSign id="x" lanes="W_in_0" file="trigger.xml"/></additional>'
+        )
+        (folder / "additional.xml").write_text(additional.replace("</additional>", named))
+
+    def victim(self) -> str:
+        """A new file that somebody would miss."""
+        self.victims += 1
+        path = self.folder / f"victim-{self.victims}.xml"
+        path.write_text("dear to somebody\n")
+        return str(path)
+
+    def scenario(self, kind: str = "", text: str = "", options: str = "") -> tuple[Scenario, str]:
+        """The scenario with one file changed, and the programs that go with it."""
+        self._write(self.folder, {kind: text} if kind else {})
+        more = '<weight-files value="weights.xml"/>' + ('<load-state value="state.xml"/>' if kind == "state" else "")
+        config = self.folder / "town.sumocfg"
+        config.write_text(
+            '<configuration><net-file value="net.xml"/><route-files value="routes.xml"/>'
+            f'<additional-files value="additional.xml"/><begin value="{2 if kind == "state" else 0}"/>'
+            f'<end value="40"/>{more}{options}</configuration>'
+        )
+        return load(config), (self.folder / "programs.xml").read_text()
+
+    def run(self, args: list[str]) -> tuple[set[Path], str]:
+        """Let SUMO run; which files it has changed or made, and what it said."""
+        before = checksums(self.folder, self.cwd)
+        done = sumo([*args, "--xml-validation", "never", "--ignore-route-errors"], self.cwd)
+        after = checksums(self.folder, self.cwd)
+        return {path for path in after if before.get(path) != after[path]}, done.stderr
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Town:
+    return Town(tmp_path)
+
+
+def writing(town: Town) -> list[str]:
+    """An element for each way in which SUMO's schemas know to name a file, with all that it needs."""
+    found: list[str] = []
+    fixed = {"lane": LANE, "edge": EDGE, "lanes": LANE, "edges": EDGE, "source": TLS, "pos": "5", "period": "5"}
+    fixed |= {"endPos": "50", "length": "10", "speed": "5", "type": "car", "duration": "5"}
+    for name in sorted(schema.writers() - {"include", "poi", "poly", "vType"}):
+        attributes = schema.elements()[name]
+        for kind in schema.values(name, "type") or [""]:
+            of = {a: fixed[a] for a in fixed if attributes.get(a) == "required" or a in ("lane", "pos", "period")}
+            of = {a: value for a, value in of.items() if a in attributes}
+            of |= {a: town.victim() for a in sorted(OUTPUTS & attributes.keys()) if a != "edgesFile"}
+            of |= {"id": f"n{len(found)}"} if "id" in attributes else {}
+            of |= {"type": kind} if kind else {}
+            inside = f'<detEntry lane="{LANE}" pos="9"/><detExit lane="E_out_0" pos="9"/>' if "ntry" in name else ""
+            inside = f'<detEntry lane="{LANE}" pos="9"/><detExit lane="E_out_0" pos="9"/>' if "e3" in name else inside
+            if name in ("calibrator", "variableSpeedSign"):
+                of.pop("file", None)  # to read; `output` is what is written
+            words = "".join(f' {a}="{value}"' for a, value in of.items())
+            found.append(f"<{name}{words}>{inside}</{name}>")
+    return found
+
+
+def parameters(town: Town) -> str:
+    """Parameters that give a vehicle every device, and a file to each."""
+    names = sorted(schema.devices())
+    has = "".join(
+        f'<param key="has.{name}.device" value="true"/>' for name in names if name not in ("taxi", "fcd-replay")
+    )
+    files = [name for name in schema.options() if name.startswith("device.") and "file" in name.rpartition(".")[2]]
+    files += [f"device.{name}.{last}" for name in names for last in ("file", "output")]
+    return has + "".join(f'<param key="{name}" value="{town.victim()}"/>' for name in dict.fromkeys(files))
+
+
+def places(root: ElementTree.Element) -> list[ElementTree.Element]:
+    """One element of every kind of place: by the tags on the way to it."""
+    found: dict[tuple[str, ...], ElementTree.Element] = {}
+
+    def walk(element: ElementTree.Element, above: tuple[str, ...]) -> None:
+        found.setdefault((*above, element.tag), element)
+        for child in element:
+            walk(child, (*above, element.tag))
+
+    walk(root, ())
+    return list(found.values())
+
+
+def injected(town: Town, kind: str) -> str:
+    """The kind's file with everything that could write in every place, also inside of what SUMO does not know."""
+    root = ElementTree.fromstring(town.kinds[kind])
+    for place in places(root):
+        extra = "".join(writing(town))
+        mine = ElementTree.fromstring(
+            f"<x>{extra}<metadata>{''.join(writing(town))}</metadata><foo>{extra}</foo></x>"
+        )
+        params = ElementTree.fromstring(f"<x>{parameters(town)}<param key='file' value='{town.victim()}'/></x>")
+        number = 0
+        for element in mine.iter():
+            if "id" in element.attrib:  # of its own, or SUMO stops at the second
+                number += 1
+                element.set("id", f"{kind}{place.tag}{town.victims}-{number}")
+        place.extend(mine)
+        place.extend(params)
+        if place.tag == "vType":
+            place.set("imgFile", town.victim())
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+@pytest.mark.parametrize(
+    "kind", ["net", "routes", "additional", "included", "trigger", "programs", "weights", "state"]
+)
+def test_nothing_that_can_write_gets_through(town: Town, kind: str) -> None:
+    scenario, programs = town.scenario(kind, injected(town, kind))
+    args = scenario.sumo_args(programs=programs)
+    handed = [Path(word) for words in args for word in words.split(",") if word.startswith("/")]
+    handed += [Path(file) for name, value in scenario.sumo_files.options if name in FILE_OPTIONS for file in [value]]
+    assert len(handed) >= 6
+    assert not [path for path in handed if "victim" in path.read_text()]
+    changed, _ = town.run(args)
+    assert not changed
+
+
+def test_without_the_door_the_same_writes(town: Town) -> None:
+    """Else the test above would prove nothing."""
+    text = f"<additional>{''.join(writing(town))}</additional>"
+    (town.folder / "raw.xml").write_text(text)
+    routes = town.kinds["routes"].replace('<vType id="car">', f'<vType id="car">{parameters(town)}')
+    town.scenario("routes", routes)
+    args = ["-n", str(town.folder / "net.xml"), "-r", str(town.folder / "routes.xml"), "-e", "40"]
+    changed, said = town.run([*args, "-a", str(town.folder / "raw.xml")])
+    assert len(changed) >= len(schema.writers() - {"include", "poi", "poly", "vType", "variableSpeedSign"}), said
+
+
+def test_no_option_of_a_configuration_writes(town: Town) -> None:
+    files = [name for name, kind in schema.options().items() if kind == "fileOptionType"]
+    files = [name for name in files if name not in (*INPUTS, *FILE_OPTIONS)]
+    files += [
+        "output-prefix",
+        "device.ssm.file",
+        "device.toc.file",
+        "tripinfo",
+        "summary",
+        "ndump",
+        "C",
+        "save-config",
+    ]
+    options = "".join(f'<{name} value="{town.victim()}"/>' for name in files)
+    options += '<device.ssm.probability value="1"/><save-state.times value="5"/><output><log value="l.txt"/></output>'
+    scenario, _ = town.scenario(options=options)
+    changed, said = town.run(scenario.sumo_args())
+    assert not changed
+    assert "Error" not in said
+    assert dict(scenario.options).keys() <= lists().options
+
+
+# the five ways in that were found
+
+
+def attack(town: Town, arguments: Callable[[], list[str]]) -> set[Path]:
+    """Which files a command has changed."""
+    before = checksums(town.folder)
+    evaluate.main(arguments())
+    after = checksums(town.folder)
+    return {path for path in before if after.get(path) != before[path]} | (after.keys() - before.keys())
+
+
+SHORT = ["--seeds", "1", "--workers", "1", "--end", "40"]
+
+
+def test_a_controllers_file_writes_nothing(town: Town) -> None:
+    town.scenario()
+    plan = town.kinds["programs"].replace("</additional>", f'<edgeData id="x" file="{town.victim()}"/></additional>')
+    (town.folder / "plan.add.xml").write_text(plan)
+    files = ["--routes", str(town.folder / "routes.xml"), "--controllers", str(town.folder / "plan.add.xml")]
+    assert not attack(town, lambda: ["--scenario", str(town.folder / "net.xml"), *files, *SHORT])
+
+
+def test_an_additional_file_writes_nothing_below_the_top(town: Town) -> None:
+    town.scenario()
+    (town.folder / "deep.xml").write_text(
+        '<additional><poly id="q" shape="0,0 1,1 2,0" color="red">'
+        f'<edgeData id="x" file="{town.victim()}"/></poly></additional>'
+    )
+    files = ["--routes", str(town.folder / "routes.xml"), "--additional", str(town.folder / "deep.xml")]
+    assert not attack(
+        town, lambda: ["--scenario", str(town.folder / "net.xml"), *files, "--controllers", "greedy", *SHORT]
+    )
+
+
+def test_a_network_and_a_vehicle_type_write_nothing(town: Town) -> None:
+    net = town.net.replace("</net>", f'<edgeData id="x" file="{town.victim()}"/></net>')
+    (town.folder / "evil.net.xml").write_text(net)
+    own = '<vType id="car"><param key="has.ssm.device" value="1"/>'
+    own += f'<param key="device.ssm.file" value="{town.victim()}"/>'
+    (town.folder / "evil.rou.xml").write_text(town.kinds["routes"].replace('<vType id="car">', own))
+    files = ["--routes", str(town.folder / "evil.rou.xml"), "--controllers", "fixed_time", "greedy"]
+    assert not attack(town, lambda: ["--scenario", str(town.folder / "evil.net.xml"), *files, *SHORT])
+
+
+def test_a_replay_whose_programs_were_edited_writes_nothing(town: Town, tmp_path: Path) -> None:
+    recorded = tmp_path / "r.replay"
+    words = ["--scenario", "tee", "--end", "60", "--controller", "actuated", "--out", str(recorded)]
+    assert replay_command.main(["record", *words]) == 0
+    head, sections = container.read(recorded)
+    victim = Path(town.victim())
+    edited = sections["programs"].replace(
+        b"</additional>", f'<edgeData id="x" file="{victim}"/></additional>'.encode()
+    )
+    container.write(recorded, head, {**sections, "programs": edited})
+    assert replay_command.main(["verify", str(recorded)]) == 0  # it runs as it did
+    assert victim.read_text() == "dear to somebody\n"
+
+
+# what passes, and what is said
+
+
+def test_a_file_in_which_all_is_listed_is_handed_over_as_it_is() -> None:
+    for name in ("single", "cologne1", "cologne8", "ingolstadt7"):
+        scenario = load(name)
+        args = scenario.sumo_args()
+        assert args[args.index("-n") + 1] == str(scenario.net_file)
+        assert args[args.index("-r") + 1] == ",".join(map(str, scenario.route_files))
+
+
+def test_what_is_left_out_is_said_once_in_one_line(town: Town, caplog: pytest.LogCaptureFixture) -> None:
+    path = town.folder / "d.add.xml"
+    path.write_text(
+        '<additional><e1Detector id="a" lane="W_in_0" pos="1" period="9" file="o.xml"/>'
+        '<timedEvent type="SaveTLSStates" source="C" dest="s.xml"/>'
+        '<timedEvent type="SaveTLSProgram" source="C" dest="s.xml"/></additional>'
+    )
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            copy = admitted(path, "additional file")
+    (record,) = caplog.records
+    assert record.message == (
+        f"additional file {path}: left out, as it would write a file or is no input of SUMO's: timedEvent (2), "
+        "e1Detector file"
+    )
+    (detector,) = ElementTree.parse(copy).getroot()
+    assert detector.attrib == {"id": "a", "lane": "W_in_0", "pos": "1", "period": "9", "file": sumo_input.NOWHERE}
+
+
+def test_text_attributes_and_order_survive_a_copy(tmp_path: Path) -> None:
+    path = tmp_path / "ä.add.xml.gz"
+    text = (
+        '<?xml version="1.0" encoding="iso-8859-1"?><extra><!-- told -->'
+        '<poi id="ü &amp; &quot;&lt;&#10;x" x="1" y="2"/>'
+        "<param key='k' value=\"'\"/></extra>"
+    )
+    path.write_bytes(gzip.compress(text.encode("iso-8859-1")))
+    copy = admitted(path, "additional file")
+    assert copy.name == "ä.add.xml"
+    root = ElementTree.parse(copy).getroot()
+    assert [(e.tag, e.attrib) for e in root] == [
+        ("poi", {"id": 'ü & "<\nx', "x": "1", "y": "2"}),
+        ("param", {"key": "k", "value": "'"}),
+    ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "cp037"])
+def test_no_encoding_hides_an_element(tmp_path: Path, encoding: str) -> None:
+    declared = "" if encoding == "utf-16" else f'<?xml version="1.0" encoding="{encoding}"?>'
+    path = tmp_path / "e.add.xml"
+    path.write_bytes(f'{declared}<additional><edgeData id="x" file="o.xml"/></additional>'.encode(encoding))
+    try:
+        copy = admitted(path, "additional file")
+    except InputError as error:
+        copy = None
+        assert "cannot be read" in str(error)  # noqa: PT017  (either will do)
+    if copy is not None:
+        assert copy != path
+        assert not list(ElementTree.parse(copy).getroot())
+
+
+def test_a_prefix_hides_no_element(tmp_path: Path) -> None:
+    path = tmp_path / "e.add.xml"
+    path.write_text(
+        '<additional xmlns:s="u"><s:edgeData id="x" s:file="o.xml"/><poi s:file="o" id="p" x="1" y="1"/></additional>'
+    )
+    (poi,) = ElementTree.parse(admitted(path, "additional file")).getroot()
+    assert poi.attrib == {"id": "p", "x": "1", "y": "1"}
+
+
+def test_a_document_type_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "e.add.xml"
+    path.write_text("<!DOCTYPE a [<!ENTITY e \"<edgeData id='x' file='o.xml'/>\">]><additional>&e;</additional>")
+    with pytest.raises(InputError, match="document type"):
+        admitted(path, "additional file")
+
+
+def test_includes_stay_within_the_folder(town: Town, tmp_path: Path) -> None:
+    outside = tmp_path / "outside.xml"
+    outside.write_text("<additional/>")
+    (town.folder / "link.xml").symlink_to(outside)
+    (town.folder / "deep").mkdir()
+    (town.folder / "deep" / "one.xml").write_text('<additional><include href="../included.xml"/></additional>')
+    for href in ("../outside.xml", str(outside), "link.xml", "deep/../../outside.xml"):
+        path = town.folder / "i.add.xml"
+        path.write_text(f'<additional><include href="{href}"/></additional>')
+        with pytest.raises(InputError, match=r"outside of .*move it below"):
+            admitted(path, "additional file")
+        path.write_text(f'<additional><variableSpeedSign id="s" lanes="W_in_0" file="{href}"/></additional>')
+        with pytest.raises(InputError, match="outside of"):
+            admitted(path, "additional file")
+    town.scenario()
+    path.write_text('<additional><include href="deep/one.xml"/></additional>')
+    assert "include" not in admitted(path, "additional file").read_text()
+    assert [p.name for p in sumo_input.parts(path, "file")] == ["i.add.xml", "one.xml", "included.xml"]
+    path.write_text('<additional><poly id="a"><include href="i.add.xml"/></poly></additional>')
+    with pytest.raises(InputError, match="includes it again"):
+        admitted(path, "additional file")
+
+
+def test_a_configuration_is_not_given_the_environment(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "s3cret")
+    with pytest.raises(InputError, match=r"weight-attribute holds \$\{SECRET\}.*write out"):
+        town.scenario(options='<weight-attribute value="${SECRET}"/>')
+    scenario, _ = town.scenario(options='<weight-attribute value="$SECRET"/><device.taxi.vclasses value="~/x"/>')
+    assert dict(scenario.options)["weight-attribute"] == "$SECRET"
+    odd = town.folder / "${SECRET}.net.xml"
+    odd.write_text(town.net)
+    with pytest.raises(InputError, match="rename it"):
+        load(odd, routes=[town.folder / "routes.xml"])
+
+
+def test_traffic_is_the_same_with_and_without_a_copy(tmp_path: Path) -> None:
+    """A copy of the network and of the routes, made since something was left out, drives the same."""
+    plain = load("cologne1", end_s=25500)
+    folder = tmp_path / "copied"
+    folder.mkdir()
+    files = []
+    for path in (plain.net_file, *plain.route_files):
+        text = path.read_text()
+        end = text.rindex("</")
+        (folder / path.name).write_text(f'{text[:end]}<vTypeProbe id="x" file="o.xml" period="9"/>{text[end:]}')
+        files.append(folder / path.name)
+    copied = dataclasses.replace(plain, net_file=files[0], route_files=tuple(files[1:]))
+    for number, scenario in enumerate((plain, copied)):
+        args = [*scenario.sumo_args(), "--seed", "3", "--tripinfo-output", str(tmp_path / f"{number}.xml")]
+        assert sumo(args, tmp_path).returncode == 0
+    trips = [ElementTree.parse(tmp_path / f"{number}.xml").getroot() for number in range(2)]
+    assert len(trips[0]) > 50
+    assert [t.attrib for t in trips[0]] == [t.attrib for t in trips[1]]
+    assert not (folder / "o.xml").exists()
