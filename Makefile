@@ -16,7 +16,7 @@ help: ## this list
 
 .venv: $(INSTALLED) ## create the virtual environment and install into it
 
-$(INSTALLED): pyproject.toml constraints.txt hatch_build.py $(wildcard envs/native/*.cpp envs/native/*.h envs/native/preload/*.cpp agents/native/*.cpp agents/native/*.h)
+$(INSTALLED): pyproject.toml constraints.txt hatch_build.py $(wildcard envs/native/*.cpp envs/native/*.h agents/native/*.cpp agents/native/*.h)
 	@test -x $(VENV)/bin/pip || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "error: Python 3.11 or newer is needed, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | tail -n 1);" \
 			"name another one, such as: make PYTHON=python3.12 $(or $(MAKECMDGOALS),.venv)" >&2; \

@@ -19,8 +19,6 @@ PHASES = ("-O3", "-Wno-psabi", "-fno-math-errno")
 LIBRARIES = {
     # no contraction into fused multiply-adds: the numbers must be those of numpy, to the bit
     "envs/native/libintergreen.so": ("-O3", "-ffp-contract=off"),
-    # what it defines is not to be taken for the compiler's own idea of it
-    "envs/native/preload/liballocator.so": ("-O3", "-fno-builtin-malloc", "-fno-builtin-calloc"),
     "agents/native/libphases.so": PHASES,
 }
 """Each is built from the sources that lie beside it, with further flags."""

@@ -37,6 +37,7 @@ from agents.settings import AGENTS, AgentSettings, agent_settings, as_dict, list
 from agents.training import Interrupted, Schedule, train
 from agents.updates import TrainingDiverged
 from agents.vec_env import SignalsVecEnv
+from envs.allocator import allocator_name
 from envs.engine import add_engine_arguments, check_engine, open_engine
 from envs.remote import RemoteSimulation
 from envs.setup import make_setup
@@ -302,6 +303,7 @@ def _settings(job: Job, scenario: Scenario) -> dict[str, Any]:
         "sensing": job.sensing,
         "scenario": {"name": scenario.name, "files": scenario.hashes(), "licence": scenario.licence},
         "versions": {**versions, "python": platform.python_version()},
+        "allocator": allocator_name(),
         "job": asdict(job),
     }
 

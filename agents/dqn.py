@@ -113,6 +113,7 @@ class MaskedDoubleDQN(DQN):
         """What came of a decision of every signal; who has answered goes on with the next one."""
         new_rows, following = np.empty_like(rows), np.empty_like(rows)
         rewards, dones = np.zeros(env.num_envs, np.float32), np.zeros(env.num_envs, bool)
+        infos: list[dict[str, Any]] = [{} for _ in range(env.num_envs)]
         ended: dict[int, dict[str, float]] = {}
         waiting = set(range(len(env.workers)))
         assert all(map(env.asked, waiting)), "a worker that was not asked would be waited for without end"
@@ -124,13 +125,15 @@ class MaskedDoubleDQN(DQN):
                 new_rows[part] = env.workers[n].shared["observation"]
                 following[part] = new_rows[part] if turn.last is None else turn.last
                 rewards[part], dones[part] = turn.reward * env.reward_scale, turn.last is not None
+                if turn.failure:
+                    infos[part] = [{"failed": True}] * (part.stop - part.start)
                 if episode is not None:
                     ended[n] = episode
                 if self._turn is not None:
                     self._decide(env, n, new_rows[part], self._turn)
         env.finished += [episode for _, episode in sorted(ended.items())]
         self._last_obs = new_rows
-        return rows, following, chosen, rewards, dones, []
+        return rows, following, chosen, rewards, dones, infos
 
     @property
     def explorer_state(self) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def make_learner(settings: AgentSettings, env: SignalsVecEnv, seed: int, tensorb
         learning_starts=settings.learning_starts,
         train_freq=settings.train_freq,
         gradient_steps=settings.gradient_steps,
-        # SB3 counts vector steps here; one gradient step follows each
+        # SB3 takes agent steps here, and makes of them the decisions of all signals that it counts
         target_update_interval=settings.target_update_interval * env.num_envs,
         exploration_fraction=settings.exploration_fraction,
         exploration_initial_eps=settings.exploration_start,

@@ -58,9 +58,17 @@ class DecisionBuffer(ReplayBuffer):
         self, obs: npt.NDArray[Any], next_obs: npt.NDArray[Any], action: npt.NDArray[Any],
         reward: npt.NDArray[Any], done: npt.NDArray[Any], infos: list[dict[str, Any]],
     ) -> None:  # fmt: skip
-        """One step of every signal. `next_obs` of one whose episode ended is its last observation."""
-        del infos  # the horizon cuts an episode short and never ends it, so the last value counts as well
-        begins = ~self.open & free(obs, self.shape)
+        """One step of every signal.
+
+        Args:
+            next_obs: of a signal whose episode ended, its last observation. The horizon cuts an episode short and
+                never ends it, so the value of that counts as well.
+            infos: empty, or one of each signal; where "failed" is true in it nobody knows what came of the step, and
+                what the signal has begun is let go.
+        """
+        failed = np.array([bool(info.get("failed")) for info in infos] or [False])  # [N], or [1] for all
+        self.open &= ~failed
+        begins = ~self.open & ~failed & free(obs, self.shape)
         self.began[begins], self.chosen[begins] = obs[begins], action.reshape(-1)[begins]
         self.summed[begins], self.left[begins] = 0.0, 1.0
         self.open |= begins

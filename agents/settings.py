@@ -33,7 +33,8 @@ class DQNSettings:
     gradient_steps: int = 1
     """At each training."""
     target_update_interval: int = 1000
-    """Gradient steps between copies to the target network (Mnih et al. 2015 copy every 10,000 of 50 M)."""
+    """Decisions of all signals together between copies to the target network (Mnih et al. 2015 copy every 10,000 of
+    50 M frames). A gradient step goes with each decision before which a signal had a choice."""
     averaging_steps: int = 1000
     """Gradient steps over which the weights that a controller gets are averaged (Polyak & Juditsky 1992): from one
     step to the next a policy jumps between phases of almost equal value."""

@@ -1,7 +1,7 @@
 """libsumo, stepped from decision to decision without reading or setting anything: what everything is compared with.
 
 Reads one JSON line, {"args": SUMO's command line, "until_s": the moments to step to}, and answers {"seconds": …}.
-With "direct": true in it, libsumo's calls are made direct first, as in our workers. With "laps": true it answers so
+With "laps": true it answers so
 once it has started and then after every further line, a number of moments to go on by: whoever asks can run something
 else in between.
 """
@@ -24,8 +24,6 @@ def main() -> None:
     """Run once."""
     request = json.loads(sys.stdin.readline())
     answers = quiet()
-    if request.get("direct"):
-        make_direct()
     libsumo.start(request["args"])
     moments = iter(request["until_s"])
     if request.get("laps"):
@@ -36,15 +34,6 @@ def main() -> None:
     taken = lap(moments)
     libsumo.close()
     os.write(answers, line(taken))
-
-
-def make_direct() -> None:
-    """As in our workers."""
-    from envs.getters import native  # bare libsumo is to load nothing else
-
-    compiled = native()
-    if compiled is not None:
-        compiled.call_directly()
 
 
 def lap(moments: Iterable[float]) -> float:

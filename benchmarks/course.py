@@ -41,9 +41,9 @@ class Recording:
         """libsumo, stepped from decision to decision [s]; its start is not counted.
 
         Args:
-            prepared: with the allocator and the direct calls of our workers.
+            prepared: with the allocator of our workers.
         """
-        request = {"args": [*self.args, *extra], "until_s": self.until_s, "direct": prepared}
+        request = {"args": [*self.args, *extra], "until_s": self.until_s}
         return float(run_child("bare", request, preload=prepared)["seconds"])
 
     def run_in_laps(self) -> contextlib.AbstractContextManager[Callable[[int], float]]:

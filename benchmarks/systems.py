@@ -53,7 +53,7 @@ PEERS = ("sumo-rl-traci", "sumo-rl-libsumo", "sumo-rl-libsumo-no-info")
 SYSTEMS = {
     "sumo": "the stock binary, its start included, and its start alone",
     "bare-2": "two independent processes of bare libsumo at once: what the machine's cores allow",
-    "bare-prepared": "bare libsumo with the allocator and the direct calls that our workers use",
+    "bare-prepared": "bare libsumo with the allocator that our workers use",
     "ours": "our PettingZoo environment, all signals",
     "ours-gymnasium": "our Gymnasium environment; only where the network has one signal",
     "ours-core": "the worker beneath both, without the dictionaries",

@@ -117,7 +117,7 @@ def batch_laps(batch: SignalBatch) -> Lap:
 def bare_laps(course: Course, processes: int) -> Iterator[Lap]:
     """The same traffic in libsumo alone, prepared as in our workers."""
     recording = course.recording
-    request = {"args": recording.args, "until_s": recording.until_s, "laps": True, "direct": True}
+    request = {"args": recording.args, "until_s": recording.until_s, "laps": True}
     with contextlib.ExitStack() as stack:
         children = [stack.enter_context(lapped_child("bare", request, preload=True)) for _ in range(processes)]
         pool = stack.enter_context(ThreadPoolExecutor(processes))

@@ -7,7 +7,6 @@ soon as it has answered, so a loop of one's own need never wait for the slowest.
 from __future__ import annotations
 
 import logging
-import select
 import time
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
@@ -15,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from envs.channel import CORES, DOZE_S, WAIT_SPIN_S, Waiting, thought_spin_s
+from envs.channel import CORES, DOZE_S, WAIT_SPIN_S, Waiting, readable, thought_spin_s
 from envs.simulation import SimulationError
 from envs.workers import SimulationWorker
 from signals.errors import InputError
@@ -199,7 +198,7 @@ class SignalBatch:
             assert worker.asker is not None
             if worker.asker.answered():
                 return self._decided(n)
-        elif select.select([worker.answers_fd], [], [], 0)[0]:
+        elif readable([worker.answers_fd], 0.0):
             return self._begun(n)
         return self._look_after(n) if closely else None
 

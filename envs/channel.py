@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,17 @@ _give_way: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
 
 
 REACHED = ("asked", "taken", "answered", "failed", "asker_asleep", "answerer_asleep", "decided_s", "thought_s")
+
+
+def readable(descriptors: Iterable[int], within_s: float) -> set[int]:
+    """Which of these can be read, or are closed at their other end, once one is or the time is over.
+
+    Asked by poll, which knows no greatest number of a descriptor, as select does.
+    """
+    poller = select.poll()
+    for descriptor in descriptors:
+        poller.register(descriptor, select.POLLIN)
+    return {descriptor for descriptor, _ in poller.poll(within_s * 1000.0)}
 
 
 class _Channel(ctypes.Structure):
@@ -229,8 +240,7 @@ class Waiting:
         # looked at once more: one may have answered before it could see that we sleep
         if not any(asker.answered() for asker in askers):
             bells = {asker._bell.fd: asker._bell for asker in askers}
-            readable, _, _ = select.select([*bells, *others], [], [], DOZE_S)
-            for fd in bells.keys() & set(readable):
+            for fd in bells.keys() & readable([*bells, *others], DOZE_S):
                 bells[fd].silence()
         for asker in askers:
             asker._asker_asleep[0] = 0
@@ -290,11 +300,11 @@ class Answerer(_Side):
     def _sleep(self, done: int) -> bool:
         """Sleep until the bell rings, a command comes or `DOZE_S` is over; whether a command is there."""
         self._answerer_asleep[0] = 1
-        readable: list[int] = []
+        found: set[int] = set()
         # looked at once more: it may have been asked before it could be seen that we sleep
         if self._asked[0] == done:
-            readable, _, _ = select.select([self._bell.fd, self._commands_fd], [], [], DOZE_S)
+            found = readable([self._bell.fd, self._commands_fd], DOZE_S)
         self._answerer_asleep[0] = 0
-        if self._bell.fd in readable:
+        if self._bell.fd in found:
             self._bell.silence()
-        return self._commands_fd in readable
+        return self._commands_fd in found

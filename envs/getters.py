@@ -42,7 +42,6 @@ class Native:
         self.library = library
         self._module = os.fsencode(module)
         library.find_symbol.restype = library.new_names.restype = ctypes.c_void_p
-        library.call_directly.argtypes, library.call_directly.restype = [ctypes.c_char_p], ctypes.c_int64
         library.free_names.argtypes = [ctypes.c_void_p]
         for function in (library.read_ints, library.read_doubles):
             function.argtypes = [ctypes.c_void_p] * 3
@@ -74,16 +73,6 @@ class Native:
         symbol = f"_ZN7libsumo{len(domain)}{domain}{len(name)}{name}{arguments}"
         found: int | None = self.library.find_symbol(self._module, symbol.encode())
         return found
-
-    def call_directly(self) -> int:
-        """Let SUMO's functions call one another without the detour of a shared library, for the rest of the process.
-        To be called before a simulation runs; once is enough.
-
-        Returns:
-            How many calls have become direct; 0 where all stay as they were.
-        """
-        done: int = self.library.call_directly(self._module)
-        return max(done, 0)
 
     def names(self, names: Sequence[str]) -> int:
         """A list of names on the other side; it lives as long as the process."""

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import secrets
-import select
 import signal
 import socket
 import sys
@@ -31,7 +30,7 @@ import ray
 import ray._private.worker
 import ray.exceptions
 
-from envs.channel import Answerer, Asker, Bell, SharedArrays, Waiting
+from envs.channel import Answerer, Asker, Bell, SharedArrays, Waiting, readable
 from envs.engine import split_address
 from envs.remote import RemoteSimulation
 from envs.shipping import Parcel, differences, files_of_setup, fingerprint, setup_here
@@ -278,7 +277,7 @@ class RayWorker:
         """
         reason = ""
         for _ in range(MOST_STARTS):
-            if not select.select([self._begun_read], [], [], PLACE_S)[0]:
+            if not readable([self._begun_read], PLACE_S):
                 self.kill()
                 raise InputError(
                     f"no machine of the Ray cluster has started a simulation within {PLACE_S:g} s; "
@@ -378,7 +377,7 @@ class RayWorker:
         self._answerer.answer(failed=not isinstance(content, bytes))
 
     def _empty_begun(self) -> None:
-        while self._descriptors and select.select([self._begun_read], [], [], 0)[0]:
+        while self._descriptors and readable([self._begun_read], 0.0):
             os.read(self._begun_read, 64)
 
 

@@ -91,13 +91,14 @@ class RemoteSimulation:
         if os.getcwd() not in paths:
             paths.insert(0, os.getcwd())
         passed = (commands_read, answers_write, self.shared.fd, *bell.fds, *other.fds)
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "envs.worker", *map(str, passed)],
             pass_fds=passed,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
-            env=preloading({**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}),
+            env=environment if self.setup.simulation.render else preloading(environment),
             start_new_session=True,  # Ctrl-C is for the environment's process alone
         )
         for descriptor in passed[:2]:

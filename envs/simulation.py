@@ -7,7 +7,6 @@ outside.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import tempfile
 import time
@@ -302,25 +301,36 @@ class Simulation:
         return len(self._low.simulation_getPendingVehicles())
 
     def end(self) -> EpisodeSummary:
-        """Close SUMO, so that its outputs are complete, and return what it counted."""
+        """Close SUMO, so that its outputs are complete, and return what it counted.
+
+        Raises:
+            SimulationError: it could not be asked; its outputs are complete all the same.
+        """
         if not self.running:
             return self.summary
-        sumo, low, summary = self._sumo, self._low, self.summary
-        with contextlib.suppress(Exception):
-            summary.end_s = self.now_s
-            ids = low.vehicle_getIDList()
-            summary.running_veh = len(ids)
-            summary.uninserted_veh = len(low.simulation_getPendingVehicles())
-            stuck = {v: stood for v in ids if (stood := low.vehicle_getWaitingTime(v)) >= STUCK_S}
-            summary.stuck_veh = len(stuck)
-            if stuck:  # who stands inside a junction holds up those before it, not the other way round
-                lanes = {v: low.vehicle_getLaneID(v) for v in stuck}
-                first = max(stuck, key=lambda v: (lanes[v].startswith(":"), stuck[v]))
-                summary.stuck_since_s = self.now_s - stuck[first]
-                summary.stuck_at = self._junction_of(lanes[first])
         self.running = False
-        sumo.close()
-        return summary
+        try:
+            self._sum_up()
+        except Exception as error:  # libsumo raises several types without a common base
+            raise SimulationError(f"SUMO failed at the end, at {self.now_s:g} s: {error}") from error
+        finally:
+            self._sumo.close()
+        return self.summary
+
+    def _sum_up(self) -> None:
+        """Count who is still there, and who is stuck."""
+        low, summary = self._low, self.summary
+        summary.end_s = self.now_s
+        ids = low.vehicle_getIDList()
+        summary.running_veh = len(ids)
+        summary.uninserted_veh = len(low.simulation_getPendingVehicles())
+        stuck = {v: stood for v in ids if (stood := low.vehicle_getWaitingTime(v)) >= STUCK_S}
+        summary.stuck_veh = len(stuck)
+        if stuck:  # who stands inside a junction holds up those before it, not the other way round
+            lanes = {v: low.vehicle_getLaneID(v) for v in stuck}
+            first = max(stuck, key=lambda v: (lanes[v].startswith(":"), stuck[v]))
+            summary.stuck_since_s = self.now_s - stuck[first]
+            summary.stuck_at = self._junction_of(lanes[first])
 
     def _junction_of(self, lane: str) -> str:
         """The junction that a lane lies in or leads to."""

@@ -21,7 +21,6 @@ import numpy as np
 
 from envs.branches import explore
 from envs.channel import Answerer, Bell, Shapes, SharedArrays
-from envs.getters import native
 from envs.kernel import REWARDS as KERNEL_REWARDS
 from envs.reference import Reference
 from envs.rendering import FRAME_SHAPE
@@ -229,9 +228,6 @@ def main() -> None:
     with os.fdopen(os.dup(commands_fd), "rb", buffering=0) as commands:
         _, setup = receive(commands)
     shared = SharedArrays(setup.shapes, memory_fd)
-    compiled = None if setup.simulation.render else native()
-    if compiled is not None:
-        compiled.call_directly()
     world = prepared(setup, shared)  # once, and not by each child
     answerer = Answerer(shared, commands_fd, Bell((bells[2], bells[3])), Bell((bells[0], bells[1])))
     while True:

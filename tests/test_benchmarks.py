@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import gradient, handover, preparation, processes, resets, soak, speed, training, workers
+from benchmarks import allocator, gradient, handover, processes, resets, soak, speed, training, workers
 from benchmarks.children import HaltedProgram
 from benchmarks.course import as_programs, trips_hash
 from benchmarks.peer_vec_env import own_actions, padded
@@ -246,7 +246,7 @@ def test_differing_resets_are_seen() -> None:
         (training, ["--agents", "dqm"]),
         (training, ["--repeats", "0"]),
         (handover, ["--think", "-1"]),
-        (preparation, ["--turns", "0"]),
+        (allocator, ["--turns", "0"]),
         (workers, ["--windows", "0"]),
         (resets, ["--modes", "rey"]),
         (resets, ["--resets", "0"]),
@@ -259,7 +259,7 @@ def test_bad_arguments_of_the_others(command: Any, arguments: list[str]) -> None
 
 
 @pytest.mark.parametrize(
-    "sides", [["ours-1"], pytest.param(["ours-1", "sb3-sumo-rl"], marks=pytest.mark.slow)], ids=["ours", "both"]
+    "sides", [["ours-1"], pytest.param(["ours-1", "sb3-sumo-rl"], marks=pytest.mark.slow)], ids=["ours", "mimalloc"]
 )
 def test_a_small_training(sides: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     size = ["--scenarios", "cologne3", "--agents", "ppo", "--steps", "24", "--repeats", "1"]
@@ -304,14 +304,14 @@ def test_what_a_decision_takes_beside_the_workers_own_time(capsys: pytest.Captur
 
 
 def test_the_least_time_of_each_decision_counts() -> None:
-    taken = {"as it comes": np.array([[1.0, 4.0], [3.0, 2.0]]), "both": np.array([[2.0, 2.0], [1.0, 0.5]])}
-    assert preparation.shares(taken) == {"as it comes": 1.0, "both": 0.5}
+    taken = {"as it comes": np.array([[1.0, 4.0], [3.0, 2.0]]), "mimalloc": np.array([[2.0, 2.0], [1.0, 0.5]])}
+    assert allocator.shares(taken) == {"as it comes": 1.0, "mimalloc": 0.5}
 
 
-def test_sumo_as_it_comes_and_prepared_by_turns(capsys: pytest.CaptureFixture[str]) -> None:
-    assert preparation.main(["--scenarios", "single", "--decisions", "3", "--turns", "1", "--json"]) == 0
+def test_sumo_as_it_comes_and_with_mimalloc_by_turns(capsys: pytest.CaptureFixture[str]) -> None:
+    assert allocator.main(["--scenarios", "single", "--decisions", "3", "--turns", "1", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["single"]
-    assert list(found) == list(preparation.VARIANTS)
+    assert list(found) == list(allocator.VARIANTS)
     assert found["as it comes"] == 1.0
     assert all(share > 0.0 for share in found.values())
 

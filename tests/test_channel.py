@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import threading
 import time
 from collections.abc import Iterator
@@ -139,3 +140,27 @@ def _cpu_s(pid: int) -> float:
     with open(f"/proc/{pid}/stat") as file:
         fields = file.read().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_descriptors_have_no_greatest_number(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """Whoever has more than a thousand files open has simulations, too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 1200), hard), hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1024)]
+    try:
+        monkeypatch.setenv(getters.SWITCH, way)
+        worker = RemoteSimulation(WorkerSetup(make_setup(load("single", end_s=20))))
+        batch = SignalBatch([worker], lambda worker, episode: 1)
+        try:
+            batch.reset()
+            for _ in range(2):
+                batch.send(0, batch.masks()[batch.rows[0]].argmax(axis=1))
+                assert [turn.failure for turn in batch.receive()] == [""]
+            assert worker.answers_fd > 1023
+        finally:
+            batch.close()
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

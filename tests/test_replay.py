@@ -66,6 +66,18 @@ def test_nothing_leads_over_the_end_of_an_episode() -> None:
     assert into.rewards[:2, 0].tolist() == [1.0, 2.0], "a last observation with a choice counts"
 
 
+def test_what_a_failure_cut_off_is_let_go() -> None:
+    """Its reward is not known, and the last observation is the one before: it would lead from a state to itself."""
+    into = buffer(2)
+    action, reward = np.zeros((2, 1)), np.array([1.0, 1.0])
+    into.add(rows([True, True], 0), rows([False, False], 1), action, reward, np.zeros(2, bool), [])
+    fails = [{"failed": True}, {}]
+    into.add(rows([False, True], 1), rows([True, True], 1), action, reward, np.array([True, False]), fails)
+    into.add(rows([True, True], 5), rows([True, True], 6), action, reward, np.zeros(2, bool), [{}, {}])
+    stored = {(into.observations[n, 0, -1], into.next_observations[n, 0, -1]) for n in range(into.pos)}
+    assert stored == {(100.0, 101.0), (5.0, 6.0), (105.0, 106.0)}
+
+
 @pytest.mark.parametrize("signals", [1, 3])
 def test_the_ring_goes_round(signals: int) -> None:
     into = buffer(signals, size=7)

@@ -267,3 +267,21 @@ def test_nothing_stays_in_the_temporary_folder_or_open(tmp_path: Path, monkeypat
     RemoteSimulation(setup)  # never begun, never closed
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) <= files
+
+
+def test_an_end_that_cannot_be_summed_up_is_no_good_end() -> None:
+    """It would read as a run in which nobody was stuck."""
+    program = """
+from envs.setup import make_setup
+from envs.simulation import Simulation, SimulationError
+from scenarios.scenario import load
+simulation = Simulation(make_setup(load("single")))
+simulation.begin(1)
+simulation._sumo.close()
+try:
+    simulation.end()
+except SimulationError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("SUMO failed at the end, at 0 s: ")

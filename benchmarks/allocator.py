@@ -1,7 +1,7 @@
-"""What the allocator and the direct calls of our workers take off SUMO's own steps.
+"""What the allocator of our workers takes off SUMO's own steps.
 
-libsumo steps the same traffic under the signals' own programs as it comes, with either and with both, by turns from
-decision to decision. Each run does the same work at a decision, so what counts is the least time that any run took
+libsumo steps the same traffic under the signals' own programs as it comes and with mimalloc, by turns from decision
+to decision. Each run does the same work at a decision, so what counts is the least time that any run took
 there: most of what a machine does besides falls away.
 """
 
@@ -24,18 +24,13 @@ from scenarios.scenario import Scenario
 from signals.errors import InputError
 
 SCENARIOS = ("cologne1", "cologne8", "grid4x4", "ingolstadt21")
-VARIANTS = {
-    "as it comes": (False, False),
-    "allocator": (True, False),
-    "direct calls": (False, True),
-    "both": (True, True),
-}
-"""Whether libsumo has our allocator, and whether its calls are direct."""
+VARIANTS = {"as it comes": False, "mimalloc": True}
+"""Whether libsumo has the allocator of our workers."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns its exit status."""
-    of = argparse.ArgumentParser(prog="benchmarks/preparation.py", description=__doc__)
+    of = argparse.ArgumentParser(prog="benchmarks/allocator.py", description=__doc__)
     of.add_argument(
         "--scenarios", nargs="+", default=SCENARIOS, metavar="NAME|PATH", help=f"default: {' '.join(SCENARIOS)}"
     )
@@ -67,8 +62,8 @@ def measure(scenario: Scenario, decisions: int, turns: int) -> dict[str, npt.NDA
     for turn in range(turns):
         with contextlib.ExitStack() as stack:
             runs = {
-                variant: stack.enter_context(lapped_child("bare", {**request, "direct": direct}, preload=preload))
-                for variant, (preload, direct) in VARIANTS.items()
+                variant: stack.enter_context(lapped_child("bare", request, preload=preload))
+                for variant, preload in VARIANTS.items()
             }
             for n in range(decisions):
                 for variant in order.sample(list(runs), len(runs)):
