@@ -7,20 +7,18 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from envs.allocator import preloading
-
-ROOT = Path(__file__).parents[1]
+from scenarios import interpreter
+from scenarios.interpreter import ROOT
 
 
 def environment(preload: bool = False, **settings: str) -> dict[str, str]:
     """The environment variables of a child, with the allocator of our workers if asked for."""
-    found = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **settings}
+    found = interpreter.environment(**{"OMP_NUM_THREADS": "1", **settings})
     return preloading(found) if preload else found
 
 
@@ -129,4 +127,4 @@ class HaltedProgram:
 
 
 def _command(module: str) -> list[str]:
-    return [sys.executable, "-m", f"benchmarks.{module}"]
+    return interpreter.command(f"benchmarks.{module}")

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
@@ -24,11 +23,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from deployment.emulator.process import EmulatorProcess
 from scenarios.command import run_command
+from scenarios.interpreter import ROOT, environment
 from scenarios.scenario import load
 from scenarios.seeds import EVALUATION_SEEDS
 from signals.errors import InputError
 
-ROOT = Path(__file__).resolve().parents[1]
 SCENARIO = "single"
 WHO = {"FIELD_USER": "policy", "FIELD_AUTH": "policy-auth-key", "FIELD_PRIV": "policy-priv-key"}
 """The emulator's own user with keys that everyone knows: it listens on loopback only."""
@@ -64,7 +63,7 @@ def over_ntcip(bundle: Path, key: Path, seed: int, out: Path, end_s: float | Non
         ]  # fmt: skip
         with (out / "control.txt").open("w") as told:
             status = subprocess.run(
-                command, cwd=ROOT, env={**os.environ, **WHO}, stdout=told, stderr=subprocess.STDOUT, check=False
+                command, cwd=ROOT, env=environment(**WHO), stdout=told, stderr=subprocess.STDOUT, check=False
             ).returncode
         took_s = time.monotonic() - began
         outcome = emulator.stop()
@@ -91,7 +90,7 @@ def directly(run: Path, seeds: int, end_s: float | None) -> dict[str, dict[str, 
     command = [sys.executable, "evaluate.py", "--scenario", SCENARIO, "--controllers", str(run), "actuated", "--json"]
     command += ["--seeds", str(seeds)]
     command += ["--end", f"{end_s:g}"] if end_s is not None else []
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         raise InputError(f"evaluate.py failed: {done.stderr.strip()[-300:]}")
     rows = json.loads(done.stdout)["controllers"]
@@ -118,7 +117,7 @@ def _export(run: Path, out: Path) -> tuple[Path, Path]:
 
 
 def _call(command: list[str]) -> None:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         raise InputError(f"{command[1]} failed: {(done.stderr or done.stdout).strip()[-300:]}")
 

@@ -26,9 +26,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.children import ROOT, environment
+from benchmarks.children import environment
 from benchmarks.clock import quiet
 from benchmarks.course import Answers, Recording, as_programs, record_states, trip_output
+from scenarios.interpreter import ROOT, command
 from scenarios.scenario import Scenario
 
 INTERVAL_S = 5  # [s] sumo-rl's default, and ours
@@ -121,7 +122,7 @@ def sumo_rl_environment(libsumo: bool) -> dict[str, str]:
 
 def _start(libsumo: bool) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.peers"],
+        command("benchmarks.peers"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

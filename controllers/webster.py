@@ -22,6 +22,7 @@ from xml.sax.saxutils import quoteattr
 from controllers.programs import ProgramControl, extendable_rows, stated_least_s
 from scenarios.additional import holds_demand
 from scenarios.cache import cached_file
+from scenarios.interpreter import ROOT, environment, last_line
 from scenarios.scenario import Scenario
 from scenarios.xmlfile import read_tree, seconds
 from signals.errors import InputError
@@ -217,21 +218,21 @@ def _busiest_hour_s(routes: Path, scenario: Scenario) -> float:
 
 
 def _tool(script: str, words: Sequence[str], scenario: Scenario) -> str:
+    # by its path, so that Python searches the tools' folder first and not the current one
     return _call(script, [sys.executable, os.path.join(_sumo_home(), "tools", script), *words], scenario)
 
 
 def _call(name: str, command: Sequence[str], scenario: Scenario) -> str:
     """What it printed; raises InputError where it fails."""
-    home = _sumo_home()
-    paths = [os.path.join(home, "tools"), *([os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else [])]
-    environment = {**os.environ, "SUMO_HOME": home, "PYTHONPATH": os.pathsep.join(paths)}
+    settings = environment(SUMO_HOME=_sumo_home())
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_LIMIT_S, env=environment)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TOOL_LIMIT_S, env=settings, cwd=ROOT, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise InputError(f"webster: {name} fails on {scenario.name!r}: {error}; leave webster out") from error
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip() and "proj" not in line]
-        said = lines[-1] if lines else f"exit status {done.returncode}"
+        said = last_line(done.stderr) or f"exit status {done.returncode}"
         raise InputError(f"webster: {name} fails on {scenario.name!r}: {said}; leave webster out")
     return done.stdout
 

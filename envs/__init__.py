@@ -7,8 +7,9 @@ Importing this module registers `intergreen/Signal-v0`, so that
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
+
+from scenarios.interpreter import runs
 
 if TYPE_CHECKING:
     from envs.network_env import NetworkEnv, parallel_env
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NetworkEnv", "SignalEnv", "SignalsVectorEnv", "parallel_env", "vector_env"]
 
-if sys.orig_argv[1:3] != ["-m", "envs.worker"]:  # a simulation's own process starts faster without Gymnasium
+if not runs("envs.worker"):  # a simulation's own process starts faster without Gymnasium
     import gymnasium
 
     if "intergreen/Signal-v0" not in gymnasium.registry:

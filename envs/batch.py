@@ -90,6 +90,7 @@ class SignalBatch:
 
         Raises:
             InputError: SUMO refuses the input.
+            SimulationError: a worker's process dies at its start.
         """
         self._finish_begun()
         for n in range(len(self.workers)):
@@ -244,7 +245,7 @@ class SignalBatch:
     def _begun(self, n: int) -> Turn | None:
         try:
             self.workers[n].wait_until_begun()
-        except InputError as error:  # SUMO took this input before
+        except (InputError, SimulationError) as error:  # SUMO took this input before
             self._fail(n, str(error))
             return None
         self._doing[n] = IDLE

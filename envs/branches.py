@@ -45,7 +45,8 @@ class Branches:
     steps: int
     """How many decisions each branch lasts; fewer at the horizon's end."""
     policy: Policy
-    """Decides where a plan is over. It sees every snapshot after the present one."""
+    """Decides where a plan is over. It sees every snapshot after the present one. Its class is this project's or an
+    installed package's: the simulation's process imports nothing else."""
     at_a_time: int = 1
 
 

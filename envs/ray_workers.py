@@ -36,6 +36,7 @@ from envs.remote import RemoteSimulation
 from envs.shipping import Parcel, differences, files_of_setup, fingerprint, setup_here
 from envs.simulation import SimulationError
 from envs.worker import WorkerSetup
+from scenarios.interpreter import ROOT
 from signals.errors import InputError
 from signals.snapshot import Snapshot
 
@@ -81,7 +82,8 @@ class Cluster:
             _reach(address)
             how["address"] = address
         try:
-            with _silence():
+            # Ray gives each of its workers this process's current folder to import from
+            with _silence(), contextlib.chdir(ROOT):
                 ray.init(**how)
         except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             ray.shutdown()
@@ -196,13 +198,13 @@ class Host:
                 self._refusal = str(error)
 
     def begin(self, seed: int) -> tuple[str, bytes | str]:
-        """("ok", the arrays) or ("refused", why)."""
+        """("ok", the arrays), ("refused", why) or, where another try may end better, ("failed", why)."""
         if self._simulation is None:
             return "refused", self._refusal
         try:
             self._simulation.begin(seed)
-        except InputError as error:
-            return "refused", str(error)
+        except (InputError, SimulationError) as error:
+            return "refused" if isinstance(error, InputError) else "failed", str(error)
         return "ok", self._simulation.shared.content()
 
     def decide(self, phases: npt.NDArray[np.int64]) -> tuple[str, bytes | str]:

@@ -10,7 +10,6 @@ import re
 import signal
 import struct
 import subprocess
-import sys
 import tempfile
 import time
 import weakref
@@ -24,6 +23,7 @@ from envs.branches import Branches, Outcome, branching_works
 from envs.channel import Asker, Bell, SharedArrays, Waiting, thought_spin_s
 from envs.simulation import EpisodeSummary, SimulationError
 from envs.worker import WorkerSetup, receive, send
+from scenarios.interpreter import ROOT, command, environment, last_line
 from signals.errors import InputError
 from signals.snapshot import Snapshot
 
@@ -87,18 +87,16 @@ class RemoteSimulation:
         bell, other = Bell(), Bell()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the worker)
         self._log_read = 0
-        paths = [path for path in sys.path if path] or [os.getcwd()]
-        if os.getcwd() not in paths:
-            paths.insert(0, os.getcwd())
         passed = (commands_read, answers_write, self.shared.fd, *bell.fds, *other.fds)
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+        settings = environment(OMP_NUM_THREADS="1")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "envs.worker", *map(str, passed)],
+            command("envs.worker", *map(str, passed)),
+            cwd=ROOT,
             pass_fds=passed,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
-            env=environment if self.setup.simulation.render else preloading(environment),
+            env=settings if self.setup.simulation.render else preloading(settings),
             start_new_session=True,  # Ctrl-C is for the environment's process alone
         )
         for descriptor in passed[:2]:
@@ -115,7 +113,7 @@ class RemoteSimulation:
 
         Raises:
             InputError: SUMO refused the input; the message is its own.
-            SimulationError: it has been closed.
+            SimulationError: it has been closed, or its process dies at its start.
         """
         self.ask_to_begin(seed)
         self.wait_until_begun()
@@ -135,6 +133,7 @@ class RemoteSimulation:
 
         Raises:
             InputError: SUMO refused the input; the message is its own.
+            SimulationError: its process dies at its start; the message is the last line that it said.
         """
         kind, content = receive(self._answers)
         if kind == "gone":
@@ -142,12 +141,15 @@ class RemoteSimulation:
             self._send_begin()
             kind, content = receive(self._answers)
         self._report()
+        if kind == "begun":
+            self.running = True
+            return
         if kind == "refused":
             raise InputError(content)
-        if kind != "begun":
-            said = self._errors() or content or "its process ended"
-            raise InputError(f"SUMO does not start with this scenario: {said}")
-        self.running = True
+        said = self._errors()
+        if kind == "unwilling" or said:
+            raise InputError(f"SUMO does not start with this scenario: {said or content}")
+        raise SimulationError(f"a simulation's process ends at its start: {content or self._end_of_process()}")
 
     def _send_begin(self) -> bool:
         try:
@@ -303,6 +305,20 @@ class RemoteSimulation:
     def _errors(self) -> str:
         found, self._last_errors = list(dict.fromkeys(self._last_errors)), []
         return "; ".join(found[:3])
+
+    def _end_of_process(self) -> str:
+        """What the process said last, or else how it ended."""
+        assert self._process is not None
+        try:
+            code = self._process.wait(timeout=5)  # its pipe is closed a little sooner
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return "it has closed its pipe and does not end"
+        if code < 0:  # what it said before has nothing to do with it
+            return f"it died of signal {-code}"
+        size = os.fstat(self._log.fileno()).st_size
+        said = os.pread(self._log.fileno(), 1 << 16, max(0, size - (1 << 16))).decode(errors="replace")
+        return last_line(said) or f"it left with status {code}"
 
     def _new_lines(self) -> list[str]:
         size = os.fstat(self._log.fileno()).st_size

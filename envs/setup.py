@@ -40,7 +40,8 @@ class SimulationSetup:
     demand_range: tuple[float, float] = (1.0, 1.0)
     """Each episode's traffic is the scenario's times a factor drawn between these, from the episode's seed."""
     outputs: tuple[str, ...] = ()
-    """Further SUMO options, such as outputs; `{seed}` in them is replaced."""
+    """Further SUMO options, such as outputs; `{seed}` in them is replaced. Paths are absolute: a simulation's process
+    has the checkout as its current folder."""
     reference: str = ""
     """"sumo-rl" to compute that package's observation and reward, too."""
     reference_reward: str = ""
@@ -79,6 +80,7 @@ def make_setup(
         demand_range: by how much each episode's traffic is multiplied, least and most.
         programs: signal programs to load, as the text of an additional file; from anywhere, so it is checked.
         extra_additional: additional files of our own, handed to SUMO as they are.
+        outputs: further options of SUMO's, such as outputs; `{seed}` in them is replaced. Give absolute paths.
         time_to_teleport_s: after how long SUMO removes a vehicle that is stuck; negative: never.
         room: phases and movements that every signal gets slots for at least; see `envs.vector_env`.
 

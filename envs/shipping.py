@@ -16,9 +16,9 @@ from pathlib import Path
 
 from envs.setup import SimulationSetup
 from scenarios.cache import cached_file
+from scenarios.interpreter import ROOT
 from scenarios.scenario import Scenario
 
-ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("eclipse-sumo", "libsumo", "numpy")
 """Beside our own code, what a simulation's outcome may depend on."""
 OURS = ("signals", "scenarios", "envs", "controllers", "agents", "evaluation")

@@ -25,7 +25,7 @@ from envs.kernel import REWARDS as KERNEL_REWARDS
 from envs.reference import Reference
 from envs.rendering import FRAME_SHAPE
 from envs.setup import SimulationSetup
-from envs.simulation import Simulation
+from envs.simulation import Simulation, SimulationError
 from signals.errors import InputError
 from signals.observations import ObservationShape, observation_for
 from signals.rewards import COMPARING, reward_for
@@ -190,8 +190,11 @@ def episode(
     except InputError as error:
         send(answers, "refused", str(error))
         return
+    except SimulationError as error:
+        send(answers, "unwilling", str(error))
+        return
     except Exception as error:
-        send(answers, "error", str(error))
+        send(answers, "error", f"{type(error).__name__}: {error}")
         return
     send(answers, "begun")
     while True:

@@ -21,7 +21,7 @@ def cache_dir() -> Path:
         except OSError:
             continue
         if os.access(folder, os.W_OK | os.X_OK):
-            return folder
+            return folder.absolute()  # simulations run in another folder
     raise InputError(
         f"no writable cache folder: neither {home} nor {tempfile.gettempdir()}; "
         "set XDG_CACHE_HOME to a folder that can be written"

@@ -19,11 +19,12 @@ import pytest
 
 import control
 from deployment import oids
-from deployment.emulator.process import ROOT, EmulatorProcess
+from deployment.emulator.process import EmulatorProcess
 from deployment.eventlog import EventLog, line, read_log
 from deployment.metrics import Metrics, Page
 from deployment.ntcip_profile import credentials_from, profile_from, secret
 from deployment.reading import Reading
+from scenarios.interpreter import ROOT
 from signals.errors import InputError
 from tests.policy_runs import exported_bundle
 

@@ -20,10 +20,11 @@ import pytest
 
 from deployment import oids
 from deployment.emulator import events
-from deployment.emulator.process import ROOT, EmulatorProcess
+from deployment.emulator.process import EmulatorProcess
 from envs.trips import read_trips
 from evaluation import events as evaluated
 from evaluation.monitor import check, read_states
+from scenarios.interpreter import ROOT
 from scenarios.scenario import load
 from signals.errors import InputError
 from tests.emulated import cabinet
@@ -251,3 +252,28 @@ def test_the_help_teaches() -> None:
     for word in ("snmpwalk", "--speed 0", "/v1/asclog/xml/full", "policy-auth-key", "Exit status"):
         assert word in done.stdout
     assert oids.dotted(oids.CONTROL_HOLD.at(1)) in done.stdout
+
+
+def test_a_monitor_that_fails_is_a_finding(tmp_path: Path) -> None:
+    """In a process of its own, as it holds a simulation."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho Traceback >&2; echo 'OSError: no disk' >&2; exit 1\n")
+    python.chmod(0o755)
+    code = (
+        "import sys\n"
+        "from deployment.emulator.run import Emulator\n"
+        "from scenarios.scenario import load\n"
+        "emulator = Emulator(load('single', end_s=5.0))\n"
+        f"sys.executable = {str(python)!r}\n"
+        "print(*emulator.end().monitor_findings, sep='\\n')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1:] == ["the independent monitor failed: OSError: no disk"], done.stderr
+
+
+def test_an_emulator_that_does_not_start_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "numpy.py").write_text("raise ImportError('built for another Python')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(InputError) as caught:
+        EmulatorProcess("single")
+    assert str(caught.value) == "the emulator did not start: ImportError: built for another Python"

@@ -21,6 +21,7 @@ from envs.options import EnvOptions
 from envs.workers import SimulationWorker
 from scenarios.scenario import load
 from signals.errors import InputError
+from tests.foreign import foreign_folder, imported, run_there
 from tests.ray_nodes import ROOT, Nodes, two_nodes
 
 pytestmark = [
@@ -221,6 +222,20 @@ def test_more_workers_than_cores_of_a_cluster_are_refused(tmp_path: Path) -> Non
         _, said = end_of(run, 200)
     assert run.returncode == 2, said
     assert "has 2 cores; give --workers 2" in said
+
+
+@pytest.mark.parametrize("where", ["here", "on a cluster"])
+def test_nothing_is_imported_from_the_current_folder(where: str, tmp_path: Path) -> None:
+    folder = foreign_folder(tmp_path)
+    words = ["evaluate.py", "--scenario", "my.sumocfg", "--controllers", "webster", "cop", "--seeds", "1"]
+    if where == "here":
+        done = run_there(folder, [*words, "--engine", "ray", "--workers", "2"], PYTHONPATH="")
+    else:
+        with two_nodes(tmp_path) as nodes:
+            words += ["--engine", "ray", "--address", nodes.address]
+            done = run_there(folder, words, **{k: v for k, v in nodes.environment.items() if k.startswith("RAY_")})
+    assert imported(folder) == []
+    assert done.returncode == 0, done.stderr
 
 
 def test_ctrl_c_leaves_nothing_behind() -> None:

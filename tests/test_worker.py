@@ -245,13 +245,64 @@ def test_an_episode_that_leaves_without_a_word_is_an_error(env: SignalEnv) -> No
         env._worker.branch(Branches([], 1, Sabotage("import os; os._exit(3)")))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["single", "grid:5x5"])
-def test_a_worker_that_does_not_start_is_an_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "does", "said"),
+    [
+        ("single", "exit 3", "it left with status 3"),
+        ("single", "echo Warning: in vain; kill -9 $$", "it died of signal 9"),
+        ("single", "echo; echo Traceback >&2; echo 'OSError: no disk' >&2; echo >&2; exit 1", "OSError: no disk"),
+        ("grid:5x5", "exit 3", "it left with status 3"),
+    ],
+)
+def test_a_worker_that_does_not_start_is_an_error(
+    name: str, does: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also where its setup is more than a pipe holds, so that it breaks off while it is sent."""
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{does}\n")
+    python.chmod(0o755)
     with RemoteSimulation(WorkerSetup(make_setup(load(name)))) as run:
-        monkeypatch.setattr(sys, "executable", "/bin/false")
-        with pytest.raises(InputError, match="its process ended"):
+        monkeypatch.setattr(sys, "executable", str(python))
+        with pytest.raises(SimulationError, match=f"^a simulation's process ends at its start: {said}$"):
             run.begin(1)
+        monkeypatch.undo()
+        run.begin(1)
+
+
+@pytest.mark.parametrize("package", ["numpy", "libsumo"])
+def test_a_package_that_a_worker_cannot_load_is_named(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the worker needs it for itself or for an episode."""
+    (tmp_path / f"{package}.py").write_text("raise ImportError('built for another Python')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    setup = WorkerSetup(make_setup(load("single")))
+    with RemoteSimulation(setup) as run, pytest.raises(SimulationError) as caught:
+        run.begin(1)
+    assert str(caught.value) == "a simulation's process ends at its start: ImportError: built for another Python"
+
+
+def test_a_command_whose_simulations_do_not_start_fails_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "libsumo.py").write_text("raise ImportError('built for another Python')\n")
+    words = ["evaluate.py", "--scenario", "single", "--end", "60", "--controllers", "cop", "--seeds", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(
+        "error: controller cop, seed 10001: a simulation's process ends at its start: ImportError: "
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_what_sumo_refuses_is_bad_input_in_its_own_words() -> None:
+    setup = make_setup(load("single"), outputs=["--no-such-option", "1"])
+    with RemoteSimulation(WorkerSetup(setup)) as run, pytest.raises(InputError) as caught:
+        run.begin(1)
+    assert str(caught.value).startswith("SUMO does not start with this scenario: ")
+    assert "no-such-option" in str(caught.value)
 
 
 def test_nothing_stays_in_the_temporary_folder_or_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -20,9 +19,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from scenarios.interpreter import ROOT, command, environment, last_line
+from scenarios.scenario import names
 from signals.errors import InputError
 
-ROOT = Path(__file__).resolve().parents[2]
 ANSWER_S = 600.0
 """How long an advance may take."""
 
@@ -48,16 +48,19 @@ class EmulatorProcess:
         """Start it and wait until it listens. A port of 0 takes any free one.
 
         Raises:
-            InputError: it did not start; the message is its own.
+            InputError: it did not start; the message is the last line of its own.
         """
+        if scenario not in names() and Path(scenario).is_file():
+            scenario = str(Path(scenario).absolute())
         given: dict[str, object] = {
             "--scenario": scenario, "--tls": tls_id, "--port": port, "--log-port": http_port, "--speed": speed,
-            "--seed": seed, "--end": end_s, "--users": users, "--backup": backup_s, "--out": out,
+            "--seed": seed, "--end": end_s, "--users": users and users.absolute(), "--backup": backup_s,
+            "--out": out and out.absolute(),
         }  # fmt: skip
         words = [str(word) for pair in given.items() if pair[1] is not None for word in pair]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "deployment.emulator", *words, "--json", *more],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+            command("deployment.emulator", *words, "--json", *more),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment(),
         )  # fmt: skip
         assert self.process.stdout is not None
         line = self._first_line()
@@ -74,7 +77,7 @@ class EmulatorProcess:
         _, errors = self.process.communicate()
         lines = [row for row in errors.splitlines() if row.startswith("error: ")]
         raise InputError(
-            lines[-1].removeprefix("error: ") if lines else f"the emulator did not start: {errors[-500:]}"
+            lines[-1].removeprefix("error: ") if lines else f"the emulator did not start: {last_line(errors)}"
         )
 
     def advance(self, seconds: float) -> bool:
@@ -132,7 +135,7 @@ class EmulatorProcess:
         output, errors = self.process.communicate(timeout=ANSWER_S)
         rows = [row for row in output.splitlines() if row.startswith("{")]
         if not rows:
-            raise InputError(f"the emulator ended without an outcome: {errors[-500:]}")
+            raise InputError(f"the emulator ended without an outcome: {last_line(errors)}")
         outcome: dict[str, Any] = json.loads(rows[-1])
         return outcome
 

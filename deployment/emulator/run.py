@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from deployment.emulator.setup import Installation
 from deployment.nema import nema_plan
 from envs.lamps import LampSimulation
 from envs.trips import read_statistics, read_trips
+from scenarios.interpreter import ROOT, command, environment, last_line
 from scenarios.scenario import Scenario
 from signals.errors import InputError, did_you_mean
 from signals.intersection import compile_signals
@@ -66,7 +66,8 @@ class Emulator:
         self.scenario, timing = scenario, Timing()
         tls_id = _choose(scenario, tls_id, timing)
         self._temporary = None if out is not None else tempfile.TemporaryDirectory(prefix="intergreen-emulator-")
-        self.folder = Path(out if self._temporary is None else self._temporary.name)  # type: ignore[arg-type]
+        # absolute: SUMO takes a name within a file as relative to that file, and the monitor runs elsewhere
+        self.folder = Path(out if self._temporary is None else self._temporary.name).absolute()  # type: ignore[arg-type]
         self.folder.mkdir(parents=True, exist_ok=True)
         self.simulation = LampSimulation(
             scenario, tls_id, timing, outputs=_outputs(self.folder), extra_additional=[_recording(self.folder)]
@@ -148,12 +149,11 @@ class Emulator:
     def _monitor(self) -> tuple[str, ...]:
         """In a process of its own: nothing here can influence its judgement."""
         states = self.folder / "tls_states.xml"
-        command = [sys.executable, "-m", "evaluation.monitor", str(self.scenario.net_file), str(states)]
-        command += ["--tls", self.simulation.item.tls_id, "--json"]
-        root = Path(__file__).resolve().parents[2]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=False)
-        if done.returncode not in (0, 1):
-            return (f"the independent monitor failed: {done.stderr.strip()[-200:]}",)
+        judge = command("evaluation.monitor", str(self.scenario.net_file), str(states))
+        judge += ["--tls", self.simulation.item.tls_id, "--json"]
+        done = subprocess.run(judge, capture_output=True, text=True, cwd=ROOT, env=environment(), check=False)
+        if done.returncode not in (0, 1) or not done.stdout:  # a traceback leaves with 1, too
+            return (f"the independent monitor failed: {last_line(done.stderr)}",)
         return tuple(
             f"{row['time_s']:g} s {row['kind']}: {row['message']}" for row in json.loads(done.stdout)["findings"]
         )
