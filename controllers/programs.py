@@ -77,7 +77,9 @@ class SensingProgram(ProgramControl):
                 least, most = self._bounds(row, greens[number])
                 bounds = f' minDur="{least:g}" maxDur="{most:g}"'
             following = f' next="{" ".join(map(str, row.next))}"' if row.next else ""
-            rows.append(f'    <phase duration="{row.duration_s:g}" state="{row.state}"{bounds}{following}/>\n')
+            rows.append(
+                f'    <phase duration="{row.duration_s:g}" state={quoteattr(row.state)}{bounds}{following}/>\n'
+            )
         settings = "".join(
             f'    <param key="{key}" value="{value:g}"/>\n' for key, value in self._parameters().items()
         )

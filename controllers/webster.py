@@ -179,7 +179,7 @@ def _program_xml(program: Program) -> str:
         f'programID={quoteattr(program.program_id)} offset="{program.offset_s:g}">\n'
     )
     rows = "".join(
-        f'    <phase duration="{row.duration_s:g}" state="{row.state}"'
+        f'    <phase duration="{row.duration_s:g}" state={quoteattr(row.state)}'
         + (f' next="{" ".join(map(str, row.next))}"' if row.next else "")
         + "/>\n"
         for row in program.rows

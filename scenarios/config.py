@@ -64,6 +64,8 @@ def read_config(path: Path) -> SumoConfig:
     if "net-file" not in found:
         raise InputError(f'configuration {path} names no network; add <net-file value="…"/> to its <input>')
     folder = path.absolute().parent
+    if len(nets := _paths(found.pop("net-file"), folder)) != 1:
+        raise InputError(f"configuration {path}: net-file has to name one network, not {len(nets)}; correct it")
     try:
         begin = seconds(found.pop("begin")) if "begin" in found else None
         end = seconds(found.pop("end")) if "end" in found else None
@@ -74,7 +76,7 @@ def read_config(path: Path) -> SumoConfig:
     except ValueError as error:
         raise InputError(f"configuration {path}: scale is no number ({error}); give a factor, such as 1") from error
     return SumoConfig(
-        net_file=_paths(found.pop("net-file"), folder)[0],
+        net_file=nets[0],
         route_files=_paths(found.pop("route-files", ""), folder),
         additional_files=_paths(found.pop("additional-files", ""), folder),
         begin_s=begin,

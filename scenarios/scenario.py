@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import math
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -36,7 +36,8 @@ class SumoFiles:
 
     net_file: Path
     route_files: tuple[Path, ...]
-    options: tuple[tuple[str, str], ...]
+    options: Mapping[str, str]
+    """The values of `FILE_OPTIONS`."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,8 @@ class Scenario:
         args: list[str] = []
         if self.options:
             # in a file, so that an option that the caller gives too wins; SUMO refuses one given twice
-            data = config_text(self.sumo_files.options).encode()
+            options = [(name, self.sumo_files.options.get(name, value)) for name, value in self.options]
+            data = config_text(options).encode()
             digest = hashlib.sha256(data).hexdigest()[:20]
             args += ["-c", str(cached_file(f"options/{digest}.sumocfg", lambda: data))]
         args += ["-n", str(self.sumo_files.net_file)]
@@ -122,14 +124,13 @@ class Scenario:
     @cached_property
     def sumo_files(self) -> SumoFiles:
         """What SUMO is handed of the scenario's files, read once."""
-        options = [
-            (name, ",".join(str(admitted(Path(file), name)) for file in value.split(",")))
-            if name in FILE_OPTIONS
-            else (name, value)
+        options = {
+            name: ",".join(str(admitted(Path(file), name)) for file in value.split(","))
             for name, value in self.options
-        ]
+            if name in FILE_OPTIONS
+        }
         routes = tuple(admitted(path, "route file") for path in self.route_files)
-        return SumoFiles(admitted(self.net_file, "network"), routes, tuple(options))
+        return SumoFiles(admitted(self.net_file, "network"), routes, options)
 
     def without_waut(self, tls_ids: Collection[str]) -> tuple[Path, ...]:
         """What SUMO is handed of the additional files, without what would switch these signals."""
@@ -212,10 +213,8 @@ def load(
     for path in (found.net_file, *found.route_files, *found.additional_files):
         what = "network" if path == found.net_file else "additional file"
         require_file(path, "route file" if path in found.route_files else what)
-        if "," in str(path):
-            raise InputError(f"{path} has a comma in its name, at which SUMO splits lists of files; rename it")
-        if "${" in str(path):
-            raise InputError(f"{path} has ${{ in its name, where SUMO would put in the environment; rename it")
+    let_in = found.sumo_files  # before anything else reads them
+    found.without_waut(())
     network = found.network
     if not network.controlled or not network.programs:
         raise InputError(
@@ -223,6 +222,7 @@ def load(
             "give one with signals (netconvert --tls.guess sets some)"
         )
     found = _with_window(found, begin_s, end_s)
+    found.__dict__["sumo_files"] = let_in  # read once
     return changed(found)
 
 
@@ -247,7 +247,7 @@ def _find(name_or_path: str | Path) -> Scenario:
             begin_s=built.begin_s,
             end_s=built.end_s,
         )
-    path = Path(name).expanduser()
+    path = _expanded(name)
     if not path.exists() and not re.search(r"[/\\]|\.(xml|gz|sumocfg)$", name):
         raise InputError(
             f"unknown scenario {name!r}.{did_you_mean(name, names())} "
@@ -353,7 +353,15 @@ def _demand_of(demand: str) -> Callable[[Scenario], Scenario]:
 
 
 def _files(paths: Sequence[str | Path]) -> tuple[Path, ...]:
-    return tuple(Path(path).expanduser().absolute() for path in paths)
+    return tuple(_expanded(path).absolute() for path in paths)
+
+
+def _expanded(path: str | Path) -> Path:
+    """The path with the home folder in the place of a `~`; as it is where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def _stem(path: Path) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -44,7 +45,15 @@ _UNSAID = frozenset({"metadata", _SCHEMA})
 """What SUMO does nothing with."""
 _SCHEMAS = ("http://sumo.dlr.de/xsd/", "http://sumo-sim.org/xsd/", "http://sumo.sf.net/xsd/")
 _UTF_8 = frozenset({"utf-8", "us-ascii"})
-_CHUNK_BYTES = 1 << 16
+_PLAIN_NAME = re.compile(r"[^\x00-\x1f,%]+")
+_PROJECTION = re.compile(r"[!-]|(?:\s*\+(?!nadgrids|geoidgrids|grids|init|file)\w+(?:=[\w.+,-]*)?)+\s*")
+"""One that names no file of parameters."""
+MOST_DEPTH, MOST_FILES, MOST_INCLUDING = 64, 1000, 32
+"""No file of SUMO's is nested deeper, includes more files, or is included by more, one in the other."""
+_CHUNK_BYTES, _MOST_CHUNK_BYTES = 1 << 16, 1 << 24
+
+_LOOKED_AT = {"projParameter": _PROJECTION, "emissionClass": re.compile(r"(?!.*\.\.)[\w/+.-]*")}
+"""Attributes whose value may make SUMO open a file."""
 
 Unwanted = Callable[[str, Mapping[str, str]], bool]
 """Whether an element that stands at the top of a file is to be left out, by its tag and attributes."""
@@ -57,6 +66,7 @@ class Lists:
     elements: frozenset[str]
     attributes: frozenset[str]
     devices: frozenset[str]
+    signal_types: frozenset[str]
     options: frozenset[str]
     synonyms: Mapping[str, str]
 
@@ -65,8 +75,8 @@ class Lists:
 def lists() -> Lists:
     """The lists of sumo_input.yaml."""
     content: dict[str, Any] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
-    words = {name: frozenset(content[name].split()) for name in ("elements", "attributes", "devices", "options")}
-    return Lists(**words, synonyms=content["synonyms"])
+    synonyms = content.pop("synonyms")
+    return Lists(**{name: frozenset(words.split()) for name, words in content.items()}, synonyms=synonyms)
 
 
 def admitted(path: Path, what: str, unwanted: Unwanted | None = None) -> Path:
@@ -81,7 +91,7 @@ def admitted(path: Path, what: str, unwanted: Unwanted | None = None) -> Path:
     """
     first = _Door(path, what, unwanted)
     first.read()
-    if first.clean:
+    if first.clean and _means_itself(path):
         return path
     tell(f"{what} {path}", first.left_out)
     return _copy(path, what, unwanted)
@@ -123,12 +133,20 @@ def _say(line: str) -> None:
     log.warning("%s", line)
 
 
+def _means_itself(path: Path) -> bool:
+    """Whether SUMO opens the file of this very name: it prunes, splits and decodes names, and puts variables in."""
+    name = str(path)
+    return name == name.strip() and "${" not in name and _PLAIN_NAME.fullmatch(name) is not None
+
+
 def _copy(path: Path, what: str, unwanted: Unwanted | None) -> Path:
     written: list[str] = ['<?xml version="1.0" encoding="UTF-8"?>\n']
     _Door(path, what, unwanted, written.append).read()
     data = "".join(written).encode()
-    name = path.name.removesuffix(".gz")
-    return cached_file(f"sumo-input/{hashlib.sha256(data).hexdigest()[:20]}/{name}", lambda: data)
+    copy = cached_file(f"sumo-input/{hashlib.sha256(data).hexdigest()[:20]}.xml", lambda: data)
+    if not _means_itself(copy):
+        raise InputError(f"SUMO takes {copy} for another name; set XDG_CACHE_HOME to a folder of plain letters")
+    return copy
 
 
 class _Door:
@@ -137,7 +155,7 @@ class _Door:
     def __init__(
         self, path: Path, what: str, unwanted: Unwanted | None, write: Callable[[str], object] | None = None
     ) -> None:
-        self._path, self.what, self._unwanted, self.write = path, what, unwanted, write
+        self._path, self.what, self._unwanted, self.write = require_file(path, what), what, unwanted, write
         self._home = path.resolve().parent
         self.lists = lists()
         self.clean = True
@@ -147,34 +165,39 @@ class _Door:
 
     def read(self) -> None:
         """Read the file."""
-        self._feed(self._path, (), inside=False)
+        self._feed(self._path, (), inside=False, top=True)
 
-    def _feed(self, path: Path, above: tuple[Path, ...], *, inside: bool) -> None:
+    def _feed(self, path: Path, above: tuple[Path, ...], *, inside: bool, top: bool) -> None:
         """Read one file.
 
         Args:
             above: those that include it, resolved.
             inside: whether its root's content stands in the place of what named it.
+            top: whether that content is the first file's own, and not that of an element in it.
         """
         require_file(path, self.what)
         if path.resolve() in above:
             raise InputError(
                 f"{self.what} {above[-1]} includes {path}, which includes it again; leave one of the two out"
             )
+        if len(above) >= MOST_INCLUDING or len(self.files) >= MOST_FILES:
+            raise InputError(f"{self.what} {self._path} includes too many files; put what they hold into one")
         self.files.append(path)
-        reading = _Reading(self, path, (*above, path.resolve()), inside)
+        reading = _Reading(self, path, (*above, path.resolve()), inside, top)
         try:
             with open_xml(path) as stream:
-                while chunk := stream.read(_CHUNK_BYTES):
+                size = _CHUNK_BYTES
+                while chunk := stream.read(size):
                     reading.take(chunk)
+                    size = min(2 * size, _MOST_CHUNK_BYTES)  # a long token is read again with each piece of it
                 reading.parser.Parse(b"", True)
         except (expat.ExpatError, *UNREADABLE) as error:
             raise broken(path, self.what, error) from error
 
-    def follow(self, path: Path, href: str, above: tuple[Path, ...]) -> None:
+    def follow(self, path: Path, href: str, above: tuple[Path, ...], *, top: bool = False) -> None:
         """Put the content of a file that another one names in its place."""
         self.clean = False
-        self._feed(named_file(path, href, self._home, self.what), above, inside=True)
+        self._feed(named_file(path, href, self._home, self.what), above, inside=True, top=top)
 
     def drop(self, what: str) -> None:
         """Note that something stays outside."""
@@ -182,9 +205,18 @@ class _Door:
         if what not in _UNSAID:
             self.left_out[what] += 1
 
-    def wants(self, tag: str, attributes: Mapping[str, str], depth: int) -> bool:
-        """Whether an element may pass, as far as its tag says it."""
-        if depth == 1 and self._unwanted is not None and self._unwanted(tag, attributes):
+    def wants(self, tag: str, attributes: Mapping[str, str], *, top: bool) -> bool:
+        """Whether an element may pass, as far as its tag says it.
+
+        Raises:
+            InputError: it is a signal's program of a type that cannot.
+        """
+        if tag == "tlLogic" and (kind := attributes.get("type", "static")) not in self.lists.signal_types:
+            raise InputError(
+                f"{self.what} {self._path}: tlLogic {attributes.get('id')!r} is of type {kind!r}; "
+                f"give it one of {', '.join(sorted(self.lists.signal_types))}"
+            )
+        if top and self._unwanted is not None and self._unwanted(tag, attributes):
             self.clean = False  # its own doing, so nothing to tell
             return False
         if tag == "param" and not self._parameter(attributes.get("key", "")):
@@ -205,12 +237,16 @@ class _Door:
 
     def attributes(self, tag: str, given: dict[str, str]) -> dict[str, str]:
         """The attributes that may pass."""
-        if given.keys() <= self.lists.attributes:
+        if given.keys() <= self.lists.attributes and not given.keys() & _LOOKED_AT:
             return given
         kept: dict[str, str] = {}
         for name, value in given.items():
             of_schema = name == "xmlns:xsi" or (name == _SCHEMA and value.startswith(_SCHEMAS))
-            if of_schema or name in self.lists.attributes:
+            if name in _LOOKED_AT and not _LOOKED_AT[name].fullmatch(value):
+                self.drop(f"{tag} {name}")
+                if name == "projParameter":
+                    kept[name] = "!"  # no projection; SUMO asks for one
+            elif of_schema or name in self.lists.attributes:
                 kept[name] = value
             elif name == "file" and tag in _DETECTORS:
                 kept[name] = NOWHERE
@@ -226,8 +262,8 @@ class _Door:
 class _Reading:
     """The handlers of one file."""
 
-    def __init__(self, door: _Door, path: Path, above: tuple[Path, ...], inside: bool) -> None:
-        self._door, self._path, self._above, self._inside = door, path, above, inside
+    def __init__(self, door: _Door, path: Path, above: tuple[Path, ...], inside: bool, top: bool) -> None:
+        self._door, self._path, self._above, self._inside, self._top = door, path, above, inside, top
         self._depth = 0
         self._outside = 0
         """How deep in something that stays outside."""
@@ -242,7 +278,7 @@ class _Reading:
 
     def take(self, chunk: bytes) -> None:
         """Read on."""
-        if self._depth == 0 and chunk.startswith((codecs.BOM_UTF16_BE, codecs.BOM_UTF16_LE)):
+        if self._depth == 0 and (chunk.startswith((codecs.BOM_UTF16_BE, codecs.BOM_UTF16_LE)) or b"\0" in chunk[:4]):
             self._door.clean = False
         self.parser.Parse(chunk, False)
 
@@ -260,14 +296,17 @@ class _Reading:
 
     def _start(self, tag: str, given: dict[str, str]) -> None:
         depth, self._depth = self._depth, self._depth + 1
+        if depth >= MOST_DEPTH:
+            raise InputError(f"{self._door.what} {self._path} is nested more than {MOST_DEPTH} deep; make it flat")
+        top = self._top and depth == 1
         if self._outside:
             self._outside += 1
         elif depth == 0:
             self._root(tag, given)
         elif tag == "include":
             self._outside = 1
-            self._door.follow(self._path, given.get("href", ""), self._above)
-        elif self._door.wants(tag, given, depth):
+            self._door.follow(self._path, given.get("href", ""), self._above, top=top)
+        elif self._door.wants(tag, given, top=top):
             self._pass(tag, given)
         else:
             self._outside = 1

@@ -86,7 +86,11 @@ def named_file(path: Path, href: str, home: Path, what: str) -> Path:
         InputError: it lies elsewhere.
     """
     file = path.absolute().parent / href
-    if not file.resolve().is_relative_to(home):
+    try:
+        lies_at = file.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # such as a link that leads to itself
+        raise InputError(f"{what} {path} includes {href!r}, which cannot be found ({error}); correct it") from error
+    if not lies_at.is_relative_to(home):
         raise InputError(f"{what} {path} includes {href}, which lies outside of {home}; move it below that folder")
     return file
 
