@@ -20,8 +20,8 @@ from deployment.guard import Guard, Limits
 from deployment.link import add_link_arguments, address_from, credentials_of
 from deployment.manifest import MANIFEST
 from deployment.pilot import Pilot
-from scenarios.command import INTERRUPTED, run_command
-from signals.errors import InputError
+from scenarios.command import INTERRUPTED, run_command, say
+from signals.errors import InputError, printable
 
 EPILOG = """examples:
   python control.py bundles/single --public-key keys/lab.pub --target 10.1.7.12:161 --log logs/watch.jsonl
@@ -128,13 +128,13 @@ async def _run(arguments: argparse.Namespace, bundle: Bundle) -> int:
     log.write(_start_record(arguments, bundle, limits, reader.fast, reader.slow))
     metrics = Metrics()
     clock: Clock = SteppedClock(arguments.step) if arguments.step else RunningClock(arguments.speed)
-    runtime = Runtime(pilot, bundle.policy, reader, clock, log, metrics, commander=commander, say=_say)
+    runtime = Runtime(pilot, bundle.policy, reader, clock, log, metrics, commander=commander, say=say)
     page = None
     if arguments.metrics_port is not None:
         page = Page(metrics, runtime.health, arguments.metrics_port)
-        _say(f"metrics: http://127.0.0.1:{page.port}/metrics")
+        say(f"metrics: http://127.0.0.1:{page.port}/metrics")
     mode = "controls" if arguments.control else "watches, and writes nothing"
-    _say(f"{bundle.manifest.tls_id}: {mode}; {host}:{port}, bundle until {bundle.manifest.not_after}")
+    say(f"{bundle.manifest.tls_id}: {mode}; {host}:{port}, bundle until {bundle.manifest.not_after}")
     try:
         tally = await runtime.run(arguments.duration)
     finally:
@@ -142,7 +142,7 @@ async def _run(arguments: argparse.Namespace, bundle: Bundle) -> int:
             page.close()
         session.close()
         log.close()
-    _say(f"{tally.decisions} decisions, {tally.writes} commands written and read back, {tally.releases} releases")
+    say(f"{tally.decisions} decisions, {tally.writes} commands written and read back, {tally.releases} releases")
     if tally.stopped:
         return INTERRUPTED
     return int(arguments.control and not tally.in_control)
@@ -188,19 +188,23 @@ def _replay(arguments: argparse.Namespace) -> int:
         yield start
         yield from records
 
-    found = replay(rest(), _pilot(bundle, limits), bundle.policy)
-    print(f"{found.decisions} decisions, {found.different} different; {found.writes} commands were written")
+    try:
+        found = replay(rest(), _pilot(bundle, limits), bundle.policy)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a file makes of the code that reads it
+        said = printable(f"{type(error).__name__} {error}")
+        raise InputError(
+            f"log {arguments.replay} is no log of a run ({said}); give one that was not changed"
+        ) from error
+    say(f"{found.decisions} decisions, {found.different} different; {found.writes} commands were written")
     if found.first:
-        print(found.first)
+        say(found.first)
     return int(found.different > 0 or found.decisions == 0)
 
 
 def _digest(bundle: Bundle) -> str:
     return hashlib.sha256((bundle.path / MANIFEST).read_bytes()).hexdigest()
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -44,7 +43,7 @@ from evaluation.tables import (
     summarise,
 )
 from scenarios.arguments import add_scenario_arguments, scenario_from
-from scenarios.command import add_timing_arguments, run_command, timing_from
+from scenarios.command import add_timing_arguments, run_command, say, say_json, timing_from
 from scenarios.occupied import occupied
 from scenarios.seeds import EVALUATION_SEEDS
 from signals.errors import InputError
@@ -179,7 +178,7 @@ def _judge(options: argparse.Namespace, seeds: list[int], timing: Timing, words:
             with RunProgress(sum(level.size for level in levels)) as progress:
                 stressed = [run_level(level, workers, progress.advance, engine) for level in levels]
     except RunFailed as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", error=True)
         return 1
     except KeyboardInterrupt:
         then = "no results written" if options.out is None else "the same command goes on from there"
@@ -191,7 +190,7 @@ def _judge(options: argparse.Namespace, seeds: list[int], timing: Timing, words:
     if options.out is not None:
         write_results(options.out, evaluation, results, summary, stress, content, settings)
     if options.json:
-        print(json.dumps(content, indent=2, ensure_ascii=False))
+        say_json(content)
     else:
         print_results(evaluation, results, summary, stress, options.out)
     return 0
@@ -215,11 +214,11 @@ def _stress_levels(kinds: list[str], seeds: int, evaluation: Evaluation) -> list
 def _tell_of(finished: Finished, total: int, store: Path | None) -> None:
     """What an earlier start has left, in a line each on stderr."""
     if finished.runs:
-        print(f"note: {len(finished.runs)} of {total} runs were finished before; taken from {store}", file=sys.stderr)
+        say(f"note: {len(finished.runs)} of {total} runs were finished before; taken from {store}", error=True)
     if finished.strangers:
-        print(
+        say(
             f"note: {finished.strangers} runs in {store} are of other settings, input or code, or damaged; run anew",
-            file=sys.stderr,
+            error=True,
         )
 
 
@@ -258,10 +257,11 @@ def _contestant(name: str, timing: Timing) -> Contestant:
         return _bundles(name)
     found = find_controller(name)
     if any(s.get("job", {}).get("timing") not in (None, dataclasses.asdict(timing)) for s in found.settings):
-        print(f"note: {name} was trained with another timing than this evaluation's", file=sys.stderr)
+        say(f"note: {name} was trained with another timing than this evaluation's", error=True)
     return Contestant(
-        found.name, found.make, not found.learned, found.identity, tuned=found.tuned, trained_on=found.trained_on
-    )
+        found.name, found.make, not found.learned, found.identity, tuned=found.tuned, trained_on=found.trained_on,
+        trained_by=found.commands,
+    )  # fmt: skip
 
 
 def _bundles(name: str) -> Contestant:

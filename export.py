@@ -12,7 +12,6 @@ import hashlib
 import importlib.metadata
 import os
 import platform
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -25,8 +24,9 @@ import numpy as np
 import torch
 
 from agents.export import policy_graph, record, reference_scores, scorer_weights
+from agents.job import job_of
 from agents.named import Named, find_controller
-from agents.run import POLICY, LearnedController, load_controller, load_tensors, read_settings, run_sha256
+from agents.run import POLICY, SETTINGS, LearnedController, load_controller, load_tensors, read_settings, run_sha256
 from agents.viper import TreeSettings, distil, write_tree
 from controllers.base import TIE
 from controllers.programs import ProgramControl
@@ -45,7 +45,7 @@ from envs.setup import SimulationSetup, make_setup
 from envs.simulation import SimulationError
 from evaluation.delays import delays
 from evaluation.runs import RunFailed
-from scenarios.command import run_command
+from scenarios.command import run_command, say
 from scenarios.scenario import Scenario, load
 from scenarios.seeds import EVALUATION_SEEDS, VALIDATION_SEEDS
 from signals.errors import InputError
@@ -53,7 +53,7 @@ from signals.inputs import DETECTORS
 from signals.intersection import compile_signals
 from signals.layout import build_layout
 from signals.loops import DetectorFaults, plan_loops
-from signals.timing import Timing
+from signals.timing import Timing, timing_of
 
 FORMATS = ("onnx", "c")
 DERIVED = ("plan", "tree")
@@ -170,7 +170,7 @@ def main(arguments: list[str] | None = None) -> int:
     if len(modes) != 1:
         raise InputError("give one of: RUN_DIR with --out DIR, --verify BUNDLE, --new-key FILE (--help has examples)")
     if command.new_key is not None:
-        print(f"{new_key(command.new_key)} checks what {command.new_key} signs; keep the latter secret")
+        say(f"{new_key(command.new_key)} checks what {command.new_key} signs; keep the latter secret")
         return 0
     if command.verify is not None:
         return _verify(command)
@@ -183,7 +183,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _derive(command) if derived else _export(command)
     except (NotThePolicy, SimulationError, RunFailed) as error:
-        print(f"failed: {error}; nothing was written", file=sys.stderr)
+        say(f"failed: {error}; nothing was written", error=True)
         return 1
 
 
@@ -193,12 +193,12 @@ def _verify(command: argparse.Namespace) -> int:
     bundle = read_bundle(command.verify, public_key=command.public_key, simulation=True)
     checked = _check_network(command, bundle)
     found = bundle.manifest
-    print(f"{command.verify}: policy for signal {found.tls_id!r} of {found.scenario}, sensing {found.sensing}")
-    print(f"signed; every file is as it was; valid from {found.not_before} to {found.not_after}")
-    print(f"policy.onnx answers {len(bundle.golden.phases)} golden inputs as the trained policy did")
-    print(f"network: {checked or 'not compared; give --network FILE or --scenario NAME'}")
+    say(f"{command.verify}: policy for signal {found.tls_id!r} of {found.scenario}, sensing {found.sensing}")
+    say(f"signed; every file is as it was; valid from {found.not_before} to {found.not_after}")
+    say(f"policy.onnx answers {len(bundle.golden.phases)} golden inputs as the trained policy did")
+    say(f"network: {checked or 'not compared; give --network FILE or --scenario NAME'}")
     if found.simulation_only:
-        print("for simulation only: no controller gets it")
+        say("for simulation only: no controller gets it")
     return 0
 
 
@@ -235,7 +235,7 @@ def _export(command: argparse.Namespace) -> int:
         sign(b"", command.key)  # a wrong key is better known now
     digest, network = run_sha256(source.run), source.network_sha256
     evaluation = evaluation_of(command.evaluation, source.run, digest, network) if command.evaluation else None
-    print(f"recording {source.scenario.name} under the policy, for golden inputs", file=sys.stderr, flush=True)
+    say(f"recording {source.scenario.name} under the policy, for golden inputs", error=True)
     recording = record(source.controller, source.setup, VALIDATION_SEEDS[:MOST_EPISODES], LEAST)
     weights = scorer_weights(source.weights)
     ready = []  # nothing is written unless all signals' forms hold
@@ -273,20 +273,15 @@ def _source(command: argparse.Namespace) -> Source:
             f"run {run} was trained with --sensing {controller.sensing}: it sees every vehicle, which no controller "
             f"does; train with --sensing detectors, or export with --simulation-only"
         )
-    try:
-        job, files = settings["job"], settings["scenario"]["files"]
-        given = {name: job[name] for name in ("routes", "additional", "begin_s", "end_s")}
-        faults, timing = DetectorFaults(**job["faults"]), Timing(**job["timing"])
-        name, warm_up_s = job["scenario"], job["warm_up_s"]
-    except (KeyError, TypeError) as error:
-        raise InputError(f"the settings of run {run} are incomplete ({error}); train it anew") from error
-    scenario = load(name, **given)
+    job, files = job_of(settings, run / SETTINGS), settings.get("scenario", {}).get("files", {})
+    scenario = job.load()
     if _sha256(scenario.net_file) not in files.values():
         raise InputError(
             f"run {run} was trained on another {scenario.net_file.name} than there is now (SHA-256 differ); "
             f"train again on this one, or bring back the other"
         )
-    setup = make_setup(scenario, timing, sensing=controller.sensing, faults=faults, warm_up_s=warm_up_s)
+    timing, faults = timing_of(job.timing), DetectorFaults(**job.faults)
+    setup = make_setup(scenario, timing, sensing=controller.sensing, faults=faults, warm_up_s=job.warm_up_s)
     return Source(run, settings, controller, load_tensors(run / POLICY)["scorer"], scenario, setup)
 
 
@@ -318,7 +313,7 @@ def _derive(command: argparse.Namespace) -> int:
         "python": platform.python_version(),
         "intergreen": importlib.metadata.version("intergreen"),
     }
-    said = partial(print, file=sys.stderr, flush=True)
+    said = partial(say, error=True)
     if "plan" in command.format:
         plan = PlanSettings(times=command.plan_windows, budget=command.plan_budget, seed=command.seed)
         seeds = EVALUATION_SEEDS[: command.plan_seeds]
@@ -326,9 +321,9 @@ def _derive(command: argparse.Namespace) -> int:
             command.out, policy.make, scenario, timing, judge, plan, seeds, about,  # type: ignore[arg-type]
             lambda done, total, what: said(f"{done} of {total} runs: {what}"),
         )  # fmt: skip
-        print(*paths, sep="\n")
+        say("\n".join(map(str, paths)))
         told = ", ".join(f"{name} {fmean(values):.1f} s" for name, values in delay_s.items())
-        print(f"mean delay on {len(seeds)} seeds that no plan was tuned on: {told}")
+        say(f"mean delay on {len(seeds)} seeds that no plan was tuned on: {told}")
     if "tree" in command.format:
         if not hasattr(policy.make(), "scores"):
             raise InputError(f"{policy.name} does not say what it thinks of each phase; give a run directory")
@@ -338,10 +333,10 @@ def _derive(command: argparse.Namespace) -> int:
         )  # fmt: skip
         found = distil(policy.make, partial(judge, scenario), tree, said)  # type: ignore[arg-type]
         if not found.offered:
-            print(f"failed: {found.verdict}; allow more --tree-leaves or a greater --tree-tolerance", file=sys.stderr)
+            say(f"failed: {found.verdict}; allow more --tree-leaves or a greater --tree-tolerance", error=True)
             return 1
-        print(*write_tree(command.out, found, about), sep="\n")
-        print(found.verdict)
+        say("\n".join(map(str, write_tree(command.out, found, about))))
+        say(found.verdict)
     return 0
 
 
@@ -349,14 +344,13 @@ def _world(command: argparse.Namespace, policy: Named) -> tuple[Scenario, Timing
     """Where a policy is watched: on its own scenario, unless another one is named."""
     if isinstance(policy.make(), ProgramControl):
         raise InputError(f"{policy.name} chooses no phases, so there is nothing to derive; give a policy")
-    job = policy.settings[0].get("job", {}) if policy.settings else {}
-    timing = Timing(**job["timing"]) if "timing" in job else Timing()
-    if command.scenario is None and not job:
+    job = job_of(policy.settings[0], Path(policy.name) / SETTINGS) if policy.settings else None
+    timing = timing_of(job.timing) if job else Timing()
+    if command.scenario is not None:
+        return load(command.scenario, begin_s=command.begin, end_s=command.end), timing
+    if job is None:
         raise InputError(f"{policy.name} has no scenario of its own; give --scenario")
-    of_run = {name: job[name] for name in ("routes", "additional", "begin_s", "end_s")} if job else {}
-    given = of_run if command.scenario is None else {}
-    given |= {name: s for name, s in (("begin_s", command.begin), ("end_s", command.end)) if s is not None}
-    return load(command.scenario or job["scenario"], **given), timing
+    return job.load(command.begin, command.end), timing
 
 
 def _subject(source: Source, tls_id: str) -> Subject:
@@ -374,10 +368,10 @@ def _golden(source: Source, subject: Subject, inputs: Rows) -> Golden:
 
 def _tell(out: Path, subject: Subject, checks: Mapping[str, Any], *, signed: bool) -> None:
     onnx, c, tls_id = checks["onnx"], checks["c"], subject.intersection.tls_id
-    print(f"{out}: signal {tls_id!r}, {len(subject.inputs)} inputs, {len(subject.plan.actions)} actions")
-    print(f"  ONNX: the trained policy's phase in {onnx['same_phase']:,} of {onnx['count']:,} situations")
-    print(f"  C: {checks['c_note'] or 'the same in {:,} of {:,}'.format(c['same_phase'], c['count'])}")
-    print(f"  {'signed' if signed else 'not signed, so no controller gets it: export with --key FILE'}")
+    say(f"{out}: signal {tls_id!r}, {len(subject.inputs)} inputs, {len(subject.plan.actions)} actions")
+    say(f"  ONNX: the trained policy's phase in {onnx['same_phase']:,} of {onnx['count']:,} situations")
+    say(f"  C: {checks['c_note'] or 'the same in {:,} of {:,}'.format(c['same_phase'], c['count'])}")
+    say(f"  {'signed' if signed else 'not signed, so no controller gets it: export with --key FILE'}")
 
 
 def _folder(tls_id: str) -> str:

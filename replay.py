@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import sys
@@ -25,7 +24,7 @@ from playback.play import Episode, Live, Nobody, play
 from playback.replay import Replay, Source, save
 from playback.rerun import Verdict, counterfactual, show, verify
 from scenarios.arguments import add_file_arguments, add_scenario_arguments, demand_from
-from scenarios.command import add_timing_arguments, run_command, timing_from
+from scenarios.command import add_timing_arguments, run_command, say, say_json, timing_from
 from scenarios.seeds import EVALUATION_SEEDS
 from signals.errors import InputError
 
@@ -118,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return run(options)
     except (SimulationError, ArithmeticError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", error=True)
         return 1
 
 
@@ -213,7 +212,7 @@ def _view(options: argparse.Namespace) -> int:
     if len(options.files) > 2:
         raise InputError(f"view shows one replay or two, not {len(options.files)}; choose two")
     size = write_page(options.files, options.out)
-    print(f"written to {options.out} ({size / 1e6:.2f} MB); open it in a browser")
+    say(f"written to {options.out} ({size / 1e6:.2f} MB); open it in a browser")
     return 0
 
 
@@ -272,7 +271,10 @@ def _finite(value: float) -> float | None:
 
 
 def _print(options: argparse.Namespace, about: dict[str, Any], text: str) -> None:
-    print(json.dumps(about, indent=2, ensure_ascii=False) if options.json else text)
+    if options.json:
+        say_json(about)
+    else:
+        say(text)
 
 
 class _Progress:

@@ -10,11 +10,12 @@ import importlib.metadata
 import importlib.util
 import math
 import platform
+import shlex
 import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ import numpy as np
 import torch
 
 from agents.checkpoint import scorer_of, scorers_of
+from agents.job import Job, job_of
 from agents.learners import Learner, make_learner
 from agents.run import (
     CHECKPOINT,
@@ -46,14 +48,14 @@ from envs.worker import WorkerSetup
 from envs.workers import SimulationWorker
 from evaluation.runs import Contestant, Evaluation, RunFailed, run_all
 from scenarios.arguments import add_scenario_arguments
-from scenarios.command import add_timing_arguments, run_command, timing_from
+from scenarios.command import add_timing_arguments, run_command, say, timing_from
 from scenarios.occupied import occupied
-from scenarios.scenario import Scenario, load
+from scenarios.scenario import Scenario
 from scenarios.seeds import VALIDATION_SEEDS
 from signals.errors import InputError
 from signals.loops import DetectorFaults
 from signals.rewards import REWARDS, reward_for
-from signals.timing import Timing
+from signals.timing import Timing, timing_of
 
 if TYPE_CHECKING:
     from envs.ray_workers import Cluster
@@ -71,31 +73,6 @@ evaluate.py) by its mean delay over all vehicles that were to depart.
 
 What --config can set, one `name: value` a line, with its default; agents/settings.py tells what each is:
 """
-
-
-@dataclass(frozen=True)
-class Job:
-    """Everything that defines a training, as it stands in settings.json."""
-
-    scenario: str
-    routes: tuple[str, ...]
-    additional: tuple[str, ...]
-    begin_s: float | None
-    end_s: float | None
-    agent: str
-    agent_settings: dict[str, Any]
-    steps: int
-    seed: int
-    workers: int
-    sensing: str
-    reward: str
-    faults: dict[str, float]
-    timing: dict[str, Any]
-    warm_up_s: float
-    validate_every: int
-    validation_runs: int
-    started_from: str = ""
-    demand_range: tuple[float, float] = (1.0, 1.0)
 
 
 def _settings_help() -> str:
@@ -144,7 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
     check_engine(command)
     run = Path(command.out)
     torch.set_num_threads(1)  # the network is small: a second thread costs more than it brings
-    job = _job_of(run) if command.resume else _job(command)
+    job = job_of(read_settings(run), run / SETTINGS) if command.resume else _job(command)
     if run.exists() and not run.is_dir():
         raise InputError(f"--out {run} is a file; give a directory")
     with occupied(run):
@@ -156,23 +133,9 @@ def main(arguments: list[str] | None = None) -> int:
             return _train(job, run, command.resume, cluster, sys.argv[1:] if arguments is None else arguments)
 
 
-def _job_of(run: Path) -> Job:
-    settings = read_settings(run)
-    try:
-        return Job(**{k: v for k, v in settings["job"].items() if k in Job.__dataclass_fields__})
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{run / SETTINGS} does not say how the run was made ({error}); train it anew") from error
-
-
 def _job(command: argparse.Namespace) -> Job:
     if not command.scenario:
         raise InputError("--scenario is missing; give a name (python -m scenarios lists them) or a file")
-    for name, least in (("steps", 1), ("workers", 1), ("validation_runs", 1), ("seed", 0)):
-        if getattr(command, name) < least:
-            option = "--" + name.replace("_", "-")
-            raise InputError(f"{option} is {getattr(command, name)}; it must be at least {least}")
-    if command.seed >= 1 << 32:
-        raise InputError(f"--seed is {command.seed}; it must be less than {1 << 32}")
     reward_for(command.reward)
     changes = read_config(Path(command.config)) if command.config else {}
     every = command.validate_every
@@ -219,8 +182,8 @@ def _clear(run: Path) -> None:
 
 
 def _train(job: Job, run: Path, resume: bool, cluster: Cluster | None = None, words: Sequence[str] = ()) -> int:
-    scenario = load(job.scenario, routes=job.routes, additional=job.additional, begin_s=job.begin_s, end_s=job.end_s)
-    timing = Timing(**job.timing)
+    scenario = job.load()
+    timing = timing_of(job.timing)
     settings = agent_settings(job.agent, job.agent_settings)
     setup = make_setup(
         scenario,
@@ -231,7 +194,7 @@ def _train(job: Job, run: Path, resume: bool, cluster: Cluster | None = None, wo
         demand_range=(job.demand_range[0], job.demand_range[1]),
     )
     for refusal in setup.plan.refusals:
-        print(f"tls {refusal.tls_id} keeps its own program: {refusal.reason}", file=sys.stderr)
+        say(f"tls {refusal.tls_id} keeps its own program: {refusal.reason}", error=True)
     make_worker: Callable[[WorkerSetup], SimulationWorker] = cluster.worker if cluster else RemoteSimulation
     workers = [make_worker(WorkerSetup(setup, job.reward)) for _ in range(job.workers)]
     env = SignalsVecEnv(workers, job.seed, settings.reward_scale)
@@ -258,16 +221,17 @@ def _train(job: Job, run: Path, resume: bool, cluster: Cluster | None = None, wo
             tensorboard=tensorboard,
         )
     except Interrupted:
-        print(f"stopped and saved; go on with: python train.py --out {run} --resume", file=sys.stderr)
+        say(f"stopped and saved; go on with: python train.py --out {shlex.quote(str(run))} --resume", error=True)
         return 130
     except (TrainingDiverged, SimulationError, RunFailed) as error:
-        print(f"failed: {error}", file=sys.stderr)
+        say(f"failed: {error}", error=True)
         return 1
     finally:
         env.close()
     last = progress.validations[-1]["delay_s"] if progress.validations else math.nan
-    print(f"trained {job.steps:,} steps in {progress.elapsed_s:.0f} s; validation delay {last:.1f} s; in {run}")
-    print(f"judge it: python evaluate.py --scenario {job.scenario} --controllers fixed_time actuated {run}")
+    say(f"trained {job.steps:,} steps in {progress.elapsed_s:.0f} s; validation delay {last:.1f} s; in {run}")
+    judge = ("python", "evaluate.py", "--scenario", job.scenario, "--controllers", "fixed_time", "actuated", str(run))
+    say(f"judge it: {shlex.join(judge)}")
     return 0
 
 
@@ -311,11 +275,10 @@ def _settings(job: Job, scenario: Scenario) -> dict[str, Any]:
 def _announce(job: Job, scenario: Scenario, signals: int, run: Path, resume: bool) -> None:
     plural = "s" if signals > 1 else ""
     doing = "resuming" if resume else "training"
-    print(
+    say(
         f"{doing} {job.agent} on {scenario.name} ({signals} signal{plural}, {scenario.horizon_s:g} s an episode), "
         f"{job.steps:,} steps, {job.workers} worker{'s' if job.workers > 1 else ''}, into {run}",
-        file=sys.stderr,
-        flush=True,
+        error=True,
     )
 
 

@@ -79,17 +79,15 @@ def restore(run: Path, learner: Learner, env: SignalsVecEnv) -> dict[str, Any]:
             assert isinstance(learner.replay_buffer, DecisionBuffer)
             _restore_replay(learner.replay_buffer, dqn["replay"])
         seen = env.restore(state["env"])
-    except (KeyError, RuntimeError, ValueError, TypeError) as error:
-        raise InputError(
-            f"{run / CHECKPOINT} does not fit this run's settings ({str(error).splitlines()[0]}); train it anew"
-        ) from error
+        _restore_random_states(state["random"])
+        progress: dict[str, Any] = dict(state["progress"])
+    except (KeyError, IndexError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{run / CHECKPOINT} does not fit this run's settings ({error}); train it anew") from error
     if not np.array_equal(np.asarray(seen), np.asarray(learner._last_obs)):
         raise InputError(
             f"run {run}: the simulation does not repeat what it did before the stop; the scenario's files or "
             f"SUMO's version have changed. Train it anew"
         )
-    _restore_random_states(state["random"])
-    progress: dict[str, Any] = state["progress"]
     return progress
 
 

@@ -16,6 +16,7 @@ from controllers.base import Controller
 from controllers.parameters import read_tuned
 from controllers.programs import GivenPrograms, ProgramControl
 from controllers.registry import CONTROLLERS, make
+from signals.errors import printable
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,14 @@ class Named:
     """How its parameters were found."""
     settings: tuple[Mapping[str, Any], ...] = ()
     """Of the runs that a policy comes from."""
+    commands: tuple[str, ...] = ()
+    """A line for each of these runs that trains it again."""
 
     @property
     def trained_on(self) -> str:
         """The scenarios of these runs."""
-        return ", ".join(dict.fromkeys(str(s.get("scenario", {}).get("name", "")) for s in self.settings))
+        names = (printable(s.get("scenario", {}).get("name", ""), 60) for s in self.settings)
+        return ", ".join(dict.fromkeys(names))
 
 
 def find_controller(name: str) -> Named:
@@ -71,6 +75,7 @@ def _sha256(path: Path) -> str:
 def _policy(name: str) -> Named:
     import torch  # takes seconds, so only where a policy needs it
 
+    from agents.job import command_of
     from agents.run import load_controller, load_ensemble, read_settings, run_sha256
 
     torch.set_num_threads(1)  # runs are what goes in parallel
@@ -81,4 +86,5 @@ def _policy(name: str) -> Named:
 
     load_policy()  # a wrong directory is better known now than in the first run
     identity, settings = " ".join(map(run_sha256, paths)), tuple(map(read_settings, paths))
-    return Named(name, load_policy, learned=True, identity=identity, settings=settings)
+    commands = tuple(command_of(of, str(path)) for of, path in zip(settings, paths, strict=True))
+    return Named(name, load_policy, learned=True, identity=identity, settings=settings, commands=commands)

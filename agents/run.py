@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from agents.job import SETTINGS as SHAPE
 from agents.network import PhaseScorer
+from agents.settings import MOST
 from controllers.base import Phases, choose
 from scenarios.command import write_whole
 from signals.errors import InputError
 from signals.intersection import Intersection
 from signals.layout import Layout
 from signals.observations import OBSERVATIONS, ObservationShape, PhaseObservation, observation_for
+from signals.plain import misfit, parse
 from signals.snapshot import Snapshot
 
 FORMAT = 2
@@ -66,15 +68,18 @@ def read_settings(run: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{run} is no run directory: it has no {SETTINGS}; give the --out of a training")
     try:
-        content = json.loads(path.read_text())
+        content = parse(path.read_bytes(), finite=False)
         written = content["format"]
+        if written == FORMAT:
+            misfit(SHAPE, content)
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise InputError(f"{path} is not the settings file of a run ({error}); train the run anew") from error
     if written != FORMAT:
+        versions = content.get("versions")
+        wrote = versions.get("intergreen", "unknown") if isinstance(versions, dict) else "unknown"
         raise InputError(
             f"run {run} has format {written}, this version reads format {FORMAT}; "
-            f"use the version that wrote it ({content.get('versions', {}).get('intergreen', 'unknown')}) "
-            f"or train it anew"
+            f"use the version that wrote it ({wrote}) or train it anew"
         )
     result: dict[str, Any] = content
     return result
@@ -98,7 +103,7 @@ def load_tensors(path: Path) -> dict[str, Any]:
         content = torch.load(path, weights_only=True)
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing: the training has not saved yet; resume it or train anew") from error
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # whatever a file makes of the code that reads it
         raise InputError(f"{path} is damaged or was written by another version; train the run anew") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no saved state; train the run anew")
@@ -152,11 +157,13 @@ def load_controller(run: Path) -> LearnedController:
     settings = read_settings(run)
     content = load_tensors(run / POLICY)
     try:
-        units, sensing = int(settings["agent_settings"]["units"]), str(settings["sensing"])
+        units, sensing = int(settings["agent_settings"]["units"]), settings["sensing"]
+        if not 1 <= units <= MOST["units"]:
+            raise ValueError(f"units is {units}")
         weights = content["scorer"]
         network = PhaseScorer(_shape_of(sensing), units)
         network.load_state_dict(weights)
-    except (KeyError, TypeError, RuntimeError) as error:
+    except Exception as error:  # weights are whatever tensors and names a file holds
         raise InputError(f"{run / POLICY} does not fit {run / SETTINGS}; train the run anew") from error
     if not all(bool(torch.isfinite(w).all()) for w in weights.values()):
         raise InputError(f"{run / POLICY} holds weights that are not finite; train the run anew")

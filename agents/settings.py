@@ -7,9 +7,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from signals.errors import InputError, did_you_mean
+from scenarios.yamlfile import read_yaml
+from signals.errors import InputError, did_you_mean, printable
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def agent_settings(agent: str, changes: dict[str, Any] | None = None) -> AgentSe
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or (known[name] is int and value % 1 != 0):
             kind = "a whole number" if known[name] is int else "a number"
-            raise InputError(f"setting {name!r} of {agent} is {value!r}; it must be {kind}")
+            raise InputError(f"setting {name!r} of {agent} is {_shown(value)}; it must be {kind}")
         if name in SHARES:
             least, most, bound = 0.0, 1.0, "from 0 to 1"
         else:
@@ -125,9 +124,13 @@ def agent_settings(agent: str, changes: dict[str, Any] | None = None) -> AgentSe
             most = MOST.get(name, 1e9 if known[name] is int else 1e6)
             bound = f"{f'{least} or more' if name in LEAST[agent] else 'above 0'}, and at most {most:g}"
         if not least <= value <= most:
-            raise InputError(f"setting {name!r} of {agent} is {value!r:.30}; it must be {bound}")
+            raise InputError(f"setting {name!r} of {agent} is {_shown(value)}; it must be {bound}")
         checked[name] = known[name](value)
     return replace(settings, **checked)
+
+
+def _shown(value: Any) -> str:
+    return printable(value if isinstance(value, int) else repr(value), 40)
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -136,14 +139,7 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is missing or holds something else.
     """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise InputError(f"config {path}: {error.strerror}; give a YAML file of settings") from error
-    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:  # a date without such a month, say
-        raise InputError(
-            f"config {path} is not YAML: {(str(error) or type(error).__name__).splitlines()[0]}"
-        ) from error
+    content = read_yaml(path, "config")
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):

@@ -10,7 +10,6 @@ the current phase stays, then the one that has waited longest goes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from signals.errors import InputError
 from signals.intersection import Intersection
 from signals.layout import Layout
 from signals.observations import OBSERVATIONS, SENSED, observation_for
+from signals.plain import parse
 from signals.snapshot import Snapshot
 
 FloatArray = npt.NDArray[np.float64]
@@ -258,8 +258,8 @@ def read_tree(path: Path) -> Tree:
         InputError: it is missing, or holds something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} holds no tree ({error}); make one with export.py --format tree") from error
     try:
         return Tree.from_json(content)

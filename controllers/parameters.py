@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from signals.errors import InputError
+from signals.errors import InputError, printable
+from signals.plain import parse
 
 FORMAT = 1
 FILE = "tuned.json"
@@ -100,7 +100,7 @@ def read_tuned(path: Path, name: str) -> Tuned:
     file = path / FILE if path.is_dir() else path
     again = "write it with python -m evaluation.tune"
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse(file.read_bytes())
         if content["format"] != FORMAT:
             raise InputError(f"{file} is of format {content['format']}, this program reads {FORMAT}; {again}")
         known = dict(content["controllers"])
@@ -111,7 +111,7 @@ def read_tuned(path: Path, name: str) -> Tuned:
         wrong += [key for key in found if key not in SPACES.get(name, {})]
         if wrong:
             raise InputError(f"{file}: {name}'s {wrong[0]!r} is unknown or no number; {again}")
-        runs, scenario = int(content["rule"]["runs"]), str(content["scenario"])
+        runs, scenario = int(content["rule"]["runs"]), printable(content["scenario"], 60)
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}; {again}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:

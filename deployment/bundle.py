@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from deployment import manifest as manifests
-from deployment.codec import decode, parse
+from deployment.codec import decode
 from deployment.contents import Subject, documents
 from deployment.fallback import FixedTimePlan
 from deployment.golden import Golden, compare
@@ -41,6 +41,7 @@ from signals.intersection import Intersection
 from signals.layout import Layout
 from signals.loops import LoopPlan
 from signals.machine import SignalMachine
+from signals.plain import parse
 from signals.timing import Timing
 
 REQUIRED = (

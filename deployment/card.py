@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 from deployment.c_check import Measured
 from deployment.contents import Subject
 from deployment.golden import Agreement
-from signals.errors import InputError
+from signals.errors import InputError, printable
+from signals.plain import listed, misfit, named, number, optional, parse, record, text, whole
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,16 @@ class Checks:
     """Why C was not checked; empty where it was."""
 
 
+_MEAN = record({}, {name: optional(number()) for name in ("mean", "low", "high")})
+_COUNT = whole(0, 10**6)
+_ROW = record({"controller": text(), "delay_s": _MEAN, "runs": _COUNT, "gridlocked_runs": _COUNT})
+_SUMMARY = record(
+    {"controllers": listed(_ROW), "scenario": text(), "seeds": listed(whole(0, 2**31))}, {"demand": text(60)}
+)
+_SETTINGS = record({"files_sha256": named(text(64))}, {"identity": named(text())})
+"""Of what evaluate.py writes: as much as is told of it here."""
+
+
 def evaluation_of(folder: Path, run: Path, run_sha256: str, network_sha256: str) -> dict[str, Any]:
     """What evaluate.py found out about this policy and the others of the same evaluation.
 
@@ -35,8 +45,10 @@ def evaluation_of(folder: Path, run: Path, run_sha256: str, network_sha256: str)
         InputError: the folder holds no evaluation, or one of other weights or another network.
     """
     try:
-        summary = json.loads((folder / "summary.json").read_text())
-        settings = json.loads((folder / "settings.json").read_text())
+        summary = parse((folder / "summary.json").read_bytes())
+        settings = parse((folder / "settings.json").read_bytes(), finite=False)
+        misfit(_SUMMARY, summary)
+        misfit(_SETTINGS, settings)
         names = [entry["controller"] for entry in summary["controllers"]]
         rows = [
             {
@@ -51,7 +63,7 @@ def evaluation_of(folder: Path, run: Path, run_sha256: str, network_sha256: str)
         files = settings["files_sha256"]
     except OSError as error:
         raise InputError(f"--evaluation {folder}: {error.strerror}; give what evaluate.py --out wrote") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise InputError(f"--evaluation {folder} holds no evaluation; give what evaluate.py --out wrote") from error
     own = [name for name in names if identities.get(name) == run_sha256]
     if not own:
@@ -153,7 +165,7 @@ def card(subject: Subject, about: Mapping[str, Any], simulation_only: bool, vali
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "/").replace("\n", " ")
+    return printable(text).replace("|", "/")
 
 
 def _evaluation_table(found: Mapping[str, Any] | None) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from signals.errors import InputError
+from signals.plain import misfit, one_of, parse, record, text
+
+_ANSWER = record({}, {"error": text(), "done": one_of(True, False)})
 
 
 class Clock(Protocol):
@@ -88,7 +90,8 @@ class SteppedClock:
             writer.write(f"POST /v1/advance?seconds={ahead / 10:g} HTTP/1.1\r\nHost: emulator\r\n\r\n".encode())
             answer = await reader.read()
             writer.close()
-            found = json.loads(answer.partition(b"\r\n\r\n")[2])
+            found = parse(answer.partition(b"\r\n\r\n")[2])
+            misfit(_ANSWER, found)
         except (OSError, ValueError) as error:
             raise InputError(
                 f"--step: the emulator at {self._host}:{self._port} does not answer ({error})"
@@ -96,6 +99,6 @@ class SteppedClock:
         if "error" in found:
             raise InputError(f"--step: {found['error']}")
         self._tenths += ahead
-        if found["done"]:
+        if found.get("done", False):
             self.done = True
             stop.set()

@@ -6,8 +6,6 @@ Written for the few immutable records that a bundle holds. Reading builds these 
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 import types
 import typing
 from functools import cache
@@ -16,33 +14,6 @@ from typing import Any, TypeVar, Union
 import numpy as np
 
 Record = TypeVar("Record")
-
-
-def parse(text: str | bytes) -> Any:
-    """JSON, strictly: what an engineer reads in it and what a program does must be the same.
-
-    Raises:
-        ValueError: it is none, an object has a name twice, or a number is not finite.
-    """
-    try:
-        return json.loads(text, object_pairs_hook=_each_once, parse_float=_finite, parse_constant=_finite)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is there twice")
-    return found
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text} is no finite number")
-    return value
 
 
 def encode(value: Any) -> Any:
@@ -68,7 +39,10 @@ def decode(kind: type[Record], content: Any) -> Record:
     Raises:
         ValueError: the content does not fit the type.
     """
-    result: Record = _decode(kind, content)
+    try:
+        result: Record = _decode(kind, content)
+    except (TypeError, KeyError, AttributeError, OverflowError) as error:  # such as a list as a name
+        raise ValueError(f"it is no {getattr(kind, '__name__', kind)} ({error})") from error
     return result
 
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deployment.codec import parse
 from deployment.link import add_link_arguments, address_from, credentials_of
 from deployment.ntcip import NotAllowed, Refused, Session, Unreachable
 from deployment.ntcip_plans import PlanObject, PlanWriter
 from deployment.ntcip_profile import profile_from
 from deployment.plans.ntcip import objects_from_json, select_pattern
-from scenarios.command import run_command
+from scenarios.command import run_command, say
 from signals.errors import InputError
+from signals.plain import parse
 
 EPILOG = """examples:
   python -m deployment.download plans/single/plans_ntcip.json --target 10.1.7.12:161 \\
@@ -59,11 +58,11 @@ def main(argv: list[str] | None = None) -> int:
     except NotAllowed as error:
         raise InputError(f"{arguments.plans}: {error}") from error
     except (Refused, Unreachable) as error:
-        print(f"failed: {host}:{port}: {error}", file=sys.stderr)
+        say(f"failed: {host}:{port}: {error}", error=True)
         return 1
-    print(f"{tls_id}: {written} objects written in one transaction and read back from {host}:{port}")
+    say(f"{tls_id}: {written} objects written in one transaction and read back from {host}:{port}")
     if arguments.select is not None:
-        print(f"pattern {arguments.select} runs" if arguments.select else "the day plan decides")
+        say(f"pattern {arguments.select} runs" if arguments.select else "the day plan decides")
     return 0
 
 

@@ -25,6 +25,7 @@ from typing import Any, TextIO
 
 from deployment.reading import Reading
 from signals.errors import InputError
+from signals.plain import parse
 
 ROTATE_BYTES = 64 * 2**20
 KEEP = 14
@@ -133,7 +134,7 @@ def read_log(path: Path) -> Iterator[dict[str, Any]]:
             if not text:
                 continue
             try:
-                record = json.loads(text)
+                record = parse(text)
                 kind = record["k"]
             except (ValueError, KeyError, TypeError) as error:
                 if file == path and number == len(lines):

@@ -18,9 +18,11 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from deployment.codec import decode, encode, parse
+from deployment.codec import decode, encode
+from deployment.private import private_bytes
 from scenarios.command import write_whole
 from signals.errors import InputError
+from signals.plain import parse
 
 KIND = "intergreen policy bundle"
 FORMAT = 2
@@ -158,7 +160,7 @@ def sign(content: bytes, key: Path) -> bytes:
     """The signature of these bytes.
 
     Raises:
-        InputError: the file holds no private Ed25519 key.
+        InputError: the file holds no private Ed25519 key, or is not private (`private_bytes`).
     """
     try:
         loaded = serialization.load_pem_private_key(_read(key), password=None)
@@ -166,6 +168,7 @@ def sign(content: bytes, key: Path) -> bytes:
         raise InputError(f"{key} is no private key; make one with export.py --new-key {key.name}") from error
     if not isinstance(loaded, Ed25519PrivateKey):
         raise InputError(f"{key} is no Ed25519 key; make one with export.py --new-key FILE")
+    private_bytes(key, "signing key")  # only now: nobody has to protect what is no private key
     return loaded.sign(content)
 
 

@@ -6,16 +6,16 @@ Secrets come from files or the environment, by `file:PATH` or `env:NAME`: on a c
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from deployment.oids import OBJECTS, Object, Oid
+from deployment.private import private_bytes
 from signals.errors import InputError, did_you_mean
+from signals.plain import listed, misfit, named, parse, record, text, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,13 @@ class Profile:
         return item.at(*index)
 
 
+_PROFILE = record(
+    {},
+    {
+        "name": text(200), "scalar_suffixes": named(listed(whole(0, 2**32 - 1), most=16)),
+        "absent": listed(text(200), most=100), "preempts": whole(0, 255), "most_varbinds": whole(1, 1000),
+    },
+)  # fmt: skip
 DISPENSABLE = ("vehicleDetectorStatusGroupAlarms", "preemptState")
 PROFILES = {
     profile.name: profile
@@ -66,11 +73,12 @@ def profile_from(name: str) -> Profile:
             f"{did_you_mean(name, PROFILES)}"
         )
     try:
-        content: dict[str, Any] = {"name": path.stem, **json.loads(path.read_text())}
+        content: dict[str, Any] = {"name": path.stem, **parse(path.read_bytes())}
+        misfit(_PROFILE, content)
         known = {f.name for f in dataclasses.fields(Profile)}
         if unknown := sorted(set(content) - known):
             raise InputError(f"profile {path}: unknown setting {unknown[0]!r}.{did_you_mean(unknown[0], known)}")
-        content["scalar_suffixes"] = {k: tuple(map(int, v)) for k, v in content.get("scalar_suffixes", {}).items()}
+        content["scalar_suffixes"] = {k: tuple(v) for k, v in content.get("scalar_suffixes", {}).items()}
         content["absent"] = tuple(content.get("absent", ()))
         profile = Profile(**content)
     except (ValueError, TypeError, AttributeError, OSError) as error:
@@ -105,7 +113,7 @@ def secret(source: str, option: str) -> str:
     """What `file:PATH` or `env:NAME` holds.
 
     Raises:
-        InputError: it is neither, it is empty, or others can read the file.
+        InputError: it is neither, it is empty, or the file is not private (`private_bytes`).
     """
     kind, _, where = source.partition(":")
     if kind == "env" and where:
@@ -116,11 +124,9 @@ def secret(source: str, option: str) -> str:
     if kind == "file" and where:
         path = Path(where)
         try:
-            if stat.S_IMODE(path.stat().st_mode) & 0o077:
-                raise InputError(f"{option}: others can read {path}; protect it by chmod 600 {path}")
-            value = path.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{option}: cannot read {path} ({error})") from error
+            value = private_bytes(path, option).decode("utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise InputError(f"{option}: {path} holds no text ({error}); write the secret into it") from error
         if not value:
             raise InputError(f"{option}: {path} is empty")
         return value

@@ -39,6 +39,8 @@ class Contestant:
     """What it is beside its name: the digest of a policy's weights and settings."""
     trained_on: str = ""
     """The scenario that it learned on."""
+    trained_by: tuple[str, ...] = ()
+    """The lines that train it again, for the report."""
     tuned: str = ""
     """Its tuned parameters and how they were found."""
 

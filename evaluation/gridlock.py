@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from evaluation.contest import RunResult
+from signals.errors import printable
 from signals.network import RoadNetwork
 
 
@@ -41,5 +42,5 @@ def gridlock_lines(
 
 def _named(junction: str, signals: Mapping[str, str]) -> str:
     if junction in signals:
-        return f"signal {signals[junction]}"
-    return f"junction {junction}, which no signal controls"
+        return f"signal {printable(signals[junction])}"
+    return f"junction {printable(junction)}, which no signal controls"

@@ -44,6 +44,7 @@ from pathlib import Path
 
 from evaluation.monitor_net import BROKEN_FILE, MonitorInputError, open_xml, read_signals
 from evaluation.monitor_rules import Finding, Interval, Judge, Rules
+from signals.errors import LONGEST_LINE, printable, visible
 
 __all__ = ["Finding", "MonitorInputError", "Rules", "check", "main"]
 
@@ -144,13 +145,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rules = Rules(**{rule.name: getattr(given, rule.name) for rule in dataclasses.fields(Rules)})
         findings = check(given.net, given.states, rules, given.tls)
     except MonitorInputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error, LONGEST_LINE)}", file=sys.stderr)
         return 2
     if given.json:
         print(json.dumps({"findings": [dataclasses.asdict(found) for found in findings]}))
     else:
         for found in findings:
-            print(f"{found.time_s:9.2f} s  {found.tls_id}  {found.kind}: {found.message}")
+            print(visible(f"{found.time_s:9.2f} s  {found.tls_id}  {found.kind}: {found.message}"))
         kinds = Counter(found.kind for found in findings)
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
         print(f"{len(findings)} findings: {counts}" if findings else "no finding")

@@ -90,6 +90,7 @@ def write_results(
         labels=folder_names(evaluation.contestants),
         agents={c.name: Path(c.name) for c in evaluation.contestants if not c.baseline},
         trained_on=settings["trained_on"],
+        trained_by=[line for c in evaluation.contestants for line in c.trained_by],
         signals=signals,
         movements=movements,
         corridor=evaluation.corridor,

@@ -24,6 +24,7 @@ import polars as pl
 
 from evaluation.metrics import RunMetrics
 from signals.errors import InputError
+from signals.plain import parse
 
 FORMAT = 1
 RUN_FILE = "run.json"
@@ -71,7 +72,7 @@ class StoredRun:
 def load_run(folder: Path, digest: str) -> StoredRun | None:
     """The run in that folder if it is whole and the one asked for, else None."""
     try:
-        content = json.loads((folder / RUN_FILE).read_bytes())
+        content = parse((folder / RUN_FILE).read_bytes())
         if content["format"] != FORMAT or content["digest"] != digest:
             return None
         for name, expected in content["files"].items():

@@ -28,7 +28,7 @@ from evaluation.runs import (
 )
 from evaluation.store import code_sha256
 from scenarios.arguments import add_scenario_arguments, scenario_from
-from scenarios.command import add_timing_arguments, run_command, timing_from, write_whole
+from scenarios.command import add_timing_arguments, run_command, say, timing_from, write_whole
 from scenarios.occupied import occupied
 from scenarios.seeds import training_seed
 from signals.errors import InputError, did_you_mean
@@ -183,7 +183,7 @@ def _search(options: argparse.Namespace, names: Sequence[str], rounds: Sequence[
         with progress:
             trials = tune(base, names, rounds, options.seed, workers, progress)
     except RunFailed as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", error=True)
         return 1
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
@@ -235,8 +235,8 @@ def _print(trials: Mapping[str, list[Trial]], file: Path) -> None:
         (default,) = (trial for trial in found if not trial.parameters)
         values = ", ".join(f"{key} {value:g}" for key, value in best.parameters.items()) or "its defaults"
         first = f"{default.runs[0].metrics.delay_s:.1f} s with its defaults on the first of them"
-        print(f"{name}: {values}: {best.delay_s:.1f} s on {len(best.runs)} training seeds ({first})")
-    print(f"written to {file}")
+        say(f"{name}: {values}: {best.delay_s:.1f} s on {len(best.runs)} training seeds ({first})")
+    say(f"written to {file}")
 
 
 if __name__ == "__main__":

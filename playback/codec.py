@@ -6,6 +6,7 @@ The page's decode.js reads the same formats; docs/replay.md describes them.
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from signals.plain import listed, misfit, named, one_of, parse, row, whole
 
 IntArray = npt.NDArray[np.int64]
 LONGEST = 10  # [bytes] of an unsigned 64-bit number, seven bits each
@@ -120,7 +123,7 @@ def decode_tracks(data: bytes) -> Tracks:
         raise CodecError("tracks of another length")
     columns = np.cumsum(numbers[2 : 2 + 6 * pieces].reshape(6, pieces), axis=1)
     thing, first, length, angle, x, y = columns
-    if (length < 1).any() or length.sum() != points:
+    if (length < 1).any() or (length > points).any() or length.sum() != points:  # a sum may run over
         raise CodecError("pieces that do not fit their points")
     second = numbers[2 + 6 * pieces :].reshape(points, 2)
     starts = np.concatenate(([0], np.cumsum(length)[:-1])) if pieces else np.zeros(0, np.int64)
@@ -151,6 +154,7 @@ def _running(values: IntArray, starts: IntArray, length: IntArray) -> IntArray:
 
 
 ARRAY_TYPES = {"u1": np.uint8, "i2": np.int16, "i4": np.int32, "f4": np.float32}
+_ARRAYS = named(row(one_of(*ARRAY_TYPES), listed(whole(0, 2**31), least=1, most=4)), most=100)
 
 
 def encode_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
@@ -177,16 +181,19 @@ def decode_arrays(data: bytes) -> dict[str, npt.NDArray[Any]]:
     """
     try:
         (size,) = struct.unpack_from("<I", data)
-        head, place = json.loads(data[4 : 4 + size]), 4 + size
+        head, place = parse(data[4 : 4 + size]), 4 + size
+        misfit(_ARRAYS, head)
         arrays = {}
         for name, (kind, shape) in head.items():
             dtype = np.dtype(ARRAY_TYPES[kind]).newbyteorder("<")
-            count = int(np.prod(shape, dtype=np.int64))
+            count = math.prod(shape)
+            if count * dtype.itemsize > len(data) - place:
+                raise ValueError(f"{name} is cut off")
             raw = np.frombuffer(data, np.uint8, count * dtype.itemsize, place).reshape(dtype.itemsize, count).T
             flat = np.ascontiguousarray(raw).view(dtype).astype(ARRAY_TYPES[kind])
             arrays[name] = flat.reshape(shape, order="F")
             place += count * dtype.itemsize
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (struct.error, ValueError) as error:
         raise CodecError(f"no arrays ({error})") from error
     if place != len(data):
         raise CodecError("arrays of another length")

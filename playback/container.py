@@ -23,12 +23,17 @@ from typing import Any
 
 from scenarios.command import write_whole
 from signals.errors import InputError
+from signals.plain import listed, misfit, parse, record, row, text, whole
 
 MAGIC = b"\x89RPLY\r\n\x1a"
 """A byte no text begins with, and line ends that a transfer as text would change."""
 VERSION = 1
+MOST_BYTES = 64 * 2**20
+"""Of a section, unpacked: a few bytes can unpack to gigabytes. A file has at most four times as many."""
+MOST_SECTIONS = 32
 _START = struct.Struct("<8sHI")
 _DIGEST = 32  # [bytes]
+_LISTED = record({"sections": listed(row(text(60), whole(0, MOST_BYTES)), most=MOST_SECTIONS)})
 
 
 def pack(head: Mapping[str, Any], sections: Mapping[str, bytes]) -> bytes:
@@ -41,7 +46,15 @@ def pack(head: Mapping[str, Any], sections: Mapping[str, bytes]) -> bytes:
 
 
 def write(path: Path, head: Mapping[str, Any], sections: Mapping[str, bytes]) -> int:
-    """Write the file, whole or not at all; returns its size in bytes."""
+    """Write the file, whole or not at all; returns its size in bytes.
+
+    Raises:
+        InputError: a section is larger than is read again, or the file cannot be written.
+    """
+    if large := [name for name, data in sections.items() if len(data) > MOST_BYTES]:
+        raise InputError(
+            f"{path}: {large[0]} of this run is larger than {MOST_BYTES >> 20} MiB; record a shorter window"
+        )
     data = pack(head, sections)
     write_whole(path, lambda partial: partial.write_bytes(data))
     return len(data)
@@ -51,15 +64,18 @@ def read_bytes(path: Path) -> bytes:
     """The whole file, once its digest is found right.
 
     Raises:
-        InputError: it is missing, no replay, damaged, or of a newer version.
+        InputError: it is missing, no replay, too large for one, damaged, or of a newer version.
     """
+    most = 4 * MOST_BYTES
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(len(MAGIC))
+            data += file.read(most) if data == MAGIC else b""
     except FileNotFoundError as error:
         raise InputError(f"replay {path} does not exist; record one with replay.py record --out {path}") from error
     except OSError as error:
         raise InputError(f"replay {path} cannot be read: {error.strerror}; check the path") from error
-    if data[: len(MAGIC)] != MAGIC or len(data) < _START.size:
+    if data[: len(MAGIC)] != MAGIC or len(data) < _START.size or len(data) > most:
         raise InputError(f"{path} is no replay; give a file that replay.py record wrote")
     version = _START.unpack_from(data)[1]
     if version > VERSION:
@@ -72,25 +88,44 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_head(data: bytes) -> dict[str, Any]:
-    """The head of a file's bytes."""
+    """The head of a file's bytes. Raises ValueError where it is none, or lists other sections than follow."""
     _, _, size = _START.unpack_from(data)
-    head: dict[str, Any] = json.loads(data[_START.size : _START.size + size])
+    head: dict[str, Any] = parse(data[_START.size : _START.size + size], finite=False)
+    misfit(_LISTED, head)
+    names = [name for name, _ in head["sections"]]
+    if len(set(names)) < len(names):
+        raise ValueError("a section is there twice")
+    if _START.size + size + sum(size for _, size in head["sections"]) + _DIGEST != len(data):
+        raise ValueError("its sections are longer or shorter than its head says")
     return head
 
 
-def read(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Head and unpacked sections.
+def _unpacked(name: str, packed: bytes) -> bytes:
+    """A section. Raises ValueError where it is not packed as `pack` does it, or too large."""
+    unzip = zlib.decompressobj(wbits=31)
+    data = unzip.decompress(packed, MOST_BYTES)
+    if unzip.unconsumed_tail or unzip.unused_data or not unzip.eof:
+        raise ValueError(f"{name} is cut off, or larger than {MOST_BYTES >> 20} MiB")
+    return data
+
+
+def unpack(data: bytes, path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Head and unpacked sections of a file's bytes, as `read_bytes` has them from `path`.
 
     Raises:
-        InputError: as `read_bytes`.
+        InputError: the head is none, or does not fit the sections, or one of these is too large.
     """
-    data = read_bytes(path)
     try:
         head = read_head(data)
         place, sections = _START.size + _START.unpack_from(data)[2], {}
         for name, size in head["sections"]:
-            sections[name] = gzip.decompress(data[place : place + size])
+            sections[name] = _unpacked(name, data[place : place + size])
             place += size
-    except (ValueError, KeyError, TypeError, OSError, EOFError, zlib.error) as error:  # with a digest that fits
+    except (ValueError, zlib.error) as error:  # with a digest that fits
         raise InputError(f"replay {path} contradicts itself ({error}); record it anew") from error
     return head, sections
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Head and unpacked sections of a file. Raises InputError as `read_bytes` and `unpack`."""
+    return unpack(read_bytes(path), path)

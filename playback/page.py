@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from playback import container
+from playback.replay import Replay
 from scenarios.command import write_whole
-from signals.errors import InputError
+from signals.errors import InputError, printable
 
 VIEWER = Path(__file__).parent / "viewer"
 SCRIPTS = ("decode.js", "geometry.js", "scenery.js", "traffic.js", "panels.js", "timeline.js", "main.js")
@@ -23,23 +25,21 @@ def write_page(replays: Sequence[Path], out: Path) -> int:
         InputError: a replay cannot be read, two do not belong together, or the page cannot be written.
     """
     data = [container.read_bytes(path) for path in replays]
-    heads = [container.read_head(each) for each in data]
+    heads = [Replay.of(each, path).head for each, path in zip(data, replays, strict=True)]
     if len(heads) == 2:
         _check_pair(heads[0], heads[1], replays)
     of = heads[0]["scenario"]["name"]
     title = f"{of}: " + " and ".join(head["controller"]["name"] for head in heads)
     text = (VIEWER / "page.html").read_text(encoding="utf-8")
     parts = {
-        "{{title}}": html.escape(title),
-        "{{style}}": (VIEWER / "style.css").read_text(encoding="utf-8"),
-        "{{script}}": "\n".join((VIEWER / name).read_text(encoding="utf-8") for name in SCRIPTS),
-        "{{replays}}": "\n".join(
+        "title": html.escape(printable(title)),
+        "style": (VIEWER / "style.css").read_text(encoding="utf-8"),
+        "script": "\n".join((VIEWER / name).read_text(encoding="utf-8") for name in SCRIPTS),
+        "replays": "\n".join(
             f'<script type="text/base64" class="replay">{base64.b64encode(each).decode()}</script>' for each in data
         ),
     }
-    for mark, part in parts.items():
-        text = text.replace(mark, part)
-    content = text.encode()
+    content = re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]], text).encode()
     write_whole(out, lambda partial: partial.write_bytes(content))
     return len(content)
 

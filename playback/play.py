@@ -105,6 +105,9 @@ class Again:
                 f"the replay decides for {self.wanted.shape[1]} signals, this version finds "
                 f"{len(plan.intersections)} that can be controlled; use the version that recorded it"
             )
+        phases = np.array([len(intersection.phases) for intersection in plan.intersections])
+        if (self.wanted >= phases).any():
+            raise InputError("the replay decides for a phase that its signal does not have; record it anew")
         if self._then is not None:
             self._then.begin(plan, layout, seed)
 

@@ -6,25 +6,34 @@ import dataclasses
 import importlib.metadata
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from playback import container
 from playback.codec import Tracks, decode_arrays, decode_tracks, encode_arrays, encode_tracks
+from playback.contents import check_head, check_section
 from playback.curves import curves
 from playback.play import Arrays, Episode, Played
 from playback.scene import scene, vehicle_types
 from scenarios.scenario import Scenario, load
 from signals.errors import InputError
 from signals.intersection import compile_signals
-from signals.timing import Timing
+from signals.plain import parse
+from signals.timing import Timing, timing_of
 
-Content = TypeVar("Content")
 PACKAGES = ("intergreen", "eclipse-sumo", "libsumo", "numpy")
 SUMO = "libsumo"
 """The package whose version decides how traffic moves."""
+_JSON = partial(parse, finite=False)
+SECTIONS: Mapping[str, tuple[Callable[[bytes], Any], str]] = {
+    **dict.fromkeys(("network", "signals", "vehicles", "persons", "curves"), (_JSON, "")),
+    "decisions": (decode_arrays, ""),
+    "vehicle_tracks": (decode_tracks, "vehicles"),
+    "person_tracks": (decode_tracks, "persons"),
+}
+"""How each is decoded, and which other one has the ids that it numbers. `programs` is text."""
 EXACT_S = 3  # digits of times; SUMO counts milliseconds
 
 
@@ -62,12 +71,31 @@ class Replay:
     head: dict[str, Any]
     sections: Mapping[str, bytes]
     path: Path
+    _read: dict[str, Any] = field(default_factory=dict, repr=False)
+    """Sections that were decoded and checked."""
 
     @staticmethod
     def read(path: Path) -> Replay:
         """Raises InputError where the file is missing, damaged, of a newer version, or no replay."""
-        head, sections = container.read(path)
-        return Replay(head, sections, path)
+        return Replay.of(container.read_bytes(path), path)
+
+    @staticmethod
+    def of(data: bytes, path: Path) -> Replay:
+        """A file's bytes, all of them checked: whoever wrote them, they say what a run of ours can say.
+
+        Raises:
+            InputError: the head or a section holds something else.
+        """
+        replay = Replay(*container.unpack(data, path), path)
+        try:
+            check_head(replay.head)
+        except (ValueError, InputError) as error:
+            raise InputError(f"replay {path}: its head is none of a recorded run: {error}; record it anew") from error
+        for name in SECTIONS:
+            replay.content(name)
+        if not replay.decisions and replay.programs is None:
+            raise InputError(f"replay {path} holds neither decisions nor programs; record it anew")
+        return replay
 
     @property
     def title(self) -> str:
@@ -86,35 +114,56 @@ class Replay:
         value = self.head["result"]["delay_s"]
         return float("nan") if value is None else float(value)
 
-    @cached_property
+    @property
     def decisions(self) -> Arrays:
         """See `play.DecisionLog`; empty where programs ran."""
-        return self._decoded("decisions", decode_arrays)
+        arrays: Arrays = self.content("decisions")
+        return arrays
 
-    @cached_property
+    @property
     def vehicle_tracks(self) -> Tracks:
         """Of `vehicles`, by their number."""
-        return self._decoded("vehicle_tracks", decode_tracks)
+        tracks: Tracks = self.content("vehicle_tracks")
+        return tracks
 
-    @cached_property
+    @property
     def person_tracks(self) -> Tracks:
         """Of `persons`, by their number."""
-        return self._decoded("person_tracks", decode_tracks)
+        tracks: Tracks = self.content("person_tracks")
+        return tracks
+
+    @cached_property
+    def programs(self) -> str | None:
+        """The additional file of a controller that left the signals to SUMO's own programs; None without one."""
+        try:
+            return None if "programs" not in self.sections else self.sections["programs"].decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"replay {self.path}: its programs are no text ({error}); record it anew") from error
 
     def content(self, name: str) -> Any:
-        """A section that is JSON: network, signals, vehicles, persons, curves."""
-        return self._decoded(name, json.loads)
+        """What a section holds, decoded and checked.
 
-    def _decoded(self, name: str, decode: Callable[[bytes], Content]) -> Content:
-        try:
-            return decode(self.sections[name])
-        except (KeyError, ValueError) as error:  # with a digest that fits: made by something else
-            raise InputError(f"replay {self.path}: its {name} cannot be read ({error}); record it anew") from error
+        Raises:
+            InputError: it holds something else.
+        """
+        if name not in self._read:
+            decode, numbered = SECTIONS[name]
+            try:
+                if name not in self.sections:
+                    raise ValueError("it is missing")
+                content = decode(self.sections[name])
+                check_section(name, content, self.head, self.content(numbered)["ids"] if numbered else ())
+            except ValueError as error:  # with a digest that fits: made by something else
+                raise InputError(
+                    f"replay {self.path}: its {name} cannot be read ({error}); record it anew"
+                ) from error
+            self._read[name] = content
+        return self._read[name]
 
     @property
     def timing(self) -> Timing:
         """The clocks that it was recorded with."""
-        return Timing(**self.head["timing"])
+        return timing_of(self.head["timing"])
 
     def episode(self, source: Source | None = None) -> Episode:
         """What to run to see the same again.
@@ -129,7 +178,7 @@ class Replay:
         recorded = Source(of["given"], tuple(of["routes"]), tuple(of["additional"]))
         try:
             scenario = (source or recorded).load(of["begin_s"], of["end_s"], of["demand"])
-        except InputError as error:
+        except (InputError, OSError, ValueError) as error:  # a name that no system takes, too
             where = "" if source else f"; if it lies elsewhere than where {self.path} was recorded, give --scenario"
             raise InputError(f"{error}{where}") from error
         hashes = scenario.hashes()
@@ -145,14 +194,7 @@ class Replay:
                 f"scenario {scenario.name!r}: its options are not those that {self.path} was recorded with "
                 f"({_pairs(of['options'])}); restore its .sumocfg"
             )
-        programs = self.sections.get("programs")
-        return Episode(
-            scenario,
-            int(self.head["seed"]),
-            self.timing,
-            self.head["sensing"],
-            None if programs is None else programs.decode(),
-        )
+        return Episode(scenario, self.head["seed"], self.timing, self.head["sensing"], self.programs)
 
 
 def _pairs(options: Sequence[Sequence[str]]) -> str:

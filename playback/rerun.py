@@ -47,7 +47,7 @@ class Verdict:
 
 def again(replay: Replay) -> Decider:
     """The replay's own decisions."""
-    return Nobody() if "programs" in replay.sections else Again(replay.decisions)
+    return Again(replay.decisions) if replay.programs is None else Nobody()
 
 
 def verify(replay: Replay, source: Source | None = None, on_progress: Progress = lambda share: None) -> Verdict:
@@ -86,7 +86,8 @@ def verify(replay: Replay, source: Source | None = None, on_progress: Progress =
 
 def _shown_otherwise(replay: Replay, episode: Episode, played: Played) -> tuple[str, ...]:
     """Digests prove the run; this, that the file shows that run: its positions, states, trips and figures."""
-    now = Replay({"result": result_of(played)}, sections_of(episode, played), replay.path)
+    sections = {**replay.sections, **sections_of(episode, played)}
+    now = Replay({**replay.head, "result": result_of(played)}, sections, replay.path)
     shown = {name: (replay.content(name), now.content(name)) for name in ("signals", "vehicles", "persons", "curves")}
     shown |= {
         "result": (replay.head["result"], now.head["result"]),
@@ -140,7 +141,7 @@ def counterfactual(
         InputError: nothing was decided in this replay, the moment is outside of it, or the controller needs
             detectors and there were none.
     """
-    if "programs" in replay.sections:
+    if replay.programs is not None:
         raise InputError(
             f"{replay.path} left the signals to SUMO's own programs, so there are no decisions to branch off from; "
             f"record one under a controller that decides, such as max_pressure"

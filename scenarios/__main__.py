@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
-from scenarios.command import run_command
+from scenarios.command import run_command, say, say_json
 from scenarios.scenario import Scenario, load, names
 from signals.errors import InputError
 from signals.network import RoadNetwork
@@ -23,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
         from scenarios.picture import draw
 
         draw(_load(options).network, options.out)
-        print(f"wrote {options.out}")
+        say(f"wrote {options.out}")
         return 0
     return _list(options.json)
 
@@ -88,7 +86,7 @@ def _list(as_json: bool) -> int:
         except InputError as error:  # sumo-rl may be missing; the others can be listed all the same
             missing.append(f"{name}: {error}")
     if as_json:
-        print(json.dumps({"scenarios": rows, "unavailable": missing}, indent=2, ensure_ascii=False))
+        say_json({"scenarios": rows, "unavailable": missing})
         return 0
     from rich.console import Console
     from rich.table import Table
@@ -123,7 +121,7 @@ def _list(as_json: bool) -> int:
         soft_wrap=True,
     )
     for line in missing:
-        print(f"unavailable: {line}", file=sys.stderr)
+        say(f"unavailable: {line}", error=True)
     return 0
 
 
@@ -131,17 +129,16 @@ def _describe(scenario: Scenario, as_json: bool) -> int:
     about = summary(scenario)
     signals = _explained(scenario.network)
     if as_json:
-        print(json.dumps({**about, "explanation": signals}, indent=2, ensure_ascii=False))
+        say_json({**about, "explanation": signals})
         return 0
-    print(f"{about['name']}: {about['description']}")
-    print(
+    say(f"{about['name']}: {about['description']}")
+    say(
         f"  {about['signals']} signals, {about['controlled_lanes']} controlled lanes, "
         f"{about['vehicles']} vehicles, {about['persons']} persons, "
         f"{about['begin_s']:.0f} to {about['end_s']:.0f} s"
     )
-    print(f"  licence {about['licence']}; source: {about['source']}")
-    print()
-    print("\n".join(signals))
+    say(f"  licence {about['licence']}; source: {about['source']}")
+    say("\n".join(["", *signals]))
     return 0
 
 

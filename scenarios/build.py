@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
-import yaml
-
 from scenarios.cache import cached_folder
 from scenarios.lattice import plain
+from scenarios.yamlfile import parse_yaml
 from signals.errors import InputError
 
 EMBEDDED = ("single", "tee", "arterial", "grid")
@@ -53,7 +52,7 @@ def embedded(name: str) -> Built:
         for path in sorted(folder.iterdir())
         if path.suffix in (".xml", ".yaml")
     }
-    recipe: dict[str, Any] = yaml.safe_load(texts["scenario.yaml"])
+    recipe: dict[str, Any] = parse_yaml(texts["scenario.yaml"])
     if family == "grid":
         rows, columns = _size(name, recipe)
         files, flows = plain(rows, columns, recipe["grid"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import json
 import os
 import select
 import signal
@@ -13,9 +14,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
-from signals.errors import InputError
+from signals.errors import LONGEST_LINE, InputError, printable, visible
 from signals.timing import Timing
 
 INTERRUPTED = 130  # as shells report a program that Ctrl-C ended
@@ -34,7 +35,7 @@ def run_command(main: Callable[[list[str] | None], int]) -> NoReturn:
     except InputError as error:
         status = _complain(str(error))
     except KeyboardInterrupt as error:
-        print(*(error.args or ("stopped",)), file=sys.stderr)
+        say(" ".join(map(str, error.args or ("stopped",))), error=True)
         status = INTERRUPTED
     except BrokenPipeError:  # as with `| head`: what was asked for has been read
         if not _nobody_reads(sys.stdout):
@@ -67,8 +68,21 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _complain(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message, LONGEST_LINE)}", file=sys.stderr)
     return 2
+
+
+def say(text: object, *, error: bool = False) -> None:
+    """Print lines for people, on stderr where they tell of something wrong.
+
+    Names in them may be somebody else's, so what cannot be seen is spelled out.
+    """
+    print("\n".join(map(visible, str(text).split("\n"))), file=sys.stderr if error else sys.stdout, flush=True)
+
+
+def say_json(content: Any) -> None:
+    """Print plain values for machines."""
+    print(json.dumps(content, indent=2), flush=True)
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

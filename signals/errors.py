@@ -1,9 +1,14 @@
-"""What a person did wrong, said so that they can put it right."""
+"""What a person did wrong, said so that they can put it right; and how what others wrote is quoted in it."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+
+LONGEST_QUOTE = 200
+"""Characters of what others wrote that a line quotes."""
+LONGEST_LINE = 2000
+"""Characters of a whole message."""
 
 
 class InputError(Exception):
@@ -13,7 +18,31 @@ class InputError(Exception):
     """
 
 
+def visible(text: str) -> str:
+    """The text with all that cannot be seen spelled out, such as `\\x1b`: control characters, and with them what a
+    terminal takes for commands; marks that turn the direction of writing; halves of characters."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def printable(text: object, most: int = LONGEST_QUOTE) -> str:
+    """Text from outside as one line that a terminal and a page can show.
+
+    White space becomes single spaces, and what cannot be seen is spelled out, as by `visible`.
+
+    Args:
+        most: characters; of a longer text the beginning and the end are left.
+    """
+    try:
+        whole = str(text)
+    except ValueError:  # a whole number of more digits than Python writes
+        whole = f"a {type(text).__name__} that is too large"
+    line = " ".join((whole if len(whole) <= 4 * most else f"{whole[: 2 * most]} {whole[-2 * most :]}").split())
+    line = visible(line)
+    cut = len(line) > most or len(whole) > 4 * most
+    return f"{line[: most * 2 // 3]} … {line[-(most // 3) + 3 :]}" if cut else line
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint such as ` Did you mean 'cologne1'?`, or an empty string when nothing is near."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(word[:LONGEST_QUOTE], list(known), n=1, cutoff=0.5)
     return f" Did you mean {near[0]!r}?" if near else ""

@@ -7,9 +7,11 @@ All formulas are in SI units. A duration becomes a whole number of simulation st
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from signals.errors import InputError
+from signals.plain import misfit, number, record, text
 
 FOOT_M = 0.3048
 GRAVITY_MPS2 = 9.81
@@ -78,6 +80,22 @@ class Timing:
                 f"timing: min_green_s {self.min_green_s} and max_green_s {self.max_green_s} must satisfy "
                 f"sim_step_s <= min_green_s <= max_green_s"
             )
+
+
+def timing_of(content: Any) -> Timing:
+    """The timing that plain values tell, as `dataclasses.asdict` has them; what is missing has its default.
+
+    Raises:
+        InputError: a name is unknown, or a value of another kind or out of range.
+    """
+    shapes = {f.name: text(20) if f.name == "change_interval" else number(0, math.inf) for f in fields(Timing)}
+    try:
+        misfit(record({}, shapes), content)
+    except ValueError as error:
+        raise InputError(f"timing: {error}; give times in seconds") from error
+    if strange := sorted(set(content) - set(shapes)):
+        raise InputError(f"timing: {strange[0]!r} is unknown; give some of {', '.join(shapes)}")
+    return Timing(**content)
 
 
 def yellow_change_s(

@@ -38,7 +38,7 @@ def write_run(
     settings = as_dict(agent_settings(agent, {"units": units}))
     job = {
         "scenario": scenario, "routes": [], "additional": [], "begin_s": begin_s, "end_s": end_s, "agent": agent,
-        "agent_settings": settings, "steps": 0, "seed": seed, "workers": 1, "sensing": sensing, "reward": "time_loss",
+        "agent_settings": settings, "steps": 1, "seed": seed, "workers": 1, "sensing": sensing, "reward": "time_loss",
         "faults": {"dropout": 0.0, "stuck_on": 0.0, "latency_s": 0.0}, "timing": asdict(Timing(**timing)),
         "warm_up_s": 0.0, "validate_every": 0, "validation_runs": 1, "started_from": "",
     }  # fmt: skip

@@ -207,6 +207,6 @@ def test_settings_that_no_export_takes(tmp_path: Path) -> None:
     settings = json.loads((run / "settings.json").read_text())
     del settings["job"]["timing"]
     (run / "settings.json").write_text(json.dumps(settings))
-    with pytest.raises(InputError, match="incomplete"):
+    with pytest.raises(InputError, match="does not say how the run was made"):
         export.main([str(run), "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()

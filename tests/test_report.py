@@ -13,11 +13,11 @@ import pytest
 import torch
 
 import evaluate
+import train
 from agents.network import PhaseScorer
 from agents.run import POLICY, _shape_of, load_controller, load_ensemble, save_tensors, write_settings
 from envs.setup import make_setup
 from evaluation.report.content import ReportContent
-from evaluation.report.page import _training
 from evaluation.report.tables import delay_table
 from evaluation.report.words import cautions, verdict
 from evaluation.runs import RunResult
@@ -36,10 +36,12 @@ def untrained_run(folder: Path, seed: int = 0, agent: str = "dqn") -> Path:
     """A run directory with random weights, as if training had only begun."""
     torch.manual_seed(seed)
     weights = PhaseScorer(_shape_of("full"), 16).state_dict()
-    job = {"scenario": "cologne1", "agent": agent, "steps": 300, "seed": seed}
-    settings = {"agent": agent, "agent_settings": {"units": 16}, "sensing": "full", "job": job}
+    words = ["--scenario", "cologne1", "--agent", agent, "--steps", "300", "--seed", str(seed), "--out", str(folder)]
+    job = dataclasses.asdict(train._job(train.parser().parse_args(words)))
+    settings = {"agent": agent, "agent_settings": {**job["agent_settings"], "units": 16}, "sensing": "full"}
+    job["agent_settings"] = settings["agent_settings"]
     folder.mkdir(parents=True)
-    write_settings(folder, {**settings, "scenario": {"name": "cologne1"}})
+    write_settings(folder, {**settings, "job": job, "scenario": {"name": "cologne1"}})
     save_tensors(folder / POLICY, {"scorer": dict(weights)})
     pl.DataFrame({"steps": [100.0, 200.0, 300.0], "delay_s": [90.0, 60.0, 40.0]}).write_csv(folder / "validation.csv")
     return folder
@@ -254,12 +256,3 @@ def test_an_ensemble_is_judged_under_both_names(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "runs" / "one+two" / "seed-10001" / "run.json").is_file()
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count("python train.py") == 3
-
-
-def test_the_recorded_training_command_is_shown(tmp_path: Path) -> None:
-    run = untrained_run(tmp_path / "one")
-    assert _training(str(run)).endswith(f"--out {run}  # other options as {run}/settings.json has them")
-    command = ["python", "train.py", "--scenario", "a b.sumocfg", "--warm-up", "60"]
-    write_settings(run, {"command": command})
-    assert _training(str(run)) == "python train.py --scenario 'a b.sumocfg' --warm-up 60"
-    assert _training(str(tmp_path)) == ""

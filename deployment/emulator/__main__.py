@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import json
 import socket
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from deployment.emulator.access import DEFAULT, EXAMPLE, read_access
 from deployment.emulator.run import Emulator, Outcome, as_json
 from deployment.emulator.server import HOST, Server
 from envs.simulation import SimulationError
-from scenarios.command import run_command
+from scenarios.command import run_command, say
 from scenarios.scenario import load
 from signals.errors import InputError
 
@@ -86,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
         finally:
             emulator.simulation.end()
     except SimulationError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", error=True)
         return 1
     if options.out is not None:
         emulator.cabinet.log.write_parquet(options.out, emulator.cabinet.settings.detectors.values())
@@ -103,10 +102,9 @@ async def _serve(emulator: Emulator, access: Any, port: int, options: argparse.N
             print(json.dumps(about), flush=True)
             return
         pace = f"{options.speed:g} times real time" if options.speed else "only when a client advances it"
-        print(
+        say(
             f"signal {about['tls_id']} of {about['scenario']}: SNMP on {about['snmp']}, log on "
-            f"{about['http']}/v1/asclog/xml/full\ntime goes on {pace}; Ctrl-C ends the run",
-            flush=True,
+            f"{about['http']}/v1/asclog/xml/full\ntime goes on {pace}; Ctrl-C ends the run"
         )
 
     return await Server(emulator, access, port, options.log_port, options.speed).serve(ready)
@@ -131,15 +129,14 @@ def _free_port() -> int:
 
 
 def _print(outcome: Outcome) -> None:
-    print(
+    say(
         f"{outcome.end_s:g} s: mean delay {outcome.delay_s:.1f} s over {outcome.vehicles:,} vehicles, "
         f"{outcome.arrived:,} arrived, {outcome.teleported} teleported, {outcome.collisions} collisions"
     )
     for title, rows in (("conflict monitor", outcome.mmu_faults), ("independent monitor", outcome.monitor_findings)):
-        print(f"{title}: {len(rows)} findings" if rows else f"{title}: no finding")
+        say(f"{title}: {len(rows)} findings" if rows else f"{title}: no finding")
         for row in rows[:20]:
-            print(f"  {row}")
-    sys.stdout.flush()
+            say(f"  {row}")
 
 
 if __name__ == "__main__":

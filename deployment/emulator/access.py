@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from deployment.codec import parse
 from deployment.oids import Area, Object
 from signals.errors import InputError, did_you_mean
+from signals.plain import parse
 
 V1, V2C, V3 = 1, 2, 3
 """Security models (RFC 3411)."""

@@ -10,7 +10,6 @@ from typing import Any
 
 from controllers.base import Controller
 from controllers.programs import GivenPrograms, ProgramControl
-from deployment.codec import parse
 from deployment.plans.ntcip import objects_json, plan_objects
 from deployment.plans.optimise import Derivation, Derived, Judge, PlanSettings, released
 from deployment.plans.pattern import PlanSet, as_json, clock, from_json
@@ -21,6 +20,7 @@ from scenarios.command import write_whole
 from scenarios.scenario import Scenario
 from signals.errors import InputError
 from signals.intersection import Intersection, compile_signals
+from signals.plain import parse
 from signals.timing import Timing
 
 PLANS, NTCIP, PROGRAMS, UTDF, PAGE = "plans.json", "plans_ntcip.json", "plans.add.xml", "plans.utdf.csv", "plans.md"

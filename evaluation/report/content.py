@@ -34,6 +34,8 @@ class ReportContent:
     """Per agent, the scenario that it was trained on."""
     signals: pl.DataFrame
     movements: pl.DataFrame
+    trained_by: Sequence[str] = ()
+    """The lines that train the agents again."""
     corridor: Corridor | None = None
     stress: Sequence[StressCurve] = field(default_factory=tuple)
 

@@ -15,6 +15,8 @@ from evaluation.report.style import BLUE, INK, colour_of, label_right, new_figur
 
 BEYOND = 2.5
 """How many times what the two compared reach a picture shows; what is beyond is said in words."""
+MOST_BYTES = 2**24
+"""Of a learning curve."""
 SHARES = (5, 25, 50, 75, 95)
 
 
@@ -97,13 +99,24 @@ def learning_curves(content: ReportContent) -> dict[str, pl.DataFrame]:
     found = {}
     for name, path in content.agents.items():
         for part in str(path).split("+"):
-            curve = Path(part) / "validation.csv"
-            if curve.is_file():
-                frame = pl.read_csv(curve)
-                if frame.height and {"steps", "delay_s"} <= set(frame.columns):
-                    label = content.labels[name] if part == str(path) else Path(part).name
-                    found[label] = frame.drop_nulls("delay_s")
+            frame = _curve(Path(part) / "validation.csv")
+            if frame.height:
+                label = content.labels[name] if part == str(path) else Path(part).name
+                found[label] = frame
     return found
+
+
+def _curve(path: Path) -> pl.DataFrame:
+    """Steps and delays; none where the file is not there, or not what train.py writes."""
+    kinds = {"steps": pl.Float64, "delay_s": pl.Float64}
+    try:
+        if not path.is_file() or path.stat().st_size > MOST_BYTES:
+            return pl.DataFrame(schema=kinds)
+        frame = pl.read_csv(path, columns=list(kinds), schema_overrides=kinds)
+    except (OSError, ValueError, pl.exceptions.PolarsError):
+        return pl.DataFrame(schema=kinds)
+    whole = pl.col("steps").is_between(1, 1e12) & pl.col("delay_s").is_between(0, 1e6)
+    return frame.filter(whole).sort("steps")
 
 
 def learning_figure(content: ReportContent) -> Figure | None:
@@ -130,7 +143,7 @@ def learning_figure(content: ReportContent) -> Figure | None:
         lines.append((float(delays[-1]), label, colour, label == subject))
         values += delays.tolist()
     axes.set_xlim(0, last * 1.02)
-    if max(values) > 4 * min(values):
+    if max(values) > 4 * min(values) > 0:
         _logarithmic(axes, min(values) * 0.9, max(values) * 1.1, "y")
     else:
         axes.set_ylim(0, max(values) * 1.08)

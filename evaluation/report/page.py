@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,7 +72,7 @@ def page(content: ReportContent) -> str:
         facts=_facts(content),
         cautions=cautions(content),
         sections=sections,
-        commands=_commands(content),
+        commands=[*content.trained_by, shlex.join(settings["command"])],
         settings=[
             *((name, settings[name]) for name in ("scenario", "demand", "begin_s", "end_s")),
             ("seeds", ", ".join(map(str, settings["seeds"]))),
@@ -133,27 +132,3 @@ def _sections(content: ReportContent) -> list[_Section]:
     learning = _Section("learning", "Learning")
     learning.add("fig-learning", learning_figure(content))
     return [delay, time, street, service, stress, learning]
-
-
-def _commands(content: ReportContent) -> list[str]:
-    """How the policies were trained, and this command."""
-    parts = [p for path in content.agents.values() for p in ([str(path)] if path.exists() else str(path).split("+"))]
-    return [*(command for part in parts if (command := _training(part))), shlex.join(content.settings["command"])]
-
-
-def _training(run: str) -> str:
-    """The command that made a run directory; "" where nothing tells."""
-    try:
-        settings = json.loads((Path(run) / "settings.json").read_text(encoding="utf-8"))
-        if "command" in settings:
-            return shlex.join(map(str, settings["command"]))
-        job = settings["job"]
-        words = ["python", "train.py"]
-        for option in ("scenario", "agent", "steps", "seed"):
-            if job.get(option) is not None:
-                words += [f"--{option}", str(job[option])]
-        if job.get("sensing", "full") != "full":
-            words += ["--sensing", str(job["sensing"])]
-        return f"{shlex.join([*words, '--out', run])}  # other options as {run}/settings.json has them"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return ""

@@ -38,6 +38,7 @@ SETTINGS: Any = {
     "lines.solid_capstyle": "round",
     "svg.fonttype": "none",  # text stays text: small, searchable, sharp
     "path.simplify_threshold": 0.2,
+    "text.parse_math": False,  # a $ in a name is a $
 }
 
 

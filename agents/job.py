@@ -1,0 +1,163 @@
+"""What defines a training: the job of a run's settings.json, its bounds, and the command that gives it again."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from agents.settings import AGENTS, agent_settings
+from scenarios.command import TIMING_OPTIONS
+from scenarios.scenario import Scenario, load
+from signals.errors import LONGEST_LINE, InputError
+from signals.observations import OBSERVATIONS
+from signals.plain import Shape, listed, misfit, named, number, optional, record, row, text, whole
+from signals.rewards import REWARDS
+from signals.timing import Timing, timing_of
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that defines a training, as it stands in settings.json."""
+
+    scenario: str
+    routes: tuple[str, ...]
+    additional: tuple[str, ...]
+    begin_s: float | None
+    end_s: float | None
+    agent: str
+    agent_settings: dict[str, Any]
+    steps: int
+    seed: int
+    workers: int
+    sensing: str
+    reward: str
+    faults: dict[str, float]
+    timing: dict[str, Any]
+    warm_up_s: float
+    validate_every: int
+    validation_runs: int
+    started_from: str = ""
+    demand_range: tuple[float, float] = (1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 1), ("workers", 1), ("validation_runs", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                option = "--" + name.replace("_", "-")
+                raise InputError(f"{option} is {getattr(self, name)}; it must be at least {least}")
+        if self.seed >= 1 << 32:
+            raise InputError(f"--seed is {self.seed}; it must be less than {1 << 32}")
+
+    def load(self, begin_s: float | None = None, end_s: float | None = None) -> Scenario:
+        """What it is trained on, in its window or another. Raises InputError where that cannot be had."""
+        begin_s, end_s = self.begin_s if begin_s is None else begin_s, self.end_s if end_s is None else end_s
+        return load(self.scenario, routes=self.routes, additional=self.additional, begin_s=begin_s, end_s=end_s)
+
+
+_TEXTS = listed(text(), most=1000)
+_TIME_S = number(-1e9, 1e9)
+
+
+def _fits_timing(value: Any) -> str | None:
+    try:
+        timing_of(value)
+    except InputError as error:
+        return f"is none: {error}"
+    return None
+
+
+JOB: Mapping[str, Shape] = {
+    "scenario": text(), "routes": _TEXTS, "additional": _TEXTS, "begin_s": optional(_TIME_S),
+    "end_s": optional(_TIME_S), "agent": text(60), "agent_settings": named(number()), "steps": whole(1, 10**12),
+    "seed": whole(0, 2**32 - 1), "workers": whole(1, 10_000), "sensing": text(60), "reward": text(200),
+    "faults": record({}, {name: number(0, 1e6) for name in ("dropout", "stuck_on", "latency_s")}),
+    "timing": _fits_timing, "warm_up_s": number(0, 1e9), "validate_every": whole(0, 10**12),
+    "validation_runs": whole(1, 10_000), "started_from": text(), "demand_range": row(number(0, 1e6), number(0, 1e6)),
+}  # fmt: skip
+SETTINGS = record(
+    {},
+    {
+        "agent": text(60), "agent_settings": named(number()), "sensing": text(60), "job": record({}, JOB),
+        "scenario": record({}, {"name": text(), "files": named(text(64)), "licence": text()}),
+        "versions": named(text(200)), "command": listed(text(), most=1000),
+    },
+)  # fmt: skip
+"""Of a settings.json: what is there is of its kind."""
+
+
+def job_of(settings: Mapping[str, Any], where: Path) -> Job:
+    """The job of a run's settings.
+
+    Raises:
+        InputError: it is missing, or is none of train.py's.
+    """
+    content = settings.get("job")
+    try:
+        needed = {f.name: JOB[f.name] for f in fields(Job) if f.name not in ("started_from", "demand_range")}
+        misfit(record(needed, JOB), content)
+        assert isinstance(content, dict)
+        known: dict[str, Any] = {f.name: content[f.name] for f in fields(Job) if f.name in content}
+        lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
+        return Job(**{**known, **lists})
+    except (ValueError, InputError) as error:
+        raise InputError(f"{where} does not say how the run was made ({error}); train it anew") from error
+
+
+def command_of(settings: Mapping[str, Any], run: str) -> str:
+    """The line that trains such a run again, made of the job and not of the words that somebody wrote beside it; a
+    remark where the job is none that train.py could have been told."""
+    where = Path(run) / "settings.json"
+    try:
+        line = shlex.join(["python", "train.py", *_words(job_of(settings, where), run)])
+        changes = _changes(settings["job"])
+    except (InputError, ValueError):
+        line = ""
+    if not line or not line.isprintable() or len(line) > LONGEST_LINE:
+        return f"# {shlex.quote(str(where))} does not say in train.py's words how this run was made"
+    return f"{line}  # and --config with {changes}" if changes else line
+
+
+def _words(job: Job, run: str) -> Iterator[str]:
+    """The options that differ from the defaults. Raises ValueError for what no option can say."""
+    plain, timing = Timing(), timing_of(job.timing)
+    settable = {name for name, _ in TIMING_OPTIONS.values()} | {"change_interval"}
+    fixed = [f.name for f in fields(Timing) if f.name not in settable]
+    if any(getattr(timing, name) != getattr(plain, name) for name in fixed):
+        raise ValueError("no option sets this timing")
+    if job.agent not in AGENTS or job.reward not in REWARDS or job.sensing not in OBSERVATIONS:
+        raise ValueError("no such agent, reward or sensing")
+    names = (job.scenario, *job.routes, *job.additional, job.started_from, run)
+    if any(name.startswith("-") for name in names):
+        raise ValueError("a name that reads as an option")
+    yield from ("--scenario", job.scenario)
+    for option, several in (("routes", job.routes), ("additional", job.additional)):
+        yield from (f"--{option}", *several) if several else ()
+    yield from ("--agent", job.agent, "--steps", str(job.steps), "--seed", str(job.seed))
+    faults = {"dropout": 0.0, "stuck_on": 0.0, "latency_s": 0.0, **job.faults}
+    least, most = job.demand_range
+    optional_words = (
+        ("--begin", job.begin_s, None), ("--end", job.end_s, None), ("--workers", job.workers, 1),
+        ("--sensing", job.sensing, "full"), ("--dropout", faults["dropout"], 0.0),
+        ("--stuck-on", faults["stuck_on"], 0.0), ("--latency", faults["latency_s"], 0.0),
+        ("--reward", job.reward, "time_loss"), ("--warm-up", job.warm_up_s, 0.0), ("--from", job.started_from, ""),
+        ("--validate-every", job.validate_every, math.ceil(job.steps / 10)),
+        ("--validation-runs", job.validation_runs, 1),
+        *((f"--{o}", getattr(timing, name), getattr(plain, name)) for o, (name, _) in TIMING_OPTIONS.items()),
+        ("--change-interval", timing.change_interval, plain.change_interval),
+    )  # fmt: skip
+    for option, value, default in optional_words:
+        if value != default:
+            yield from (option, str(value))
+    if (least, most) != (1.0, 1.0):
+        yield from ("--vary-demand", str(least), str(most))
+    yield from ("--out", run)
+
+
+def _changes(job: Mapping[str, Any]) -> str:
+    """The agent's settings that are not the defaults, as a config file has them."""
+    given, plain = agent_settings(job["agent"], job["agent_settings"]), agent_settings(job["agent"])
+    changed = (f for f in fields(given) if getattr(given, f.name) != getattr(plain, f.name))
+    return ", ".join(f"{f.name}: {getattr(given, f.name):g}" for f in changed)
