@@ -15,7 +15,7 @@ from controllers.programs import ProgramControl
 from controllers.registry import CONTROLLERS
 from envs.engine import add_engine_arguments, check_engine, open_engine
 from evaluation.corridor import find_corridor
-from evaluation.output import print_results, settings_of, versions, write_results
+from evaluation.output import print_results, settings_of, write_results
 from evaluation.progress import RunProgress
 from evaluation.runs import (
     Contestant,
@@ -44,6 +44,7 @@ from evaluation.tables import (
 )
 from scenarios.arguments import add_scenario_arguments, scenario_from
 from scenarios.command import add_timing_arguments, run_command, say, say_json, timing_from
+from scenarios.held import bring_back
 from scenarios.occupied import occupied
 from scenarios.seeds import EVALUATION_SEEDS
 from signals.errors import InputError
@@ -133,8 +134,6 @@ def main(arguments: list[str] | None = None) -> int:
         raise InputError("--event-log needs a place: add --out DIR")
     if options.workers is not None and options.workers < 1:
         raise InputError(f"--workers is {options.workers}; give at least 1")
-    if options.out is not None and options.out.exists() and not options.out.is_dir():
-        raise InputError(f"--out {options.out} is a file; give a folder")
     words = sys.argv[1:] if arguments is None else arguments
     if options.out is None:
         return _judge(options, seeds, timing, words)
@@ -162,7 +161,6 @@ def _judge(options: argparse.Namespace, seeds: list[int], timing: Timing, words:
         details=options.out is not None,
         corridor=None if options.out is None else find_corridor(scenario),
         event_log=options.event_log,
-        versions=versions(),
     )  # fmt: skip
     levels = _stress_levels(options.stress, options.stress_seeds, evaluation)
     about = {"scenario": scenario.name, "demand": scenario.demand, "seeds": seeds}
@@ -253,6 +251,7 @@ def _engine(cluster: Cluster | None) -> Engine | None:
 
 
 def _contestant(name: str, timing: Timing) -> Contestant:
+    bring_back(Path(name))
     if any(Path(name).glob("manifest.json")) or any(Path(name).glob("*/manifest.json")):
         return _bundles(name)
     found = find_controller(name)
@@ -266,11 +265,11 @@ def _contestant(name: str, timing: Timing) -> Contestant:
 
 def _bundles(name: str) -> Contestant:
     """What export.py made of a run: a bundle, or a folder of one per signal."""
-    from deployment.simulated import BundleController, bundle_folders, bundles_sha256  # needs the extra `export`
+    from deployment.simulated import BundleController, bundle_folders, identity_of  # needs the extra `export`
 
     folders = bundle_folders(Path(name))
     BundleController(folders)  # a damaged one is better known now than in the first run
-    return Contestant(name, lambda: BundleController(folders), False, bundles_sha256(folders))
+    return Contestant(name, lambda: BundleController(folders), False, identity_of(folders))
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ from envs.simulation import SimulationError
 from evaluation.delays import delays
 from evaluation.runs import RunFailed
 from scenarios.command import run_command, say
+from scenarios.occupied import occupied
 from scenarios.scenario import Scenario, load
 from scenarios.seeds import EVALUATION_SEEDS, VALIDATION_SEEDS
 from signals.errors import InputError
@@ -181,7 +182,8 @@ def main(arguments: list[str] | None = None) -> int:
     if derived and set(command.format) - derived:
         raise InputError("plan and tree are no part of a bundle; export them by themselves, to a folder of their own")
     try:
-        return _derive(command) if derived else _export(command)
+        with occupied(command.out):
+            return _derive(command) if derived else _export(command)
     except (NotThePolicy, SimulationError, RunFailed) as error:
         say(f"failed: {error}; nothing was written", error=True)
         return 1
@@ -301,8 +303,6 @@ def _derive(command: argparse.Namespace) -> int:
         given = getattr(command, option)
         if given is not None and not given >= least:  # nor is what is no number
             raise InputError(f"--{option.replace('_', '-')} is {given}; give at least {least}")
-    if command.out.exists() and not command.out.is_dir():
-        raise InputError(f"--out {command.out} is a file; give a directory")
     judge = partial(delays, timing=timing, workers=command.workers or len(os.sched_getaffinity(0)))
     about = {
         "policy": policy.name,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,10 @@ from playback.replay import Replay, Source, save
 from playback.rerun import Verdict, counterfactual, show, verify
 from scenarios.arguments import add_file_arguments, add_scenario_arguments, demand_from
 from scenarios.command import add_timing_arguments, run_command, say, say_json, timing_from
+from scenarios.occupied import occupied_file
 from scenarios.seeds import EVALUATION_SEEDS
 from signals.errors import InputError
+from signals.timing import Timing
 
 EPILOG = """examples:
   python replay.py record --scenario cologne1 --controller max_pressure --out mp.replay
@@ -132,7 +135,11 @@ def _record(options: argparse.Namespace) -> int:
     timing = timing_from(options)
     if not 0 <= options.seed < 2**31:
         raise InputError(f"--seed is {options.seed}; give a number from 0 to {2**31 - 1}")
-    _check_place(options.out)
+    with _reserved(options.out):
+        return _record_there(options, timing)
+
+
+def _record_there(options: argparse.Namespace, timing: Timing) -> int:
     controller = _controller(options.controller)
     source = Source(options.scenario, tuple(map(str, options.routes)), tuple(map(str, options.additional)))
     scenario = source.load(options.begin, options.end, demand_from(options))
@@ -178,7 +185,11 @@ def _counterfactual(options: argparse.Namespace) -> int:
     replay = Replay.read(options.file)
     short = _short(options.controller)
     out = options.out or options.file.with_name(f"{options.file.stem}-{short}-from-{options.from_s:g}.replay")
-    _check_place(out)
+    with _reserved(out):
+        return _branch_off(options, replay, short, out)
+
+
+def _branch_off(options: argparse.Namespace, replay: Replay, short: str, out: Path) -> int:
     controller = _controller(options.controller)
     if isinstance(controller, ProgramControl):
         raise InputError(
@@ -211,7 +222,8 @@ def _counterfactual(options: argparse.Namespace) -> int:
 def _view(options: argparse.Namespace) -> int:
     if len(options.files) > 2:
         raise InputError(f"view shows one replay or two, not {len(options.files)}; choose two")
-    size = write_page(options.files, options.out)
+    with _reserved(options.out):
+        size = write_page(options.files, options.out)
     say(f"written to {options.out} ({size / 1e6:.2f} MB); open it in a browser")
     return 0
 
@@ -229,16 +241,18 @@ def _place(options: argparse.Namespace) -> Source | None:
     return Source(options.scenario, tuple(map(str, options.routes)), tuple(map(str, options.additional)))
 
 
-def _check_place(out: Path) -> None:
-    """Raises InputError now where the file could not be written in the end."""
+@contextlib.contextmanager
+def _reserved(out: Path) -> Iterator[None]:
+    """Keep the file to this command. Raises InputError now where it could not be written in the end."""
     if out.is_dir():
         raise InputError(f"--out {out} is a folder; give a file, such as {out / 'run.replay'}")
-    folder = next(parent for parent in out.absolute().parents if parent.exists())
-    try:
-        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
-            file.write(bytes(4096))
-    except OSError as error:
-        raise InputError(f"cannot write into {folder}: {error.strerror}; choose another --out") from error
+    with occupied_file(out):
+        try:
+            with tempfile.TemporaryFile(dir=out.parent, buffering=0) as file:
+                file.write(bytes(4096))
+        except OSError as error:
+            raise InputError(f"cannot write into {out.parent}: {error.strerror}; choose another --out") from error
+        yield
 
 
 def _short(controller: str) -> str:

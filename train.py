@@ -6,15 +6,15 @@ What comes out is a run directory, which evaluate.py takes as a controller.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 import importlib.util
 import math
 import platform
 import shlex
-import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from agents.job import Job, job_of
 from agents.learners import Learner, make_learner
 from agents.run import (
     CHECKPOINT,
+    OWN,
     POLICY,
     SETTINGS,
     LearnedController,
@@ -52,6 +53,7 @@ from scenarios.command import add_timing_arguments, run_command, say, timing_fro
 from scenarios.occupied import occupied
 from scenarios.scenario import Scenario
 from scenarios.seeds import VALIDATION_SEEDS
+from scenarios.whole import Draft, check_movable
 from signals.errors import InputError
 from signals.loops import DetectorFaults
 from signals.rewards import REWARDS, reward_for
@@ -108,7 +110,10 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--validation-runs", type=int, default=1, metavar="N", help="episodes a time (default: 1)")
     p.add_argument("--resume", action="store_true", help="go on with the run in --out, with its own settings")
-    p.add_argument("--overwrite", action="store_true", help="replace a run that is in --out already")
+    p.add_argument(
+        "--overwrite", action="store_true",
+        help="replace a run that is in --out already: it stays as it is until the new one's first checkpoint",
+    )  # fmt: skip
     p.add_argument("--out", required=True, metavar="DIR", help="the run directory")
     add_engine_arguments(p)
     add_timing_arguments(p)
@@ -122,8 +127,6 @@ def main(arguments: list[str] | None = None) -> int:
     run = Path(command.out)
     torch.set_num_threads(1)  # the network is small: a second thread costs more than it brings
     job = job_of(read_settings(run), run / SETTINGS) if command.resume else _job(command)
-    if run.exists() and not run.is_dir():
-        raise InputError(f"--out {run} is a file; give a directory")
     with occupied(run):
         if not command.resume:
             _check_room(run, command.overwrite)
@@ -170,15 +173,24 @@ def _check_room(run: Path, overwrite: bool) -> None:
     if is_run(run):
         if not overwrite:
             raise InputError(f"{run} holds a run already; go on with --resume, replace it with --overwrite")
+        check_movable(run)
     elif run.is_dir() and any(run.iterdir()):
         raise InputError(f"{run} is not empty and no run directory; give another --out")
 
 
-def _clear(run: Path) -> None:
-    """Remove the run that is replaced: only now that the new one is known to start."""
-    for name in (CHECKPOINT, POLICY, "progress.csv", "validation.csv"):
-        (run / name).unlink(missing_ok=True)
-    shutil.rmtree(run / "tensorboard", ignore_errors=True)
+@contextlib.contextmanager
+def _replacing(run: Path) -> Iterator[tuple[Path, Callable[[], Path]]]:
+    """Where a run goes until its first checkpoint, and what then puts it in the place of an older one."""
+    with Draft(run) as draft:
+        draft.path.mkdir()
+
+        def arrive() -> Path:
+            draft.keep_all_but(OWN)
+            draft.take_place()
+            return run
+
+        with occupied(draft.path):  # it is the --out that others ask for from then on
+            yield draft.path, arrive
 
 
 def _train(job: Job, run: Path, resume: bool, cluster: Cluster | None = None, words: Sequence[str] = ()) -> int:
@@ -198,6 +210,7 @@ def _train(job: Job, run: Path, resume: bool, cluster: Cluster | None = None, wo
     make_worker: Callable[[WorkerSetup], SimulationWorker] = cluster.worker if cluster else RemoteSimulation
     workers = [make_worker(WorkerSetup(setup, job.reward)) for _ in range(job.workers)]
     env = SignalsVecEnv(workers, job.seed, settings.reward_scale)
+    stack = contextlib.ExitStack()
     try:
         tensorboard = importlib.util.find_spec("tensorboard") is not None
         try:
@@ -206,19 +219,22 @@ def _train(job: Job, run: Path, resume: bool, cluster: Cluster | None = None, wo
             raise InputError(f"there is too little memory for these settings ({error}); lower buffer_size") from error
         if job.started_from and not resume:
             _start_from(learner, settings, Path(job.started_from))
+        place, arrive = run, None
+        if not resume and is_run(run):
+            place, arrive = stack.enter_context(_replacing(run))
         if not resume:
-            _clear(run)
-            write_settings(run, {**_settings(job, scenario), "command": ["python", "train.py", *words]})
+            write_settings(place, {**_settings(job, scenario), "command": ["python", "train.py", *words]})
         _announce(job, scenario, len(setup.layout.tls_ids), run, resume)
         progress = train(
             learner,
             env,
-            run,
+            place,
             Schedule(job.steps, job.validate_every),
             controller=lambda trained: _controller(trained, settings, job.sensing),
             validate=lambda controller: _validate(controller, scenario, timing, job.validation_runs),
             resume=resume,
             tensorboard=tensorboard,
+            arrive=arrive,
         )
     except Interrupted:
         say(f"stopped and saved; go on with: python train.py --out {shlex.quote(str(run))} --resume", error=True)
@@ -228,6 +244,7 @@ def _train(job: Job, run: Path, resume: bool, cluster: Cluster | None = None, wo
         return 1
     finally:
         env.close()
+        stack.close()
     last = progress.validations[-1]["delay_s"] if progress.validations else math.nan
     say(f"trained {job.steps:,} steps in {progress.elapsed_s:.0f} s; validation delay {last:.1f} s; in {run}")
     judge = ("python", "evaluate.py", "--scenario", job.scenario, "--controllers", "fixed_time", "actuated", str(run))

@@ -16,6 +16,7 @@ from controllers.base import Controller
 from controllers.parameters import read_tuned
 from controllers.programs import GivenPrograms, ProgramControl
 from controllers.registry import CONTROLLERS, make
+from scenarios.command import check_text
 from signals.errors import printable
 
 
@@ -48,6 +49,7 @@ def find_controller(name: str) -> Named:
     Raises:
         InputError: there is none.
     """
+    check_text(name)
     if name in CONTROLLERS:
         return Named(name, lambda: make(name))
     plain, _, file = name.partition("@")

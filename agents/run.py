@@ -25,7 +25,8 @@ from agents.job import SETTINGS as SHAPE
 from agents.network import PhaseScorer
 from agents.settings import MOST
 from controllers.base import Phases, choose
-from scenarios.command import write_whole
+from scenarios.command import check_text, write_whole
+from scenarios.held import bring_back
 from signals.errors import InputError
 from signals.intersection import Intersection
 from signals.layout import Layout
@@ -36,6 +37,8 @@ from signals.snapshot import Snapshot
 FORMAT = 2
 """Of a run directory; one of another format is refused."""
 SETTINGS, POLICY, CHECKPOINT = "settings.json", "policy.pt", "checkpoint.pt"
+OWN = (SETTINGS, POLICY, CHECKPOINT, "progress.csv", "validation.csv", "tensorboard")
+"""All that a training writes into it."""
 
 
 def save_tensors(path: Path, content: Mapping[str, Any]) -> None:
@@ -62,7 +65,9 @@ def read_settings(run: Path) -> dict[str, Any]:
     Raises:
         InputError: it is no run directory, or one of another version.
     """
+    check_text(run)
     path = run / SETTINGS
+    bring_back(run)
     if not run.exists():
         raise InputError(f"run directory {run} does not exist; train one with train.py --out {run}")
     if not path.is_file():

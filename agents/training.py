@@ -61,9 +61,11 @@ class _Loop(BaseCallback):
 
     def __init__(
         self, run: Path, env: SignalsVecEnv, schedule: Schedule, progress: Progress,
-        validate: Validate | None, controller: Callable[[Learner], LearnedController], out: TextIO,
+        validate: Validate | None, controller: Callable[[Learner], LearnedController],
+        arrive: Callable[[], Path] | None, tensorboard: bool, out: TextIO,
     ) -> None:  # fmt: skip
         super().__init__()
+        self.arrive, self.tensorboard = arrive, tensorboard
         self.run, self.env, self.schedule, self.progress = run, env, schedule, progress
         self.validate, self.make_controller, self.out = validate, controller, out
         self.stop = False
@@ -119,6 +121,10 @@ class _Loop(BaseCallback):
         """A checkpoint of everything."""
         self.progress.elapsed_s = self.elapsed_s
         checkpoint.save(self.run, learner, self.env, vars(self.progress))
+        if self.arrive is not None:
+            self.logger.close()  # it writes by path
+            self.run, self.arrive = self.arrive(), None
+            learner.set_logger(_logger(self.run, self.tensorboard))
         self._saved = time.monotonic()
 
     def write_curves(self) -> None:
@@ -156,9 +162,13 @@ def train(
     validate: Validate | None = None,
     resume: bool = False,
     tensorboard: bool = False,
+    arrive: Callable[[], Path] | None = None,
     out: TextIO = sys.stderr,
 ) -> Progress:
     """Train until the schedule's end, saving on the way and at the end.
+
+    Args:
+        arrive: called after the first checkpoint; where the run directory lies from then on. By default it stays.
 
     Raises:
         Interrupted: Ctrl-C came; the run is saved and can be resumed.
@@ -169,7 +179,7 @@ def train(
     if resume:
         progress = Progress(**checkpoint.restore(run, learner, env))
     learner.set_logger(_logger(run, tensorboard))
-    loop = _Loop(run, env, schedule, progress, validate, controller, out)
+    loop = _Loop(run, env, schedule, progress, validate, controller, arrive, tensorboard, out)
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         del number, frame

@@ -16,7 +16,6 @@ import hashlib
 import json
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +32,7 @@ from envs.setup import make_setup
 from envs.worker import WorkerSetup
 from envs.workers import SimulationWorker
 from scenarios.command import run_command, write_whole
+from scenarios.held import scratch
 from scenarios.scenario import Scenario, names
 from signals.errors import InputError, did_you_mean
 
@@ -188,8 +188,8 @@ def main(arguments: list[str] | None = None) -> int:
     rows: list[dict[str, Any]] = []
     for name in command.scenarios:
         scenario = window(name, command.decisions)
-        with tempfile.TemporaryDirectory(prefix="intergreen-resets-") as folder:
-            course, hashes = Course(scenario, Path(folder)), dict[str, list[str]]()
+        with scratch("resets") as folder:
+            course, hashes = Course(scenario, folder), dict[str, list[str]]()
             for mode in command.modes:
                 tell(f"{name}, {mode}: {command.resets} episodes of {scenario.horizon_s:g} s")
                 hashes[mode] = MODES[mode](course, command.resets)

@@ -19,7 +19,6 @@ import io
 import json
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +31,7 @@ from envs.remote import RemoteSimulation
 from envs.setup import make_setup
 from envs.worker import WorkerSetup
 from scenarios.command import run_command, write_whole
+from scenarios.held import scratch
 from scenarios.scenario import Scenario, load
 from signals.errors import InputError
 
@@ -106,9 +106,9 @@ def resets(scenario: Scenario, number: int, samples: int) -> Iterator[Row]:
 def days(scenario: Scenario, number: float) -> Iterator[Row]:
     """Simulate day after day in one worker; a sample every simulated hour."""
     began, hours = time.monotonic(), 0
-    with tempfile.TemporaryDirectory(prefix="intergreen-soak-") as folder:
+    with scratch("soak") as folder:
         left_s = number * DAY_S
-        day = lengthened(scenario, min(left_s, DAY_S), Path(folder)) if left_s else scenario
+        day = lengthened(scenario, min(left_s, DAY_S), folder) if left_s else scenario
         setup, controller = make_setup(day), MaxPressure()
         with RemoteSimulation(WorkerSetup(setup)) as worker:
             controller.reset(setup.plan.intersections, setup.layout, seed=0)

@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from benchmarks.course import Course
 from benchmarks.systems import NOT_BY_DEFAULT, SYSTEMS, System, make_systems
 from benchmarks.tables import Laps, Sample, flatness, growth_plot, markdown, rows_of, summary
 from scenarios.command import run_command, write_whole
+from scenarios.held import scratch
 from scenarios.scenario import Scenario, load
 from signals.errors import InputError, did_you_mean
 
@@ -132,8 +132,8 @@ def measure(
 ) -> list[dict[str, Any]]:
     """The rows of one scenario."""
     tell(f"{scenario.name}: recording {scenario.horizon_s:g} s of traffic")
-    with tempfile.TemporaryDirectory(prefix="intergreen-speed-") as folder, contextlib.ExitStack() as stack:
-        course = Course(scenario, Path(folder))
+    with scratch("speed") as folder, contextlib.ExitStack() as stack:
+        course = Course(scenario, folder)
         systems = make_systems(course, wanted, stack, notes)
         samples = interleaved(systems, repeats, scenario.name)
         own = [course.run_inside() for _ in range(min(repeats, INSIDE_REPEATS))]

@@ -10,11 +10,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +24,7 @@ from benchmarks.systems import LAP, batch_of
 from envs.batch import SignalBatch
 from evaluation.statistics import relative_difference
 from scenarios.command import run_command
+from scenarios.held import scratch
 from scenarios.scenario import Scenario
 from signals.errors import InputError
 
@@ -64,8 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def measure(scenario: Scenario, windows: int) -> dict[str, dict[str, float]]:
     """`workers` and `bare`: the ratio of two to one and its 95 % bootstrap interval over windows."""
-    with tempfile.TemporaryDirectory(prefix="intergreen-workers-") as folder, contextlib.ExitStack() as stack:
-        course = Course(scenario, Path(folder))
+    with scratch("workers") as folder, contextlib.ExitStack() as stack:
+        course = Course(scenario, folder)
         one, two = (stack.enter_context(contextlib.closing(batch_of(scenario, count))) for count in (1, 2))
         taken: dict[str, list[tuple[float, float]]] = {"workers": [], "bare": []}
         for _ in range(windows):

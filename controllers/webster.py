@@ -13,7 +13,6 @@ import importlib.metadata
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
@@ -22,6 +21,7 @@ from xml.sax.saxutils import quoteattr
 from controllers.programs import ProgramControl, extendable_rows, stated_least_s
 from scenarios.additional import holds_demand
 from scenarios.cache import cached_file
+from scenarios.held import scratch
 from scenarios.interpreter import ROOT, environment, last_line
 from scenarios.scenario import Scenario
 from scenarios.xmlfile import read_tree, seconds
@@ -67,8 +67,7 @@ class Webster(ProgramControl):
     def _plans(self, scenario: Scenario) -> str:
         network = scenario.network
         own = {tls_id: programs[-1] for tls_id, programs in network.programs.items()}
-        with tempfile.TemporaryDirectory(prefix="intergreen-webster-") as name:
-            folder = Path(name)
+        with scratch("webster") as folder:
             net, routes = folder / "own.net.xml", folder / "driven.rou.xml"
             _write_net(scenario.sumo_files.net_file, own, net)
             _route(scenario, net, routes)

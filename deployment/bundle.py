@@ -17,9 +17,6 @@ learning side.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,6 +32,8 @@ from deployment.manifest import MANIFEST, SIGNATURE, Manifest
 from deployment.nema import NemaPlan
 from deployment.policy import OPSET, OnnxPolicy
 from deployment.safety import findings
+from scenarios.held import bring_back
+from scenarios.whole import Draft, check_movable
 from signals.errors import InputError
 from signals.inputs import DETECTORS, InputTable
 from signals.intersection import Intersection
@@ -103,6 +102,7 @@ def read_unsigned_bundle(path: Path) -> Bundle:
 
 
 def _read(path: Path, key: Path | None, now: datetime | None, simulation: bool) -> Bundle:
+    bring_back(path)
     if not path.is_dir():
         raise InputError(f"bundle {path} is no directory; write one with export.py RUN --out {path}")
     sealed = _file(path, MANIFEST)
@@ -218,26 +218,14 @@ def write_bundle(
         InputError: there is something already, or it cannot be written.
     """
     check_room(out, overwrite)
-    partial: Path | None = None
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-        partial.chmod(0o755)
+    with Draft(out) as draft:
+        draft.path.mkdir()
         sealed = {**files, MANIFEST: manifest} | ({SIGNATURE: signature} if signature is not None else {})
         for name, content in sealed.items():
-            with (partial / name).open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            (draft.path / name).write_bytes(content)
         if check is not None:
-            check(partial)
-        _exchange(partial, out)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(f"cannot write {out}: {reason}; make room or choose another place") from error
-    finally:
-        if partial is not None:
-            shutil.rmtree(partial, ignore_errors=True)
+            check(draft.path)
+        draft.take_place()
 
 
 def check_room(out: Path, overwrite: bool) -> None:
@@ -246,27 +234,13 @@ def check_room(out: Path, overwrite: bool) -> None:
         return
     if not out.is_dir():
         raise InputError(f"--out {out} is a file; give a directory")
+    check_movable(out)
     if not any(out.iterdir()):
         return
     if not (out / MANIFEST).is_file():
         raise InputError(f"--out {out} is not empty and no bundle; give another directory")
     if not overwrite:
         raise InputError(f"{out} holds a bundle already; replace it with --overwrite or give another --out")
-
-
-def _exchange(partial: Path, out: Path) -> None:
-    """Put the new directory in the place of the old one, which stays until then."""
-    if not out.exists():
-        partial.rename(out)
-        return
-    old = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    out.rename(old)  # a directory takes the place of an empty one
-    try:
-        partial.rename(out)
-    except OSError:
-        old.rename(out)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _file(path: Path, name: str) -> bytes:

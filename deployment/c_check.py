@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from scenarios.held import scratch
 
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
 TIME_LIMIT_S = 120.0
@@ -103,10 +104,10 @@ def _sections(file: Path) -> int:
 
 @contextmanager
 def _folder(files: Mapping[str, bytes]) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="intergreen-c-") as name:
+    with scratch("c") as folder:
         for file in ("policy.c", "policy.h"):
-            (Path(name) / file).write_bytes(files[file])
-        yield Path(name)
+            (folder / file).write_bytes(files[file])
+        yield folder
 
 
 def _run(words: list[str], folder: Path) -> str:

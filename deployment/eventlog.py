@@ -125,7 +125,8 @@ def read_log(path: Path) -> Iterator[dict[str, Any]]:
     if not path.is_file():
         raise InputError(f"log {path} does not exist; give what control.py --log wrote")
     rotated = sorted(
-        (p for p in path.parent.glob(f"{path.name}.*") if p.suffix[1:].isdigit()), key=lambda p: -int(p.suffix[1:])
+        (p for p in path.parent.iterdir() if p.stem == path.name and p.suffix[1:].isdigit()),
+        key=lambda p: -int(p.suffix[1:]),
     )
     first = True
     for file in (*rotated, path):

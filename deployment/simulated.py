@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnxruntime
 
 from deployment.bundle import Bundle, read_unsigned_bundle
 from deployment.codec import encode
 from deployment.manifest import MANIFEST
+from scenarios.identity import code_sha256
 from signals.errors import InputError
 from signals.intersection import Intersection
 from signals.layout import Layout
@@ -28,9 +30,11 @@ def bundle_folders(path: Path) -> list[Path]:
     return sorted(folder for folder in path.iterdir() if (folder / MANIFEST).is_file())
 
 
-def bundles_sha256(folders: Sequence[Path]) -> str:
-    """One digest of what these bundles hold: of their manifests."""
-    return hashlib.sha256(b"".join((folder / MANIFEST).read_bytes() for folder in folders)).hexdigest()
+def identity_of(folders: Sequence[Path]) -> str:
+    """What decides how these bundles choose: the digest of what they hold, by their manifests, and of the code that
+    runs them, and the version of what computes them."""
+    held = hashlib.sha256(b"".join((folder / MANIFEST).read_bytes() for folder in folders)).hexdigest()
+    return f"{held} code {code_sha256('deployment')} onnxruntime {onnxruntime.__version__}"
 
 
 class BundleController:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.setup import SimulationSetup, make_setup
-from envs.simulation import SimulationError, _with_additional, _written, loops_xml
+from envs.simulation import SimulationError, with_loops
 from scenarios.scenario import Scenario
 from signals.intersection import Intersection
 from signals.loops import LoopPlan, plan_loops
@@ -60,7 +60,6 @@ class LampSimulation:
         self.running = False
         self._low: Any = None
         self._sumo: Any = None
-        self._loop_file: Path | None = None
         self._shown = ""
 
     @property
@@ -78,12 +77,11 @@ class LampSimulation:
         from libsumo import _libsumo
 
         self._sumo, self._low = libsumo, _libsumo
-        self._loop_file = _written(loops_xml(self.loops))
         args = ["sumo", *self.setup.sumo_args, "--seed", str(seed), *self.setup.outputs]
         try:
-            self._sumo.start(_with_additional(args, self._loop_file))
+            with with_loops(args, self.loops) as words:
+                self._sumo.start(words)
         except Exception as error:  # libsumo raises several types without a common base
-            self._loop_file.unlink(missing_ok=True)
             raise SimulationError(f"SUMO did not start: {error}") from error
         self.running = True
         self.now_s = self._low.simulation_getTime()
@@ -133,5 +131,3 @@ class LampSimulation:
         if self.running:
             self.running = False
             self._sumo.close()
-        if self._loop_file is not None:
-            self._loop_file.unlink(missing_ok=True)

@@ -11,7 +11,6 @@ import importlib.util
 import os
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from scenarios.held import HeldFolder, scratch
 from signals.errors import InputError
 
 RENDER_MODES = ("human", "rgb_array")
@@ -97,6 +97,7 @@ class GuiBackend:
         self._display: Any = None
         self._connection: Any = None
         self._step_s = 1.0
+        self._scratch: HeldFolder | None = None
         self._picture: Path | None = None
         self._stepped = False
 
@@ -118,8 +119,8 @@ class GuiBackend:
         """
         if self.mode == "rgb_array":
             self._display = _virtual_display()
-            # not unlinked when killed: small, and in the system's temporary folder
-            self._picture = Path(tempfile.mkdtemp(prefix="intergreen-frame-")) / "frame.png"
+            self._scratch = scratch("frame")
+            self._picture = self._scratch.path / "frame.png"
         try:
             self._connection = _connect([str(gui_binary()), *args[1:], *self._window_options()])
         except Exception as error:  # traci raises several types without a common base
@@ -194,9 +195,9 @@ class GuiBackend:
             with contextlib.suppress(Exception):
                 self._display.stop()
             self._display = None
-        if self._picture is not None:
-            shutil.rmtree(self._picture.parent, ignore_errors=True)
-            self._picture = None
+        if self._scratch is not None:
+            self._scratch.close()
+            self._scratch = self._picture = None
 
 
 def _window_px() -> tuple[int, int]:

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import platform
 from collections.abc import Iterable, Mapping
-from functools import cache
 from pathlib import Path
 
 from envs.setup import SimulationSetup
 from scenarios.cache import cached_file
-from scenarios.interpreter import ROOT
+from scenarios.identity import code_sha256, installed
 from scenarios.scenario import Scenario
 
 PACKAGES = ("eclipse-sumo", "libsumo", "numpy")
-"""Beside our own code, what a simulation's outcome may depend on."""
-OURS = ("signals", "scenarios", "envs", "controllers", "agents", "evaluation")
+"""Beside our own code, bundles' too, what a simulation's outcome may depend on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,21 +86,10 @@ def scenario_here(scenario: Scenario, places: Mapping[str, str]) -> Scenario:
     )
 
 
-@cache
 def fingerprint() -> dict[str, str]:
     """What has to agree between machines, so that the same seed gives the same episode on each."""
-    digest = hashlib.sha256()
-    for package in OURS:
-        for path in sorted((ROOT / package).rglob("*")):
-            if path.suffix in (".py", ".xml", ".yaml", ".cpp", ".h"):
-                digest.update(f"{path.relative_to(ROOT).as_posix()}\0".encode() + path.read_bytes() + b"\0")
-    found = {"intergreen's code": digest.hexdigest()[:12], "Python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "none"
-    return found
+    found = {"intergreen's code": code_sha256("deployment")[:12], "Python": platform.python_version()}
+    return found | dict.fromkeys(PACKAGES, "none") | installed(PACKAGES)
 
 
 def differences(theirs: Mapping[str, str]) -> str:

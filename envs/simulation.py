@@ -7,10 +7,10 @@ outside.
 
 from __future__ import annotations
 
+import contextlib
 import math
-import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from envs.machine import CompiledMachine, make_machine
 from envs.rendering import GuiBackend
 from envs.setup import SimulationSetup
 from envs.step import CompiledStep, make_step
+from scenarios.held import scratch
 from signals.errors import InputError
 from signals.loops import LoopPlan, LoopReader
 from signals.measures import ApproachMeasures, detector_calls, lanes_green, pedestrian_demand
@@ -109,18 +110,15 @@ class Simulation:
         if setup.demand_range != (1.0, 1.0):
             factor = np.random.default_rng([seed, 0xDE3A4D]).uniform(*setup.demand_range)
             args += ["--scale", f"{factor:.3f}"]
-        loop_file = None if setup.loops is None else _written(loops_xml(setup.loops))
         try:
-            self._sumo.start(args if loop_file is None else _with_additional(args, loop_file))
+            with contextlib.nullcontext(args) if setup.loops is None else with_loops(args, setup.loops) as words:
+                self._sumo.start(words)
             self.running = True
             self._install_programs()
         except InputError:
             raise
         except Exception as error:  # libsumo raises several types without a common base
             raise SimulationError(f"SUMO did not start: {error}") from error
-        finally:
-            if loop_file is not None:  # it has been read; whoever is killed later leaves nothing
-                loop_file.unlink(missing_ok=True)
         self.now_s = self._low.simulation_getTime()
         self.machine.reset(self.now_s)
         self.summary = EpisodeSummary()
@@ -361,14 +359,16 @@ def loops_xml(plan: LoopPlan) -> str:
     return "<additional>\n" + "\n".join(rows) + "\n</additional>\n"
 
 
-def _written(xml: str) -> Path:
-    with tempfile.NamedTemporaryFile("w", suffix=".add.xml", prefix="intergreen-", delete=False) as file:
-        file.write(xml)
-    return Path(file.name)
+@contextlib.contextmanager
+def with_loops(args: Sequence[str], loops: LoopPlan) -> Iterator[list[str]]:
+    """The same options with one more additional file, which is there until SUMO has started."""
+    with scratch("loops") as folder:
+        path = folder / "loops.add.xml"
+        path.write_text(loops_xml(loops))
+        yield _with_additional(args, path)
 
 
 def _with_additional(args: Sequence[str], path: Path) -> list[str]:
-    """The same options with one more additional file."""
     found = list(args)
     if "-a" in found:
         place = found.index("-a") + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,11 +16,16 @@ from controllers.base import Controller
 from controllers.programs import ProgramControl
 from evaluation.corridor import Corridor
 from evaluation.metrics import RunMetrics
-from evaluation.store import StoredRun, code_sha256, digest_of
+from evaluation.store import StoredRun, digest_of
+from scenarios.command import check_text
+from scenarios.identity import code_sha256, versions
 from scenarios.scenario import Scenario
 from signals.errors import InputError
 from signals.loops import DetectorFaults
 from signals.timing import Timing
+
+MOST_CHARACTERS = 60
+"""Of a controller's label: at most 240 bytes, of the 255 that a folder's name may have."""
 
 
 class RunFailed(RuntimeError):
@@ -67,7 +73,7 @@ class Evaluation:
     """Whether runs also write the events of a signal controller's log; only with `details`."""
     faults: DetectorFaults = field(default_factory=DetectorFaults)
     """What is wrong with the detectors of those who use them."""
-    versions: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=versions)
     """Of what the runs depend on; part of what a kept run must agree with."""
 
     def _drawn(self, seed: int) -> bool:
@@ -118,10 +124,29 @@ class Job(NamedTuple):
     """Of everything that determines it, where it is to be kept."""
 
 
+def printable(name: str) -> str:
+    """The name with a mark (U+FFFD) for each character that does not show, such as a line's end."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in name)
+
+
+def label_of(name: str) -> str:
+    """A name that a path, a table and a figure can hold."""
+    text = printable(name)
+    if text == name and len(text) <= MOST_CHARACTERS:
+        return name
+    return f"{text[: MOST_CHARACTERS - 9]}~{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
+
+
 def folder_names(contestants: Sequence[Contestant]) -> dict[str, str]:
-    """A folder name for each: a run directory's last part (of an ensemble, each one's), or all of it where two end
-    alike."""
+    """A folder name for each, which is its label in a report, too: a run directory's last part (of an ensemble, each
+    one's), or all of it where two end alike; what is long or does not show is cut.
+
+    Raises:
+        InputError: two would share a name, or one is no text.
+    """
     names = [c.name for c in contestants]
+    for name in names:
+        check_text(name)
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"controller {twice!r} is given twice; name each once")
@@ -133,7 +158,8 @@ def folder_names(contestants: Sequence[Contestant]) -> dict[str, str]:
     }
     ends = list(last.values())
     folders = {
-        name: last[name] if ends.count(last[name]) == 1 else name.strip(os.sep).replace(os.sep, "-") for name in names
+        name: label_of(last[name] if ends.count(last[name]) == 1 else name.strip(os.sep).replace(os.sep, "-"))
+        for name in names
     }
     for name, folder in folders.items():
         same = next((other for other in names if other != name and folders[other] == folder), None)

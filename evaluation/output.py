@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
-import platform
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,24 +10,12 @@ from typing import Any
 
 from rich.console import Console
 
+from evaluation.contest import printable
 from evaluation.events import EventPlan
 from evaluation.gridlock import gridlock_lines
 from evaluation.runs import Evaluation, RunResult, folder_names
 from evaluation.stress import StressCurve, stress_table
 from evaluation.tables import DEFINITION, Summary, as_table, curve_table, write_frame, write_tables
-
-PACKAGES = ("eclipse-sumo", "libsumo", "sumo-rl", "numpy", "polars", "torch", "intergreen")
-
-
-def versions() -> dict[str, str]:
-    """Of what runs depend on."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def settings_of(evaluation: Evaluation, words: Sequence[str], about: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,7 +94,7 @@ def print_results(
 ) -> None:
     """The tables on stdout, with the words that they need."""
     scenario, seeds = evaluation.scenario, evaluation.seeds
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False, emoji=False)
     console.print(as_table(summary))
     counts = sorted({run.metrics.vehicles for run in results})
     vehicles = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
@@ -118,18 +104,17 @@ def print_results(
         f"{scenario.name}, {scenario.demand} demand, {scenario.begin_s:g} to {scenario.end_s:g} s, "
         f"{vehicles} vehicles, seeds {shown}\n{DEFINITION}",
         soft_wrap=True,
-        markup=False,
     )
     if len(summary.controllers) > 1:
-        console.print(f"reference: {summary.reference}, the {summary.reference_is}", soft_wrap=True, markup=False)
+        console.print(f"reference: {printable(summary.reference)}, the {summary.reference_is}", soft_wrap=True)
     for contestant in evaluation.contestants:
         if contestant.tuned:
-            console.print(f"{contestant.name}: {contestant.tuned}", soft_wrap=True, markup=False)
+            console.print(printable(f"{contestant.name}: {contestant.tuned}"), soft_wrap=True)
     if any(run.metrics.gridlocked for run in results):
         console.print("red rows: runs that ended in gridlock; they are in the means", soft_wrap=True)
         for line in gridlock_lines(results, scenario.network):
-            console.print(line, soft_wrap=True, markup=False)
+            console.print(printable(line), soft_wrap=True)
     for curve in stress:
         console.print(curve_table(curve))
     if out is not None:
-        console.print(f"written to {out}", soft_wrap=True, markup=False)
+        console.print(printable(f"written to {out}"), soft_wrap=True)

@@ -6,8 +6,6 @@ import atexit
 import contextlib
 import dataclasses
 import logging
-import shutil
-import tempfile
 import threading
 import uuid
 from collections import deque
@@ -25,7 +23,8 @@ from envs.shipping import Parcel, files_of_scenario, fingerprint, scenario_here
 from evaluation.contest import Evaluation, Job, RunFailed, RunResult
 from evaluation.runs import TURN_S
 from evaluation.stage import Stage
-from scenarios.command import write_whole
+from scenarios.held import scratch
+from scenarios.whole import Draft
 from signals.errors import InputError
 
 log = logging.getLogger("intergreen.ray")
@@ -112,9 +111,16 @@ def _outcome(call: Any) -> Outcome:
 
 
 def _leave(evaluation: Evaluation, files: Mapping[tuple[str, Path], bytes]) -> None:
-    """Write what a run has left into the evaluation's own folders."""
+    """Write what a run has left into the evaluation's own folders, each folder whole."""
+    folders: dict[Path, dict[str, bytes]] = {}
     for (kind, path), content in files.items():
-        write_whole(getattr(evaluation, kind) / path, lambda new, content=content: new.write_bytes(content))  # type: ignore[misc]
+        folders.setdefault(getattr(evaluation, kind) / path.parent, {})[path.name] = content
+    for folder, contents in folders.items():
+        with Draft(folder) as draft:
+            draft.path.mkdir()
+            for name, content in contents.items():
+                (draft.path / name).write_bytes(content)
+            draft.take_place()
 
 
 def _nobody() -> Controller:
@@ -123,6 +129,9 @@ def _nobody() -> Controller:
 
 _stages: dict[str, Stage] = {}
 """In a task's process: simulations that wait for the next run of the same evaluation."""
+_open = contextlib.ExitStack()
+"""What they hold."""
+atexit.register(_open.close)
 
 
 def _run(
@@ -161,13 +170,11 @@ def _collect(evaluation: Evaluation) -> dict[tuple[str, Path], bytes]:
 
 def _stage(token: str, evaluation: Evaluation, parcel: Parcel) -> Stage:
     if token not in _stages:
-        while _stages:  # another evaluation's, or another level's of this one: it is over
-            _stages.popitem()[1].close()
-        scratch = Path(tempfile.mkdtemp(prefix="intergreen-evaluation-"))
-        atexit.register(shutil.rmtree, scratch, ignore_errors=True)
-        left = {kind: scratch / kind for kind in LEFT if getattr(evaluation, kind) is not None}
+        _stages.clear()  # another evaluation's, or another level's of this one: it is over
+        _open.close()
+        folder = _open.enter_context(scratch("evaluation"))
+        left = {kind: folder / kind for kind in LEFT if getattr(evaluation, kind) is not None}
         scenario = scenario_here(evaluation.scenario, parcel.unpack())
         here = dataclasses.replace(evaluation, scenario=scenario, **left)  # type: ignore[arg-type]
-        _stages[token] = Stage(here, scratch, threading.Event())
-        atexit.register(_stages[token].close)
+        _stages[token] = _open.enter_context(contextlib.closing(Stage(here, folder, threading.Event())))
     return _stages[token]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -17,6 +16,7 @@ from pathlib import Path
 from evaluation.contest import Contestant, Evaluation, Job, RunFailed, RunResult, folder_names
 from evaluation.stage import OUTPUTS, OUTPUTS_OF, Stage, Stopped
 from evaluation.store import StoredRun, clear_partial, load_run
+from scenarios.held import scratch
 from scenarios.scenario import Scenario
 from signals.errors import InputError
 
@@ -124,9 +124,10 @@ def run_here(
 ) -> list[RunResult]:
     """The engine of this machine: a thread for each simulation at a time."""
     with contextlib.ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="intergreen-evaluation-")))
         stop = threading.Event()
-        stage = stack.enter_context(contextlib.closing(Stage(evaluation, scratch, stop)))
+        stage = stack.enter_context(
+            contextlib.closing(Stage(evaluation, stack.enter_context(scratch("evaluation")), stop))
+        )
         pool = stack.enter_context(ThreadPoolExecutor(max(1, min(workers, len(jobs)))))
         stack.callback(stop.set)  # whatever ends this block: first of all no further decision
         futures = []

@@ -30,8 +30,8 @@ from evaluation.metrics import measure
 from evaluation.store import save_run
 from evaluation.trajectories import read_trajectories, trajectory_options
 from scenarios.additional import with_additional_programs
-from scenarios.command import write_whole
 from scenarios.sumo_input import admitted_text
+from scenarios.whole import Draft
 from signals.errors import InputError
 from signals.network import Program
 
@@ -86,10 +86,7 @@ class Stage:
                 trips, statistics, summary, scenario.begin_s, detail_metrics(tables) if tables else None
             )
             if keep is not None:
-                for name in OUTPUTS:
-                    source = place.folder / name
-                    write_whole(keep / place_in / name, lambda path, source=source: _copy(source, path))  # type: ignore[misc]
-                write_whole(keep / place_in / OUTPUTS_OF, lambda path: path.write_text(f"{digest}\n"))
+                _keep(place.folder, keep / place_in, digest)
             stored = None
             if store is not None:
                 tables["vehicles"] = trips.vehicles
@@ -208,6 +205,16 @@ class _Place:
         self, plans: Sequence[Sequence[npt.NDArray[np.int64]]], steps: int, policy: Controller
     ) -> list[Outcome]:
         return self.simulation.branch(Branches(plans, steps, policy, at_a_time=BRANCHES_AT_A_TIME))
+
+
+def _keep(folder: Path, kept: Path, digest: str) -> None:
+    """Copies SUMO's outputs, all of one run at once."""
+    with Draft(kept) as draft:
+        draft.path.mkdir()
+        for name in OUTPUTS:
+            _copy(folder / name, draft.path / name)
+        (draft.path / OUTPUTS_OF).write_text(f"{digest}\n")
+        draft.take_place()
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 
 import polars as pl
 from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from evaluation.contest import printable
 from evaluation.metrics import METRICS
 from evaluation.runs import RunResult
 from evaluation.statistics import (
@@ -186,9 +187,9 @@ def as_table(summary: Summary) -> Table:
     for entry in sorted(summary.controllers, key=lambda entry: entry.metrics["delay_s"].mean):
         of, locked = entry.metrics, entry.gridlocked_runs
         delay = of["delay_s"]
-        cells = [
-            escape(entry.controller),
-            escape(with_interval(delay, entry.runs)),
+        cells: list[Text | str] = [
+            Text(printable(entry.controller)),
+            Text(with_interval(delay, entry.runs)),
             "" if entry.versus is None else f"{_number(100 * entry.versus.share.mean, '+.0f')} %",
             "" if entry.versus is None else _p(entry.versus.p_value_holm),
             _number(of["travel_time_s"].mean, ".1f"),
@@ -208,7 +209,7 @@ def as_table(summary: Summary) -> Table:
 
 def curve_table(curve: StressCurve) -> Table:
     """Delay by level, for a terminal."""
-    title = escape(f"{curve.title}: delay s by {curve.unit}")
+    title = Text(f"{curve.title}: delay s by {curve.unit}", style="table.title")
     table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
     table.add_column("controller", overflow="fold")
     for level in curve.levels:
@@ -216,7 +217,7 @@ def curve_table(curve: StressCurve) -> Table:
     for name, values in curve.delay_s.items():
         jammed = curve.gridlocked_runs[name]
         cells = [f"{v.mean:.1f}{' (gridlock)' if n else ''}" for v, n in zip(values, jammed, strict=True)]
-        table.add_row(escape(name), *cells)
+        table.add_row(Text(printable(name)), *cells)
     return table
 
 

@@ -14,7 +14,6 @@ from typing import Any
 from controllers.parameters import FILE, FORMAT, SPACES, Parameters, candidates
 from controllers.programs import ProgramControl
 from controllers.registry import make
-from evaluation.output import versions
 from evaluation.progress import RunProgress
 from evaluation.runs import (
     Contestant,
@@ -26,9 +25,9 @@ from evaluation.runs import (
     finished_runs,
     run_all,
 )
-from evaluation.store import code_sha256
 from scenarios.arguments import add_scenario_arguments, scenario_from
 from scenarios.command import add_timing_arguments, run_command, say, timing_from, write_whole
+from scenarios.identity import code_sha256
 from scenarios.occupied import occupied
 from scenarios.seeds import training_seed
 from signals.errors import InputError, did_you_mean
@@ -176,7 +175,7 @@ def _search(options: argparse.Namespace, names: Sequence[str], rounds: Sequence[
         program = make(name)
         if isinstance(program, ProgramControl):
             program.additional_xml(scenario)
-    base = Evaluation(scenario, [], [], timing_from(options), store=options.out / "runs", versions=versions())
+    base = Evaluation(scenario, [], [], timing_from(options), store=options.out / "runs")
     workers = options.workers or cores_here()
     progress = RunProgress(options.runs * len(names))
     try:

@@ -96,7 +96,7 @@ def read_motion(path: Path, begin_s: float, sim_step_s: float, steps: int) -> Mo
         chosen = {name: next((c for c in columns if c.endswith(f"_{name}")), None) for name in names}
         text = {c for n, c in chosen.items() if c is not None and n in ("id", "lane", "type")}
         kinds = {c: pl.String if c in text else pl.Float64 for c in columns}
-        table = pl.read_csv(path, separator=";", quote_char=None, schema_overrides=kinds)
+        table = pl.read_csv(path, glob=False, separator=";", quote_char=None, schema_overrides=kinds)
         _check_last(table[chosen["time"] or columns[0]], begin_s, sim_step_s, steps)
         if chosen["id"] is None:  # not one in the whole run
             return _nobody(digest)
@@ -178,7 +178,7 @@ def read_states(path: Path, begin_s: float, sim_step_s: float, steps: int) -> Si
         InputError: it is not whole.
     """
     try:
-        table = pl.read_csv(path, separator=";", quote_char=None, infer_schema=False).select(
+        table = pl.read_csv(path, glob=False, separator=";", quote_char=None, infer_schema=False).select(
             pl.col("tlsState_time"), pl.col("tlsState_id"), pl.col("tlsState_state")
         )
         _check_last(table["tlsState_time"], begin_s, sim_step_s, steps)

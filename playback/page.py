@@ -10,7 +10,7 @@ from pathlib import Path
 
 from playback import container
 from playback.replay import Replay
-from scenarios.command import write_whole
+from scenarios.command import check_text, write_whole
 from signals.errors import InputError, printable
 
 VIEWER = Path(__file__).parent / "viewer"
@@ -30,6 +30,7 @@ def write_page(replays: Sequence[Path], out: Path) -> int:
         _check_pair(heads[0], heads[1], replays)
     of = heads[0]["scenario"]["name"]
     title = f"{of}: " + " and ".join(head["controller"]["name"] for head in heads)
+    check_text(title)
     text = (VIEWER / "page.html").read_text(encoding="utf-8")
     parts = {
         "title": html.escape(printable(title)),

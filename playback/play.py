@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 from xml.sax.saxutils import quoteattr
 
@@ -32,6 +31,7 @@ from playback.outputs import (
     read_states,
     read_trips,
 )
+from scenarios.held import scratch
 from scenarios.scenario import Scenario
 from signals.errors import InputError
 from signals.intersection import SignalPlan
@@ -230,8 +230,7 @@ def play(
         SimulationError: SUMO failed on the way.
     """
     scenario, timing = episode.scenario, episode.timing
-    with TemporaryDirectory(prefix="intergreen-replay-") as scratch:
-        folder = Path(scratch)
+    with scratch("replay") as folder:
         with stage(episode, folder) as simulation:
             log = DecisionLog(simulation.layout, episode.sensing)
             summary = run_through(simulation, decider, episode, on_progress, log)
@@ -275,10 +274,10 @@ def run_through(
 def stage(episode: Episode, folder: Path | None, render: str = "") -> Iterator[RemoteSimulation]:
     """The episode's simulation, set up as an evaluation does; its outputs go to `folder`, if given."""
     extra: list[Path] = []
-    with TemporaryDirectory(prefix="intergreen-programs-") as scratch:
+    with scratch("programs") as programs:
         outputs: list[str] = []
         if folder is not None:
-            extra.append(Path(scratch) / "record.add.xml")
+            extra.append(programs / "record.add.xml")
             dest = quoteattr(str(folder / STATES))
             extra[-1].write_text(f'<additional>\n  <timedEvent type="SaveTLSStates" dest={dest}/>\n</additional>\n')
             outputs = [word.replace("{", "{{").replace("}", "}}") for word in output_options(folder)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from playback.contents import check_head, check_section
 from playback.curves import curves
 from playback.play import Arrays, Episode, Played
 from playback.scene import scene, vehicle_types
+from scenarios.identity import installed
 from scenarios.scenario import Scenario, load
 from signals.errors import InputError
 from signals.intersection import compile_signals
@@ -55,13 +55,7 @@ class Source:
 
 def versions() -> dict[str, str]:
     """Of what decides how a run goes."""
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    return installed(PACKAGES)
 
 
 @dataclass(frozen=True)

@@ -2,41 +2,66 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import shutil
+import stat
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
+from scenarios.held import HeldFolder, scratch
+from scenarios.whole import Draft
 from signals.errors import InputError
+
+ADVICE = "free some space there or set XDG_CACHE_HOME to another folder"
 
 
 def cache_dir() -> Path:
-    """The cache folder `intergreen`, made when missing; a temporary one where the home is read-only."""
+    """The cache folder `intergreen`, made when missing, mode 0700.
+
+    Where the home is read-only: one in the temporary folder if it is this user's alone, else a private one that goes
+    with this process. What SUMO reads comes from here, so nobody else may have put it there.
+
+    Raises:
+        InputError: none can be made.
+    """
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    for folder in (Path(home) / "intergreen", Path(tempfile.gettempdir()) / f"intergreen-{_user()}"):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(folder, os.W_OK | os.X_OK):
-            return folder.absolute()  # simulations run in another folder
-    raise InputError(
-        f"no writable cache folder: neither {home} nor {tempfile.gettempdir()}; "
-        "set XDG_CACHE_HOME to a folder that can be written"
-    )
-
-
-def _user() -> str:
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "user"
+        kept = (Path(home) / "intergreen").resolve(), stat.S_IWOTH
+        shared = Path(tempfile.gettempdir()) / f"intergreen-cache-{os.geteuid()}", stat.S_IWOTH | stat.S_IWGRP
+        for folder, lax in (kept, shared):
+            if _made(folder) and _is_ours(folder, lax) and os.access(folder, os.W_OK | os.X_OK):
+                return folder
+        return _private().path
+    except OSError as error:
+        raise InputError(
+            f"no writable cache folder, neither below {home} nor as a temporary one ({error.strerror}); "
+            "set XDG_CACHE_HOME to a folder that can be written"
+        ) from error
+
+
+def _made(folder: Path) -> bool:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError:
+        return False
+    return True
+
+
+def _is_ours(folder: Path, lax: int) -> bool:
+    """Whether it is a folder, not a link to one, of this user's, into which none of these others can write."""
+    found = folder.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & lax
+
+
+@cache
+def _private() -> HeldFolder:
+    return scratch("cache")
 
 
 def cached_file(relative: str, produce: Callable[[], bytes]) -> Path:
-    """The cache's file of that name; written whole through a temporary file if it isn't there yet.
+    """The cache's file of that name; written whole if it isn't there yet.
 
     The name must hold a digest of all that the content depends on.
     """
@@ -44,19 +69,9 @@ def cached_file(relative: str, produce: Callable[[], bytes]) -> Path:
     if path.is_file():
         return path
     data = produce()
-    temporary: str | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+    with Draft(path, ADVICE) as draft:
+        draft.path.write_bytes(data)
+        draft.take_place()
     return path
 
 
@@ -65,27 +80,9 @@ def cached_folder(relative: str, fill: Callable[[Path], None]) -> Path:
     path = cache_dir() / relative
     if path.is_dir():
         return path
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=".partial-"))
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    try:
-        fill(partial)
-        try:
-            os.replace(partial, path)
-        except OSError:
-            if not path.is_dir():  # else another process was first, and its folder is as good as ours
-                raise
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with Draft(path, ADVICE) as draft:
+        draft.path.mkdir()
+        fill(draft.path)
+        if not path.is_dir():  # else another process was first, and its folder is as good as ours
+            draft.take_place()
     return path
-
-
-def _cannot_write(path: Path, error: OSError) -> InputError:
-    return InputError(
-        f"cannot write {path}: {error.strerror or error}; "
-        "free some space there or set XDG_CACHE_HOME to another folder"
-    )

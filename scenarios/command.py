@@ -1,4 +1,4 @@
-"""What all commands share: one line for bad input, exit statuses, and files written whole or not at all."""
+"""What all commands share: one line for bad input, exit statuses, names that are text, options of timing."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import os
 import select
 import signal
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
+from scenarios.held import sweep_scratch
+from scenarios.whole import write_whole as write_whole  # what commands write with
 from signals.errors import LONGEST_LINE, InputError, printable, visible
 from signals.timing import Timing
 
@@ -27,9 +28,15 @@ _USERS_TO_SOLVE = {
 
 
 def run_command(main: Callable[[list[str] | None], int]) -> NoReturn:
-    """Run a command and leave with its exit status: 0 ok, 1 failed, 2 bad input, 130 after Ctrl-C."""
+    """Run a command and leave with its exit status: 0 ok, 1 failed, 2 bad input, 130 after Ctrl-C.
+
+    What killed commands have left in the temporary folder goes first.
+    """
     signal.signal(signal.SIGTERM, _terminate)
+    sweep_scratch()
     try:
+        for word in sys.argv[1:]:
+            check_text(word)
         status = main(None)
         sys.stdout.flush()
     except InputError as error:
@@ -85,37 +92,12 @@ def say_json(content: Any) -> None:
     print(json.dumps(content, indent=2), flush=True)
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside its place, then move it there: a reader never finds half of it.
-
-    Raises:
-        InputError: it cannot be written, such as on a full disk; an older file stays as it was.
-    """
-    partial: Path | None = None
+def check_text(name: str | Path) -> None:
+    """Raises InputError for a name that is no text: no report or table could hold it."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        partial = Path(name)
-        write(partial)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.chmod(0o666 & ~_umask())
-        partial.replace(path)
-        partial = None
-    except OSError as error:
-        reason = error.strerror or str(error).splitlines()[0]
-        raise InputError(f"cannot write {path}: {reason}; make room or choose another place") from error
-    finally:
-        if partial is not None:
-            partial.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    """The process's own; it can only be read by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+        str(name).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"the name {str(name)!a} holds bytes that are no UTF-8; choose or make another") from error
 
 
 TIMING_OPTIONS = {

@@ -1,13 +1,15 @@
-"""One command at a time in an output folder: two would remove each other's files and mix their results."""
+"""One command at a time in an output: two would remove each other's files and mix their results."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from scenarios.command import check_text
+from scenarios.held import NoLocks, sweep, try_lock
 from signals.errors import InputError
 
 LOCKS = Path("/proc/locks")
@@ -17,53 +19,75 @@ LOCKS = Path("/proc/locks")
 def occupied(folder: Path) -> Iterator[None]:
     """Keep a folder, made if it is missing, from every other command that asks so, until the block ends.
 
-    The folder itself is locked (flock), not a file in it: the system lets go of it with the process, however that
-    ends, and nothing is ever left to be removed. Processes that are started meanwhile do not inherit it.
+    The folder itself is locked, not a file in it: the system lets go of it with the process, however that ends, and
+    nothing is ever left to be removed. Processes that are started meanwhile do not inherit it.
 
     Raises:
         InputError: another process has it, or it cannot be made.
     """
-    made = not folder.exists()
-    descriptor = _lock(folder)
+    check_text(folder.absolute())
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--out {folder} is a file; give a folder")
+    with _locked(folder, folder):
+        yield
+
+
+@contextlib.contextmanager
+def occupied_file(file: Path) -> Iterator[None]:
+    """The same for one file, which need not be there: others may be written beside it at the same time.
+
+    A hidden folder beside it is locked and then removed; after a kill the next command sweeps it.
+
+    Raises:
+        InputError: another process has it, or nothing can be written there.
+    """
+    check_text(file.absolute())
+    digest = hashlib.sha256(os.fsencode(file.name)).hexdigest()[:8]
+    with _locked(file.parent / f".intergreen-lock-{digest}.held", file):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, out: Path) -> Iterator[None]:
+    """Lock a folder; what was made for it goes again, unless something is in there at the end."""
+    sweep(folder.parent)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    descriptor = _lock(folder, out)
     try:
         yield
     finally:
-        if made:
-            with contextlib.suppress(OSError):  # it is no longer empty
-                folder.rmdir()
-        os.close(descriptor)
+        for path in made:
+            with contextlib.suppress(OSError):  # it is not empty
+                path.rmdir()
+        if descriptor is not None:
+            os.close(descriptor)
 
 
-def _lock(folder: Path) -> int:
-    """The descriptor that holds the lock."""
+def _lock(folder: Path, out: Path) -> int | None:
+    """The descriptor that holds the lock; None on a file system without locks, where nobody can be kept away."""
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            return try_lock(folder)
+        except FileNotFoundError:
+            continue  # who had it before has removed it just now
+        except BlockingIOError:
+            who = _holder(folder)
+            raise InputError(f"--out {out} is in use by {who}; wait for its end or choose another") from None
+        except NoLocks:
+            return None
         except OSError as error:
             raise InputError(
-                f"cannot write into --out {folder}: {error.strerror}; make room or choose another"
+                f"cannot write into --out {out}: {error.strerror}; make room or choose another"
             ) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = _holder(descriptor)
-            os.close(descriptor)
-            raise InputError(f"--out {folder} is in use by {holder}; wait for its end or choose another") from None
-        except OSError:
-            return descriptor  # a file system without locks: nobody can be kept away
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(descriptor), folder.stat()):
-                return descriptor
-        os.close(descriptor)  # who had it before has removed it just now
 
 
-def _holder(descriptor: int) -> str:
-    """Who has locked what this is open on, where the system tells."""
-    inode = os.fstat(descriptor).st_ino
+def _holder(folder: Path) -> str:
+    """Who has locked it, where the system tells."""
     try:  # such as "1: FLOCK  ADVISORY  WRITE 4711 fe:00:2351135 0 EOF"
+        inode = str(folder.stat().st_ino)
         lines = [line.split() for line in LOCKS.read_text().splitlines()]
-        (pid,) = {of[4] for of in lines if of[1] == "FLOCK" and of[5].rpartition(":")[2] == str(inode)}
+        (pid,) = {of[4] for of in lines if of[1] == "FLOCK" and of[5].rpartition(":")[2] == inode}
     except (OSError, ValueError, IndexError):
         return "another process"
     return f"process {pid}" if int(pid) > 0 else "another process"

@@ -12,17 +12,20 @@ from pathlib import Path
 import pytest
 
 import evaluate
+import export
+import replay
 import train
+from deployment.emulator import __main__ as emulator
 from evaluation import tune
-from scenarios.occupied import occupied
+from scenarios.occupied import occupied, occupied_file
 from signals.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 HOLD = """
 import sys, time
 from pathlib import Path
-from scenarios.occupied import occupied
-with occupied(Path(sys.argv[1])):
+from scenarios.occupied import occupied, occupied_file
+with occupied(Path(sys.argv[1])), occupied_file(Path(sys.argv[1]).with_name("mine.replay")):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -31,6 +34,9 @@ COMMANDS = {
     "evaluate": (evaluate.main, [*SINGLE, "--controllers", "greedy", "--seeds", "1"]),
     "tune": (tune.main, [*SINGLE, "--controllers", "greedy", "--runs", "12"]),
     "train": (train.main, [*SINGLE, "--steps", "50", "--overwrite"]),
+    "export": (export.main, ["runs/none", "--overwrite"]),
+    "export a plan": (export.main, ["greedy", "--format", "plan", "--scenario", "single"]),
+    "emulator": (emulator.main, ["--scenario", "single", "--port", "0", "--log-port", "0", "--end", "60"]),
 }
 
 
@@ -61,6 +67,22 @@ def test_who_comes_second_is_told_who_was_first(name: str, folder: Path, holder:
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("words", [["record", *SINGLE, "--controller", "greedy"], ["view", "any.replay"]])
+def test_a_file_is_kept_from_others_and_its_folder_is_not(
+    words: list[str], folder: Path, holder: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    mine, other = folder.with_name("mine.replay"), folder.with_name("other.replay")
+    with pytest.raises(InputError, match=f"--out {mine} is in use by .*; wait for its end or choose another"):
+        replay.main([*words, "--out", str(mine)])
+    with occupied_file(other), pytest.raises(InputError, match="in use"):
+        replay.main([*words, "--out", str(other)])
+    if words[0] == "record":
+        assert replay.main([*words, "--out", str(other)]) == 0
+        other.unlink()
+    assert [path.name for path in folder.parent.iterdir() if path.suffix == ".replay"] == []
+    assert len(list(folder.parent.glob(".intergreen-*"))) == 1, "the other process's alone"
+
+
 def test_the_command_ends_with_two_and_one_line(folder: Path, holder: subprocess.Popen[str]) -> None:
     words = [sys.executable, "evaluate.py", *COMMANDS["evaluate"][1], "--out", str(folder)]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
@@ -72,8 +94,9 @@ def test_the_command_ends_with_two_and_one_line(folder: Path, holder: subprocess
 def test_a_killed_command_leaves_the_folder_free(folder: Path, holder: subprocess.Popen[str]) -> None:
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
-    with occupied(folder):
+    with occupied(folder), occupied_file(folder.with_name("mine.replay")):
         assert list(folder.iterdir()) == []
+    assert list(folder.parent.iterdir()) == [folder]
     assert evaluate.main([*COMMANDS["evaluate"][1], "--out", str(folder)]) == 0
     assert (folder / "report.html").is_file()
 
@@ -84,6 +107,9 @@ def test_a_folder_that_stayed_empty_goes_again(tmp_path: Path) -> None:
         with pytest.raises(RuntimeError), occupied(tmp_path / name):
             raise RuntimeError
         assert (tmp_path / name).exists() == stays
+    with pytest.raises(RuntimeError), occupied_file(tmp_path / "made" / "for" / "file"):
+        raise RuntimeError
+    assert not (tmp_path / "made").exists()
     with occupied(tmp_path / "used"):
         (tmp_path / "used" / "file").touch()
     assert (tmp_path / "used" / "file").exists()

@@ -15,8 +15,10 @@ import pytest
 
 import evaluate
 from controllers.registry import make
+from evaluation import stage
 from evaluation.runs import Contestant, Evaluation, finished_runs, run_all
 from scenarios.scenario import load
+from signals.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = ["--scenario", "cologne1", "--end", "25320", "--controllers", "greedy", "random"]
@@ -24,11 +26,12 @@ WORDS += ["--seeds", "4", "--workers", "1", "--out", "out"]
 RUNS = 2 * 4
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
+def start(folder: Path, temporary: Path) -> subprocess.Popen[str]:
     """The command, where it can be killed."""
     folder.mkdir()
+    temporary.mkdir()
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "evaluate.py"), *WORDS],
+        [sys.executable, str(ROOT / "evaluate.py"), *WORDS], env={**os.environ, "TMPDIR": str(temporary)},
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
 
@@ -48,7 +51,8 @@ def test_a_killed_sweep_goes_on_and_ends_the_same(
     (tmp_path / "through").mkdir()
     table, _ = to_the_end(tmp_path / "through")
 
-    killed = start(tmp_path / "killed")
+    temporary = tmp_path / "temporary"
+    killed = start(tmp_path / "killed", temporary)
     runs = tmp_path / "killed" / "out" / "runs"
     deadline = time.monotonic() + 60
     while len(finished := list(runs.glob("*/seed-*/run.json"))) < RUNS // 2:
@@ -59,6 +63,10 @@ def test_a_killed_sweep_goes_on_and_ends_the_same(
     killed.communicate()
     assert len(finished) < RUNS
     assert not (tmp_path / "killed" / "out" / "results.csv").exists()
+    assert list(temporary.iterdir()), "nobody could have removed it"
+    another = [sys.executable, "-m", "scenarios", "--json"]
+    subprocess.run(another, cwd=ROOT, env={**os.environ, "TMPDIR": str(temporary)}, capture_output=True, check=True)
+    assert list(temporary.iterdir()) == []
     written = {path: path.stat().st_mtime_ns for path in runs.glob("*/seed-*/run.json")}
 
     table_again, said = to_the_end(tmp_path / "killed")
@@ -118,6 +126,26 @@ def test_kept_outputs_are_those_of_the_run_that_is_taken(evaluation: Evaluation,
     assert set(finished_runs(asked).runs) == {("greedy", 5)}
 
 
+def test_kept_outputs_are_all_of_one_run_or_stay(
+    evaluation: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that breaks off between two outputs leaves those of the run before."""
+    keep = tmp_path / "sumo"
+    first = changed(evaluation, keep=keep, scenario=load("cologne1", end_s=25230))
+    run_all(first)
+    before, copy = files(keep), stage._copy
+
+    def breaks_off(source: Path, target: Path) -> None:
+        if source.name == "statistics.xml":
+            raise InputError("the disk is full")
+        copy(source, target)
+
+    monkeypatch.setattr(stage, "_copy", breaks_off)
+    with pytest.raises(InputError, match="the disk is full"):
+        run_all(changed(evaluation, keep=keep))
+    assert files(keep) == before
+
+
 @pytest.mark.parametrize("damage", ["vehicles.parquet", "run.json"])
 def test_a_damaged_run_is_run_anew(evaluation: Evaluation, damage: str) -> None:
     assert evaluation.store is not None
@@ -133,8 +161,8 @@ def test_a_damaged_run_is_run_anew(evaluation: Evaluation, damage: str) -> None:
 
 def test_half_a_write_is_cleared_away(evaluation: Evaluation) -> None:
     assert evaluation.store is not None
-    half = evaluation.store / "greedy" / ".seed-6.abc"
-    half.mkdir()
-    (half / "run.json").write_text(json.dumps({"format": 1}))
+    half = evaluation.store / "greedy" / ".intergreen-draft-abcdefgh.held"
+    (half / "new" / "seed-6").mkdir(parents=True)
+    (half / "new" / "seed-6" / "run.json").write_text(json.dumps({"format": 1}))
     assert set(finished_runs(evaluation).runs) == {("greedy", 5)}
     assert not half.exists()

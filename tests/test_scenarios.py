@@ -126,7 +126,7 @@ def test_processes_may_build_at_once(tmp_path: Path) -> None:
     ]
     assert len({process.communicate()[0] for process in racing}) == 1
     assert all(process.returncode == 0 for process in racing)
-    assert not list(tmp_path.rglob(".partial-*"))
+    assert not list(tmp_path.rglob("*.held"))
 
 
 @pytest.mark.parametrize("name", ["single", "tee", "arterial", "grid"])
@@ -228,7 +228,7 @@ def test_a_failed_write_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, t
         with pytest.raises(InputError, match="No space left on device; free some space"):
             scenario.held_out(1)
     assert not list(tmp_path.rglob("*held-out*.xml"))
-    assert not list(tmp_path.rglob(".partial-*"))
+    assert not list(tmp_path.rglob("*.held"))
     assert scenario.held_out(1).route_files[0].is_file()
 
 

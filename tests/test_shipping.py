@@ -9,7 +9,6 @@ import pytest
 
 import evaluate
 import train
-from envs import shipping
 from envs.batch import SignalBatch
 from envs.options import EnvOptions
 from envs.remote import RemoteSimulation
@@ -93,16 +92,6 @@ def test_another_version_anywhere_is_named() -> None:
     assert differences(ours) == ""
     assert {"Python", "libsumo", "intergreen's code"} <= ours.keys()
     assert differences({**ours, "libsumo": "0.1"}) == f"libsumo is {ours['libsumo']} and not 0.1"
-
-
-def test_a_change_of_code_is_another_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shipping, "ROOT", tmp_path)
-    (tmp_path / "signals").mkdir()
-    seen = set()
-    for text in ("a = 1", "a = 2"):
-        (tmp_path / "signals" / "x.py").write_text(text)
-        seen.add(shipping.fingerprint.__wrapped__()["intergreen's code"])
-    assert len(seen) == 2
 
 
 def test_a_batch_needs_no_more_of_a_worker_than_the_protocol_says() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import socket
 from pathlib import Path
@@ -14,7 +15,8 @@ from deployment.emulator.run import Emulator, Outcome, as_json
 from deployment.emulator.server import HOST, Server
 from envs.simulation import SimulationError
 from scenarios.command import run_command, say
-from scenarios.scenario import load
+from scenarios.occupied import occupied
+from scenarios.scenario import Scenario, load
 from signals.errors import InputError
 
 EPILOG = f"""try it:
@@ -77,6 +79,12 @@ def main(arguments: list[str] | None = None) -> int:
     _check(options)
     access = read_access(options.users) if options.users else DEFAULT
     scenario = load(options.scenario, end_s=options.end)
+    with contextlib.nullcontext() if options.out is None else occupied(options.out):
+        return _run(options, access, scenario)
+
+
+def _run(options: argparse.Namespace, access: Any, scenario: Scenario) -> int:
+    """Serve until the end, and tell what came of it. Returns the exit status."""
     port = options.port or _free_port()
     try:
         emulator = Emulator(scenario, options.tls, seed=options.seed, out=options.out, backup_s=options.backup)

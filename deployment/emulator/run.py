@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from deployment.emulator.setup import Installation
 from deployment.nema import nema_plan
 from envs.lamps import LampSimulation
 from envs.trips import read_statistics, read_trips
+from scenarios.held import scratch
 from scenarios.interpreter import ROOT, command, environment, last_line
 from scenarios.scenario import Scenario
 from signals.errors import InputError, did_you_mean
@@ -65,9 +65,9 @@ class Emulator:
         """
         self.scenario, timing = scenario, Timing()
         tls_id = _choose(scenario, tls_id, timing)
-        self._temporary = None if out is not None else tempfile.TemporaryDirectory(prefix="intergreen-emulator-")
+        self._temporary = scratch("emulator") if out is None else None
         # absolute: SUMO takes a name within a file as relative to that file, and the monitor runs elsewhere
-        self.folder = Path(out if self._temporary is None else self._temporary.name).absolute()  # type: ignore[arg-type]
+        self.folder = Path(self._temporary.path if out is None else out).absolute()  # type: ignore[union-attr]
         self.folder.mkdir(parents=True, exist_ok=True)
         self.simulation = LampSimulation(
             scenario, tls_id, timing, outputs=_outputs(self.folder), extra_additional=[_recording(self.folder)]
@@ -127,7 +127,7 @@ class Emulator:
             self.simulation.end()
             self.outcome = self._judge()
             if self._temporary is not None:
-                self._temporary.cleanup()
+                self._temporary.close()
         return self.outcome
 
     def _judge(self) -> Outcome:

@@ -10,6 +10,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from evaluation.contest import label_of
 from evaluation.report.content import ReportContent
 from evaluation.report.style import BLUE, INK, colour_of, label_right, new_figure
 
@@ -101,7 +102,7 @@ def learning_curves(content: ReportContent) -> dict[str, pl.DataFrame]:
         for part in str(path).split("+"):
             frame = _curve(Path(part) / "validation.csv")
             if frame.height:
-                label = content.labels[name] if part == str(path) else Path(part).name
+                label = content.labels[name] if part == str(path) else label_of(Path(part).name)
                 found[label] = frame
     return found
 

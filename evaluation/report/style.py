@@ -67,12 +67,16 @@ def as_svg(figure: Figure, name: str) -> str:
     text = buffer.getvalue().decode("utf-8")
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', text)
-    text = re.sub(r'(xlink:href="#|url\(#)', rf"\1{name}-", text)
+    text = re.sub(r"<[^>]+>", lambda tag: _own_ids(tag[0], name), text)  # not in what is written
     text = re.sub(r'^<svg ([^>]*?)width="[^"]*" height="[^"]*"|^<svg ([^>]*?)height="[^"]*"', r"<svg \1\2", text)
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = text.replace("'DejaVu Sans'", "Arial, Helvetica, 'DejaVu Sans'")
     return re.sub(r"\s*\n\s*", "\n", text).strip()
+
+
+def _own_ids(tag: str, name: str) -> str:
+    tag = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', tag)
+    return re.sub(r'(xlink:href="#|url\(#)', rf"\1{name}-", tag)
 
 
 def label_right(axes: Axes, entries: Sequence[tuple[float, str, str, bool]], gap_px: float = 14.5) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import polars as pl
-from great_tables import GT, loc, style
+from great_tables import GT, html, loc, style
 
 from evaluation.channels import channels_of
 from evaluation.report.captions import BEYOND_DELAY
@@ -180,10 +181,11 @@ def _html(content: ReportContent, rows: Sequence[Mapping[str, Any]], name: str, 
         if "controller" in frame.columns:
             subject = [n for n, row in enumerate(rows) if row["controller"] == content.labels[content.subject]]
             table = table.tab_style(style.text(weight="bold"), loc.body(rows=subject))
-    for label in dict.fromkeys(c.partition("|")[0] for c in frame.columns if "|" in c):
-        own = [c for c in frame.columns if c.startswith(f"{label}|")]
-        table = table.tab_spanner(label=label, columns=own)
-        table = table.cols_label(cases={c: c.partition("|")[2] for c in own})
+    for label in dict.fromkeys(c.rpartition("|")[0] for c in frame.columns if "|" in c):
+        own = [c for c in frame.columns if c.rpartition("|")[0] == label]
+        plain = escape(label).replace("{", "&#123;")  # else {{…}} would be a unit
+        table = table.tab_spanner(label=html(plain), columns=own, id=label)
+        table = table.cols_label(cases={c: c.rpartition("|")[2] for c in own})
     table = table.tab_options(
         table_font_size="0.88rem",
         table_background_color="transparent",

@@ -1,0 +1,137 @@
+"""Hidden folders that belong to a running process. The system drops their lock with the process, however that ends:
+so whoever comes later knows the dead ones and sweeps them."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
+
+NAME = re.compile(r"\.intergreen-[a-z]+-\w{8}\.held")
+NEW, OLD, DONE = "new", "old", "done"
+"""Of a draft (`scenarios.whole`): what is to take a place, what stood there, and that which is no longer needed."""
+_swept: set[Path] = set()
+"""Where this process has looked already."""
+
+
+class NoLocks(OSError):
+    """The file system has no locks."""
+
+
+def try_lock(folder: Path) -> int:
+    """The descriptor that holds the folder's lock (flock). Processes that are started meanwhile do not inherit it.
+
+    Raises:
+        BlockingIOError: another process has it.
+        FileNotFoundError: the folder has gone, or another one has taken its place just now.
+        NoLocks: nobody can be kept away there.
+        OSError: it cannot be opened.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            raise NoLocks(error.errno, error.strerror) from error
+        if not os.path.samestat(os.fstat(descriptor), folder.stat()):
+            raise FileNotFoundError
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+class HeldFolder:
+    """A new, empty folder, mode 0700, that is removed on closing, at the latest when this process ends."""
+
+    def __init__(self, parent: Path, purpose: str) -> None:
+        """Dead ones beside it are swept first.
+
+        Args:
+            purpose: small letters, for whoever finds it.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        if (place := parent.resolve()) not in _swept:
+            _swept.add(place)
+            sweep(place)
+        self.path, descriptor = _make(place, purpose)
+        self._finalizer = weakref.finalize(self, _remove, self.path, descriptor, os.getpid())
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove it with all that is in it."""
+        self._finalizer()
+
+
+def scratch(purpose: str) -> HeldFolder:
+    """A folder for temporary files."""
+    return HeldFolder(Path(tempfile.gettempdir()), purpose)
+
+
+def sweep_scratch() -> None:
+    """Remove the temporary files of dead processes of this user."""
+    with contextlib.suppress(OSError):
+        sweep(Path(tempfile.gettempdir()))
+
+
+def sweep(folder: Path) -> None:
+    """Remove what dead processes of this user have left in a folder, and put back what one of them had moved aside
+    when it was killed. What cannot be read or removed stays."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            if NAME.fullmatch(name):
+                _sweep_one(folder / name)
+
+
+def bring_back(path: Path) -> None:
+    """For readers: where nothing stands, a killed exchange may have moved it aside."""
+    if not path.exists():
+        sweep(path.parent)
+
+
+def _make(parent: Path, purpose: str) -> tuple[Path, int | None]:
+    while True:
+        path = Path(tempfile.mkdtemp(dir=parent, prefix=f".intergreen-{purpose}-", suffix=".held"))
+        try:
+            return path, try_lock(path)
+        except NoLocks:
+            return path, None
+        except (BlockingIOError, FileNotFoundError):
+            continue  # it was swept before it was locked
+
+
+def _remove(path: Path, descriptor: int | None, pid: int) -> None:
+    if pid != os.getpid():
+        return  # a fork: it is its parent's
+    shutil.rmtree(path, ignore_errors=True)
+    if descriptor is not None:
+        os.close(descriptor)
+
+
+def _sweep_one(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        descriptor = try_lock(path)
+        try:
+            found = path.lstat()  # not what a link points to, and not another user's
+            if os.path.samestat(os.fstat(descriptor), found) and found.st_uid == os.geteuid():
+                with contextlib.suppress(OSError):  # mostly, nothing had been moved aside
+                    for aside in (path / OLD).iterdir():
+                        with contextlib.suppress(OSError):  # the new one stands in its place
+                            aside.rename(path.parent / aside.name)
+                shutil.rmtree(path, ignore_errors=True)
+        finally:
+            os.close(descriptor)
