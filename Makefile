@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+CONTROLLER_VENV ?= .venv-controller
 DEMO_STEPS ?= 45000
 TEST_WORKERS ?= 2
 
@@ -9,22 +10,35 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo demo-controller test test-slow check format bench clean
+.PHONY: help .venv controller demo demo-controller test test-slow check format bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
-.venv: $(INSTALLED) ## create the virtual environment and install into it
-
-$(INSTALLED): pyproject.toml constraints.txt hatch_build.py $(wildcard envs/native/*.cpp envs/native/*.h agents/native/*.cpp agents/native/*.h)
-	@test -x $(VENV)/bin/pip || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+define create
+	@test -x $(1)/bin/pip || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "error: Python 3.11 or newer is needed, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | tail -n 1);" \
 			"name another one, such as: make PYTHON=python3.12 $(or $(MAKECMDGOALS),.venv)" >&2; \
 		exit 2; }
-	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
+	@test -x $(1)/bin/pip || $(PYTHON) -m venv $(1)
+endef
+
+.venv: $(INSTALLED) ## create the virtual environment and install into it
+
+$(INSTALLED): pyproject.toml constraints.txt hatch_build.py $(wildcard envs/native/*.cpp envs/native/*.h agents/native/*.cpp agents/native/*.h)
+	$(call create,$(VENV))
 	@echo "Installing into $(VENV): SUMO, PyTorch and the rest, some minutes and gigabytes the first time"
 	$(PY) -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
+
+controller: $(CONTROLLER_VENV)/.installed ## into .venv-controller what control.py needs, nothing else: for a computer beside a controller
+
+$(CONTROLLER_VENV)/.installed: deployment/requirements.txt constraints.txt
+	$(call create,$(CONTROLLER_VENV))
+	$(CONTROLLER_VENV)/bin/python -m pip install --disable-pip-version-check \
+		--constraint constraints.txt --requirement deployment/requirements.txt
+	@touch $@
+	@echo "Ready: $(CONTROLLER_VENV)/bin/python control.py --help"
 
 demo: $(INSTALLED) ## train on an embedded scenario, compare with the baselines, write a replay page
 	rm -rf runs/demo runs/demo-evaluation runs/demo-replay
@@ -58,5 +72,5 @@ bench: $(INSTALLED) ## the speed benchmark
 	$(PY) benchmarks/speed.py
 
 clean: ## remove the virtual environment and caches; runs/ stays
-	rm -rf .venv .venv-ci.* build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-controller .venv-ci.* build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,6 +8,7 @@ import time
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from deployment.link import expect_loopback
 from signals.errors import InputError
 from signals.plain import misfit, one_of, parse, record, text
 
@@ -62,12 +63,17 @@ class SteppedClock:
         """See the class.
 
         Raises:
-            InputError: it is no address.
+            InputError: it is no address, or not one of this machine.
         """
-        parts = urlsplit(url)
-        if parts.scheme != "http" or parts.hostname not in ("127.0.0.1", "localhost") or not parts.port:
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError:  # a port that is no number
+            host = port = None
+        if host is None or not port or parts.scheme != "http":
             raise InputError(f"--step is {url!r}; give an emulator's HTTP address, such as http://127.0.0.1:8610")
-        self._host, self._port = parts.hostname, parts.port
+        expect_loopback(host, "--step")
+        self._host, self._port = host, port
         self._tenths = 0
         self.done = False
         """Whether the emulator has come to its end."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deployment.link import add_link_arguments, address_from, credentials_of
+from deployment.link import add_link_arguments, address_from, writing_credentials_of
 from deployment.ntcip import NotAllowed, Refused, Session, Unreachable
 from deployment.ntcip_plans import PlanObject, PlanWriter
 from deployment.ntcip_profile import profile_from
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.select is not None:
         select_pattern(arguments.select)  # before anything is written
     host, port = address_from(arguments.target)
-    session = Session(host, port, credentials_of(arguments))
+    session = Session(host, port, writing_credentials_of(arguments))
     writer = PlanWriter(session, profile_from(arguments.profile), 1, 1)
     try:
         written = asyncio.run(_download(session, writer, objects, arguments.select))

@@ -54,9 +54,9 @@ class Estimator:
         self.snapshot.healthy[:] = 1.0
         beats = max(round(site.decision_interval_s / infer_every_s), 1)
         # a reader's window reaches back to its last reading: one reader for each beat of the interval
-        self._readers = tuple(LoopReader(site.loops, site.layout, DetectorFaults()) for _ in range(beats))
+        self.readers = tuple(LoopReader(site.loops, site.layout, DetectorFaults()) for _ in range(beats))
         self.beats = beats
-        self.detectors = Detectors(site.loops, self._readers[0])
+        self.detectors = Detectors(site.loops, self.readers[0])
         self.view = View(len(groups(most)), len(groups(len(self.detectors.ids))))
         self.actions = tuple(bits_of(action) for action in plan.actions)
         self.known = bits_of(phase.number for phase in plan.phases)
@@ -78,6 +78,13 @@ class Estimator:
                 hosts[k] = bits_of(p.number for p in self.site.plan.phases if links & set(p.crossings))
         return hosts
 
+    def begin(self, at_s: float) -> None:
+        """Observation begins at this moment."""
+        self._begun = True
+        self.machine.reset(at_s)
+        for reader in self.readers:
+            reader.reset(at_s, at_s + 1.0, 0)  # faults are real here, none is drawn
+
     def update(self, reading: Reading) -> None:
         """Take an answer over; a doubled or late one changes nothing."""
         before_s = self.view.last_s
@@ -85,10 +92,7 @@ class Estimator:
             return
         at_s = reading.at_s
         if not self._begun:
-            self._begun = True
-            self.machine.reset(at_s)
-            for reader in self._readers:
-                reader.reset(at_s, at_s + 1.0, 0)  # faults are real here, none is drawn
+            self.begin(at_s)
         active, alarms = _octets("detectors", reading), _octets("alarms", reading)
         self.detectors.update(at_s, active, alarms)
         if "greens.1" in reading.values:
@@ -151,7 +155,7 @@ class Estimator:
         counts, busy, gaps = detectors.counts, detectors.busy_s, detectors.gaps_s(now_s)
         if blind.any():
             gaps = np.where(blind, -1.0, gaps)
-        reader = self._readers[beat % self.beats]
+        reader = self.readers[beat % self.beats]
         reader.read(snapshot, lanes_green(layout, snapshot), now_s, counts, busy, gaps)
         snapshot.healthy[detectors.bad_lanes] = 0.0
         snapshot.calls[:] = detector_calls(layout, snapshot)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
+import socket
 
 from deployment.ntcip_profile import Credentials, credentials_from
 from signals.errors import InputError
@@ -21,6 +23,10 @@ def add_link_arguments(parser: argparse.ArgumentParser) -> None:
     )
     s.add_argument("--snmp", choices=("1", "2c", "3"), default="2c", help="version (default: 2c)")
     s.add_argument("--community", metavar="SOURCE", help="for 1 and 2c (default: the word public)")
+    s.add_argument(
+        "--closed-network", action="store_true",
+        help="for 1 and 2c, to write at all: nobody else can send or listen on the way to the controller",
+    )  # fmt: skip
     s.add_argument("--user", metavar="SOURCE", help="for 3")
     s.add_argument("--auth", metavar="SOURCE", help="for 3: passphrase for authentication")
     s.add_argument("--priv", metavar="SOURCE", help="for 3: passphrase for privacy")
@@ -42,6 +48,41 @@ def address_from(text: str) -> tuple[str, int]:
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise InputError(f"--target is {text!r}; give HOST:PORT, such as 10.1.7.12:161")
     return host.strip("[]"), int(port)
+
+
+def expect_loopback(host: str, option: str) -> None:
+    """Let an option that changes the clock pass only for this machine itself, where emulators run.
+
+    Args:
+        option: its name, such as `--speed`.
+
+    Raises:
+        InputError: the host is another machine, or has no address.
+    """
+    try:
+        found = {str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(host, None)}
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"{option}: cannot resolve {host!r} ({error}); give an emulator's address") from error
+    if not all(ipaddress.ip_address(address).is_loopback for address in found):
+        raise InputError(
+            f"{option} is for an emulator on this machine, such as 127.0.0.1; {host} may be a real controller, whose "
+            f"clock nobody changes: leave {option} out"
+        )
+
+
+def writing_credentials_of(arguments: argparse.Namespace) -> Credentials:
+    """Who these options say that asks, in a command that writes.
+
+    Raises:
+        InputError: as `credentials_of`; or it is SNMPv1 or v2c, and nobody has said that the network is closed.
+    """
+    who = credentials_of(arguments)
+    if who.version != "3" and not arguments.closed_network:
+        raise InputError(
+            f"--snmp {who.version} proves nothing about who writes: use --snmp 3, or say --closed-network if nobody "
+            f"else can send or listen on the way to the controller"
+        )
+    return who
 
 
 def credentials_of(arguments: argparse.Namespace) -> Credentials:

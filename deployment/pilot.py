@@ -39,6 +39,12 @@ class Answer:
     failure: str = ""
     """Why there is none."""
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """Its line in the log."""
+        record: dict[str, Any] = {"k": "answer", "elapsed_s": self.elapsed_s}
+        return record | ({"failure": self.failure} if self.failure else {})
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:

@@ -25,6 +25,7 @@ from deployment.guard import Facts, Guard, Mode, judge_state
 from deployment.metrics import Metrics
 from deployment.ntcip import Reader, Refused, Unreachable, check_timing
 from deployment.pilot import Answer, Decision, Pilot, Policy, Row
+from deployment.state import state_of
 from signals.errors import InputError
 
 if TYPE_CHECKING:
@@ -145,6 +146,8 @@ class Runtime:
         await self.clock.until(due_s, self._stop)
         if self._stop.is_set():
             return
+        if digest := self.log.turn(lambda: state_of(self.pilot)):
+            self._say(f"{self.clock():9.1f} s  a part of the log is full; its last digest is {digest}")
         still_s = (self.clock() - due_s) / self.clock.speed
         if still_s > STILL_S:
             self._trouble = f"this program stood still for {still_s:.1f} s"
@@ -189,7 +192,7 @@ class Runtime:
         self.log.write(record)
         inputs = self.pilot.look(now_s, beat, facts)
         answer = await self._infer(inputs)
-        self.log.write(answer_record(answer))
+        self.log.write(answer.record)
         decision = self.pilot.conclude(answer)
         self.log.write(decision.record)
         self.tally.decisions += 1
@@ -253,6 +256,8 @@ class Runtime:
 
     async def _write(self, command: Command, began: float) -> None:
         assert self.commander is not None
+        if self.log.failure:  # what no log holds is not sent; the next decision ends control
+            return
         if not self._fresh:
             self.log.write({"k": "refused", "t": self.clock(), "why": "this moment's poll was not answered"})
             return
@@ -359,7 +364,7 @@ class Runtime:
         """Whether all is in order, and what is."""
         guard, now_s = self.guard, self.clock()
         age_s = self.pilot.estimator.view.oldest_s(now_s)[0]
-        well = age_s <= guard.limits.stale_s and guard.mode is not Mode.RELEASED
+        well = age_s <= guard.limits.stale_s and guard.mode is not Mode.RELEASED and not self.log.failure
         return well, {
             "ok": well,
             "mode": str(guard.mode),
@@ -367,6 +372,7 @@ class Runtime:
             "reading_age_s": round(min(age_s, 1e9), 3),
             "decisions": self.tally.decisions,
             "writes": self.tally.writes,
+            "log_digest": self.log.digest,
         }
 
 
@@ -378,9 +384,3 @@ def ask(policy: Policy, inputs: Row) -> Answer:
     except Exception as error:
         return Answer(round(time.monotonic() - began, 6), failure=f"the policy failed: {error}")
     return Answer(round(time.monotonic() - began, 6), scores, phase)
-
-
-def answer_record(answer: Answer) -> dict[str, Any]:
-    """Its line in the log."""
-    record: dict[str, Any] = {"k": "answer", "elapsed_s": answer.elapsed_s}
-    return record | ({"failure": answer.failure} if answer.failure else {})

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -14,10 +17,10 @@ import numpy as np
 from deployment.clock import SteppedClock
 from deployment.commands import RELEASE
 from deployment.emulator.mib import Mib
-from deployment.emulator.process import EmulatorProcess
+from deployment.emulator.process import ROOT, EmulatorProcess
 from deployment.emulator.run import Emulator, Outcome
 from deployment.estimator import Estimator, Site
-from deployment.eventlog import EventLog, read_log
+from deployment.eventlog import ROTATE_BYTES, EventLog, read_log
 from deployment.guard import Facts, Guard, Limits, Mode
 from deployment.metrics import Metrics
 from deployment.nema import nema_plan
@@ -138,6 +141,23 @@ def beat(pilot: Pilot, feed: Feed, answer: Answer | None = None) -> Decision:
 
 # --- against a real emulator
 
+WHO = {"FIELD_USER": "policy", "FIELD_AUTH": "policy-auth-key", "FIELD_PRIV": "policy-priv-key"}
+V3 = ("--snmp", "3", "--user", "env:FIELD_USER", "--auth", "env:FIELD_AUTH", "--priv", "env:FIELD_PRIV")
+
+
+def start(bundle: tuple[Path, Path], port: int, *more: str, python: str = sys.executable) -> subprocess.Popen[str]:
+    """control.py in a process of its own; port 0: without a target.
+
+    Args:
+        bundle: the bundle, and the public key.
+    """
+    command = [python, "control.py", str(bundle[0]), "--public-key", str(bundle[1]), *more]
+    command += ["--target", f"127.0.0.1:{port}"] if port else []
+    environment = {**os.environ, **WHO}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
 
 class Demand:
     """A simple policy: the phase with most vehicles and people who wait, of those that may be chosen."""
@@ -174,7 +194,13 @@ class Run:
 
     runtime: Runtime
     tally: Tally
-    log: list[dict[str, Any]]
+    path: Path
+    told: list[str]
+
+    @functools.cached_property
+    def log(self) -> list[dict[str, Any]]:
+        """What it wrote, all parts."""
+        return list(read_log(self.path))
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [record for record in self.log if record["k"] == kind]
@@ -198,6 +224,7 @@ def drive(
     timeout_s: float = 0.4,
     change: Callable[[Pilot], object] | None = None,
     answer: Callable[[float, dict[str, int]], dict[str, int]] | None = None,
+    rotate_bytes: int = ROTATE_BYTES,
 ) -> Run:
     """Run control.py's loop against an emulator with speed 0.
 
@@ -205,13 +232,16 @@ def drive(
         at: what happens at which second of the run.
         answer: changes what the controller answers: (second, values) to values.
     """
-    log.unlink(missing_ok=True)
     return asyncio.run(
-        _drive(emulator, seconds, log, port, policy, limits, control, who, at, timeout_s, change, answer)
-    )
+        _drive(
+            emulator, seconds, log, port, policy, limits, control, who, at, timeout_s, change, answer, rotate_bytes
+        )
+    )  # fmt: skip
 
 
-async def _drive(emulator, seconds, log, port, policy, limits, control, who, at, timeout_s, change, answer) -> Run:  # type: ignore[no-untyped-def]
+async def _drive(  # type: ignore[no-untyped-def]
+    emulator, seconds, log, port, policy, limits, control, who, at, timeout_s, change, answer, rotate_bytes
+) -> Run:
     pilot = make_pilot(limits, Mode.SHADOW)
     if change is not None:
         change(pilot)
@@ -228,18 +258,18 @@ async def _drive(emulator, seconds, log, port, policy, limits, control, who, at,
             return Reading(reading.at_s, answer(reading.at_s, dict(reading.values)))
 
         reader.poll = poll
-    written = EventLog(log)
-    written.write({"k": "start", "fast": list(reader.fast), "slow": list(reader.slow)})
+    start = {"fast": list(reader.fast), "slow": list(reader.slow)}
+    written, told = EventLog(log, start, rotate_bytes=rotate_bytes), []
     runtime = Runtime(
         pilot, policy or Demand(pilot.inputs), reader, clock, written, Metrics(),
-        commander=reader if control else None, say=lambda text: None,
+        commander=reader if control else None, say=told.append,
     )  # fmt: skip
     try:
         tally = await runtime.run(seconds)
     finally:
         session.close()
         written.close()
-    return Run(runtime, tally, list(read_log(log)))
+    return Run(runtime, tally, log, told)
 
 
 class EventClock(SteppedClock):

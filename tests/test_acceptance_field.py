@@ -16,7 +16,7 @@ import pytest
 
 from deployment import oids
 from deployment.emulator.process import EmulatorProcess
-from deployment.eventlog import EventLog, line, read_log
+from deployment.eventlog import line, read_log
 from deployment.guard import Facts, Mode
 from deployment.ntcip import NotAllowed, Session, on_list
 from deployment.ntcip_profile import PROFILES, Credentials
@@ -366,27 +366,3 @@ def set_values(emulator: EmulatorProcess, values: dict[oids.Oid, int]) -> None:
         session.close()
 
     asyncio.run(write())
-
-
-def test_a_log_that_cannot_be_written_any_more_ends_control(emulator: EmulatorProcess, tmp_path: Path) -> None:
-    full = Path("/dev/full")
-    if not full.exists():
-        pytest.skip("only Linux has /dev/full, the disk that is always full")
-
-    def fill() -> None:
-        log = found_log[0]
-        log._file = full.open("w")
-
-    found_log: list[Any] = []
-    plain = EventLog.__init__
-
-    def keep(self: EventLog, *words: Any, **more: Any) -> None:
-        plain(self, *words, **more)
-        found_log.append(self)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(EventLog, "__init__", keep)
-        found = drive(emulator, 10.0, tmp_path / "log", at={6.0: fill})
-    assert found.runtime.guard.mode is Mode.RELEASED
-    assert "log cannot be written" in found.reason
-    assert free(emulator)

@@ -21,16 +21,15 @@ import pytest
 import control
 from deployment import oids
 from deployment.emulator.process import EmulatorProcess
-from deployment.eventlog import EventLog, line, read_log
+from deployment.eventlog import read_log
+from deployment.link import expect_loopback
 from deployment.metrics import Metrics, Page
 from deployment.ntcip_profile import credentials_from, profile_from, secret
-from deployment.reading import Reading
 from scenarios.interpreter import ROOT
 from signals.errors import InputError
+from tests.field import V3, start
 from tests.policy_runs import exported_bundle
 
-WHO = {"FIELD_USER": "policy", "FIELD_AUTH": "policy-auth-key", "FIELD_PRIV": "policy-priv-key"}
-V3 = ("--snmp", "3", "--user", "env:FIELD_USER", "--auth", "env:FIELD_AUTH", "--priv", "env:FIELD_PRIV")
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
 (FIELD,) = (contract for contract in CONTRACTS if contract.get("id") == "field")
 
@@ -40,15 +39,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A signed bundle, and the public key."""
     path = exported_bundle(tmp_path_factory)
     return path, path.parent / "key.pub"
-
-
-def start(bundle: tuple[Path, Path], port: int, *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "control.py", str(bundle[0]), "--public-key", str(bundle[1]), *more]
-    command += ["--target", f"127.0.0.1:{port}"] if port else []
-    environment = {**os.environ, **WHO}
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
 
 
 def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
@@ -109,7 +99,9 @@ def test_no_learning_no_simulation_and_no_pickle_of_ours_at_run_time(
     assert "onnxruntime" in loaded
     # the same list that import-linter holds the code to; of scenarios one module is allowed, and pickle is numpy's
     assert not (set(FIELD["forbidden_modules"]) - {"scenarios", "pickle"}) & loaded
-    assert {name for name in loaded if name.startswith("scenarios")} == {"scenarios", "scenarios.command"}
+    assert {name for name in loaded if name.startswith("scenarios")} == {
+        "scenarios", "scenarios.command", "scenarios.held", "scenarios.whole",
+    }  # fmt: skip
     # what writes is not there in shadow mode
     assert "deployment.ntcip_write" not in loaded
     # pickle: who asked for it
@@ -137,7 +129,10 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
         (["--target", "127.0.0.1:1610", "--snmp", "3", "--user", "policy"], "file:PATH or env:NAME"),
         (["--target", "127.0.0.1:1610", "--snmp", "3", "--community", "env:X"], "does not go with"),
         (["--target", "127.0.0.1:1610", "--profile", "standrad"], "Did you mean 'standard'"),
+        (["--target", "127.0.0.1:1610", "--log-mib", "0"], "--log-mib"),
+        (["--target", "127.0.0.1:1610", "--digest", "0" * 32], "--digest goes with --replay"),
         (["--replay", "nowhere.jsonl"], "log nowhere.jsonl does not exist"),
+        (["--replay", "nowhere.jsonl", "--digest", "12"], "32 hexadecimal digits"),
     ],
 )
 def test_bad_input_is_one_line(words: list[str], message: str, bundle: tuple[Path, Path]) -> None:
@@ -145,6 +140,67 @@ def test_bad_input_is_one_line(words: list[str], message: str, bundle: tuple[Pat
         control.main([str(bundle[0]), "--public-key", str(bundle[1]), *words])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--target", "10.1.7.12:161", "--speed", "2"], "--speed is for an emulator on this machine"),
+        (["--target", "10.1.7.12:161", "--speed", "0.5"], "10.1.7.12"),
+        (["--target", "0.0.0.0:161", "--speed", "2"], "0.0.0.0"),
+        (["--target", "[2001:db8::7]:161", "--speed", "2"], "2001:db8::7"),
+        (["--target", "no.such.host.invalid:161", "--speed", "2"], "cannot resolve"),
+        (["--target", "10.1.7.12:161", "--step", "http://127.0.0.1:8610"], "--step is for an emulator"),
+        (["--target", "127.0.0.1:1610", "--step", "http://10.1.7.12:8610"], "--step is for an emulator"),
+        (["--target", "127.0.0.1:1610", "--step", "http://127.0.0.1:port"], "give an emulator's HTTP address"),
+        (["--target", "127.0.0.1:1610", "--step", "http://127.0.0.1"], "give an emulator's HTTP address"),
+    ],
+)
+def test_acceptance_25_only_an_emulator_on_this_machine_gets_another_clock(
+    words: list[str], message: str, bundle: tuple[Path, Path], tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    with pytest.raises(InputError) as caught:
+        control.main([str(bundle[0]), "--public-key", str(bundle[1]), *words, "--log", str(log)])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not log.exists()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.8.7", "::1", "localhost"])
+def test_acceptance_25_this_machine_by_any_of_its_names_is_an_emulators(host: str) -> None:
+    expect_loopback(host, "--speed")
+
+
+@pytest.mark.parametrize("version", ["1", "2c"])
+def test_acceptance_25_without_snmpv3_control_needs_a_word_for_the_network(
+    version: str, bundle: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """It is refused before anything is sent; with the word it goes on, and the log says so."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        nobody.settimeout(0.0)
+        log = tmp_path / "log"
+        words = [str(bundle[0]), "--public-key", str(bundle[1]), "--control", "--log", str(log), "--snmp", version]
+        words += ["--target", f"127.0.0.1:{nobody.getsockname()[1]}"]
+        with pytest.raises(InputError, match=f"--snmp {version} proves nothing about who writes"):
+            control.main(words)
+        with pytest.raises(BlockingIOError):
+            nobody.recv(1)
+        assert not log.exists()
+        with pytest.raises(InputError, match="no controller answers"):
+            control.main([*words, "--closed-network"])
+        assert nobody.recv(1)
+    began = next(read_log(log))
+    assert (began["snmp"], began["closed_network"], began["mode"]) == (version, True, "control")
+
+
+def test_acceptance_24_control_without_a_log_is_refused(bundle: tuple[Path, Path]) -> None:
+    words = [str(bundle[0]), "--public-key", str(bundle[1]), "--control", "--target", "127.0.0.1:1610"]
+    with pytest.raises(InputError, match="--control needs --log FILE"):
+        control.main(words)
+    with pytest.raises(InputError, match="/dev/null is there already"):
+        control.main([*words, "--closed-network", "--log", "/dev/null"])
 
 
 def test_secrets_come_from_the_environment_or_from_files_that_others_cannot_read(
@@ -181,44 +237,6 @@ def test_a_profile_may_move_scalars_and_leave_out_only_what_can_be_done_without(
     file.write_text('{"scalar_sufixes": {}}')
     with pytest.raises(InputError, match="Did you mean 'scalar_suffixes'"):
         profile_from(str(file))
-
-
-# --- the log
-
-
-def test_the_log_rotates_and_is_read_as_one(tmp_path: Path) -> None:
-    path = tmp_path / "day.jsonl"
-    log = EventLog(path, rotate_bytes=400, keep=50)
-    log.write({"k": "start"})
-    for n in range(40):
-        log.write({"k": "event", "n": n})
-    log.close()
-    assert len(list(tmp_path.iterdir())) > 2
-    assert [r["n"] for r in read_log(path) if r["k"] == "event"] == list(range(40))
-    with pytest.raises(InputError, match="there already"):
-        EventLog(path)
-    max(tmp_path.glob("day.jsonl.*"), key=lambda p: int(p.suffix[1:])).unlink()
-    with pytest.raises(InputError, match="rotated away"):
-        list(read_log(path))
-
-
-def test_a_line_that_a_kill_cut_off_is_left_out_and_a_damaged_one_refused(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    path.write_text(line({"k": "start"}) + "\n" + line({"k": "event"}) + '\n{"k":"ev')
-    assert [r["k"] for r in read_log(path)] == ["start", "event"]
-    path.write_text(line({"k": "start"}) + '\n{"k":"ev\n' + line({"k": "event"}) + "\n")
-    with pytest.raises(InputError, match="line 2: not a record"):
-        list(read_log(path))
-
-
-def test_a_poll_is_logged_by_what_changed(tmp_path: Path) -> None:
-    log = EventLog(tmp_path / "log")
-    log.poll(Reading(0.2, {"a.1": 1, "b.1": 2}), ("a.1", "b.1"), slow=False)
-    log.poll(Reading(0.4, {"a.1": 1}), ("a.1", "b.1"), slow=True)
-    log.close()
-    first, second = ((json.loads(text)) for text in (tmp_path / "log").read_text().splitlines())
-    assert first == {"k": "poll", "t": 0.2, "v": {"a.1": 1, "b.1": 2}}
-    assert second == {"k": "poll", "t": 0.4, "v": {}, "slow": True, "missing": ["b.1"]}
 
 
 # --- metrics
@@ -334,7 +352,8 @@ def test_acceptance_14_a_frozen_or_killed_controller_is_noticed(bundle: tuple[Pa
 
 def test_acceptance_09_backup_0_is_refused_with_exit_status_2(bundle: tuple[Path, Path], tmp_path: Path) -> None:
     with EmulatorProcess("single", backup_s=0) as emulator:
-        process = start(bundle, emulator.port, "--control", *V3, "--step", emulator.url)
+        words = ("--control", *V3, "--step", emulator.url, "--log", str(tmp_path / "log"))
+        process = start(bundle, emulator.port, *words)
         _, told = process.communicate(timeout=30)
         assert process.returncode == 2
         assert told.startswith("error: ")

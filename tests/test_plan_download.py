@@ -186,6 +186,9 @@ def test_the_command_downloads_a_file_and_says_what_it_refuses(
     assert "read back" in capsys.readouterr().out
     assert held(emulator, plan_objects(*plans(96))) == plan_objects(*plans(96))
 
+    with pytest.raises(InputError, match="--snmp 2c proves nothing about who writes"):
+        main([write({"C": {"objects": objects}}), *who[-2:]])
+
     with pytest.raises(InputError, match="pattern 300"):
         main([write({"C": {"objects": objects_json(plan_objects(*plans(120)))}}), *who, "--select", "300"])
     assert held(emulator, plan_objects(*plans(96))) == plan_objects(*plans(96))  # nothing was written before
