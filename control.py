@@ -13,13 +13,20 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from deployment.bundle import Bundle, read_bundle
+from deployment.bundle import BUNDLE, Bundle, read_bundle
 from deployment.clock import Clock, RunningClock, SteppedClock
 from deployment.codec import decode
 from deployment.estimator import Site
 from deployment.eventlog import KEEP, ROTATE_BYTES, EventLog, LogReader
 from deployment.guard import Guard, Limits
-from deployment.link import add_link_arguments, address_from, credentials_of, expect_loopback, writing_credentials_of
+from deployment.link import (
+    add_admission_arguments,
+    add_link_arguments,
+    address_from,
+    credentials_of,
+    expect_loopback,
+    writing_credentials_of,
+)
 from deployment.manifest import MANIFEST
 from deployment.pilot import Pilot
 from scenarios.command import INTERRUPTED, run_command, say
@@ -34,13 +41,14 @@ EPILOG = """examples:
         --snmp 3 --user env:SNMP_USER --auth file:keys/auth --priv file:keys/priv --log logs/run.jsonl
         controls: asks for phases by hold, force-off, omit and calls
 
-It controls only if the bundle's signature and dates hold, the controller's timing tables are those of the bundle,
-its backup time is not 0, and it neither flashes nor is preempted nor operated by hand. Whatever then goes wrong,
-such as a number that is not finite, an answer that comes late, a second writer, preemption, flash, a restart, or
-a log that cannot be written, ends control: every group is zeroed and the controller runs on its own. It times
-every green, yellow, red and walk itself, and returns to its own program when no command has come for its backup
-time. docs/deployment.md has it all, and what it does not promise: it has been verified against this project's
-emulator, never in a real cabinet.
+It controls only if the bundle's signature and dates hold, it names this very controller, nothing newer has run
+here, the controller's timing tables are those of the bundle, its backup time is not 0, and it neither flashes nor
+is preempted nor operated by hand. Whatever then goes wrong, such as a number that is not finite, an answer that
+comes late, a second writer, preemption, flash, a restart, or a log that cannot be written, ends control: every
+group is zeroed and the controller runs on its own. Control ends for good when the bundle expires, or when another
+controller answers, to which nothing is written. The controller times every green, yellow, red and walk itself, and
+returns to its own program when no command has come for its backup time. docs/deployment.md has it all, and what it
+does not promise: it has been verified against this project's emulator, never in a real cabinet.
 
 exit status: 0 ok, 1 control or the log had ended before its time, or a replay differs, 2 bad input, a log that is
 damaged or a controller that is not as the bundle has it, 130 stopped by Ctrl-C or SIGTERM, after the controller
@@ -56,7 +64,6 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument("bundle", type=Path, metavar="BUNDLE", help="what export.py wrote")
-    p.add_argument("--public-key", type=Path, metavar="FILE.pub", required=True, help="of whoever may sign bundles")
     what = p.add_mutually_exclusive_group(required=True)
     what.add_argument("--target", metavar="HOST:PORT", help="the controller's SNMP agent")
     what.add_argument("--replay", type=Path, metavar="LOG", help="make the decisions of a log again; no controller")
@@ -87,6 +94,7 @@ def parser() -> argparse.ArgumentParser:
         "--speed", type=float, default=1.0, metavar="X",
         help="how fast the clock runs; other than 1 only against an emulator on this machine (default: 1)",
     )  # fmt: skip
+    add_admission_arguments(p)
     add_link_arguments(p)
     return p
 
@@ -108,8 +116,8 @@ def main(argv: list[str] | None = None) -> int:
         raise InputError(f"--duration is {arguments.duration:g}; it must be greater than 0")
     if not 0.001 <= arguments.log_mib <= 1e6:
         raise InputError(f"--log-mib is {arguments.log_mib:g}; choose within 0.001 to 1000000")
-    if arguments.control and arguments.log is None:
-        raise InputError("--control needs --log FILE: nothing is commanded without a record of it")
+    if arguments.log is None and (arguments.control or arguments.accept_older is not None):
+        raise InputError("--control and --accept-older need --log FILE: nothing is commanded without a record of it")
     bundle = read_bundle(arguments.bundle, public_key=arguments.public_key)
     return asyncio.run(_run(arguments, bundle))
 
@@ -129,11 +137,13 @@ def _limits(speed: float, stepped: bool) -> Limits:
 
 
 async def _run(arguments: argparse.Namespace, bundle: Bundle) -> int:
+    from deployment.admission import Admission
     from deployment.metrics import Metrics, Page
     from deployment.ntcip import TIMEOUT_S, Reader, Session, groups_for
     from deployment.ntcip_profile import profile_from
     from deployment.runtime import Runtime
 
+    admission = Admission.of(arguments, BUNDLE, bundle.path, bundle.manifest, commands=arguments.control)
     host, port = address_from(arguments.target)
     if arguments.speed != 1 or arguments.step:
         expect_loopback(host, "--step" if arguments.step else "--speed")
@@ -153,7 +163,9 @@ async def _run(arguments: argparse.Namespace, bundle: Bundle) -> int:
     start = _start_record(arguments, bundle, limits, reader.fast, reader.slow)
     log = EventLog(arguments.log, start, rotate_bytes=round(arguments.log_mib * 2**20))
     metrics = Metrics()
-    runtime = Runtime(pilot, bundle.policy, reader, clock, log, metrics, commander=commander, say=say)
+    runtime = Runtime(
+        pilot, bundle.policy, reader, clock, log, metrics, admission=admission, commander=commander, say=say
+    )
     page = None
     if arguments.metrics_port is not None:
         page = Page(metrics, runtime.health, arguments.metrics_port)

@@ -14,7 +14,6 @@ import os
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -31,16 +30,19 @@ from agents.viper import TreeSettings, distil, write_tree
 from controllers.base import TIE
 from controllers.programs import ProgramControl
 from deployment.assembly import NotThePolicy, bundle_files, c_files, check_forms
-from deployment.bundle import Bundle, check_room, read_bundle, read_unsigned_bundle, write_bundle
+from deployment.bundle import BUNDLE, Bundle, read_bundle, read_unsigned_bundle
 from deployment.card import evaluation_of, provenance
 from deployment.codec import encode
 from deployment.contents import Subject, input_highs
 from deployment.golden import LEAST, Golden, Rows, draw_inputs
-from deployment.manifest import FORMAT, KIND, Manifest, entries, new_key, sign, validity
+from deployment.manifest import PolicyNeeds, new_key
 from deployment.plans.files import export_plans
 from deployment.plans.optimise import PlanSettings
+from deployment.plans.sealed import PLAN
 from deployment.policy import OPSET
 from deployment.safety import refuse_unsafe
+from deployment.sealed import check_room, folder_name
+from deployment.sealing import Seal, add_seal_arguments, plan_seal, revoke
 from envs.setup import SimulationSetup, make_setup
 from envs.simulation import SimulationError
 from evaluation.delays import delays
@@ -64,22 +66,25 @@ MOST_EPISODES = 40
 PACKAGES = ("intergreen", "onnx", "onnxruntime", "torch", "numpy", "cryptography")
 EXAMPLES = """examples:
   python export.py --new-key keys/lab              a key pair: keys/lab signs, keys/lab.pub checks
-  python export.py runs/single --out bundles/single --key keys/lab
+  python export.py runs/single --out bundles/single --key keys/lab --controller engine:800004b604c0ffee
   python export.py runs/city --tls J7 --out bundles/city-J7 --key keys/lab --evaluation runs/city-evaluation
+  python export.py runs/city --out bundles/city --key keys/lab --controller J7=engine:80…01 --controller J8=site:5f…
   python export.py --verify bundles/single --public-key keys/lab.pub --scenario single
-  python export.py runs/single --out plans/single --format plan --plan-windows 3 --plan-budget 300
+  python export.py --revoke bundles/single --key keys/lab --out revocations/single
+  python export.py runs/single --out plans/single --format plan --plan-windows 3 --plan-budget 300 --key keys/lab
   python export.py runs/single --out trees/single --format tree --tree-leaves 40
 
 Only a policy that was trained with --sensing detectors can be run by a controller. Another one is refused, unless
 --simulation-only marks its bundle as one that no controller gets. A run with several signals gives a bundle for
-each, DIR/TLS_ID. Refused, too, is a network whose program is unsafe, and timing that is below the calculated
-values. Before anything is written, ONNX and C answer recorded and random situations as the trained policy does.
-docs/deployment.md says what is in a bundle, and how to go on from there.
+each, DIR/TLS_ID. Without --controller a bundle can only watch. Refused, too, is a network whose program is unsafe,
+and timing that is below the calculated values. Before anything is written, ONNX and C answer recorded and random
+situations as the trained policy does. docs/deployment.md says what is in a bundle, and how to go on from there.
 
 --format plan runs the policy over the day, and derives times of day and their plans (cycle, splits, offsets,
-sequence) against the simulator: plans.json, plans.md to read, plans_ntcip.json for a controller, plans.add.xml for
-SUMO, plans.utdf.csv. --format tree distils a tree (tree.json, tree.txt), and refuses it where it is much worse than
-the policy. Both take any policy: a run of whatever sensing, or a controller's name with --scenario. docs/plans.md.
+sequence) against the simulator: plans.json, plans.md to read, controllers/TLS_ID for each controller (sealed as
+bundles are), plans.add.xml for SUMO, plans.utdf.csv. --format tree distils a tree (tree.json, tree.txt), and refuses
+it where it is much worse than the policy. Both take any policy: a run of whatever sensing, or a controller's name
+with --scenario. docs/plans.md.
 exit status: 0 ok, 1 the exported policy is not the trained one (or its tree too much worse), 2 bad input."""
 
 
@@ -112,10 +117,6 @@ def parser() -> argparse.ArgumentParser:
         help=f"of a bundle, forms of the policy beside ONNX, which is always there: {', '.join(FORMATS)} (default: "
         "all); or plan, tree, or both",
     )  # fmt: skip
-    p.add_argument(
-        "--key", type=Path, metavar="FILE", help="private key to sign with; unsigned, no controller gets it"
-    )
-    p.add_argument("--valid-days", type=int, default=365, metavar="N", help="from now on (default: 365)")
     p.add_argument("--simulation-only", action="store_true", help="mark it as one that no controller gets")
     p.add_argument("--evaluation", type=Path, metavar="DIR", help="what evaluate.py --out wrote, for the model card")
     p.add_argument("--overwrite", action="store_true", help="replace a bundle that is in --out already")
@@ -128,6 +129,7 @@ def parser() -> argparse.ArgumentParser:
         help="with --verify: the scenario it must be for; of plan and tree, instead of the run's",
     )
     p.add_argument("--new-key", type=Path, metavar="FILE", help="make a key pair: FILE and FILE.pub")
+    add_seal_arguments(p)
     _add_derived_arguments(p)
     return p
 
@@ -167,14 +169,17 @@ def _add_derived_arguments(p: argparse.ArgumentParser) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Export, verify or make a key; returns the exit status."""
     command = parser().parse_args(arguments)
-    modes = [name for name in ("run", "verify", "new_key") if getattr(command, name) is not None]
+    modes = [name for name in ("run", "verify", "new_key", "revoke") if getattr(command, name) is not None]
     if len(modes) != 1:
-        raise InputError("give one of: RUN_DIR with --out DIR, --verify BUNDLE, --new-key FILE (--help has examples)")
+        raise InputError("give one of: RUN_DIR --out DIR, --verify BUNDLE, --new-key FILE, --revoke DIR (see --help)")
     if command.new_key is not None:
         say(f"{new_key(command.new_key)} checks what {command.new_key} signs; keep the latter secret")
         return 0
     if command.verify is not None:
         return _verify(command)
+    if command.revoke is not None:
+        say(revoke(command.revoke, (BUNDLE, PLAN), command.key, command.out))
+        return 0
     if command.out is None:
         raise InputError("--out is missing; give the directory that the bundle is to be")
     torch.set_num_threads(1)
@@ -195,11 +200,12 @@ def _verify(command: argparse.Namespace) -> int:
     bundle = read_bundle(command.verify, public_key=command.public_key, simulation=True)
     checked = _check_network(command, bundle)
     found = bundle.manifest
-    say(f"{command.verify}: policy for signal {found.tls_id!r} of {found.scenario}, sensing {found.sensing}")
+    say(f"{command.verify}: policy for signal {found.tls_id!r} of {found.scenario}, sensing {bundle.needs.sensing}")
     say(f"signed; every file is as it was; valid from {found.not_before} to {found.not_after}")
+    say(f"serial {found.serial}; {'for one controller' if found.controller else 'for none: it can only watch'}")
     say(f"policy.onnx answers {len(bundle.golden.phases)} golden inputs as the trained policy did")
     say(f"network: {checked or 'not compared; give --network FILE or --scenario NAME'}")
-    if found.simulation_only:
+    if bundle.needs.simulation_only:
         say("for simulation only: no controller gets it")
     return 0
 
@@ -228,13 +234,11 @@ def _export(command: argparse.Namespace) -> int:
     wanted = source.setup.plan if command.tls is None else source.setup.plan.only([command.tls])
     several = len(wanted.intersections) > 1
     subjects = {item.tls_id: _subject(source, item.tls_id) for item in wanted.intersections}
-    places = {tls_id: command.out / _folder(tls_id) if several else command.out for tls_id in subjects}
+    places = {tls_id: command.out / folder_name(tls_id) if several else command.out for tls_id in subjects}
     for tls_id, subject in subjects.items():
         refuse_unsafe(subject)
-        check_room(places[tls_id], command.overwrite)
-    begin, end = validity(datetime.now(UTC), command.valid_days)
-    if command.key is not None:
-        sign(b"", command.key)  # a wrong key is better known now
+        check_room(places[tls_id], BUNDLE, command.overwrite)
+    seal = Seal.of(command, tuple(subjects), source.scenario, source.network_sha256)
     digest, network = run_sha256(source.run), source.network_sha256
     evaluation = evaluation_of(command.evaluation, source.run, digest, network) if command.evaluation else None
     say(f"recording {source.scenario.name} under the policy, for golden inputs", error=True)
@@ -253,17 +257,14 @@ def _export(command: argparse.Namespace) -> int:
         files = bundle_files(
             subject, graph, c, golden, about,
             scenario=f"{source.scenario.name}, network SHA-256 {network[:16]}…",
-            validity=f"{begin[:10]} to {end[:10]}", simulation_only=command.simulation_only,
+            validity=seal.text, simulation_only=command.simulation_only,
         )  # fmt: skip
-        manifest = Manifest(
-            KIND, FORMAT, importlib.metadata.version("intergreen"), tls_id, source.scenario.name, network,
-            source.scenario.hashes(), table.sensing, command.simulation_only, OPSET, begin, end, entries(files),
-        ).text()  # fmt: skip
-        signature = sign(manifest, command.key) if command.key is not None else None
-        ready.append((places[tls_id], subject, files, manifest, signature, checks))
-    for out, subject, files, manifest, signature, checks in ready:
-        write_bundle(out, files, manifest, signature, overwrite=command.overwrite, check=read_unsigned_bundle)
-        _tell(out, subject, asdict(checks), signed=signature is not None)
+        needs = PolicyNeeds(table.sensing, command.simulation_only, OPSET)
+        ready.append((tls_id, needs, files, checks))
+    for tls_id, needs, files, checks in ready:
+        out = places[tls_id]
+        seal.write(out, BUNDLE, tls_id, needs, files, overwrite=command.overwrite, check=read_unsigned_bundle)
+        _tell(out, subjects[tls_id], asdict(checks), seal.told(tls_id))
     return 0
 
 
@@ -315,10 +316,12 @@ def _derive(command: argparse.Namespace) -> int:
     }
     said = partial(say, error=True)
     if "plan" in command.format:
+        signals = compile_signals(scenario.network, timing).tls_ids
+        seal = plan_seal(Seal.of(command, signals, scenario, _sha256(scenario.net_file)), signals, command.out)
         plan = PlanSettings(times=command.plan_windows, budget=command.plan_budget, seed=command.seed)
         seeds = EVALUATION_SEEDS[: command.plan_seeds]
         paths, delay_s = export_plans(
-            command.out, policy.make, scenario, timing, judge, plan, seeds, about,  # type: ignore[arg-type]
+            command.out, policy.make, scenario, timing, judge, plan, seeds, about, seal,  # type: ignore[arg-type]
             lambda done, total, what: said(f"{done} of {total} runs: {what}"),
         )  # fmt: skip
         say("\n".join(map(str, paths)))
@@ -366,18 +369,12 @@ def _golden(source: Source, subject: Subject, inputs: Rows) -> Golden:
     return Golden(inputs, scores, np.argmax(favoured, axis=1))
 
 
-def _tell(out: Path, subject: Subject, checks: Mapping[str, Any], *, signed: bool) -> None:
+def _tell(out: Path, subject: Subject, checks: Mapping[str, Any], sealed: str) -> None:
     onnx, c, tls_id = checks["onnx"], checks["c"], subject.intersection.tls_id
     say(f"{out}: signal {tls_id!r}, {len(subject.inputs)} inputs, {len(subject.plan.actions)} actions")
     say(f"  ONNX: the trained policy's phase in {onnx['same_phase']:,} of {onnx['count']:,} situations")
     say(f"  C: {checks['c_note'] or 'the same in {:,} of {:,}'.format(c['same_phase'], c['count'])}")
-    say(f"  {'signed' if signed else 'not signed, so no controller gets it: export with --key FILE'}")
-
-
-def _folder(tls_id: str) -> str:
-    """A name for a folder: the id, and where that holds other characters, something of its digest, too."""
-    plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in tls_id).lstrip(".")[:80]
-    return plain if plain == tls_id else f"{plain}-{hashlib.sha256(tls_id.encode()).hexdigest()[:8]}"
+    say(f"  {sealed}")
 
 
 def _sha256(file: Path) -> str:

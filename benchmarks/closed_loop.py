@@ -22,6 +22,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from deployment.emulator.process import EmulatorProcess
+from deployment.emulator.setup import engine_id_for
 from scenarios.command import run_command
 from scenarios.interpreter import ROOT, environment
 from scenarios.scenario import load
@@ -59,7 +60,8 @@ def over_ntcip(bundle: Path, key: Path, seed: int, out: Path, end_s: float | Non
         command = [
             sys.executable, "control.py", str(bundle), "--public-key", str(key), "--control",
             "--target", f"{emulator.host}:{emulator.port}", "--step", emulator.url, "--log", str(log),
-            "--snmp", "3", "--user", "env:FIELD_USER", "--auth", "env:FIELD_AUTH", "--priv", "env:FIELD_PRIV",
+            "--state", str(out / "state"), "--snmp", "3",
+            "--user", "env:FIELD_USER", "--auth", "env:FIELD_AUTH", "--priv", "env:FIELD_PRIV",
         ]  # fmt: skip
         with (out / "control.txt").open("w") as told:
             status = subprocess.run(
@@ -112,7 +114,9 @@ def _export(run: Path, out: Path) -> tuple[Path, Path]:
     bundle, key = out / "bundle", out / "key"
     if not key.exists():
         _call([sys.executable, "export.py", "--new-key", str(key)])
-    _call([sys.executable, "export.py", str(run), "--out", str(bundle), "--key", str(key), "--overwrite"])
+    named = engine_id_for(SCENARIO, *load(SCENARIO).network.programs).hex()  # of its one signal
+    command = [sys.executable, "export.py", str(run), "--out", str(bundle), "--key", str(key), "--overwrite"]
+    _call([*command, "--controller", f"engine:{named}"])
     return bundle, key.with_name("key.pub")
 
 

@@ -24,9 +24,9 @@ from deployment.bundle import read_bundle
 from deployment.estimator import Site
 from deployment.eventlog import read_log
 from deployment.guard import Facts, Guard, Limits
+from deployment.inference import ask
 from deployment.pilot import Pilot
 from deployment.reading import Reading
-from deployment.runtime import ask
 from scenarios.command import run_command
 from signals.errors import InputError
 

@@ -3,7 +3,7 @@
 The guard knows four modes. `shadow`: never writes, for good. `verifying`: everything has to be in order without a
 break for the hold-off. `controlling`: each command passes `judge`. `released`: the first thing out of order ends
 control, with its reason; after a hold-off, and once the controller's timing has been read back again, it goes on to
-`verifying`, but only so many times an hour.
+`verifying`, but only so many times an hour. Once a bundle has expired or another controller answers, it never does.
 
 Nothing is corrected on the way: an answer of the policy that is not allowed is a fault, and ends control.
 """
@@ -58,6 +58,8 @@ class Limits:
 class Facts:
     """What the runtime knows beside the values that it polled."""
 
+    over: str = ""
+    """What ends control for good: the bundle has expired, or another controller answers."""
     rebooted: bool = False
     """The controller's up time went back."""
     foreign_write: str = ""
@@ -74,6 +76,8 @@ BoolArray = npt.NDArray[np.bool_]
 def judge_state(estimator: Estimator, facts: Facts, now_s: float, limits: Limits, *, in_control: bool) -> str:
     """Why the controller must not be commanded now, or an empty string."""
     view = estimator.view
+    if facts.over:
+        return facts.over
     if facts.rebooted:
         return "the controller has restarted"
     if facts.foreign_write:
@@ -202,6 +206,7 @@ class Guard:
     since_s: float = -math.inf
     _entries: deque[float] = field(default_factory=deque)
     _verified: bool = False
+    _retired: bool = False
 
     def __post_init__(self) -> None:
         self._entries = deque(maxlen=max(self.limits.entries_per_hour, 1))
@@ -224,10 +229,18 @@ class Guard:
         if self.mode is Mode.VERIFYING:
             self.release(now_s, reason)
 
+    def retire(self, now_s: float, reason: str) -> None:
+        """Control does not begin again, for this reason; `step` ends it where it is on."""
+        if self._retired:
+            return
+        self._retired = True
+        if self.mode is not Mode.CONTROLLING:
+            self.release(now_s, reason)
+
     @property
     def wants_verification(self) -> bool:
         """Whether control could begin again if only the timing had been read back."""
-        return self.mode is Mode.RELEASED and not self._verified
+        return self.mode is Mode.RELEASED and not self._verified and not self._retired
 
     def step(self, now_s: float, problem: str) -> Mode:
         """Take in how things stand; returns the mode that follows."""
@@ -250,7 +263,7 @@ class Guard:
         self.mode, self.reason, self.since_s, self._verified = Mode.RELEASED, reason, now_s, False
 
     def _may_enter(self, now_s: float) -> bool:
-        if now_s - self.since_s < self.limits.released_s:
+        if self._retired or now_s - self.since_s < self.limits.released_s:
             return False
         full = len(self._entries) == self._entries.maxlen
         return not (full and now_s - self._entries[0] < 3600.0)

@@ -1,10 +1,11 @@
-"""The options that say where a controller is and who asks, the same in every command of the field."""
+"""The options that say where a controller is, who asks, and by what right: the same in every command of the field."""
 
 from __future__ import annotations
 
 import argparse
 import ipaddress
 import socket
+from pathlib import Path
 
 from deployment.ntcip_profile import Credentials, credentials_from
 from signals.errors import InputError
@@ -36,6 +37,27 @@ def add_link_arguments(parser: argparse.ArgumentParser) -> None:
     s.add_argument(
         "--priv-protocol", default="AES-128", metavar="NAME", help="AES-128, -192, -256 (default: AES-128)"
     )
+
+
+def add_admission_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of whoever commands: key, site token, serials."""
+    a = parser.add_argument_group("admission", "what a controller's computer holds a bundle or plan against")
+    a.add_argument("--public-key", type=Path, metavar="FILE.pub", required=True, help="of whoever may sign")
+    a.add_argument(
+        "--site-token", type=Path, metavar="FILE",
+        help="this site's secret, where the signed manifest asks for it (python -m deployment.identity makes it)",
+    )  # fmt: skip
+    a.add_argument(
+        "--state", type=Path, metavar="DIR",
+        help="where the serials that have run are kept (default: intergreen/ in $XDG_STATE_HOME or ~/.local/state)",
+    )  # fmt: skip
+    a.add_argument(
+        "--revocation",
+        type=Path,
+        metavar="DIR",
+        help="what export.py --revoke wrote: lets the serial before run again",
+    )
+    a.add_argument("--accept-older", metavar="REASON", help="let an older serial run this time; the reason is kept")
 
 
 def address_from(text: str) -> tuple[str, int]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -272,6 +274,18 @@ async def check_timing(reader: Reader, plan: NemaPlan) -> list[str]:
     Raises:
         Unreachable, Refused: they cannot be read.
     """
+    return (await read_timing(reader, plan))[0]
+
+
+async def read_timing(reader: Reader, plan: NemaPlan, noun: str = "bundle") -> tuple[list[str], NemaPlan]:
+    """As `check_timing`, and the plan with the times that the controller holds.
+
+    Args:
+        noun: what the plan is from, for the lines.
+
+    Raises:
+        Unreachable, Refused: they cannot be read.
+    """
     wanted: dict[str, Oid] = {"backup": reader.profile.oid(oids.UNIT_BACKUP_TIME)}
     for phase in plan.phases:
         for field, item, _ in TIMES:
@@ -286,20 +300,24 @@ async def check_timing(reader: Reader, plan: NemaPlan) -> list[str]:
             f"unitBackupTime is {backup!r}: with it the controller would keep the last command for good if this "
             f"program or the link failed; set it to 10 s at the controller"
         )
+    held = []
     for phase in plan.phases:
+        times: dict[str, Any] = {}
         for field, item, unit in TIMES:
             expected, value = round(getattr(phase, field) / unit), found[f"{phase.number}.{field}"]
+            times[field] = value * unit if isinstance(value, int) else math.inf
             if value != expected:
-                problems.append(f"{item.name}.{phase.number} is {value!r}, the bundle has {expected}")
+                problems.append(f"{item.name}.{phase.number} is {value!r}, the {noun} has {expected}")
         ring, concurrent = found[f"{phase.number}.ring"], found[f"{phase.number}.concurrent"]
         if ring != phase.ring:
-            problems.append(f"phaseRing.{phase.number} is {ring!r}, the bundle has {phase.ring}")
+            problems.append(f"phaseRing.{phase.number} is {ring!r}, the {noun} has {phase.ring}")
         listed = sorted(set(concurrent) - {0, phase.number}) if isinstance(concurrent, bytes) else concurrent
         if listed != sorted(phase.concurrent):
             problems.append(
-                f"phaseConcurrency.{phase.number} is {listed!r}, the bundle has {sorted(phase.concurrent)}"
+                f"phaseConcurrency.{phase.number} is {listed!r}, the {noun} has {sorted(phase.concurrent)}"
             )
-    return problems
+        held.append(dataclasses.replace(phase, **times))
+    return problems, dataclasses.replace(plan, phases=tuple(held))
 
 
 def groups_for(plan: NemaPlan, loops: int) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """The objects of a signal controller that this project reads or writes, by name: NTCIP 1202 (actuated controllers),
-NTCIP 1201 (global objects) and two of MIB-II. Bits of a group are numbered from its first phase or detector.
+NTCIP 1201 (global objects), a few of MIB-II and of RFC 3411. Bits of a group are numbered from its first phase or
+detector.
 
 Derived from NTCIP 1202 and NTCIP 1201. Used by permission.
 """
@@ -96,6 +97,8 @@ def _add(name: str, oid: Oid, kind: str, area: Area, low: int, high: int, syntax
 SYS_DESCR = _scalar("sysDescr", (*SYSTEM, 1), "status", syntax="octets")
 SYS_UP_TIME = _scalar("sysUpTime", (*SYSTEM, 3), "status", high=2**32 - 1, syntax="ticks")
 SYS_NAME = _scalar("sysName", (*SYSTEM, 5), "status", syntax="octets")
+SNMP_ENGINE_ID = _scalar("snmpEngineID", (1, 3, 6, 1, 6, 3, 10, 2, 1, 1), "status", syntax="octets")
+"""RFC 3411: 5 to 32 octets, another at each agent. SNMPv3 derives its keys from it."""
 
 _PHASE, _STATUS, _CONTROL = (*ASC, 1, 2, 1), (*ASC, 1, 4, 1), (*ASC, 1, 5, 1)
 MAX_PHASES = _scalar("maxPhases", (*ASC, 1, 1), "status")

@@ -124,6 +124,8 @@ class Pilot:
         estimator, guard = self.estimator, self.guard
         self._beat, self._now_s = beat, now_s
         snapshot = estimator.observe(now_s, beat)
+        if facts.over:
+            guard.retire(now_s, facts.over)
         if self._rebooted:
             facts = dataclasses.replace(facts, rebooted=True)
             self._rebooted = False

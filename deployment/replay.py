@@ -9,9 +9,9 @@ from typing import Any
 
 from deployment.eventlog import line
 from deployment.guard import Facts
+from deployment.inference import ask
 from deployment.pilot import Answer, Pilot, Policy, Row
 from deployment.reading import Reading
-from deployment.runtime import ask
 from deployment.state import restore, state_of
 from signals.errors import InputError
 
@@ -80,7 +80,9 @@ class _Replay:
             pilot.poll(Reading(record["t"], {name: self._values[name] for name in asked if name not in missing}))
         elif kind == "beat":
             self._expect(self._made is None, record, "the decision before it is missing")
-            facts = Facts(foreign_write=record.get("foreign", ""), trouble=record.get("trouble", ""))
+            facts = Facts(
+                record.get("over", ""), foreign_write=record.get("foreign", ""), trouble=record.get("trouble", "")
+            )
             self._inputs, self._made = pilot.look(record["t"], record["n"], facts), None
         elif kind == "answer":
             assert self._inputs is not None, "no line 'beat' before it"

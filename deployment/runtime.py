@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -18,13 +17,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from deployment.admission import Admission
 from deployment.clock import Clock
 from deployment.commands import RELEASE, Command
 from deployment.eventlog import EventLog
-from deployment.guard import Facts, Guard, Mode, judge_state
+from deployment.guard import Facts, Mode, judge_state
+from deployment.inference import Inference
 from deployment.metrics import Metrics
 from deployment.ntcip import Reader, Refused, Unreachable, check_timing
-from deployment.pilot import Answer, Decision, Pilot, Policy, Row
+from deployment.pilot import Decision, Pilot, Policy
 from deployment.state import state_of
 from signals.errors import InputError
 
@@ -58,16 +59,18 @@ class Runtime:
 
     def __init__(
         self, pilot: Pilot, policy: Policy, reader: Reader, clock: Clock, log: EventLog, metrics: Metrics,
-        *, commander: Commander | None = None, say: Say = print,
+        *, admission: Admission, commander: Commander | None = None, say: Say = print,
     ) -> None:  # fmt: skip
         """See the class.
 
         Args:
+            admission: of the bundle that the policy is from.
             commander: None is shadow mode.
         """
-        self.pilot, self.policy, self.reader, self.clock = pilot, policy, reader, clock
+        self.pilot, self.reader, self.clock = pilot, reader, clock
+        self.infer = Inference(policy, pilot.guard.limits.deadline_s)
         self.log, self.metrics, self.commander, self._say = log, metrics, commander, say
-        self.guard: Guard = pilot.guard
+        self.admission, self.guard = admission, pilot.guard
         self.tally = Tally()
         self._stop = asyncio.Event()
         self._begin_s = 0.0
@@ -75,10 +78,9 @@ class Runtime:
         self._last: Command | None = None
         self._own: deque[Command] = deque(maxlen=OWN_COMMANDS)
         self._failed = 0
-        self._trouble = ""
+        self._trouble = self._stranger = ""
         self._owed = False
         self._fresh = False
-        self._working: threading.Thread | None = None
         self._checked_s = -VERIFY_EVERY_S
         self._told_s = 0.0
         self._mode = Mode.SHADOW
@@ -118,6 +120,7 @@ class Runtime:
         where = f"{self.reader.session.host}:{self.reader.session.port}"
         try:
             await self._poll(slow=True, tries=3)
+            told = await self._admitted()
             problems = await check_timing(self.reader, self.pilot.site.plan)
         except Unreachable as error:
             raise InputError(
@@ -131,14 +134,29 @@ class Runtime:
             more = f", and {len(problems) - 1} more differences" if len(problems) > 1 else ""
             raise InputError(f"the controller at {where} is not set up as the bundle has it: {problems[0]}{more}")
         self._event("timing tables read back: as in the bundle")
+        if told:
+            self._event(told)
+            self._say(told)
         if self.commander is None:
             return
         now_s = self.clock()
         problem = judge_state(self.pilot.estimator, Facts(), now_s, self.guard.limits, in_control=False)
         if problem:
             raise InputError(f"the controller at {where} is in no state to be commanded: {problem}")
+        self.admission.remember()
         self.guard.begin(now_s)
         self.log.write({"k": "begin", "t": now_s})
+
+    async def _admitted(self) -> str:
+        """What is to be said of this controller and this bundle, or an empty string.
+
+        Raises:
+            InputError: the bundle may not command this controller.
+        """
+        if self.commander is not None:
+            return await self.admission.admit(self.reader)
+        other = await self.admission.stranger(self.reader)
+        return f"the bundle is for another controller than this one: {other}" if other else ""
 
     async def _cycle(self) -> None:
         """Wait for the next poll's moment, poll, and at a new beat decide."""
@@ -186,12 +204,16 @@ class Runtime:
         began = time.monotonic()
         foreign = await self._foreign_write() if self.commander is not None else ""
         now_s = self.clock()
-        facts, self._trouble = Facts(foreign_write=foreign, trouble=self._trouble or self.log.failure), ""
+        over = self._stranger or self.admission.over()
+        facts, self._trouble = Facts(over, foreign_write=foreign, trouble=self._trouble or self.log.failure), ""
         record: dict[str, Any] = {"k": "beat", "t": now_s, "n": beat}
-        record |= {name: value for name, value in (("foreign", foreign), ("trouble", facts.trouble)) if value}
+        known = ("over", over), ("foreign", foreign), ("trouble", facts.trouble)
+        record |= {name: value for name, value in known if value}
         self.log.write(record)
         inputs = self.pilot.look(now_s, beat, facts)
-        answer = await self._infer(inputs)
+        answer = await self.infer(inputs)
+        if answer.elapsed_s:  # else it was not asked
+            self.metrics.inference.observe(answer.elapsed_s)
         self.log.write(answer.record)
         decision = self.pilot.conclude(answer)
         self.log.write(decision.record)
@@ -208,34 +230,6 @@ class Runtime:
             await self._verify()
         self.metrics.cycle.observe(time.monotonic() - began)
 
-    async def _infer(self, inputs: Row) -> Answer:
-        """The policy's answer, or why there is none. It works in a thread of its own: one that hangs, hangs alone."""
-        if self._working is not None and self._working.is_alive():
-            return Answer(0.0, failure="the policy still works on an earlier question")
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[Answer] = loop.create_future()
-
-        def settle(answer: Answer) -> None:
-            if not done.done():
-                done.set_result(answer)
-
-        def work() -> None:
-            answer = ask(self.policy, inputs)
-            with contextlib.suppress(RuntimeError):  # the loop may be closed by then
-                loop.call_soon_threadsafe(settle, answer)
-
-        self._working = threading.Thread(target=work, daemon=True, name="policy")
-        began = time.monotonic()
-        self._working.start()
-        try:
-            answer = await asyncio.wait_for(done, self.guard.limits.deadline_s)
-        except TimeoutError:
-            answer = Answer(
-                round(time.monotonic() - began, 6), failure="the policy gave no answer within the deadline"
-            )
-        self.metrics.inference.observe(answer.elapsed_s)
-        return answer
-
     async def _foreign_write(self) -> str:
         """What the control groups hold that we did not write."""
         expected = self._last if self.guard.controlling and self._last is not None else RELEASE
@@ -251,6 +245,20 @@ class Runtime:
             return ""
         return differs
 
+    async def _proved(self) -> bool:
+        """Whether the controller that answers has just said that it is the one that was admitted; asked right before
+        every write."""
+        if not self._stranger:
+            try:
+                other = await self.admission.stranger(self.reader)
+            except (Unreachable, Refused) as error:
+                self.log.write({"k": "lost", "t": self.clock(), "why": f"who it is: {error}"})
+                return False
+            if other:
+                self._stranger = f"another controller answers: {other}"
+                self._event(self._stranger)
+        return not self._stranger
+
     async def _read_back(self) -> Command:
         return Command.of(await self.reader.read_controls(tries=2), self.reader.phase_groups)
 
@@ -260,6 +268,8 @@ class Runtime:
             return
         if not self._fresh:
             self.log.write({"k": "refused", "t": self.clock(), "why": "this moment's poll was not answered"})
+            return
+        if not await self._proved():
             return
         if (late_s := time.monotonic() - began) > self.guard.limits.deadline_s + BEAT_S:
             self._trouble = f"a command was ready {late_s:.1f} s late and was not sent"
@@ -293,6 +303,10 @@ class Runtime:
     async def _release(self) -> None:
         """Zero every group; tried again at each beat until it is read back."""
         assert self.commander is not None
+        if not await self._proved():
+            if self._stranger:
+                self._owed, self._last = False, None  # what another controller holds is not ours to clear
+            return
         try:
             await self.commander.release()
             self._own.clear()
@@ -320,10 +334,12 @@ class Runtime:
         self._event(f"ended: {reason}")
 
     async def _verify(self) -> None:
-        """Read the timing tables back again, before control may begin again."""
+        """Ask who it is and read the timing tables back again, before control may begin again."""
         if not self._fresh or self.clock() - self._checked_s < VERIFY_EVERY_S:
             return
         self._checked_s = self.clock()
+        if not await self._proved():
+            return
         try:
             problems = await check_timing(self.reader, self.pilot.site.plan)
         except (Unreachable, Refused):
@@ -374,13 +390,3 @@ class Runtime:
             "writes": self.tally.writes,
             "log_digest": self.log.digest,
         }
-
-
-def ask(policy: Policy, inputs: Row) -> Answer:
-    """One inference, timed; whatever it raises becomes a failure."""
-    began = time.monotonic()
-    try:
-        scores, phase = policy(inputs)
-    except Exception as error:
-        return Answer(round(time.monotonic() - began, 6), failure=f"the policy failed: {error}")
-    return Answer(round(time.monotonic() - began, 6), scores, phase)

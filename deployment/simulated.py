@@ -50,7 +50,7 @@ class BundleController:
         for folder in folders:
             bundle = read_unsigned_bundle(folder)
             self._bundles[bundle.manifest.tls_id] = bundle
-        kinds = {bundle.manifest.sensing for bundle in self._bundles.values()}
+        kinds = {bundle.needs.sensing for bundle in self._bundles.values()}
         if len(kinds) != 1:
             raise InputError(f"bundles {', '.join(map(str, folders))} differ in sensing; give those of one run")
         self.sensing = kinds.pop()

@@ -49,7 +49,7 @@ def _holders(pilot: Pilot) -> Iterator[tuple[str, object, tuple[str, ...]]]:
         "target", "_called_since", "_red_since", "_target_since_s", "_decided", "_up_time", "_rebooted", "_problem",
         "_beat", "_now_s", "_values",
     )  # fmt: skip
-    yield "guard", pilot.guard, ("mode", "reason", "since_s", "_entries", "_verified")
+    yield "guard", pilot.guard, ("mode", "reason", "since_s", "_entries", "_verified", "_retired")
     yield "estimator", estimator, ("commanded", "_begun", "_old", "_change_began_s", "changes")
     yield "view", estimator.view, ("last_s", "_values", "_at_s")
     yield "detectors", estimator.detectors, (

@@ -117,14 +117,19 @@ def check_movable(out: Path) -> None:
         raise InputError(f"--out {out} is a mount point, which cannot be exchanged; give a folder in it")
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object], mode: int | None = None) -> None:
     """Let `write` make a file beside its place, then move it there: a reader never finds half of it.
+
+    Args:
+        mode: the file's permissions; by default as `write` makes it.
 
     Raises:
         InputError: it cannot be written, such as on a full disk; an older file stays as it was.
     """
     with Draft(path) as draft:
         write(draft.path)
+        if mode is not None:
+            draft.path.chmod(mode)
         draft.take_place()
 
 

@@ -14,6 +14,8 @@ from typing import Any, cast
 
 import numpy as np
 
+from deployment.admission import Admission
+from deployment.bundle import BUNDLE
 from deployment.clock import SteppedClock
 from deployment.commands import RELEASE
 from deployment.emulator.mib import Mib
@@ -22,6 +24,8 @@ from deployment.emulator.run import Emulator, Outcome
 from deployment.estimator import Estimator, Site
 from deployment.eventlog import ROTATE_BYTES, EventLog, read_log
 from deployment.guard import Facts, Guard, Limits, Mode
+from deployment.inference import ask
+from deployment.manifest import FORMAT, Identity, Manifest, new_key
 from deployment.metrics import Metrics
 from deployment.nema import nema_plan
 from deployment.ntcip import Reader, Session
@@ -29,7 +33,7 @@ from deployment.ntcip_profile import PROFILES, Credentials
 from deployment.ntcip_write import Commander
 from deployment.pilot import Answer, Decision, Pilot, Row
 from deployment.reading import Reading
-from deployment.runtime import Runtime, Tally, ask
+from deployment.runtime import Runtime, Tally
 from scenarios.scenario import load
 from signals.inputs import InputTable
 from signals.intersection import Intersection, compile_signals
@@ -153,7 +157,7 @@ def start(bundle: tuple[Path, Path], port: int, *more: str, python: str = sys.ex
     """
     command = [python, "control.py", str(bundle[0]), "--public-key", str(bundle[1]), *more]
     command += ["--target", f"127.0.0.1:{port}"] if port else []
-    environment = {**os.environ, **WHO}
+    environment = {**os.environ, **WHO, "XDG_STATE_HOME": str(bundle[0].parent / "state")}
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -210,6 +214,24 @@ class Run:
         return self.runtime.guard.reason
 
 
+def admission_for(folder: Path, controller: Identity | None, *, commands: bool = True, **changes: Any) -> Admission:
+    """As of a bundle that was read and whose signature was checked; its key and what has run are kept in the folder.
+
+    Args:
+        changes: fields of the manifest, and arguments of `Admission`.
+    """
+    key = folder / "signing.pub"
+    if not key.exists():
+        new_key(folder / "signing")
+    fields = {field.name: changes.pop(field.name) for field in dataclasses.fields(Manifest) if field.name in changes}
+    manifest = Manifest(
+        BUNDLE.kind, FORMAT, "0", "C", "single", "0" * 64, {}, None, controller, 1, "2020-01-01T00:00:00Z",
+        "2099-01-01T00:00:00Z", {},
+    )  # fmt: skip
+    given: dict[str, Any] = {"site_token": None, "state": folder / "state", "commands": commands, **changes}
+    return Admission(BUNDLE, folder / "bundle", dataclasses.replace(manifest, **fields), key, **given)
+
+
 def drive(
     emulator: EmulatorProcess,
     seconds: float,
@@ -225,24 +247,28 @@ def drive(
     change: Callable[[Pilot], object] | None = None,
     answer: Callable[[float, dict[str, int]], dict[str, int]] | None = None,
     rotate_bytes: int = ROTATE_BYTES,
+    admission: Admission | None = None,
 ) -> Run:
     """Run control.py's loop against an emulator with speed 0.
 
     Args:
+        admission: by default of a manifest that names this emulator's engine id.
         at: what happens at which second of the run.
         answer: changes what the controller answers: (second, values) to values.
     """
     return asyncio.run(
         _drive(
-            emulator, seconds, log, port, policy, limits, control, who, at, timeout_s, change, answer, rotate_bytes
+            emulator, seconds, log, port, policy, limits, control, who, at, timeout_s, change, answer, rotate_bytes,
+            admission,
         )
     )  # fmt: skip
 
 
 async def _drive(  # type: ignore[no-untyped-def]
-    emulator, seconds, log, port, policy, limits, control, who, at, timeout_s, change, answer, rotate_bytes
+    emulator, seconds, log, port, policy, limits, control, who, at, timeout_s, change, answer, rotate_bytes, admission
 ) -> Run:
     pilot = make_pilot(limits, Mode.SHADOW)
+    admission = admission or admission_for(log.parent, Identity(emulator.engine_id, None), commands=control)
     if change is not None:
         change(pilot)
     session = Session(emulator.host, port or emulator.port, who, timeout_s=timeout_s)
@@ -262,7 +288,7 @@ async def _drive(  # type: ignore[no-untyped-def]
     written, told = EventLog(log, start, rotate_bytes=rotate_bytes), []
     runtime = Runtime(
         pilot, policy or Demand(pilot.inputs), reader, clock, written, Metrics(),
-        commander=reader if control else None, say=told.append,
+        admission=admission, commander=reader if control else None, say=told.append,
     )  # fmt: skip
     try:
         tally = await runtime.run(seconds)

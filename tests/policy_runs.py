@@ -18,12 +18,16 @@ from agents.network import PhaseScorer
 from agents.run import POLICY, save_tensors, write_settings
 from agents.settings import agent_settings, as_dict
 from deployment.codec import encode
+from deployment.emulator.setup import engine_id_for
 from deployment.manifest import MANIFEST, SIGNATURE, entries, new_key, sign
 from scenarios.command import run_command
 from scenarios.scenario import load
 from signals.observations import OBSERVATIONS
 from signals.timing import Timing
 
+ENGINE_ID = engine_id_for("single", "C").hex()
+"""Of the emulator of `single`."""
+SERIAL = 20260101000000
 WINDOW_S = 1200.0  # 240 decisions: enough golden inputs from one episode
 
 
@@ -70,7 +74,8 @@ def exported_bundle(factory: pytest.TempPathFactory) -> Path:
         made = factory.mktemp("export")
         new_key(made / "key")
         run = str(write_run(made / "run"))
-        assert export.main([run, "--out", str(made / "bundle"), "--key", str(made / "key")]) == 0
+        words = ["--key", str(made / "key"), "--controller", f"engine:{ENGINE_ID}", "--serial", str(SERIAL)]
+        assert export.main([run, "--out", str(made / "bundle"), *words]) == 0
         with contextlib.suppress(OSError):  # another worker was faster
             made.rename(shared)
     return shared / "bundle"

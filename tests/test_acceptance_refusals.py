@@ -290,13 +290,19 @@ SIGNED_YET_WRONG: dict[str, tuple[Callable[[dict[str, bytes], Any], object], str
     "something else": (lambda _, m: m.update(kind="cookbook"), "cookbook"),
     "no format": (lambda _, m: m.pop("format"), "is no manifest of a bundle"),
     "unknown field": (lambda _, m: m.update(color="red"), "is damaged"),
-    "opset in the manifest": (lambda _, m: m.update(opset=99), "asks for opset 99"),
+    "opset in the manifest": (lambda _, m: m["policy"].update(opset=99), "asks for opset 99"),
     "newer opset": (_opset(99), "asks for opset ai.onnx 99"),
     "foreign operators": (_opset(1, "com.example"), "asks for opset com.example 1"),
     "no graph": (lambda f, _: f.update({"policy.onnx": b""}), "asks for opset none"),
     "half a graph": (lambda f, _: f.update({"policy.onnx": f["policy.onnx"][:3000]}), "cut off"),
+    "no policy": (lambda _, m: m.update(policy=None), "says nothing of its policy"),
+    "no serial": (lambda _, m: m.update(serial=0), "serial 0 is not within"),
+    "nobody for a controller": (
+        lambda _, m: m.update(controller={"engine_id": None, "site_token_sha256": None}), "neither an engine id nor"
+    ),
+    "half a controller": (lambda _, m: m["controller"].update(engine_id="80"), "'80' is no engine id"),
     "other signal": (lambda _, m: m.update(tls_id="D"), "different signals"),
-    "full sensing": (lambda _, m: m.update(sensing="full"), "sensing"),
+    "full sensing": (lambda _, m: m["policy"].update(sensing="full"), "sensing"),
     "no golden input": (_document("golden.json", lambda g: g["phases"].clear()), "golden inputs"),
     "not a number": (_document("golden.json", lambda g: g["inputs"][3].__setitem__(5, float("nan"))), "no finite"),
     "infinite": (_document("golden.json", lambda g: g["scores"][3].__setitem__(0, float("inf"))), "no finite"),
@@ -370,10 +376,10 @@ def test_acceptance_17_a_bundle_for_another_network_is_refused(
 
 
 def test_acceptance_17_a_bundle_for_simulation_reaches_no_controller(path: Path, tmp_path: Path) -> None:
-    marked = resigned(path, tmp_path / "marked", lambda _, m: m.update(simulation_only=True))
+    marked = resigned(path, tmp_path / "marked", lambda _, m: m["policy"].update(simulation_only=True))
     with pytest.raises(InputError, match="for simulation only"):
         read_bundle(marked, public_key=path.parent / "key.pub")
-    assert read_bundle(marked, public_key=path.parent / "key.pub", simulation=True).manifest.simulation_only
+    assert read_bundle(marked, public_key=path.parent / "key.pub", simulation=True).needs.simulation_only
 
 
 def test_acceptance_17_the_command_itself_leaves_with_status_2(copy: Path) -> None:

@@ -16,15 +16,16 @@ import numpy as np
 import pytest
 
 import evaluate
-from deployment.bundle import Bundle, check_room, read_bundle, read_unsigned_bundle, write_bundle
+from deployment.bundle import BUNDLE, Bundle, read_bundle, read_unsigned_bundle
 from deployment.codec import decode, encode
 from deployment.contents import Subject, documents, feature_meanings
 from deployment.fallback import fallback_plan
 from deployment.golden import Golden, compare
-from deployment.manifest import new_key, public_key, sign
+from deployment.manifest import Identity, new_key, public_key, sign
 from deployment.nema import nema_plan
 from deployment.plans.pattern import least_split_s, mode_for
 from deployment.policy import OnnxPolicy, opsets
+from deployment.sealed import check_room, write_sealed
 from deployment.simulated import BundleController, bundle_folders
 from scenarios.scenario import load
 from signals.errors import InputError
@@ -35,7 +36,7 @@ from signals.loops import LoopPlan, plan_loops
 from signals.observations import CONSTANT, observation_for
 from signals.snapshot import Snapshot
 from signals.timing import Timing
-from tests.policy_runs import exported_bundle
+from tests.policy_runs import ENGINE_ID, SERIAL, exported_bundle
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("single", "tee", "arterial", "cologne1", "cologne3", "ingolstadt7")
@@ -61,6 +62,7 @@ def test_a_bundle_holds_what_the_issue_lists(path: Path, bundle: Bundle) -> None
     assert len(bundle.golden.phases) >= 200
     assert len(set(bundle.golden.phases.tolist())) > 1
     assert bundle.manifest.valid_until - bundle.manifest.valid_from == timedelta(days=365)
+    assert (bundle.manifest.controller, bundle.manifest.serial) == (Identity(ENGINE_ID, None), SERIAL)
     assert bundle.provenance["training"]["job"]["sensing"] == "detectors"
     assert bundle.provenance["checks"]["onnx"]["same_phase"] == bundle.provenance["checks"]["onnx"]["count"]
 
@@ -324,23 +326,23 @@ def test_written_whole_or_not_at_all(path: Path, tmp_path: Path) -> None:
         raise InputError("no")
 
     with pytest.raises(InputError, match="no"):
-        write_bundle(out, files, manifest, signature, check=fails)
+        write_sealed(out, BUNDLE, files, manifest, signature, check=fails)
     assert list(tmp_path.iterdir()) == []
-    write_bundle(out, files, manifest, signature, check=read_unsigned_bundle)
+    write_sealed(out, BUNDLE, files, manifest, signature, check=read_unsigned_bundle)
     with pytest.raises(InputError, match="--overwrite"):
-        write_bundle(out, files, manifest, signature)
+        write_sealed(out, BUNDLE, files, manifest, signature)
     with pytest.raises(InputError, match="no"):
-        write_bundle(out, files, manifest, None, overwrite=True, check=fails)
+        write_sealed(out, BUNDLE, files, manifest, None, overwrite=True, check=fails)
     assert (out / "manifest.sig").exists()
-    write_bundle(out, files, manifest, None, overwrite=True)
+    write_sealed(out, BUNDLE, files, manifest, None, overwrite=True)
     assert not (out / "manifest.sig").exists()
     assert list(tmp_path.iterdir()) == [out]
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("mine")
     with pytest.raises(InputError, match="no bundle"):
-        check_room(tmp_path / "other", overwrite=True)
+        check_room(tmp_path / "other", BUNDLE, overwrite=True)
     with pytest.raises(InputError, match="is a file"):
-        check_room(tmp_path / "other" / "thesis.txt", overwrite=True)
+        check_room(tmp_path / "other" / "thesis.txt", BUNDLE, overwrite=True)
 
 
 def test_keys(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import export
 from agents.run import run_sha256
 from deployment.assembly import NotThePolicy
 from deployment.bundle import read_bundle, read_unsigned_bundle
-from deployment.manifest import new_key
+from deployment.manifest import Identity, new_key
 from scenarios.scenario import load
 from signals.errors import InputError
 from tests.policy_runs import write_run
@@ -69,11 +70,16 @@ def test_several_signals_give_a_bundle_each_without_c_where_none_is_asked_for(
     monkeypatch.setattr(export, "record", record_once)
     run = write_run(tmp_path / "run", "cologne3", window=(25200.0, 26210.0))
     out = tmp_path / "out"
-    assert export.main([str(run), "--out", str(out), "--format", "onnx"]) == 0
+    before_s = int(datetime.now(UTC).strftime("%Y%m%d%H%M%S"))
+    named = ["--controller", "360086=engine:80000000AA", "--controller", "360086=site:" + "5" * 64]
+    assert export.main([str(run), "--out", str(out), "--format", "onnx", *named]) == 0
     ids = ["360082", "360086", "GS_cluster_2415878664_254486231_359566_359576"]
     assert sorted(folder.name for folder in out.iterdir()) == ids
     for folder in out.iterdir():
-        assert read_unsigned_bundle(folder).manifest.tls_id == folder.name
+        manifest = read_unsigned_bundle(folder).manifest
+        assert manifest.tls_id == folder.name
+        assert manifest.controller == (Identity("80000000aa", "5" * 64) if folder.name == "360086" else None)
+        assert before_s <= manifest.serial <= int(datetime.now(UTC).strftime("%Y%m%d%H%M%S"))
         assert not (folder / "policy.c").exists()
     one = [str(run), "--out", str(out / ids[1]), "--tls", ids[1], "--format", "onnx"]
     with pytest.raises(InputError, match="holds a bundle already"):
@@ -200,6 +206,8 @@ def test_settings_that_no_export_takes(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", "tee", window=SHORT)
     for words, said in (
         (["--valid-days", "0"], "give 1 to 3660"),
+        (["--serial", "0"], "--serial is 0"),
+        (["--controller", "D=engine:8000000001"], "no signal 'D' is exported"),
         (["--key", str(run / "policy.pt")], "no private key"),
     ):
         with pytest.raises(InputError, match=said):

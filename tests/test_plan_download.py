@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import socket
 from collections.abc import Callable, Coroutine, Iterator
@@ -12,17 +13,23 @@ from typing import Any
 import pytest
 
 from deployment import oids
-from deployment.download import main, read_plans
+from deployment.download import main
 from deployment.emulator.process import EmulatorProcess
+from deployment.manifest import Identity, new_key
 from deployment.ntcip import TIMEOUT_S, NotAllowed, Refused, Session, Unreachable
 from deployment.ntcip_plans import PlanObject, PlanWriter
 from deployment.ntcip_profile import PROFILES
 from deployment.plans.initial import pattern_from_greens
-from deployment.plans.ntcip import objects_json, plan_objects, read_objects
-from deployment.plans.pattern import Event, SignalPlans
+from deployment.plans.ntcip import objects_from_json, plan_objects, read_objects
+from deployment.plans.pattern import Event, SignalPlans, least_split_s
+from deployment.plans.sealed import NTCIP, PLAN, TIMING, plan_files
+from deployment.sealing import Seal
+from scenarios.scenario import load
 from signals.errors import InputError
 from tests.field import POLICY, make_site
 from tests.udp_proxy import UdpProxy
+
+V3 = ("--snmp", "3", "--user", "env:PLAN_USER", "--auth", "env:PLAN_AUTH", "--priv", "env:PLAN_PRIV")
 
 
 @pytest.fixture(scope="module")
@@ -168,49 +175,172 @@ def test_a_pattern_can_be_chosen_and_given_back(emulator: EmulatorProcess) -> No
     through(emulator, lambda writer: writer.select(0))
 
 
-def test_the_command_downloads_a_file_and_says_what_it_refuses(
-    emulator: EmulatorProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+# --- the command: what is sealed
+
+
+class Sealer:
+    """Seals plans for the emulator, and downloads them by the command."""
+
+    def __init__(self, folder: Path, emulator: EmulatorProcess) -> None:
+        self.folder, self.emulator = folder, emulator
+        self.public = new_key(folder / "lab")
+        self.count = 0
+
+    def seal(
+        self, made: tuple[SignalPlans, tuple[Event, ...]], change: Callable[[dict[str, bytes]], object] = id,
+        **settings: Any,
+    ) -> Path:  # fmt: skip
+        """A sealed folder, its files changed before they were signed."""
+        files = plan_files(*made)
+        change(files)
+        self.count += 1
+        out = self.folder / f"plan-{self.count}"
+        given = {
+            "key": self.folder / "lab", "serial": 1, "not_before": "2020-01-01T00:00:00Z",
+            "not_after": "2099-01-01T00:00:00Z", "controllers": {"C": Identity(self.emulator.engine_id, None)},
+            "scenario": load("single"), "network_sha256": "0" * 64, **settings,
+        }  # fmt: skip
+        Seal(**given).write(out, PLAN, "C", None, files, overwrite=False)
+        return out
+
+    def download(self, plan: Path, *more: str, port: int | None = None, who: tuple[str, ...] = V3) -> int:
+        """The command's exit status."""
+        words = [str(plan), "--public-key", str(self.public), "--state", str(self.folder / "state"), *who]
+        return main([*words, "--target", f"{self.emulator.host}:{port or self.emulator.port}", *more])
+
+
+@pytest.fixture
+def sealer(emulator: EmulatorProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sealer:
     for name, value in (("USER", POLICY.user), ("AUTH", POLICY.auth_key), ("PRIV", POLICY.privacy_key)):
         monkeypatch.setenv(f"PLAN_{name}", str(value))
-    who = ["--snmp", "3", "--user", "env:PLAN_USER", "--auth", "env:PLAN_AUTH", "--priv", "env:PLAN_PRIV"]
-    who += ["--target", f"{emulator.host}:{emulator.port}"]
-    file = tmp_path / "plans_ntcip.json"
+    return Sealer(tmp_path, emulator)
 
-    def write(content: Any) -> str:
-        file.write_text(json.dumps(content))
-        return str(file)
 
-    objects = objects_json(plan_objects(*plans(96)))
-    assert main([write({"C": {"objects": objects}}), *who, "--select", "1"]) == 0
+def test_the_command_downloads_sealed_plans_and_lets_one_run(
+    sealer: Sealer, emulator: EmulatorProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sealer.download(sealer.seal(plans(96)), "--select", "1") == 0
     assert "read back" in capsys.readouterr().out
     assert held(emulator, plan_objects(*plans(96))) == plan_objects(*plans(96))
-
-    with pytest.raises(InputError, match="--snmp 2c proves nothing about who writes"):
-        main([write({"C": {"objects": objects}}), *who[-2:]])
-
-    with pytest.raises(InputError, match="pattern 300"):
-        main([write({"C": {"objects": objects_json(plan_objects(*plans(120)))}}), *who, "--select", "300"])
-    assert held(emulator, plan_objects(*plans(96))) == plan_objects(*plans(96))  # nothing was written before
-
-    half_bad = [entry | ({"value": 250} if entry["object"] == "patternCycleTime" else {}) for entry in objects]
-    assert main([write({"C": {"objects": half_bad}}), *who]) == 1
-    assert "keeps its own" in capsys.readouterr().err
+    with pytest.raises(InputError, match="there is no pattern 7"):  # of which nobody knows what the controller holds
+        sealer.download(sealer.seal(plans(120)), "--select", "7")
     assert held(emulator, plan_objects(*plans(96))) == plan_objects(*plans(96))
+    assert sealer.download(sealer.seal(plans(96)), "--select", "0") == 0
 
-    with pytest.raises(InputError, match="say with --tls"):
-        main([write({"C": {"objects": objects}, "D": {"objects": objects}}), *who])
-    with pytest.raises(InputError, match="has no plans of 'X'"):
-        main([write({"C": {"objects": objects}}), *who, "--tls", "X"])
-    timing = [{"object": "phaseMinimumGreen", "index": [1], "value": 1}]
-    with pytest.raises(InputError, match="no part of a plan"):
-        main([write({"C": {"objects": timing}}), *who])
-    for content in ({}, [], {"C": 1}, {"C": {"objects": [1]}}, {"C": {"objects": []}}):
-        with pytest.raises(InputError, match="holds no plans"):
-            main([write(content), *who])
-    file.write_text("{")
-    with pytest.raises(InputError, match="is no JSON"):
-        main([str(file), *who])
+
+def shorter(field: str, value: float) -> tuple[SignalPlans, tuple[Event, ...]]:
+    """Plans that would be in order at a controller with less of something."""
+    made, day = plans(96)
+    phases = tuple(dataclasses.replace(p, **{field: min(value, getattr(p, field))}) for p in made.nema.phases)
+    return dataclasses.replace(made, nema=dataclasses.replace(made.nema, phases=phases)), day
+
+
+def without_recall(made: tuple[SignalPlans, tuple[Event, ...]]) -> tuple[SignalPlans, tuple[Event, ...]]:
+    """The split of phase 2 has room for its green, and not for the walk that a button may call."""
+    (signal, day), number = made, 2
+    (pattern,) = signal.patterns
+    least, ring = least_split_s(signal.nema.phase(number), "max_recall"), (1, 2, 5, 6)
+    total = pattern.split(1).split_s + pattern.split(2).split_s
+    size = {1: total - least, 2: least, 5: total - least, 6: least}
+    splits = tuple(
+        dataclasses.replace(s, split_s=size[s.phase], mode="max_recall") if s.phase in ring else s
+        for s in pattern.splits
+    )
+    return dataclasses.replace(signal, patterns=(dataclasses.replace(pattern, splits=splits),)), day
+
+
+def edited(name: str, change: Callable[[Any], object]) -> Callable[[dict[str, bytes]], None]:
+    def changed(files: dict[str, bytes]) -> None:
+        content = json.loads(files[name])
+        change(content)
+        files[name] = json.dumps(content).encode()
+
+    return changed
+
+
+LONE = {"object": "splitTime", "index": [30, 2], "value": 5}  # of a pattern that is in the controller, perhaps
+NOT_HERE: dict[str, tuple[Callable[[Sealer], Path], str]] = {
+    "expired": (lambda s: s.seal(plans(96), not_after="2020-01-02T00:00:00Z"), "expired at 2020-01-02"),
+    "not yet valid": (lambda s: s.seal(plans(96), not_before="2098-01-01T00:00:00Z"), "is not valid before 2098"),
+    "unsigned": (lambda s: s.seal(plans(96), key=None), "is not signed"),
+    "for another controller": (
+        lambda s: s.seal(plans(96), controllers={"C": Identity("8000000001", None)}), "is not for the controller at"
+    ),
+    "for nobody": (lambda s: s.seal(plans(96), controllers={}), "names no controller"),
+    "for another site": (
+        lambda s: s.seal(plans(96), controllers={"C": Identity(None, "0" * 64)}), "for a site with a token"
+    ),
+    "a shorter walk": (lambda s: s.seal(shorter("walk_s", 4.0)), r"phaseWalk.2 is 7, the plan has 4"),
+    "a shorter clearance": (
+        lambda s: s.seal(shorter("pedestrian_clearance_s", 3.0)), r"phasePedestrianClear.2 is \d+, the plan has 3"
+    ),
+    "a shorter min green": (lambda s: s.seal(shorter("min_green_s", 2.0)), "phaseMinimumGreen.1 is"),
+    "a shorter yellow": (lambda s: s.seal(shorter("yellow_change_s", 3.0)), "phaseYellowChange.1 is"),
+    "a split below its own timing": (
+        lambda s: s.seal(plans(96), edited(NTCIP, lambda c: _first(c, "splitTime").update(value=6))), "it needs"
+    ),
+    "a split without room for a walk": (lambda s: s.seal(without_recall(plans(96))), "the split of phase 2 is"),
+    "a split that is no plan's": (
+        lambda s: s.seal(plans(96), edited(NTCIP, lambda c: c["objects"].append(LONE))), "do not need"
+    ),
+    "other kinds of objects": (
+        lambda s: s.seal(plans(96), edited(NTCIP, lambda c: _first(c, "splitTime").update(object="phaseWalk"))),
+        "no part of a plan",
+    ),
+    "timing of another signal": (
+        lambda s: s.seal(plans(96), edited(TIMING, lambda c: c["plan"].update(tls_id="D"))), "different signals"
+    ),
+    "no plan": (lambda s: s.seal(plans(96), edited(NTCIP, dict.clear)), "is inconsistent"),
+    "no JSON": (lambda s: s.seal(plans(96), lambda files: files.update({NTCIP: b"{"})), "is inconsistent"),
+}  # fmt: skip
+
+
+def _first(content: Any, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(entry for entry in content["objects"] if entry["object"] == name)
+    return found
+
+
+@pytest.mark.parametrize("case", NOT_HERE)
+def test_acceptance_22_a_plan_that_may_not_run_here_is_refused_before_anything_is_written(
+    case: str, sealer: Sealer, emulator: EmulatorProcess
+) -> None:
+    make, said = NOT_HERE[case]
+    with UdpProxy(emulator.host, emulator.port) as link, pytest.raises(InputError, match=said) as caught:
+        sealer.download(make(sealer), port=link.port, who=())  # by SNMPv2c, whose SETs can be seen
+    assert link.seen.sets == []
+    assert "\n" not in str(caught.value)
+    assert not (sealer.folder / "state").exists()
+
+
+def test_acceptance_22_a_plan_written_or_changed_by_hand_is_refused(sealer: Sealer, tmp_path: Path) -> None:
+    plain = tmp_path / "plans_ntcip.json"
+    plain.write_bytes(plan_files(*plans(96))[NTCIP])
+    with pytest.raises(InputError, match="is no directory"):
+        sealer.download(plain)
+    for name in (NTCIP, TIMING):
+        sealed = sealer.seal(plans(96))
+        content = (sealed / name).read_bytes()
+        (sealed / name).write_bytes(content.replace(b"7", b"8", 1))
+        with pytest.raises(InputError, match="was changed"):
+            sealer.download(sealed)
+    (sealed / "manifest.sig").write_bytes(bytes(64))
+    with pytest.raises(InputError, match="signed with another key"):
+        sealer.download(sealed)
+
+
+def test_acceptance_22_an_older_plan_is_refused_and_a_bundles_serial_is_another(
+    sealer: Sealer, emulator: EmulatorProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sealer.download(sealer.seal(plans(100), serial=5)) == 0
+    older = sealer.seal(plans(110), serial=4)
+    with pytest.raises(InputError, match="has serial 4, and 5 has run on this controller"):
+        sealer.download(older)
+    assert held(emulator, plan_objects(*plans(100))) == plan_objects(*plans(100))
+    assert sealer.download(older, "--accept-older", "the newer one jams the left turn") == 0
+    assert "accepted although 5 has run: the newer one jams" in capsys.readouterr().out
+    assert held(emulator, plan_objects(*plans(110))) == plan_objects(*plans(110))
+    (kept,) = (sealer.folder / "state").iterdir()
+    assert json.loads(kept.read_text())["accepted"][0]["reason"] == "the newer one jams the left turn"
 
 
 SPLIT: dict[str, Any] = {"object": "splitTime", "index": [1, 2], "value": 35}
@@ -235,23 +365,16 @@ SPLIT: dict[str, Any] = {"object": "splitTime", "index": [1, 2], "value": 35}
         ({"oid": oids.dotted(oids.SPLIT_TIME.at(1, 3))}, "is not '1.3"),
     ],
 )
-def test_a_file_that_no_controller_could_hold_is_refused_in_one_line(
-    change: dict[str, Any], said: str, tmp_path: Path
-) -> None:
-    file = tmp_path / "plans_ntcip.json"
-    file.write_text(json.dumps({"C": {"objects": [SPLIT | change]}}))
+def test_a_file_that_no_controller_could_hold_is_refused_in_one_line(change: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        read_plans(file, None)
+        objects_from_json([SPLIT | change])
 
 
-def test_a_file_that_says_two_things_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "plans_ntcip.json"
-    file.write_text(json.dumps({"C": {"objects": [SPLIT, SPLIT | {"value": 20}]}}))
+def test_a_file_that_says_two_things_is_refused(sealer: Sealer) -> None:
     with pytest.raises(InputError, match="there twice"):
-        read_plans(file, None)
-    file.write_text('{"C": {"objects": [{"object": "splitTime", "index": [1, 2], "value": 35, "value": 20}]}}')
-    with pytest.raises(InputError, match="'value' is there twice"):
-        read_plans(file, None)
-    file.write_text("[" * 100_000)
-    with pytest.raises(InputError, match="nested too deeply"):
-        read_plans(file, None)
+        objects_from_json([SPLIT, SPLIT | {"value": 20}])
+    twice = b'{"objects": [{"object": "splitTime", "index": [1, 2], "value": 35, "value": 20}]}'
+    for content, said in ((twice, "'value' is there twice"), (b"[" * 100_000, "nested too deeply")):
+        sealed = sealer.seal(plans(96), lambda files, content=content: files.update({NTCIP: content}))  # type: ignore[misc]
+        with pytest.raises(InputError, match=said):
+            sealer.download(sealed)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,14 @@ import pytest
 from controllers.base import Controller
 from controllers.programs import GivenPrograms, ProgramControl
 from controllers.registry import make
-from deployment.plans.files import NTCIP, PAGE, PLANS, PROGRAMS, UTDF, read_plans, write_plans
+from deployment.manifest import Identity, new_key, validity
+from deployment.plans.files import PAGE, PLANS, PROGRAMS, UTDF, read_plans, write_plans
 from deployment.plans.observe import Usage, Watched, times_of_day, usage, windows
 from deployment.plans.optimise import Derivation, PlanSettings
 from deployment.plans.pattern import check_plans
 from deployment.plans.report import interval
+from deployment.plans.sealed import read_sealed_plans
+from deployment.sealing import Seal, plan_seal
 from evaluation.delays import delays
 from evaluation.monitor import check
 from evaluation.runs import Contestant, Evaluation, run_all
@@ -149,6 +153,10 @@ def test_a_day_plan_is_for_one_day() -> None:
         (["max_pressure", "--scenario", "single", "--format", "plan", "c"], "no part of a bundle"),
         (["max_pressure", "--scenario", "single", "--format", "tree"], "does not say what it thinks of each phase"),
         (["max_presure", "--scenario", "single"], "Did you mean"),
+        (
+            ["max_pressure", "--scenario", "single", "--controller", "D=engine:8000000001"],
+            "no signal .D.",
+        ),
     ],
 )
 def test_the_command_says_what_is_wrong(words: list[str], message: str, tmp_path: Path) -> None:
@@ -171,8 +179,12 @@ def test_the_command_exports_plans_and_a_tree_that_evaluate_takes(
     run = str(Path(__file__).parents[1] / "examples" / "single-detectors")
     words = [run, "--end", "900", "--out", str(tmp_path), "--workers", "2", "--tree-rounds", "2"]
     words += ["--plan-windows", "1", "--plan-budget", "30", "--plan-seeds", "2", "--tree-tolerance", "0.5"]
+    public = new_key(tmp_path / "key")
+    words += ["--key", str(tmp_path / "key"), "--controller", "engine:800004b604", "--serial", "7"]
     assert export.main([*words, "--format", "plan", "tree"]) == 0
-    assert {path.name for path in tmp_path.iterdir()} >= {PLANS, NTCIP, PROGRAMS, UTDF, PAGE, "tree.json", "tree.txt"}
+    assert {path.name for path in tmp_path.iterdir()} >= {PLANS, PROGRAMS, UTDF, PAGE, "tree.json", "tree.txt"}
+    sealed = read_sealed_plans(tmp_path / "controllers" / "C", public)
+    assert (sealed.manifest.serial, sealed.manifest.controller) == (7, Identity("800004b604", None))
     stored = json.loads((tmp_path / PLANS).read_text())
     assert stored["judged"]["seeds"] == [10_001, 10_002]
     capsys.readouterr()
@@ -200,11 +212,19 @@ def test_plans_are_derived_against_sumo_and_written(tmp_path: Path) -> None:
     settings = PlanSettings(budget=7, times=1, seeds=1)
     derived = Derivation(scenario, items, judge, settings).derive(partial(make, "max_pressure"))  # type: ignore[arg-type]
     by_id = {item.tls_id: item for item in items}
-    files = write_plans(
-        tmp_path, derived, scenario, by_id, {"plan": [30.0, 32.0], "policy": [29.0, 33.0]}, [1, 2], {}
-    )
-    assert sorted(path.name for path in files) == sorted([PLANS, NTCIP, PROGRAMS, UTDF, PAGE])
+    public, site = new_key(tmp_path / "key"), Identity(None, "ab" * 32)
+    seal = Seal(tmp_path / "key", 7, *validity(datetime.now(UTC), 30), {"C": site}, scenario, "0" * 64)
+    delay_s = {"plan": [30.0, 32.0], "policy": [29.0, 33.0]}
+    files = write_plans(tmp_path, derived, scenario, by_id, delay_s, [1, 2], {}, plan_seal(seal, ["C"], tmp_path))
+    assert sorted(path.name for path in files) == sorted([PLANS, PROGRAMS, UTDF, PAGE, "C"])
     assert read_plans(tmp_path / PLANS) == derived.plans
+    sealed = read_sealed_plans(tmp_path / "controllers" / "C", public)
+    assert (sealed.manifest.serial, sealed.manifest.controller) == (7, site)
+    assert (sealed.plans, sealed.day) == (derived.plans.signals[0], derived.plans.day)
+    (tmp_path / "other" / "controllers" / "C").mkdir(parents=True)
+    (tmp_path / "other" / "controllers" / "C" / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="no plan"):  # before a search that takes hours
+        plan_seal(seal, ["C"], tmp_path / "other")
     stored = json.loads((tmp_path / PLANS).read_text())
     assert stored["derivation"]["runs"] <= 7
     xml = (tmp_path / PROGRAMS).read_text()

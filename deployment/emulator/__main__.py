@@ -13,6 +13,7 @@ from typing import Any
 from deployment.emulator.access import DEFAULT, EXAMPLE, read_access
 from deployment.emulator.run import Emulator, Outcome, as_json
 from deployment.emulator.server import HOST, Server
+from deployment.manifest import Identity
 from envs.simulation import SimulationError
 from scenarios.command import run_command, say
 from scenarios.occupied import occupied
@@ -68,6 +69,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--backup", type=int, metavar="S", help="unitBackupTime: seconds without a command; 0: never (default: 10)"
     )
+    made.add_argument(
+        "--engine-id", metavar="HEX", help="snmpEngineID of its agent (default: one that follows from the signal)"
+    )
     made.add_argument("--out", type=Path, metavar="DIR", help="keep SUMO's outputs and the event log (Parquet) here")
     made.add_argument("--json", action="store_true", help="print where it listens, and the outcome, for machines")
     return made
@@ -79,15 +83,18 @@ def main(arguments: list[str] | None = None) -> int:
     _check(options)
     access = read_access(options.users) if options.users else DEFAULT
     scenario = load(options.scenario, end_s=options.end)
+    engine_id = _engine_id(options.engine_id)
     with contextlib.nullcontext() if options.out is None else occupied(options.out):
-        return _run(options, access, scenario)
+        return _run(options, access, scenario, engine_id)
 
 
-def _run(options: argparse.Namespace, access: Any, scenario: Scenario) -> int:
+def _run(options: argparse.Namespace, access: Any, scenario: Scenario, engine_id: bytes | None) -> int:
     """Serve until the end, and tell what came of it. Returns the exit status."""
     port = options.port or _free_port()
     try:
-        emulator = Emulator(scenario, options.tls, seed=options.seed, out=options.out, backup_s=options.backup)
+        emulator = Emulator(
+            scenario, options.tls, seed=options.seed, out=options.out, backup_s=options.backup, engine_id=engine_id
+        )
         try:
             outcome = asyncio.run(_serve(emulator, access, port, options))
         finally:
@@ -128,6 +135,13 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError(f"--speed {options.speed:g} is negative; choose 0 or more")
     if options.backup is not None and not 0 <= options.backup <= 65535:
         raise InputError(f"--backup {options.backup} is out of range; choose 0 to 65535 seconds")
+
+
+def _engine_id(given: str | None) -> bytes | None:
+    try:
+        return None if given is None else bytes.fromhex(Identity(given, None).engine_id or "")
+    except ValueError as error:
+        raise InputError(f"--engine-id: {error}") from error
 
 
 def _free_port() -> int:

@@ -6,7 +6,6 @@ replaces its tables.
 
 from __future__ import annotations
 
-import hashlib
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +26,6 @@ from signals.errors import InputError
 
 BULK_MOST = 200
 """Objects in one answer to GETBULK."""
-ENTERPRISE = b"\x80\x00\x04\xb6\x04"  # NEMA's number, 1206, and a text (RFC 3411, SnmpEngineID)
 Varbind = tuple[Any, Any]
 
 
@@ -46,8 +44,7 @@ class Agent:
             InputError: the port is taken.
         """
         self._probe()
-        identity = ENTERPRISE + hashlib.sha256(f"{self.host}:{self.port}".encode()).digest()[:12]
-        self.engine = engine = SnmpEngine(rfc1902.OctetString(identity))
+        self.engine = engine = SnmpEngine(rfc1902.OctetString(self.mib.cabinet.engine_id))
         transport = udp.UdpTransport().open_server_mode((self.host, self.port))
         config.add_transport(engine, udp.DOMAIN_NAME, transport)
         for name in self.access.communities:

@@ -13,7 +13,7 @@ from deployment.emulator.controller import Controller
 from deployment.emulator.lamps import Lamps
 from deployment.emulator.mmu import Card, Fault, Monitor
 from deployment.emulator.settings import TICKS_PER_S, mask, members
-from deployment.emulator.setup import Installation, Values, initial_values
+from deployment.emulator.setup import Installation, Values, engine_id_for, initial_values
 from deployment.emulator.verify import VerifyError, settings_of
 
 FAILURES = ("off", "on", "chatter")
@@ -55,9 +55,16 @@ class Cabinet:
     """One intersection's equipment."""
 
     def __init__(
-        self, installation: Installation, card: Card, begin_s: float = 0.0, backup_s: int | None = None
+        self,
+        installation: Installation,
+        card: Card,
+        begin_s: float = 0.0,
+        backup_s: int | None = None,
+        engine_id: bytes | None = None,
     ) -> None:
         self.installation = installation
+        self.engine_id = engine_id or engine_id_for("", installation.plan.tls_id)
+        """Of its SNMP agent."""
         self.values: Values = initial_values(installation, *([] if backup_s is None else [backup_s]))
         self.settings = settings_of(self.values, installation)
         self.log = events.EventLog(installation.plan.tls_id)

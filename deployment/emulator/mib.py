@@ -266,6 +266,7 @@ class Mib:
             (oids.SYS_DESCR, lambda: b"intergreen controller emulator (NTCIP 1202); not for the street"),
             (oids.SYS_UP_TIME, lambda: cabinet.up_ticks * 10),
             (oids.SYS_NAME, lambda: name.encode()),
+            (oids.SNMP_ENGINE_ID, lambda: cabinet.engine_id),
             (oids.UNIT_CONTROL_STATUS, lambda: cabinet.controller.control_status),
             (oids.UNIT_FLASH_STATUS, lambda: cabinet.controller.flashing),
             (oids.COORD_PATTERN_STATUS, lambda: cabinet.controller.running_pattern),

@@ -42,6 +42,7 @@ class EmulatorProcess:
         end_s: float | None = None,
         users: Path | None = None,
         backup_s: int | None = None,
+        engine_id: str | None = None,
         out: Path | None = None,
         more: Sequence[str] = (),
     ) -> None:
@@ -55,7 +56,7 @@ class EmulatorProcess:
         given: dict[str, object] = {
             "--scenario": scenario, "--tls": tls_id, "--port": port, "--log-port": http_port, "--speed": speed,
             "--seed": seed, "--end": end_s, "--users": users and users.absolute(), "--backup": backup_s,
-            "--out": out and out.absolute(),
+            "--engine-id": engine_id, "--out": out and out.absolute(),
         }  # fmt: skip
         words = [str(word) for pair in given.items() if pair[1] is not None for word in pair]
         self.process = subprocess.Popen(
@@ -68,6 +69,8 @@ class EmulatorProcess:
         self.host, _, text = str(self.about["snmp"]).rpartition(":")
         self.port = int(text)
         self.url = str(self.about["http"])
+        self.engine_id = str(self.about["engine_id"])
+        """Hexadecimal, as `engine:` has it in a bundle's controller."""
 
     def _first_line(self) -> str:
         assert self.process.stdout is not None

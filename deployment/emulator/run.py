@@ -17,7 +17,7 @@ from xml.sax.saxutils import quoteattr
 from deployment.emulator.cabinet import Cabinet
 from deployment.emulator.mmu import Card
 from deployment.emulator.settings import TICKS_PER_S
-from deployment.emulator.setup import Installation
+from deployment.emulator.setup import Installation, engine_id_for
 from deployment.nema import nema_plan
 from envs.lamps import LampSimulation
 from envs.trips import read_statistics, read_trips
@@ -57,6 +57,7 @@ class Emulator:
         seed: int = 1,
         out: Path | None = None,
         backup_s: int | None = None,
+        engine_id: bytes | None = None,
     ) -> None:
         """Compile the intersection and start SUMO.
 
@@ -75,7 +76,8 @@ class Emulator:
         item = self.simulation.item
         plan = nema_plan(item)
         installation = Installation.of(plan, item, self.simulation.loops)
-        self.cabinet = Cabinet(installation, Card.of(item), scenario.begin_s, backup_s)
+        engine_id = engine_id or engine_id_for(scenario.name, tls_id)
+        self.cabinet = Cabinet(installation, Card.of(item), scenario.begin_s, backup_s, engine_id)
         self._walks = [
             sum(1 << p.number - 1 for p in plan.phases if set(p.crossings) & set(button.links))
             for button in self.simulation.buttons

@@ -73,6 +73,7 @@ class Server:
             "scenario": self.emulator.scenario.name,
             "tls_id": self.cabinet.installation.plan.tls_id,
             "snmp": f"{HOST}:{self.agent.port}",
+            "engine_id": self.cabinet.engine_id.hex(),
             "http": f"http://{HOST}:{self.http_port}",
             "begin_s": self.emulator.scenario.begin_s,
             "end_s": self.emulator.scenario.end_s,

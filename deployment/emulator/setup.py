@@ -5,6 +5,7 @@ Derived from NTCIP 1202. Used by permission.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,14 @@ BACKUP_S, REPORT_PERIOD_S = 10, 60
 EXTENDS_BIT, CALLS_BIT = 1 << 4, 1 << 7
 """Of vehicleDetectorOptions."""
 _OPTIONS = 1 << 10 | 1 << 13  # dual entry, rest in walk
+
+
+ENTERPRISE = b"\x80\x00\x04\xb6\x04"  # NEMA's number, 1206, and a text (RFC 3411, SnmpEngineID)
+
+
+def engine_id_for(scenario: str, tls_id: str) -> bytes:
+    """The engine id of the emulator of this signal, the same at each start: 17 octets."""
+    return ENTERPRISE + hashlib.sha256(f"{scenario}/{tls_id}".encode()).digest()[:12]
 
 
 @dataclass(frozen=True)

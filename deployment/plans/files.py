@@ -10,11 +10,11 @@ from typing import Any
 
 from controllers.base import Controller
 from controllers.programs import GivenPrograms, ProgramControl
-from deployment.plans.ntcip import objects_json, plan_objects
 from deployment.plans.optimise import Derivation, Derived, Judge, PlanSettings, released
 from deployment.plans.pattern import PlanSet, as_json, clock, from_json
 from deployment.plans.program import plans_xml
 from deployment.plans.report import page, sheet
+from deployment.plans.sealed import plan_files
 from deployment.plans.utdf import utdf_text
 from scenarios.command import write_whole
 from scenarios.scenario import Scenario
@@ -23,7 +23,9 @@ from signals.intersection import Intersection, compile_signals
 from signals.plain import parse
 from signals.timing import Timing
 
-PLANS, NTCIP, PROGRAMS, UTDF, PAGE = "plans.json", "plans_ntcip.json", "plans.add.xml", "plans.utdf.csv", "plans.md"
+PLANS, PROGRAMS, UTDF, PAGE = "plans.json", "plans.add.xml", "plans.utdf.csv", "plans.md"
+Sealer = Callable[[str, Mapping[str, bytes]], Path]
+"""(tls id, files) to the folder in which they are sealed."""
 
 
 def write_plans(
@@ -34,8 +36,9 @@ def write_plans(
     delay_s: Mapping[str, Sequence[float]],
     seeds: Sequence[int],
     provenance: Mapping[str, Any],
+    seal: Sealer,
 ) -> list[Path]:
-    """All files; where each is. Nothing is written unless everything can be.
+    """All files, and a sealed folder per signal; where each is. Nothing is written unless everything can be.
 
     UTDF holds one timing plan per file: the first pattern is plans.utdf.csv, the n-th plans-n.utdf.csv.
 
@@ -43,13 +46,7 @@ def write_plans(
         InputError: a file cannot be made or written.
     """
     plans = derived.plans
-    objects = {
-        signal.nema.tls_id: {
-            "objects": objects_json(plan_objects(signal, plans.day)),
-            "note": "write all in one transaction, then read back; systemPatternControl 0 lets the day plan decide",
-        }
-        for signal in plans.signals
-    }
+    sealed = {signal.nema.tls_id: plan_files(signal, plans.day) for signal in plans.signals}
     judged = {"seeds": list(seeds), "delay_s": {name: list(values) for name, values in delay_s.items()}}
     stored = {
         **as_json(plans),
@@ -60,7 +57,6 @@ def write_plans(
     }
     texts = {
         PLANS: _json(stored),
-        NTCIP: _json(objects),
         PROGRAMS: plans_xml(plans, items, scenario.begin_s, scenario.end_s),
         PAGE: page(plans, derived.record, delay_s, seeds, f"{scenario.name}, {_window(scenario)}"),
     }
@@ -73,7 +69,7 @@ def write_plans(
         texts[PAGE] += f"\nNo UTDF: {error}.\n"
     for name, text in texts.items():
         write_whole(out / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))  # type: ignore[misc]
-    return [out / name for name in texts]
+    return [out / name for name in texts] + [seal(tls_id, files) for tls_id, files in sealed.items()]
 
 
 def export_plans(
@@ -85,6 +81,7 @@ def export_plans(
     settings: PlanSettings,
     seeds: Sequence[int],
     provenance: Mapping[str, Any],
+    seal: Sealer,
     on_progress: Callable[[int, int, str], object] = lambda done, total, what: None,
 ) -> tuple[list[Path], dict[str, list[float]]]:
     """Derive plans from a policy, judge them, and write the files; where these are, and the delays.
@@ -107,7 +104,7 @@ def export_plans(
     planned = released(scenario, [signal.nema.tls_id for signal in derived.plans.signals])
     judged = {**contest, **judge(planned, makers, seeds)}
     delay_s = {name: list(judged[name]) for name in ("policy", "plan", "own_greens", "fixed_time")}
-    return write_plans(out, derived, scenario, items, delay_s, seeds, provenance), delay_s
+    return write_plans(out, derived, scenario, items, delay_s, seeds, provenance, seal), delay_s
 
 
 def read_plans(path: Path) -> PlanSet:
