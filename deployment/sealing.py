@@ -30,6 +30,7 @@ from deployment.manifest import (
 )
 from deployment.plans.sealed import PLAN
 from deployment.sealed import check_room, folder_name, read_manifest, write_sealed
+from scenarios.command import say
 from scenarios.scenario import Scenario
 from signals.errors import InputError, did_you_mean
 

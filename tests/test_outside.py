@@ -21,7 +21,6 @@ from agents.settings import agent_settings, read_config
 from agents.tree import read_tree
 from controllers.parameters import read_tuned
 from deployment.card import evaluation_of
-from deployment.download import read_plans
 from deployment.guard import Limits
 from deployment.manifest import new_key, sign
 from deployment.ntcip_profile import profile_from, secret
@@ -213,7 +212,6 @@ def test_no_file_of_ours_ends_in_a_traceback(content: str, tmp_path: Path) -> No
         lambda: read_tuned(tmp_path, "greedy"),
         lambda: read_tree(tmp_path / "tree.json"),
         lambda: profile_from(str(tmp_path / "profile.json")),
-        lambda: read_plans(tmp_path / "plans.json", None),
         lambda: evaluation_of(tmp_path, tmp_path, "", ""),
     ):
         with pytest.raises(InputError):
