@@ -116,8 +116,10 @@ def main(argv: list[str] | None = None) -> int:
         raise InputError(f"--duration is {arguments.duration:g}; it must be greater than 0")
     if not 0.001 <= arguments.log_mib <= 1e6:
         raise InputError(f"--log-mib is {arguments.log_mib:g}; choose within 0.001 to 1000000")
-    if arguments.log is None and (arguments.control or arguments.accept_older is not None):
-        raise InputError("--control and --accept-older need --log FILE: nothing is commanded without a record of it")
+    if arguments.control and arguments.log is None:
+        raise InputError("--control needs --log FILE: nothing is commanded without a record of it")
+    if arguments.accept_older is not None and arguments.log is None:
+        raise InputError("--accept-older needs --log FILE, which keeps the reason")
     bundle = read_bundle(arguments.bundle, public_key=arguments.public_key)
     return asyncio.run(_run(arguments, bundle))
 

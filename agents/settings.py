@@ -110,9 +110,8 @@ def agent_settings(agent: str, changes: dict[str, Any] | None = None) -> AgentSe
     checked: dict[str, Any] = {}
     for name, value in (changes or {}).items():
         if name not in known:
-            raise InputError(
-                f"unknown setting {name!r} of {agent}; known are {', '.join(known)}.{did_you_mean(name, known)}"
-            )
+            near = did_you_mean(str(name), known)
+            raise InputError(f"unknown setting {name!r} of {agent}; known are {', '.join(known)}.{near}")
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or (known[name] is int and value % 1 != 0):
             kind = "a whole number" if known[name] is int else "a number"

@@ -13,7 +13,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from deployment import bundle
+from deployment.bundle import BUNDLE
+from deployment.sealed import write_sealed
 from evaluation.metrics import RunMetrics
 from evaluation.store import save_run
 from scenarios import whole
@@ -30,7 +31,7 @@ def write_file(out: Path, content: str) -> None:
 
 def write_bundle(out: Path, content: str) -> None:
     files = {name: content.encode() for name in ("policy.onnx", "golden.json")}
-    bundle.write_bundle(out, files, content.encode(), content.encode(), overwrite=True)
+    write_sealed(out, BUNDLE, files, content.encode(), content.encode(), overwrite=True)
 
 
 def write_run(out: Path, content: str) -> None:

@@ -71,11 +71,16 @@ def untouched(emulator: EmulatorProcess, before: dict[str, Any]) -> bool:
     return all(now[name] == before[name] for name in ("commands", "control_status", "pattern"))
 
 
+def new_log(folder: Path) -> Path:
+    """A place for a log, which holds one run."""
+    return folder / f"log-{len(list(folder.glob('log*')))}"
+
+
 def refused(emulator: EmulatorProcess, tmp_path: Path, admission: Callable[[], Admission], said: str) -> None:
     """With one line, before a single SET."""
     before = emulator.status()
     with UdpProxy(emulator.host, emulator.port) as link, pytest.raises(InputError, match=said) as caught:
-        drive(emulator, 3.0, tmp_path / "log", port=link.port, who=REPLAY, admission=admission())
+        drive(emulator, 3.0, new_log(tmp_path), port=link.port, who=REPLAY, admission=admission())
     assert "\n" not in str(caught.value)
     assert link.seen.sets == []
     assert untouched(emulator, before)
@@ -271,7 +276,7 @@ def test_acceptance_23_an_older_serial_is_refused_unless_somebody_says_otherwise
         return admission_for(tmp_path, here, serial=serial, **more)
 
     def run(serial: int, **more: Any) -> list[str]:
-        found = drive(emulator, 1.0, tmp_path / "log", admission=admission(serial, **more))
+        found = drive(emulator, 1.0, new_log(tmp_path), admission=admission(serial, **more))
         return [event["what"] for event in found.of("event")]
 
     for serial in (4, 5):
@@ -305,12 +310,12 @@ def test_acceptance_23_an_older_serial_is_refused_unless_somebody_says_otherwise
 
 def test_acceptance_23_only_control_raises_the_serial(emulator: EmulatorProcess, tmp_path: Path) -> None:
     watching = admission_for(tmp_path, Identity(emulator.engine_id, None), serial=9, commands=False)
-    drive(emulator, 1.0, tmp_path / "log", control=False, admission=watching)
+    drive(emulator, 1.0, new_log(tmp_path), control=False, admission=watching)
     assert not (tmp_path / "state").exists()
     drive(
         emulator,
         1.0,
-        tmp_path / "log",
+        new_log(tmp_path),
         admission=admission_for(tmp_path, Identity(emulator.engine_id, None), serial=8),
     )
     (kept,) = (tmp_path / "state").iterdir()
@@ -375,6 +380,6 @@ def test_only_its_own_key_withdraws_a_bundle(path: Path, tmp_path: Path) -> None
 
 
 def test_the_reason_for_an_older_bundle_has_to_be_kept(path: Path) -> None:
-    words = [str(path), "--public-key", str(path.parent / "key.pub"), "--target", "127.0.0.1:9", "--control"]
+    words = [str(path), "--public-key", str(path.parent / "key.pub"), "--target", "127.0.0.1:9"]
     with pytest.raises(InputError, match="--accept-older needs --log"):
         control.main([*words, "--accept-older", "the newer one jams the left turn"])

@@ -12,9 +12,9 @@ import pytest
 from envs import getters
 from envs.remote import RemoteSimulation
 from envs.setup import make_setup
+from envs.simulation import SimulationError
 from envs.worker import WorkerSetup
 from scenarios.scenario import load
-from signals.errors import InputError
 
 needs_library = pytest.mark.skipif(
     not sys.platform.startswith("linux") or not any(map(shutil.which, ("c++", "g++", "clang++"))),
@@ -84,7 +84,7 @@ def test_an_unknown_lane_is_an_error_and_no_number() -> None:
     setup = make_setup(load("single"))
     lanes = ("no_such_lane", *setup.layout.lanes[1:])
     broken = WorkerSetup(_with_lanes(setup, lanes))
-    with RemoteSimulation(broken) as worker, pytest.raises(InputError, match="no_such_lane"):
+    with RemoteSimulation(broken) as worker, pytest.raises(SimulationError, match="no_such_lane"):
         worker.begin(1)
 
 

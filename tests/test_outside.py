@@ -21,6 +21,7 @@ from agents.settings import agent_settings, read_config
 from agents.tree import read_tree
 from controllers.parameters import read_tuned
 from deployment.card import evaluation_of
+from deployment.eventlog import EventLog
 from deployment.guard import Limits
 from deployment.manifest import new_key, sign
 from deployment.ntcip_profile import profile_from, secret
@@ -248,8 +249,10 @@ def test_a_log_that_somebody_changed_is_told(
         "limits": dataclasses.asdict(Limits()), "bundle_sha256": hashlib.sha256(manifest).hexdigest(),
     }  # fmt: skip
     log = tmp_path / "log.jsonl"
-    log.write_text(f"{json.dumps(start)}\n{json.dumps(more)}\n")
-    with pytest.raises(InputError, match="is no log of a run"):
+    written = EventLog(log, start)  # so that every digest fits
+    written.write(more)
+    written.close()
+    with pytest.raises(InputError, match=r"cannot be replayed; no run writes|is no log of a run"):
         control.main(["--replay", str(log), str(bundle), "--public-key", str(bundle.parent / "key.pub")])
 
 

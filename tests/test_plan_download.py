@@ -306,7 +306,7 @@ def test_acceptance_22_a_plan_that_may_not_run_here_is_refused_before_anything_i
 ) -> None:
     make, said = NOT_HERE[case]
     with UdpProxy(emulator.host, emulator.port) as link, pytest.raises(InputError, match=said) as caught:
-        sealer.download(make(sealer), port=link.port, who=())  # by SNMPv2c, whose SETs can be seen
+        sealer.download(make(sealer), port=link.port, who=("--closed-network",))  # by SNMPv2c, whose SETs can be seen
     assert link.seen.sets == []
     assert "\n" not in str(caught.value)
     assert not (sealer.folder / "state").exists()
