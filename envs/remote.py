@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from envs.allocator import preloading
 from envs.branches import Branches, Outcome, branching_works
-from envs.channel import Asker, Bell, SharedArrays, Waiting, thought_spin_s
+from envs.channel import Asker, Bell, SharedArrays, Waiting, readable, thought_spin_s
 from envs.simulation import EpisodeSummary, SimulationError
 from envs.worker import WorkerSetup, receive, send
 from scenarios.interpreter import ROOT, command, environment, last_line
@@ -47,7 +47,7 @@ class RemoteSimulation:
         self.shared["thought_s"][0] = thought_spin_s(1)
         self.running = False
         self.limit_s = math.inf if setup.simulation.render == "human" else LIMIT_S  # somebody may halt sumo-gui
-        """How long a decision may take by the wall clock."""
+        """How long a start or a decision may take by the wall clock."""
         self.asker: Asker | None = None
         self._seed = 0
         self._time_s, self._end_s = memoryview(self.shared["time_s"].data), setup.simulation.end_s - 1e-9
@@ -133,13 +133,14 @@ class RemoteSimulation:
 
         Raises:
             InputError: SUMO refused the input; the message is its own.
-            SimulationError: its process dies at its start; the message is the last line that it said.
+            SimulationError: its process dies at its start, and the message is the last line that it said; or it does
+                not start in time.
         """
-        kind, content = receive(self._answers)
+        kind, content = self._started()
         if kind == "gone":
             self.kill()
             self._send_begin()
-            kind, content = receive(self._answers)
+            kind, content = self._started()
         self._report()
         if kind == "begun":
             self.running = True
@@ -150,6 +151,14 @@ class RemoteSimulation:
         if kind == "unwilling" or said:
             raise InputError(f"SUMO does not start with this scenario: {said or content}")
         raise SimulationError(f"a simulation's process ends at its start: {content or self._end_of_process()}")
+
+    def _started(self) -> tuple[str, Any]:
+        """What came of a start."""
+        within_s = min(self.limit_s, 1e6)
+        if not readable([self._answers.fileno()], within_s):
+            self.kill()
+            raise SimulationError(f"the simulation has not started within {within_s:g} s, so its process was ended")
+        return receive(self._answers)
 
     def _send_begin(self) -> bool:
         try:

@@ -26,6 +26,7 @@ __all__ = [
     "check_traffic", "cores_here", "finished_runs", "folder_names", "run_all", "run_here",
 ]  # fmt: skip
 TURN_S = 0.2
+GRACE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,9 @@ def run_here(
                 waiting = bool(left) and not any(future.exception() for future in done)
         finally:
             stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
+            while wait(futures, GRACE_S).not_done:  # whose simulation does not answer, and so hears of nothing
+                stage.kill()
         for future in futures:
             error = None if future.cancelled() else future.exception()
             if error is not None and not isinstance(error, Stopped):

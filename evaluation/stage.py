@@ -70,6 +70,8 @@ class Stage:
             try:
                 summary = place.episode(controller, seed, self._stop)
             except (SimulationError, ArithmeticError) as error:
+                if self._stop.is_set():
+                    raise Stopped from error
                 raise RunFailed(f"controller {contestant.name}, seed {seed}: {error}") from error
             scenario, keep, store = self.evaluation.scenario, self.evaluation.keep, self.evaluation.store
             trips = read_trips(place.folder / "tripinfo.xml", scenario.end_s)
@@ -120,6 +122,11 @@ class Stage:
             oldest = self._idle.pop(0)[1] if len(self._idle) > MOST_IDLE else None
         if oldest is not None:
             oldest.simulation.close()
+
+    def kill(self) -> None:
+        """End all worker processes at once; who waits for one is told so."""
+        for place in list(self._all):
+            place.simulation.kill()
 
     def close(self) -> None:
         """End all worker processes."""

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import evaluate
 from envs import SignalEnv
 from envs.branches import Branches
 from envs.remote import RemoteSimulation
@@ -267,6 +269,32 @@ def test_a_worker_that_does_not_start_is_an_error(
             run.begin(1)
         monkeypatch.undo()
         run.begin(1)
+
+
+@pytest.fixture
+def silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that never say a word."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexec sleep 600\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+
+
+@pytest.mark.usefixtures("silent")
+def test_a_worker_that_does_not_start_in_time_is_ended() -> None:
+    with RemoteSimulation(WorkerSetup(make_setup(load("single")))) as run:
+        run.limit_s = 0.5
+        with pytest.raises(SimulationError, match=r"has not started within 0\.5 s"):
+            run.begin(1)
+        assert not run.alive
+
+
+@pytest.mark.usefixtures("silent")
+def test_ctrl_c_ends_an_evaluation_whose_simulations_do_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evaluation.runs.GRACE_S", 0.5)
+    threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.main(["--scenario", "single", "--end", "30", "--controllers", "greedy", "--seeds", "1"])
 
 
 @pytest.mark.parametrize("package", ["numpy", "libsumo"])
