@@ -6,6 +6,7 @@ import json
 import logging
 import platform
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -40,13 +41,15 @@ def test_its_own_switch_turns_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def preloaded(render: str) -> str:
-    """What a worker's process has been told to preload, and has loaded."""
+    """What a worker's process is told: its environment variables."""
     worker = RemoteSimulation(WorkerSetup(make_setup(load("single"), render=render)))
     try:
         worker._start()
         assert worker._process is not None
-        folder = Path(f"/proc/{worker._process.pid}")
-        return (folder / "environ").read_bytes().decode() + (folder / "maps").read_text()
+        environ = Path(f"/proc/{worker._process.pid}/environ")
+        while b"OMP_NUM_THREADS" not in (found := environ.read_bytes()):  # until it is Python's own
+            time.sleep(0.01)
+        return found.decode()
     finally:
         worker.close()
 

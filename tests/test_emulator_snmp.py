@@ -95,7 +95,8 @@ def test_acceptance_01_one_get_per_object_type(running: EmulatorProcess) -> None
     for begin in range(0, len(words), 20):
         done = snmp(running, "snmpget", PUBLIC, *words[begin : begin + 20])
         assert done.returncode == 0, done.stderr
-        assert len(done.stdout.splitlines()) == len(words[begin : begin + 20])
+        answers = [line for line in done.stdout.splitlines() if line.startswith(".1.")]  # a long string goes on below
+        assert len(answers) == len(words[begin : begin + 20])
         assert "No Such" not in done.stdout
 
 
