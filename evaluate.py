@@ -251,7 +251,8 @@ def _engine(cluster: Cluster | None) -> Engine | None:
 
 
 def _contestant(name: str, timing: Timing) -> Contestant:
-    bring_back(Path(name))
+    if name not in CONTROLLERS:
+        bring_back(Path(name))
     if any(Path(name).glob("manifest.json")) or any(Path(name).glob("*/manifest.json")):
         return _bundles(name)
     found = find_controller(name)

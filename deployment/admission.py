@@ -18,8 +18,11 @@ from deployment.manifest import Form, Manifest, key_sha256, public_key, stamp
 from deployment.ntcip import Reader
 from deployment.ntcip_profile import secret
 from deployment.sealed import read_manifest
-from deployment.serials import Accepted, Serials, recall, remember, state_folder
+from deployment.serials import Accepted, Memory, Serials, state_folder
 from signals.errors import InputError
+
+LEAST_TOKEN = 16
+"""Characters of a site's token; `deployment.identity` makes 64."""
 
 
 class Admission:
@@ -47,12 +50,16 @@ class Admission:
         self._where = f"{form.noun} {path}"
         self._key_sha256 = key_sha256(public_key(key))
         self._state, self._accept_older = state_folder(state), accept_older
+        self._act: Accepted | None = None
         self._began_s, self._began_wall_s = time.monotonic(), time.time()
         self._revocation: Manifest | None = None
-        self._serials: Serials | None = None
-        self._admitted: str | None = None
-        """Engine id of the controller that was admitted, where it has one."""
+        self._memory: Memory | None = None
+        """Of the controller that was admitted."""
+        self._engine_id: str | None = None
+        """Its own, where it has one."""
         if not commands:
+            if revocation is not None or accept_older is not None:
+                raise InputError("--revocation and --accept-older are for control; add --control or leave them out")
             return
         _check_site(manifest, self._where, site_token)
         if revocation is not None:
@@ -89,12 +96,12 @@ class Admission:
             Unreachable, Refused: it does not say who it is.
         """
         named = self.manifest.controller
-        if self._admitted is None and (named is None or named.engine_id is None):
+        if self._memory is None and (named is None or named.engine_id is None):
             return ""
         found = await engine_id(reader)
         problem = _stranger(self.manifest, self.form, found)
-        if not problem and self._admitted not in (None, found):  # a site's token names no controller on the link
-            return f"its snmpEngineID is {found or 'missing'}, it was {self._admitted}"
+        if not problem and self._memory is not None and found != self._engine_id:  # a site's token is not on the link
+            return f"its snmpEngineID is {found or 'missing'}, it was {self._engine_id or 'missing'}"
         return problem
 
     async def admit(self, reader: Reader) -> str:
@@ -114,43 +121,51 @@ class Admission:
                 f"{self._where} is not for the controller at {where}: {problem}; take that controller's own"
             )
         assert named is not None  # checked at the beginning
-        # one manifest may name the engine id and the next only the site: the controller itself is what counts
-        controller = f"engine:{found}" if found else f"site:{named.site_token_sha256}"
-        serials = recall(self._state, self.form.kind, self._key_sha256, controller)
+        self._memory, self._engine_id = self._remembered(self.manifest, found), found
         if (gone := self._revocation) is not None:
             if problem := _stranger(gone, self.form.withdrawn, found):
                 raise InputError(f"--revocation is not for the controller at {where}: {problem}; take the right one")
-            serials = serials.with_withdrawn(gone.serial)
-        told = ""
-        if self.manifest.serial in serials.withdrawn:
-            raise InputError(
-                f"{self._where} was withdrawn: a signed revocation names serial {self.manifest.serial}; take another"
-            )
-        if self.manifest.serial < serials.least:
-            serials, told = self._older(serials)
-        self._serials, self._admitted = serials.with_run(self.manifest.serial), found
-        return told
+            # kept whatever becomes of this run: it was given
+            self._remembered(gone, found).change(lambda known: None, lambda known: known.with_withdrawn(gone.serial))
+        return self._judge(self._memory.recall())
 
-    def _older(self, serials: Serials) -> tuple[Serials, str]:
-        """Let an older serial run if an operator has said so."""
+    def _remembered(self, manifest: Manifest, found: str | None) -> Memory:
+        """What is known of a controller by its engine id, and by the site that a manifest names."""
+        site = manifest.controller.site_token_sha256 if manifest.controller else None
+        names = ([f"engine:{found}"] if found else []) + ([f"site:{site}"] if site else [])
+        return Memory(self._state, self.form.kind, self._key_sha256, tuple(names))
+
+    def _judge(self, known: Serials) -> str:
+        """Whether it may run after what has run; what an operator has accepted, in words.
+
+        Raises:
+            InputError: it may not.
+        """
         serial, reason = self.manifest.serial, self._accept_older
+        if serial in known.withdrawn:
+            raise InputError(f"{self._where} was withdrawn: a signed revocation names serial {serial}; take another")
+        if serial >= known.least:
+            return ""
         if reason is None:
             raise InputError(
-                f"{self._where} has serial {serial}, and {serials.least} has run on this controller; export it anew, "
+                f"{self._where} has serial {serial}, and {known.least} has run on this controller; export it anew, "
                 f"withdraw the newer one (export.py --revoke), or say --accept-older REASON"
             )
-        act = Accepted(serial, reason, stamp(datetime.now(UTC)))
-        told = f"serial {serial} was accepted although {serials.least} has run: {reason}"
-        return replace(serials, accepted=(*serials.accepted, act)), told
+        self._act = Accepted(serial, reason, stamp(datetime.now(UTC)))
+        return f"serial {serial} was accepted although {known.least} has run: {reason}"
 
     def remember(self) -> None:
         """Keep that it runs on this controller; to be called after `admit` and before the first write.
 
         Raises:
-            InputError: it cannot be kept.
+            InputError: it cannot be kept, or something newer has run meanwhile.
         """
-        assert self._serials is not None, "call admit first"
-        remember(self._state, self._serials)
+        assert self._memory is not None, "call admit first"
+        act = (self._act,) if self._act is not None else ()
+        self._memory.change(
+            self._judge,
+            lambda known: replace(known.with_run(self.manifest.serial), accepted=(*known.accepted, *act)),
+        )
 
 
 def _check_site(manifest: Manifest, where: str, token: Path | None) -> None:
@@ -176,7 +191,7 @@ async def engine_id(reader: Reader) -> str | None:
         Unreachable, Refused: there is no answer.
     """
     name = oids.SNMP_ENGINE_ID.name
-    found = (await reader.get({name: reader.profile.oid(oids.SNMP_ENGINE_ID)}))[name]
+    found = (await reader.get({name: oids.SNMP_ENGINE_ID.at()}))[name]  # wherever a vendor's profile has its scalars
     return found.hex() if isinstance(found, bytes) else None
 
 
@@ -192,6 +207,12 @@ def token_sha256(file: Path) -> str:
     """The digest of a site's secret, in hexadecimal.
 
     Raises:
-        InputError: it cannot be read, or others can read it, too.
+        InputError: it cannot be read, others can read it, too, or it is so short that its digest tells it.
     """
-    return hashlib.sha256(secret(f"file:{file}", "--site-token").encode()).hexdigest()
+    token = secret(f"file:{file}", "--site-token")
+    if len(token) < LEAST_TOKEN:
+        raise InputError(
+            f"--site-token: {file} holds fewer than {LEAST_TOKEN} characters, which its digest does not hide; make "
+            f"one with python -m deployment.identity --new-token FILE"
+        )
+    return hashlib.sha256(token.encode()).hexdigest()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import itertools
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,14 +24,16 @@ from deployment.manifest import (
     PolicyNeeds,
     entries,
     private_key,
+    read_manifest,
     sign,
     validity,
 )
 from deployment.plans.sealed import PLAN
-from deployment.sealed import check_room, folder_name, read_manifest, write_sealed
+from deployment.sealed import check_room, folder_name, write_sealed
 from scenarios.command import say
 from scenarios.scenario import Scenario
 from signals.errors import InputError, did_you_mean
+from signals.plain import parse
 
 _WORD = re.compile("(?:(?P<tls>.+)=)?(?P<by>engine|site):(?P<hex>[0-9A-Fa-f]+)", re.DOTALL)
 
@@ -199,11 +200,11 @@ def revoke(folder: Path, forms: Iterable[Form], key: Path | None, out: Path | No
         raise InputError(
             f"{folder} was not signed with {key}, or changed since; withdraw it with its own key"
         ) from error
-    kind = json.loads(content)["kind"]  # it is signed
-    form = next((form for form in forms if form.kind == kind), None)
+    kinds = {form.kind: form for form in forms}
+    form = kinds.get(parse(content).get("kind", ""))  # it is signed
     if form is None:
-        raise InputError(f"{folder} is of something else ({kind}); give a bundle or plan")
-    found = read_manifest(folder, form, None, None)
+        raise InputError(f"{folder} is of something else than a bundle or plan; give one")
+    found = read_manifest(content, folder / MANIFEST, form)
     if found.controller is None:
         raise InputError(
             f"{form.noun} {folder} names no controller, so none has run it; there is nothing to withdraw"

@@ -8,6 +8,7 @@ import fcntl
 import os
 import re
 import shutil
+import stat
 import tempfile
 import weakref
 from pathlib import Path
@@ -128,10 +129,32 @@ def _sweep_one(path: Path) -> None:
         try:
             found = path.lstat()  # not what a link points to, and not another user's
             if os.path.samestat(os.fstat(descriptor), found) and found.st_uid == os.geteuid():
-                with contextlib.suppress(OSError):  # mostly, nothing had been moved aside
-                    for aside in (path / OLD).iterdir():
-                        with contextlib.suppress(OSError):  # the new one stands in its place
-                            aside.rename(path.parent / aside.name)
+                _put_back(path)
                 shutil.rmtree(path, ignore_errors=True)
         finally:
             os.close(descriptor)
+
+
+def _put_back(held: Path) -> None:
+    """Put back the folders that an exchange had moved aside: folders, no links to some, and where nothing stands.
+
+    Somebody else may have made all this, and packed it up for us to unpack: nothing outside of it is touched.
+    """
+    with contextlib.suppress(OSError), contextlib.ExitStack() as opened:  # mostly, nothing had been moved aside
+        old = os.open(held / OLD, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        opened.callback(os.close, old)
+        to = os.open(held.parent, os.O_RDONLY | os.O_DIRECTORY)
+        opened.callback(os.close, to)
+        for name in os.listdir(old):
+            with contextlib.suppress(OSError):
+                found = os.lstat(name, dir_fd=old)
+                if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not _stands(name, to):
+                    os.rename(name, name, src_dir_fd=old, dst_dir_fd=to)
+
+
+def _stands(name: str, folder: int) -> bool:
+    try:
+        os.lstat(name, dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    return True

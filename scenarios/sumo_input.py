@@ -26,7 +26,7 @@ import yaml
 
 from scenarios.cache import cached_file
 from scenarios.xmlfile import UNREADABLE, broken, named_file, open_xml, require_file
-from signals.errors import InputError
+from signals.errors import LONGEST_LINE, InputError, printable
 
 log = logging.getLogger("intergreen.input")
 NOWHERE = "NUL"
@@ -46,14 +46,9 @@ _UNSAID = frozenset({"metadata", _SCHEMA})
 _SCHEMAS = ("http://sumo.dlr.de/xsd/", "http://sumo-sim.org/xsd/", "http://sumo.sf.net/xsd/")
 _UTF_8 = frozenset({"utf-8", "us-ascii"})
 _PLAIN_NAME = re.compile(r"[^\x00-\x1f,%]+")
-_PROJECTION = re.compile(r"[!-]|(?:\s*\+(?!nadgrids|geoidgrids|grids|init|file)\w+(?:=[\w.+,-]*)?)+\s*")
-"""One that names no file of parameters."""
 MOST_DEPTH, MOST_FILES, MOST_INCLUDING = 64, 1000, 32
 """No file of SUMO's is nested deeper, includes more files, or is included by more, one in the other."""
 _CHUNK_BYTES, _MOST_CHUNK_BYTES = 1 << 16, 1 << 24
-
-_LOOKED_AT = {"projParameter": _PROJECTION, "emissionClass": re.compile(r"(?!.*\.\.)[\w/+.-]*")}
-"""Attributes whose value may make SUMO open a file."""
 
 Unwanted = Callable[[str, Mapping[str, str]], bool]
 """Whether an element that stands at the top of a file is to be left out, by its tag and attributes."""
@@ -67,6 +62,7 @@ class Lists:
     attributes: frozenset[str]
     devices: frozenset[str]
     signal_types: frozenset[str]
+    projection: frozenset[str]
     options: frozenset[str]
     synonyms: Mapping[str, str]
 
@@ -117,7 +113,7 @@ def parts(path: Path, what: str) -> list[Path]:
 
 def left_out_line(name: str, what: Counter[str]) -> str:
     """What was left out of a file, in one line."""
-    told = [f"{word} ({count})" if count > 1 else word for word, count in what.most_common(6)]
+    told = [printable(word, 60) + (f" ({count})" if count > 1 else "") for word, count in what.most_common(6)]
     more = f" and {len(what) - 6} more" if len(what) > 6 else ""
     return f"{name}: left out, as it would write a file or is no input of SUMO's: {', '.join(told)}{more}"
 
@@ -130,7 +126,7 @@ def tell(name: str, left_out: Counter[str]) -> None:
 
 @cache  # once in a process
 def _say(line: str) -> None:
-    log.warning("%s", line)
+    log.warning("%s", printable(line, LONGEST_LINE))
 
 
 def _means_itself(path: Path) -> bool:
@@ -147,6 +143,22 @@ def _copy(path: Path, what: str, unwanted: Unwanted | None) -> Path:
     if not _means_itself(copy):
         raise InputError(f"SUMO takes {copy} for another name; set XDG_CACHE_HOME to a folder of plain letters")
     return copy
+
+
+def _names_no_grid(projection: str) -> bool:
+    """Whether a projection is one of plain parameters: PROJ takes others from files."""
+    words = [word.partition("=") for word in projection.split()]
+    return projection in ("!", "-") or all(
+        key[:1] == "+" and key[1:] in lists().projection and re.fullmatch(r"[\w.,:+-]*", value)
+        for key, _, value in words
+    )
+
+
+_LOOKED_AT: Mapping[str, Callable[[str], bool]] = {
+    "projParameter": _names_no_grid,
+    "emissionClass": lambda name: ".." not in name and not name.startswith("/"),
+}
+"""Attributes whose value may make SUMO open a file."""
 
 
 class _Door:
@@ -237,12 +249,12 @@ class _Door:
 
     def attributes(self, tag: str, given: dict[str, str]) -> dict[str, str]:
         """The attributes that may pass."""
-        if given.keys() <= self.lists.attributes and not given.keys() & _LOOKED_AT:
+        if given.keys() <= self.lists.attributes and not given.keys() & _LOOKED_AT.keys():
             return given
         kept: dict[str, str] = {}
         for name, value in given.items():
             of_schema = name == "xmlns:xsi" or (name == _SCHEMA and value.startswith(_SCHEMAS))
-            if name in _LOOKED_AT and not _LOOKED_AT[name].fullmatch(value):
+            if name in _LOOKED_AT and not _LOOKED_AT[name](value):
                 self.drop(f"{tag} {name}")
                 if name == "projParameter":
                     kept[name] = "!"  # no projection; SUMO asks for one

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -20,11 +21,12 @@ from deployment.emulator.process import EmulatorProcess
 from deployment.eventlog import read_log
 from deployment.guard import Guard, Limits, Mode
 from deployment.manifest import Identity, new_key, stamp
-from deployment.ntcip_profile import Credentials
+from deployment.ntcip import Reader, Session
+from deployment.ntcip_profile import Credentials, Profile
 from deployment.replay import replay
 from deployment.sealed import read_manifest
 from deployment.sealing import controllers_of
-from deployment.serials import FORMAT, Serials, recall, remember
+from deployment.serials import FORMAT, Memory, Serials, recall, remember, state_folder
 from signals.errors import InputError
 from tests.field import POLICY, QUICK, Demand, admission_for, drive, make_pilot
 from tests.policy_runs import ENGINE_ID, exported_bundle, resigned
@@ -352,6 +354,78 @@ def test_acceptance_23_a_memory_that_cannot_be_trusted_is_refused(tmp_path: Path
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="choose another --state"):
         remember(tmp_path / "file" / "state", kept)
+
+
+def test_acceptance_23_a_controller_is_known_by_each_of_its_names(tmp_path: Path) -> None:
+    """A profile may hide its engine id, and a new one may come to the same site."""
+
+    def memory(*names: str) -> Memory:
+        return Memory(tmp_path / "state", "bundles", "key", names)
+
+    memory("engine:80", "site:aa").change(lambda known: None, lambda known: known.with_run(200))
+    assert [memory(*names).recall().least for names in (("site:aa",), ("engine:80",), ("engine:81", "site:aa"))] == (
+        [200] * 3
+    )
+    assert memory("engine:81", "site:bb").recall().least == 0
+    memory("site:aa").change(lambda known: None, lambda known: known.with_withdrawn(200))
+    assert memory("engine:81", "site:aa").recall().withdrawn == (200,)
+
+
+def test_acceptance_23_a_revocation_counts_although_the_run_is_refused(
+    path: Path, emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    here = Identity(emulator.engine_id, None)
+    mine = resigned(path, tmp_path / "mine", lambda _, m: m.update(serial=5))
+    assert (
+        export.main(["--revoke", str(mine), "--key", str(path.parent / "key"), "--out", str(tmp_path / "gone")]) == 0
+    )
+    (tmp_path / "signing.pub").write_bytes((path.parent / "key.pub").read_bytes())
+    for more in ({"revocation": tmp_path / "gone"}, {}):
+        refused(
+            emulator, tmp_path, lambda more=more: admission_for(tmp_path, here, serial=5, **more), "was withdrawn"
+        )
+    with pytest.raises(InputError, match="are for control"):
+        admission_for(tmp_path, here, commands=False, revocation=tmp_path / "gone")
+
+
+def test_acceptance_23_what_runs_meanwhile_counts(emulator: EmulatorProcess, tmp_path: Path) -> None:
+    """Two start at once: the newer one has run before the older one, which was admitted earlier, is kept."""
+    older, newer = (admission_for(tmp_path, Identity(emulator.engine_id, None), serial=n) for n in (4, 5))
+
+    async def admit() -> None:
+        session = Session(emulator.host, emulator.port, REPLAY)
+        await session.open()
+        for each in (older, newer):
+            await each.admit(Reader(session, Profile(), 1, 1))
+        session.close()
+
+    asyncio.run(admit())
+    newer.remember()
+    with pytest.raises(InputError, match="has serial 4, and 5 has run"):
+        older.remember()
+    assert json.loads(next((tmp_path / "state").iterdir()).read_text())["ran"] == [5]
+
+
+def test_acceptance_23_nobody_else_can_exchange_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = tmp_path / "open" / "inner" / "state"
+    kept = Serials(FORMAT, "bundles", "key", "engine:80").with_run(5)
+    remember(state, kept)
+    assert [part.stat().st_mode & 0o777 for part in (state, *state.parents[:2])] == [0o700] * 3
+    (tmp_path / "open").chmod(0o777)
+    for act in (lambda: recall(state, "bundles", "key", "engine:80"), lambda: remember(state, kept)):
+        with pytest.raises(InputError, match=r"others can change .*open, and so which serials have run"):
+            act()
+    (tmp_path / "open").chmod(0o1777)  # as /tmp is: nobody else can rename what is ours
+    assert recall(state, "bundles", "key", "engine:80") == kept
+    for given in ("", "."):
+        with pytest.raises(InputError, match="names no folder"):
+            state_folder(Path(given))
+    monkeypatch.setenv("XDG_STATE_HOME", "here")
+    assert state_folder(None) == Path.home() / ".local" / "state" / "intergreen"
+    (tmp_path / "token").write_text("short")
+    (tmp_path / "token").chmod(0o600)
+    with pytest.raises(InputError, match="fewer than 16 characters"):
+        token_sha256(tmp_path / "token")
 
 
 def test_what_is_withdrawn_does_not_count(tmp_path: Path) -> None:

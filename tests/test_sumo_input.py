@@ -245,7 +245,20 @@ def test_a_program_of_a_type_that_may_write_is_refused(town: Town, kind: str) ->
 def test_no_value_makes_sumo_look_into_another_file(tmp_path: Path) -> None:
     path = tmp_path / "n.net.xml"
     grid = "+proj=longlat +nadgrids=/etc/passwd +type=crs"
-    for written, kept in ((grid, "!"), ("+init=epsg:3857", "!"), ("+proj=utm +zone=32 +ellps=WGS84 +no_defs", None)):
+    bad = (
+        grid,
+        "+init=epsg:3857",
+        "+proj=deformation +xy_grids=x",
+        "+proj=defmodel +model=f",
+        "+a=+b" * 40 + "!",
+        "+a=/x",
+    )
+    good = (
+        "+proj=utm +zone=32 +ellps=WGS84 +no_defs",
+        "+proj=tmerc +k=1.0 +x_0=3.5e+06 +towgs84=598.1,-73.7,418.2",
+        "-",
+    )
+    for written, kept in [*((text, "!") for text in bad), *((text, None) for text in good)]:
         path.write_text(f'<net><location netOffset="0,0" projParameter="{written}"/></net>')
         (location,) = ElementTree.parse(admitted(path, "network")).getroot()
         assert location.get("projParameter") == (kept or written)
@@ -292,6 +305,19 @@ def test_only_a_files_own_vehicles_are_other_demand(tmp_path: Path) -> None:
     )
     kept = ElementTree.parse(admitted(path, "additional file", is_demand)).getroot()
     assert [[e.tag, *(child.tag for child in e)] for e in kept] == [["calibrator", "flow"]] * 2
+
+
+def test_what_is_left_out_is_told_in_one_printable_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a\x1b[31mb.xml"
+    path.write_text(
+        '<routes><vType id="q"><param key="device.x&#155;31m&#10;error: all your base&#8238;" value="1"/></vType>'
+        f"<{'x' * 100_000}/></routes>"
+    )
+    with caplog.at_level(logging.WARNING):
+        admitted(path, "route file")
+    (record,) = caplog.records
+    assert record.message.isprintable()
+    assert len(record.message) < 1500
 
 
 def test_text_attributes_and_order_survive_a_copy(tmp_path: Path) -> None:

@@ -98,6 +98,26 @@ def test_the_next_command_sweeps_what_is_dead_and_nothing_else(tmp_path: Path) -
     assert (elsewhere / "thesis").read_text() == "mine"
 
 
+def test_leftovers_that_somebody_else_made_up_move_nothing(tmp_path: Path) -> None:
+    """As a stranger's archive may hold them: links to folders of the user's, and files with the names of others."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "thesis").write_text("mine")
+    work = tmp_path / "work"
+    for number, letter in enumerate("abcd"):
+        (work / f".intergreen-draft-{letter * 8}.held").mkdir(parents=number == 0)
+    (work / ".intergreen-draft-aaaaaaaa.held" / "old").symlink_to("../../docs")
+    (work / "mine.replay").write_text("mine")
+    for letter in "bcd":
+        (work / f".intergreen-draft-{letter * 8}.held" / "old").mkdir()
+    (work / ".intergreen-draft-bbbbbbbb.held" / "old" / "mine.replay").write_text("evil")
+    (work / ".intergreen-draft-cccccccc.held" / "old" / "docs").symlink_to(tmp_path / "docs")
+    (work / ".intergreen-draft-dddddddd.held" / "old" / "mine.replay").mkdir()
+    sweep(work)
+    assert [path.name for path in work.iterdir()] == ["mine.replay"]
+    assert (work / "mine.replay").read_text() == "mine"
+    assert (tmp_path / "docs" / "thesis").read_text() == "mine"
+
+
 def test_another_users_leftovers_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = tmp_path / ".intergreen-draft-abcdefgh.held"
     theirs.mkdir()
