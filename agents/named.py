@@ -17,6 +17,7 @@ from controllers.parameters import read_tuned
 from controllers.programs import GivenPrograms, ProgramControl
 from controllers.registry import CONTROLLERS, make
 from scenarios.command import check_text
+from scenarios.xmlfile import broken
 from signals.errors import printable
 
 
@@ -63,7 +64,10 @@ def find_controller(name: str) -> Named:
         tree = read_tree(Path(name))
         return Named(name, lambda: TreeController(tree), learned=True, identity=_sha256(Path(name)))
     if name.endswith(".add.xml") and Path(name).is_file():
-        xml = Path(name).read_text(encoding="utf-8")
+        try:
+            xml = Path(name).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise broken(Path(name), "controller", error) from error
         return Named(name, lambda: GivenPrograms(xml), identity=_sha256(Path(name)))
     if os.sep not in name and not any(Path(part).exists() for part in (name, *name.split("+"))):
         make(name)  # says which there are

@@ -27,6 +27,7 @@ from agents.settings import MOST
 from controllers.base import Phases, choose
 from scenarios.command import check_text, write_whole
 from scenarios.held import bring_back
+from scenarios.xmlfile import require_file
 from signals.errors import InputError
 from signals.intersection import Intersection
 from signals.layout import Layout
@@ -104,6 +105,8 @@ def load_tensors(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it is missing, damaged, or holds something else.
     """
+    if path.exists():
+        require_file(path, "saved state")
     try:
         content = torch.load(path, weights_only=True)
     except FileNotFoundError as error:

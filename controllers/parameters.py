@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from scenarios.xmlfile import require_file
 from signals.errors import InputError, printable
 from signals.plain import parse
 
@@ -97,7 +98,7 @@ def read_tuned(path: Path, name: str) -> Tuned:
     Raises:
         InputError: there is no such file, or nothing for this controller in it.
     """
-    file = path / FILE if path.is_dir() else path
+    file = require_file(path / FILE if path.is_dir() else path, "tuned parameters")
     again = "write it with python -m evaluation.tune"
     try:
         content = parse(file.read_bytes())

@@ -137,6 +137,14 @@ def label_of(name: str) -> str:
     return f"{text[: MOST_CHARACTERS - 9]}~{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
 
 
+def _whole_name(name: str) -> str:
+    """All of a path, as one folder's name."""
+    plain = name.strip(os.sep)
+    if plain in (".", ".."):
+        plain = str(Path(name).resolve()).strip(os.sep)
+    return plain.replace(os.sep, "-")
+
+
 def folder_names(contestants: Sequence[Contestant]) -> dict[str, str]:
     """A folder name for each, which is its label in a report, too: a run directory's last part (of an ensemble, each
     one's), or all of it where two end alike; what is long or does not show is cut.
@@ -152,15 +160,12 @@ def folder_names(contestants: Sequence[Contestant]) -> dict[str, str]:
         raise InputError(f"controller {twice!r} is given twice; name each once")
     last = {
         name: "+".join(
-            Path(part).resolve().name if os.sep in part or part == "." else part for part in name.split("+")
+            Path(part).resolve().name if os.sep in part or part in (".", "..") else part for part in name.split("+")
         )
         for name in names
     }
     ends = list(last.values())
-    folders = {
-        name: label_of(last[name] if ends.count(last[name]) == 1 else name.strip(os.sep).replace(os.sep, "-"))
-        for name in names
-    }
+    folders = {name: label_of(last[name] if ends.count(last[name]) == 1 else _whole_name(name)) for name in names}
     for name, folder in folders.items():
         same = next((other for other in names if other != name and folders[other] == folder), None)
         if same is not None:  # such as a directory with and without a slash at its end

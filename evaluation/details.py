@@ -34,6 +34,21 @@ LEAST_PASSAGES = 20
 """Of a movement, for its percentiles to say anything."""
 
 
+QUEUES = {
+    "time_s": pl.Float64, "tls_id": pl.String, "edge": pl.String, "queue_m": pl.Float64, "spilled": pl.Boolean,
+}  # fmt: skip
+STATES = {"time_s": pl.Float64, "tls_id": pl.String, "state": pl.String}
+_SERIES = {
+    "time_s": "time",
+    "running_veh": "running",
+    "halting_veh": "halting",
+    "waiting_veh": "waiting",  # to be inserted
+    "inserted_veh": "inserted",
+    "arrived_veh": "arrived",
+}
+SERIES = dict.fromkeys(_SERIES, pl.Float64)
+
+
 @dataclass(frozen=True)
 class Approach:
     """The lanes from a stop line back to the next real junction: through places where one road just goes on, and
@@ -199,16 +214,8 @@ def _lost(passages: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
 
 
 def _series(path: Path) -> pl.DataFrame:
-    names = {
-        "time_s": "time",
-        "running_veh": "running",
-        "halting_veh": "halting",
-        "waiting_veh": "waiting",  # to be inserted
-        "inserted_veh": "inserted",
-        "arrived_veh": "arrived",
-    }
-    rows = [[float(of[name]) for name in names.values()] for of in _rows(path, "step")]
-    return pl.DataFrame(np.array(rows).reshape(-1, len(names)), schema=list(names))
+    rows = [[float(of[name]) for name in _SERIES.values()] for of in _rows(path, "step")]
+    return pl.DataFrame(np.array(rows).reshape(-1, len(SERIES)), schema=SERIES)
 
 
 def _queues(path: Path, approaches: tuple[Approach, ...]) -> pl.DataFrame:
@@ -217,7 +224,7 @@ def _queues(path: Path, approaches: tuple[Approach, ...]) -> pl.DataFrame:
     for approach in approaches:
         for lane in approach.behind_m:
             at[lane].append(approach)
-    columns: dict[str, list[Any]] = {name: [] for name in ("time_s", "tls_id", "edge", "queue_m", "spilled")}
+    columns: dict[str, list[Any]] = {name: [] for name in QUEUES}
     for time_s, lanes in _queue_samples(path):
         longest: dict[tuple[str, str], list[Any]] = {}
         for lane, queue_m in lanes:
@@ -229,8 +236,7 @@ def _queues(path: Path, approaches: tuple[Approach, ...]) -> pl.DataFrame:
         for (tls_id, edge), (queue_m, spilled) in longest.items():
             for name, value in zip(columns, (time_s, tls_id, edge, queue_m, spilled), strict=True):
                 columns[name].append(value)
-    schema = {"time_s": pl.Float64, "tls_id": pl.String, "edge": pl.String, "queue_m": pl.Float64}
-    return pl.DataFrame(columns, schema={**schema, "spilled": pl.Boolean})
+    return pl.DataFrame(columns, schema=QUEUES)
 
 
 def _queue_samples(path: Path) -> Iterator[tuple[float, list[tuple[str, float]]]]:
@@ -245,7 +251,7 @@ def _queue_samples(path: Path) -> Iterator[tuple[float, list[tuple[str, float]]]
 
 def _states(path: Path) -> pl.DataFrame:
     rows = [(float(of["time"]), of["id"], of["state"]) for of in _rows(path, "tlsState")]
-    return pl.DataFrame(rows, schema={"time_s": pl.Float64, "tls_id": pl.String, "state": pl.String}, orient="row")
+    return pl.DataFrame(rows, schema=STATES, orient="row")
 
 
 def _rows(path: Path, tag: str) -> Iterator[Mapping[str, str]]:

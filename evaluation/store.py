@@ -11,19 +11,44 @@ import dataclasses
 import hashlib
 import json
 import math
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from envs.trips import VEHICLE_COLUMNS
+from evaluation import details, events, passages, trajectories
 from evaluation.metrics import RunMetrics
 from scenarios.held import sweep
 from scenarios.whole import Draft
-from signals.plain import parse
+from signals.plain import misfit, named, number, one_of, optional, parse, record, text, whole
 
 FORMAT = 1
 RUN_FILE = "run.json"
+VEHICLES = "vehicles.parquet"
+TABLES: Mapping[str, Mapping[str, Any]] = {
+    VEHICLES: VEHICLE_COLUMNS,
+    "passages.parquet": passages.COLUMNS,
+    "series.parquet": details.SERIES,
+    "queues.parquet": details.QUEUES,
+    "states.parquet": details.STATES,
+    "trajectories.parquet": trajectories.SCHEMA,
+    "events.parquet": events.SCHEMA,
+}
+"""The columns of each table that a run may have."""
+_MAY_BE_NULL = frozenset({"depart_s", "arrival_s", "travel_time_s", "co2_g", "fuel_g", "passed_s"})
+_KINDS = {"int": whole(0, 10**12), "float": optional(number()), "bool": one_of(True, False), "str": text()}
+_FIELDS = {field.name: str(field.type) for field in dataclasses.fields(RunMetrics)}
+_SHAPE = record(
+    {
+        "format": one_of(FORMAT),
+        "digest": text(64),
+        "files": named(text(64), len(TABLES), one_of(*TABLES)),
+        "metrics": record({name: _KINDS[kind] for name, kind in _FIELDS.items()}),
+    }
+)
 
 
 def digest_of(content: Mapping[str, Any]) -> str:
@@ -50,17 +75,35 @@ class StoredRun:
 def load_run(folder: Path, digest: str) -> StoredRun | None:
     """The run in that folder if it is whole and the one asked for, else None."""
     try:
-        content = parse((folder / RUN_FILE).read_bytes())
-        if content["format"] != FORMAT or content["digest"] != digest:
+        content = parse(_plain(folder / RUN_FILE).read_bytes())
+        misfit(_SHAPE, content)
+        files: dict[str, str] = content["files"]
+        if content["digest"] != digest or VEHICLES not in files:
             return None
-        for name, expected in content["files"].items():
-            if _sha256(folder / name) != expected:
-                return None
-        values: dict[str, Any] = content["metrics"]
+        if any(
+            _sha256(_plain(folder / name)) != expected or not _is_ours(folder / name)
+            for name, expected in files.items()
+        ):
+            return None
+        values = {name: content["metrics"][name] for name in _FIELDS}
         values = {name: math.nan if value is None else value for name, value in values.items()}
         return StoredRun(folder, RunMetrics(**values))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
         return None
+
+
+def _plain(path: Path) -> Path:
+    """The path. Raises ValueError where it is no plain file, such as a pipe, which could be waited for in vain."""
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise ValueError(f"{path} is no plain file")
+    return path
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a table can be read and has the columns of ours."""
+    frame = pl.read_parquet(path, glob=False)
+    filled = all(frame[name].null_count() == 0 for name in frame.columns if name not in _MAY_BE_NULL)
+    return dict(frame.schema) == dict(TABLES[path.name]) and filled
 
 
 def save_run(

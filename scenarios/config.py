@@ -6,15 +6,17 @@ port, window and random seed, which belong to whoever starts the run.
 
 from __future__ import annotations
 
+import io
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
 from scenarios import sumo_input
-from scenarios.xmlfile import finite, read_tree, seconds
+from scenarios.xmlfile import UNREADABLE, Element, broken, finite, open_xml, require_file, seconds
 from signals.errors import InputError
 
 FILE_OPTIONS = ("weight-files", "load-state")
@@ -32,6 +34,8 @@ _SYNONYMS = {
 }
 _OURS = frozenset({"report", "gui_only", "traci_server", "random_number", "configuration"})
 """Sections that belong to whoever starts a run: nothing is said of them."""
+MOST_BYTES = 1 << 20
+"""A configuration is a list of options."""
 _VARIABLE = re.compile(r"\$\{[^}]*\}")
 
 
@@ -51,7 +55,7 @@ def read_config(path: Path) -> SumoConfig:
     found: dict[str, str] = {}
     left_out: Counter[str] = Counter()
     lists = sumo_input.lists()
-    for section in read_tree(path, "configuration"):
+    for section in _read_small(path):
         for element in [section] if "value" in section.attrib or "v" in section.attrib else section:
             name = _SYNONYMS.get(element.tag, lists.synonyms.get(element.tag, element.tag))
             name = name.replace(".knownveh", ".explicit")
@@ -86,6 +90,29 @@ def read_config(path: Path) -> SumoConfig:
             for name, value in found.items()
         ),
     )
+
+
+def _read_small(path: Path) -> Element:
+    """The root of a configuration that is as small and flat as all are."""
+    require_file(path, "configuration")
+    depth = 0
+    root: Element | None = None
+    try:
+        with open_xml(path) as stream:
+            data = stream.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise InputError(f"configuration {path} has more than {MOST_BYTES >> 20} MiB; give a .sumocfg")
+        for event, element in ElementTree.iterparse(io.BytesIO(data), events=("start", "end")):
+            root = element if root is None else root
+            depth += 1 if event == "start" else -1
+            if depth > sumo_input.MOST_DEPTH:
+                raise InputError(
+                    f"configuration {path} is nested more than {sumo_input.MOST_DEPTH} deep; make it flat"
+                )
+    except UNREADABLE as error:
+        raise broken(path, "configuration", error) from error
+    assert root is not None  # else there was no element, which is no XML
+    return root
 
 
 def config_text(options: Sequence[tuple[str, str]]) -> str:

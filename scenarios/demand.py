@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scenarios.xmlfile import Element, finite, seconds, top_level
+from scenarios.xmlfile import LARGEST, Element, finite, seconds, top_level, whole
 from signals.errors import InputError
 
+_MOST_PLACES = 10**15
 _RATES = ("vehsPerHour", "perHour", "personsPerHour")
 
 
@@ -50,10 +51,15 @@ class Flow:
             return range(0), 0.0
         if step_s <= 0:
             return range(0), 0.0
-        first = max(0, math.ceil((begin_s - self.begin_s) / step_s - 1e-9))
-        stop = math.ceil((min(last_s, self.end_s) - self.begin_s) / step_s - 1e-9)
+        first = _steps(max(0.0, begin_s - self.begin_s), step_s)
+        stop = _steps(min(last_s, self.end_s) - self.begin_s, step_s)
         stop = stop if self.number is None else min(stop, self.number)
         return range(first, stop), step_s
+
+
+def _steps(span_s: float, step_s: float) -> int:
+    """How many of these steps begin within the span; of tiny steps no more than a range can count."""
+    return math.ceil(max(-_MOST_PLACES, min(span_s / step_s, _MOST_PLACES)) - 1e-9)
 
 
 def read_flow(element: Element) -> Flow:
@@ -70,7 +76,7 @@ def read_flow(element: Element) -> Flow:
     elif "probability" in of:
         rate_per_s = finite(of["probability"])
     begin = of.get("begin", "0")
-    number = int(of["number"]) if "number" in of else None
+    number = whole(of["number"]) if "number" in of else None
     if number is None and period_s is None and rate_per_s is None:
         number = 0
     return Flow(
@@ -120,7 +126,7 @@ class Demand:
                 times.append(flow.begin_s + flow.number * flow.period_s)
             elif flow.number and flow.rate_per_s:
                 times.append(flow.begin_s + flow.number / flow.rate_per_s)
-        return max(times, default=None)
+        return min(max(times), LARGEST) if times else None
 
 
 def read_demand(

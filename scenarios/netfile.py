@@ -8,8 +8,8 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from scenarios.xmlfile import Element, finite, read_tree, seconds, top_level
-from signals.errors import InputError
+from scenarios.xmlfile import Element, finite, read_tree, seconds, top_level, whole
+from signals.errors import InputError, printable
 from signals.network import Connection, Edge, Junction, Lane, Point, Program, ProgramRow, RoadNetwork
 
 DEFAULT_LANE_WIDTH_M = 3.2  # SUMO_const_laneWidth
@@ -43,6 +43,7 @@ ROAD_CLASSES = frozenset(
 
 
 _TABLE = ("foes", "response")
+_MARKUP = frozenset("<>&\"'")
 
 
 def read_network(path: Path) -> RoadNetwork:
@@ -109,18 +110,18 @@ def _network(root: Element, source: str) -> RoadNetwork:
 
 def _edge(element: Element, lanes: dict[str, Lane]) -> Edge:
     attributes = element.attrib
-    edge_id = attributes["id"]
+    edge_id = _id(attributes["id"])
     function = attributes.get("function", "normal")
     footway = function in ("crossing", "walkingarea")
     ids: list[str] = []
     for lane in element.iter("lane"):
         of = lane.attrib
         vehicles, rail = (False, False) if footway else _usable(of.get("allow"), of.get("disallow"))
-        ids.append(of["id"])
+        ids.append(_id(of["id"]))
         lanes[of["id"]] = Lane(
             id=of["id"],
             edge_id=edge_id,
-            index=int(of["index"]),
+            index=whole(of["index"]),
             length_m=_at_least_0(of["length"]),
             speed_mps=_at_least_0(of["speed"]),
             width_m=_at_least_0(of["width"]) if "width" in of else DEFAULT_LANE_WIDTH_M,
@@ -159,6 +160,13 @@ def _shape(text: str) -> tuple[Point, ...]:
     return tuple(points)
 
 
+def _id(text: str) -> str:
+    """An id that SUMO writes into its outputs, where it leaves markup as it is."""
+    if not text.isprintable() or _MARKUP & set(text):
+        raise ValueError(f"the id {printable(text, 60)!r} holds <, >, &, a quote, or what cannot be printed")
+    return text
+
+
 def _at_least_0(text: str) -> float:
     if (value := finite(text)) < 0:
         raise ValueError(f"{text!r} is negative")
@@ -166,9 +174,9 @@ def _at_least_0(text: str) -> float:
 
 
 def _lane(edges: dict[str, Edge], edge: str, index: str) -> str:
-    if edge not in edges or not 0 <= int(index) < len(edges[edge].lane_ids):
+    if edge not in edges or not 0 <= whole(index) < len(edges[edge].lane_ids):
         raise ValueError(f"a connection uses lane {index} of edge {edge!r}, which is missing")
-    return edges[edge].lane_ids[int(index)]
+    return edges[edge].lane_ids[whole(index)]
 
 
 def _connection(of: dict[str, str], edges: dict[str, Edge]) -> Connection:
@@ -181,16 +189,16 @@ def _connection(of: dict[str, str], edges: dict[str, Edge]) -> Connection:
         to_edge=to_edge,
         via=of.get("via"),
         direction=of.get("dir", "s"),
-        tls_id=of.get("tl"),
-        link_index=None if index is None else int(index),
+        tls_id=_id(of["tl"]) if "tl" in of else None,
+        link_index=None if index is None else whole(index),
     )
 
 
 def _junction(element: Element) -> Junction:
     of = element.attrib
-    requests = {int(r.attrib["index"]): r.attrib for r in element if r.tag == "request"}
+    requests = {whole(r.attrib["index"]): r.attrib for r in element if r.tag == "request"}
     count = max(requests, default=-1) + 1
-    none = "0" * count
+    none = "0" * min(count, len(requests))  # an index may be any number
     if len(requests) < count or any(len(r.get(name, none)) != count for r in requests.values() for name in _TABLE):
         raise ValueError(f"junction {of['id']!r} has a right-of-way table with gaps")
     return Junction(
@@ -208,8 +216,8 @@ def _program(element: Element) -> Program:
     of = element.attrib
     offset = of.get("offset", "0")
     return Program(
-        tls_id=of["id"],
-        program_id=of.get("programID", "0"),
+        tls_id=_id(of["id"]),
+        program_id=_id(of.get("programID", "0")),
         type=of.get("type", "static"),
         offset_s=0.0 if offset == "begin" else seconds(offset),
         rows=tuple(_row(phase.attrib) for phase in element if phase.tag == "phase"),
@@ -227,6 +235,6 @@ def _row(of: dict[str, str]) -> ProgramRow:
         state=of["state"],
         min_duration_s=seconds(of["minDur"]) if "minDur" in of else None,
         max_duration_s=seconds(of["maxDur"]) if "maxDur" in of else None,
-        next=tuple(int(i) for i in of.get("next", "").split()),
+        next=tuple(whole(i) for i in of.get("next", "").split()),
         name=of.get("name", ""),
     )

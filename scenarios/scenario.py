@@ -19,7 +19,7 @@ from scenarios.demand import Demand, read_demand
 from scenarios.heldout import held_out_routes, scaled_routes
 from scenarios.netfile import read_network
 from scenarios.sumo_input import admitted, admitted_text, parts
-from scenarios.xmlfile import require_file, root_tag
+from scenarios.xmlfile import LARGEST, require_file, root_tag
 from signals.errors import InputError, did_you_mean
 from signals.network import RoadNetwork
 
@@ -27,7 +27,7 @@ CLEARING_S = 600.0
 """How long a run goes on after the last departure where nobody says when to end."""
 _OPEN_END_S = 3600.0  # for demand that never ends
 MOST_DEPARTURES = 10_000_000
-"""In a window, for another demand to be made of them: a whole country's day. More is a slip in a rate."""
+"""In a window: a whole country's day. More is a slip in a rate."""
 
 
 @dataclass(frozen=True)
@@ -147,12 +147,6 @@ class Scenario:
     def _with_demand(self, demand: str, write: Callable[..., Path]) -> Scenario:
         if self.demand != "recorded":
             raise InputError(f"scenario {self.name!r} has {self.demand} demand already; start from the recorded one")
-        if (planned := sum(self.demand_counts())) > MOST_DEPARTURES:
-            raise InputError(
-                f"scenario {self.name!r} plans {planned:,} departures between {_number(self.begin_s)} s and "
-                f"{_number(self.end_s)} s, more than the {MOST_DEPARTURES:,} that can be shifted one by one; correct "
-                "the flows' rates, or give a shorter window"
-            )
         both = [path for path in self.additional_files if holds_demand(path)]
         routes = write((*both, *self.route_files), self.additional_files, self.begin_s, self.end_s)
         additional = tuple(
@@ -294,7 +288,7 @@ def _from_config(path: Path) -> Scenario:
 def _with_window(found: Scenario, begin_s: float | None, end_s: float | None) -> Scenario:
     """Settles begin and end, and checks that something departs between them."""
     for given_s in (begin_s, end_s):
-        if given_s is not None and not math.isfinite(given_s):
+        if given_s is not None and not abs(given_s) <= LARGEST:
             raise InputError(f"scenario {found.name!r}: {given_s:g} is no time; give --begin and --end in seconds")
     planned = found.planned
     first_s, last_s = planned.first_s, planned.last_s
@@ -325,7 +319,13 @@ def _with_window(found: Scenario, begin_s: float | None, end_s: float | None) ->
     settled.__dict__["planned"] = planned  # read once
     if begin == found.begin_s or not found.additional_files:
         settled.__dict__["network"] = found.network
-    if first_s is not None and settled.demand_counts() == (0, 0):
+    counts = settled.demand_counts()
+    if sum(counts) > MOST_DEPARTURES:
+        raise InputError(
+            f"scenario {found.name!r} plans {_number(sum(counts))} departures between {_number(begin)} s and "
+            f"{_number(end)} s, more than {MOST_DEPARTURES:,}; correct the flows' rates, or give a shorter window"
+        )
+    if first_s is not None and counts == (0, 0):
         until = f"to {_number(last_s)} s" if last_s is not None else "on"
         raise InputError(
             f"scenario {found.name!r}: nothing departs between {_number(begin)} s and "
@@ -369,4 +369,4 @@ def _stem(path: Path) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.3f}".rstrip("0").rstrip(".")
+    return f"{value:.3f}".rstrip("0").rstrip(".") if abs(value) < 1e12 else f"{value:g}"

@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import IO
 from xml.etree import ElementTree
 
-from signals.errors import InputError, did_you_mean
+from signals.errors import InputError, did_you_mean, printable
 
 Element = ElementTree.Element
+LARGEST = 1e9
+"""No time [s], length [m] or count of SUMO's is larger: thirty years, twenty times around the earth."""
+MOST_UNPACKED_BYTES, MOST_RATIO, SMALL_BYTES = 1 << 32, 100, 1 << 26
+"""Of a gzipped file. SUMO's XML packs to a tenth or a thirtieth; gzip packs what is all the same to a thousandth.
+What unpacks to no more than the last is taken at any ratio."""
 UNREADABLE = (ElementTree.ParseError, OSError, EOFError, zlib.error, ValueError, LookupError)  # an unknown encoding
 
 
@@ -34,7 +39,28 @@ def open_xml(path: Path) -> IO[bytes]:
     stream = path.open("rb")
     magic = stream.read(2)
     stream.seek(0)
-    return gzip.open(stream, "rb") if magic == b"\x1f\x8b" else stream  # type: ignore[return-value]
+    return _Unpacked(stream, path) if magic == b"\x1f\x8b" else stream  # type: ignore[return-value]
+
+
+class _Unpacked(gzip.GzipFile):
+    """A gzipped file that is no bomb."""
+
+    def __init__(self, stream: IO[bytes], path: Path) -> None:
+        super().__init__(fileobj=stream, mode="rb")
+        self.myfileobj = stream  # type: ignore[assignment]  # closed together with this one
+        self._path, self._unpacked = path, 0
+        self._most = min(MOST_UNPACKED_BYTES, max(SMALL_BYTES, MOST_RATIO * path.stat().st_size))
+
+    def read(self, size: int | None = -1) -> bytes:
+        """At most so many bytes. Raises InputError for a file that unpacks to too many."""
+        data = super().read(self._most + 1 if size is None or size < 0 else size)
+        self._unpacked += len(data)
+        if self._unpacked > self._most:
+            raise InputError(
+                f"{self._path} unpacks to more than {self._most >> 20} MiB, far more than SUMO's files of its size; "
+                "give a file that netconvert or duarouter wrote, or give it unzipped"
+            )
+        return data
 
 
 def read_tree(path: Path, what: str) -> Element:
@@ -120,15 +146,24 @@ def broken(path: Path, what: str, error: Exception) -> InputError:
 
 
 def finite(text: str) -> float:
-    """A number of SUMO's. Raises ValueError for what is none, or not finite."""
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text!r} is not finite")
+    """A number of SUMO's. Raises ValueError for what is none, not finite, or beyond `LARGEST`."""
+    return _bounded(float(text), text)
+
+
+def whole(text: str) -> int:
+    """A whole number of SUMO's. Raises ValueError for what is none, or beyond `LARGEST`."""
+    return int(_bounded(int(text), text))
+
+
+def _bounded(value: float, text: str) -> float:
+    if not abs(value) <= LARGEST:  # NaN is not, either
+        finite_one = isinstance(value, int) or math.isfinite(value)
+        raise ValueError(f"{printable(text, 40)!r} is {f'beyond {LARGEST:g}' if finite_one else 'not finite'}")
     return value
 
 
 def seconds(text: str | None, default: float = 0.0) -> float:
-    """SUMO's time values: seconds, or [days:]hours:minutes:seconds. Raises ValueError for what is none."""
+    """SUMO's time values: seconds, or [days:]hours:minutes:seconds. Raises ValueError as `finite`."""
     if text is None or not text.strip():
         return default
     parts = text.strip().split(":")
@@ -139,4 +174,4 @@ def seconds(text: str | None, default: float = 0.0) -> float:
     days = finite(parts[0]) if len(parts) == 4 else 0.0
     hours, minutes, rest = (finite(part) for part in parts[-3:])
     value = ((abs(days) * 24 + abs(hours)) * 60 + minutes) * 60 + rest
-    return -value if text.strip().startswith("-") else value
+    return _bounded(-value if text.strip().startswith("-") else value, text)

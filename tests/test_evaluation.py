@@ -359,6 +359,9 @@ def test_each_controller_has_a_folder_of_its_own() -> None:
     assert folders("greedy", "runs/greedy") == ["greedy", "runs-greedy"]
     assert folders("here/one+here/two") == ["one+two"]
     assert folders(".") == [Path.cwd().name]
+    assert folders("..", "../..") == [Path.cwd().parent.name, Path.cwd().parent.parent.name]
+    alike = f"runs/{Path.cwd().parent.name}"
+    assert folders("..", alike)[0] == str(Path.cwd().parent).strip(os.sep).replace(os.sep, "-")
     with pytest.raises(InputError, match="'runs/one' and 'runs/one/' would share the folder"):
         folders("runs/one", "runs/one/")
 

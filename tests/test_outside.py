@@ -17,6 +17,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import control
+from agents.named import find_controller
+from agents.run import load_tensors
 from agents.settings import agent_settings, read_config
 from agents.tree import read_tree
 from controllers.parameters import read_tuned
@@ -217,6 +219,20 @@ def test_no_file_of_ours_ends_in_a_traceback(content: str, tmp_path: Path) -> No
     ):
         with pytest.raises(InputError):
             read()
+
+
+def test_what_is_no_plain_file_is_not_waited_for(tmp_path: Path) -> None:
+    for name in ("tuned.json", "policy.pt"):
+        os.mkfifo(tmp_path / name)
+    for read in (lambda: read_tuned(tmp_path, "greedy"), lambda: load_tensors(tmp_path / "policy.pt")):
+        with pytest.raises(InputError, match="is no plain file"):
+            read()
+
+
+def test_programs_that_are_no_text_are_told(tmp_path: Path) -> None:
+    (tmp_path / "bad.add.xml").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"bad\.add\.xml cannot be read"):
+        find_controller(str(tmp_path / "bad.add.xml"))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,18 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def words_for(run: Path, out: Path) -> list[str]:
     words = ["--scenario", "cologne3", "--end", "25500", "--controllers", "fixed_time", "greedy", str(run)]
     return [*words, "--seeds", "2", "--workers", "1", "--out", str(out)]
+
+
+def test_a_matplotlibrc_where_it_is_started_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\naxes.facecolor: red\n")
+    words = ["--scenario", "tee", "--end", "120", "--controllers", "greedy", "--seeds", "1", "--workers", "1"]
+    command = [sys.executable, str(Path(evaluate.__file__)), *words, "--out", "out"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "#ff0000" not in (tmp_path / "out" / "report.html").read_text()
+    (tmp_path / "matplotlibrc").write_bytes(b"\xff\xfe")
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
 
 
 def test_the_page_is_whole_alone_and_small(written: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -10,7 +11,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 
 import evaluate
@@ -157,6 +160,49 @@ def test_a_damaged_run_is_run_anew(evaluation: Evaluation, damage: str) -> None:
     run_all(evaluation, finished=found)
     assert path.read_bytes() == content
     assert finished_runs(evaluation).strangers == 0
+
+
+def _rewritten(folder: Path, frame: pl.DataFrame | None, content: dict[str, Any]) -> None:
+    """Give run.json that content, and a table's hash where there is another table."""
+    if frame is not None:
+        frame.write_parquet(folder / "vehicles.parquet")
+    table = folder / "vehicles.parquet"
+    if table.is_file() and "vehicles.parquet" in content["files"]:
+        content["files"]["vehicles.parquet"] = hashlib.sha256(table.read_bytes()).hexdigest()
+    (folder / "run.json").write_text(json.dumps(content))
+
+
+def test_a_run_that_somebody_else_wrote_has_the_shape_of_ours(evaluation: Evaluation) -> None:
+    assert evaluation.store is not None
+    folder = evaluation.store / "greedy" / "seed-5"
+    content = json.loads((folder / "run.json").read_text())
+    frame = pl.read_parquet(folder / "vehicles.parquet")
+
+    def taken() -> bool:
+        return bool(finished_runs(evaluation).runs)
+
+    for name, value in (("delay_s", "<script>"), ("vehicles", [1, 2]), ("vehicles", -1), ("arrived_veh", None)):
+        _rewritten(folder, None, {**content, "metrics": {**content["metrics"], name: value}})
+        assert not taken(), (name, value)
+    nothing = hashlib.sha256(b"").hexdigest()
+    for files in ({"/dev/null": nothing}, {"../../x.parquet": "0"}, {}):
+        _rewritten(folder, None, {**content, "files": files})
+        assert not taken(), files
+    nulls = frame.with_columns(pl.lit(None, pl.Float64).alias("delay_s"))
+    for other in (frame.drop("delay_s"), frame.with_columns(pl.col("delay_s").cast(pl.String)), nulls):
+        _rewritten(folder, other, content)
+        assert not taken(), other.schema
+    (folder / "vehicles.parquet").write_bytes(b"PAR1 is all that it has of one PAR1")
+    _rewritten(folder, None, content)
+    assert not taken()
+    _rewritten(folder, frame, content)
+    assert taken()
+    (folder / "vehicles.parquet").rename(folder / "elsewhere.parquet")
+    (folder / "vehicles.parquet").symlink_to(folder / "elsewhere.parquet")
+    assert not taken()
+    (folder / "run.json").unlink()
+    os.mkfifo(folder / "run.json")
+    assert not taken()
 
 
 def test_half_a_write_is_cleared_away(evaluation: Evaluation) -> None:

@@ -255,11 +255,36 @@ def test_a_number_that_is_none_is_named_with_its_file(cross: Path, name: str, va
 
 
 def test_an_endless_flow_is_counted_not_listed(cross: Path) -> None:
-    (cross / "long.rou.xml").write_text(f"<routes>{NUMBERS['end'].format('3e9')}</routes>")
-    endless = load(cross / "my.net.xml.gz", routes=[cross / "long.rou.xml"])
-    assert endless.demand_counts() == (10**9, 0)
-    with pytest.raises(InputError, match=r"1,000,000,000 departures .* correct the flows' rates"):
-        endless.held_out(1)
+    (cross / "long.rou.xml").write_text(f"<routes>{NUMBERS['end'].format('9e8')}</routes>")
+    assert read_demand([cross / "long.rou.xml"]).counts(0, 1e9) == (3 * 10**8, 0)
+    with pytest.raises(InputError, match=r"300000000 departures .* correct the flows' rates"):
+        load(cross / "my.net.xml.gz", routes=[cross / "long.rou.xml"])
+
+
+@pytest.mark.parametrize(
+    ("flow", "message"),
+    [
+        ('begin="0" end="9" period="1e-300"', "departures between"),
+        ('begin="0" end="1e-300" number="1000000000"', "departures between"),
+        ('begin="0" end="9" probability="1e308"', "beyond 1e+09"),
+        ('begin="0" end="9" probability="1e9"', "departures between"),
+        ('begin="0" end="9" number="' + "9" * 401 + '"', "beyond 1e+09"),
+        ('begin="9e307:9e307:0" period="3" number="3"', "beyond 1e+09"),
+        ('begin="900000000:9:0" period="3" number="3"', "beyond 1e+09"),
+    ],
+)
+def test_a_flow_beyond_all_measure_is_one_short_line(cross: Path, flow: str, message: str) -> None:
+    (cross / "odd.rou.xml").write_text(f'<routes><flow id="a" from="E_in" to="W_out" {flow}/></routes>')
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
+        load(cross / "my.net.xml.gz", routes=[cross / "odd.rou.xml"])
+    assert len(str(caught.value)) < 600
+
+
+def test_a_flow_that_never_departs_is_told(cross: Path) -> None:
+    flow = '<flow id="a" from="E_in" to="W_out" begin="0" vehsPerHour="1e-300" number="1000000000"/>'
+    (cross / "rare.rou.xml").write_text(f"<routes>{flow}</routes>")
+    with pytest.raises(InputError, match="nothing departs between"):
+        load(cross / "my.net.xml.gz", routes=[cross / "rare.rou.xml"])
 
 
 @pytest.mark.parametrize(
@@ -276,6 +301,17 @@ def test_an_endless_flow_is_counted_not_listed(cross: Path) -> None:
         ('<phase duration="', '<phase duration="-', "a phase lasts -"),
         ('<phase duration="', '<phase duration="1e400" was="', "'1e400' is not finite"),
         ('encoding="UTF-8"', 'encoding="nonesuch"', "unknown encoding"),
+        ('<request index="1"', '<request index="100000000000"', "'100000000000' is beyond 1e+09"),
+        ('<request index="1"', '<request index="999999999"', "right-of-way table with gaps"),
+        (' shape="', ' shape="1e308,0 ', "'1e308' is beyond 1e+09"),
+        (' linkIndex="0"', ' linkIndex="99999999999"', "'99999999999' is beyond 1e+09"),
+        *(
+            (f'{name}="C"', f'{name}="C{mark}"', "quote, or what cannot")
+            for name in ("tl", "<tlLogic id")
+            for mark in ("&lt;", "&gt;", "&amp;", "&quot;", "'", "&#9;", "\u200b")
+        ),
+        (' programID="', ' programID="&lt;', "quote, or what cannot"),
+        ('"W_in"', '"W_in&lt;"', "quote, or what cannot"),
     ],
 )
 def test_a_network_that_contradicts_itself_is_refused(cross: Path, old: str, new: str, message: str) -> None:
@@ -292,6 +328,25 @@ def test_a_network_that_contradicts_itself_is_refused(cross: Path, old: str, new
 def test_a_window_that_is_none_is_refused(cross: Path, window: tuple[float | None, float | None]) -> None:
     with pytest.raises(InputError, match=r"give (another )?--begin"):
         load(cross / "my.net.xml.gz", routes=[cross / "my.rou.xml"], begin_s=window[0], end_s=window[1])
+
+
+def test_a_configuration_is_small_and_flat(cross: Path) -> None:
+    start = '<configuration><net-file value="my.net.xml.gz"/><route-files value="my.rou.xml"/>'
+    odd = cross / "odd.sumocfg"
+    odd.write_text(f"{start}{' ' * 2**20}</configuration>")
+    with pytest.raises(InputError, match="more than 1 MiB"):
+        load(odd)
+    odd.write_text(f"{start}{'<a>' * 64}{'</a>' * 64}</configuration>")
+    with pytest.raises(InputError, match="nested more than 64 deep"):
+        load(odd)
+
+
+def test_a_file_that_unpacks_to_far_too_much_is_left(cross: Path) -> None:
+    """Of its 200 MB no more is unpacked than what a file of its size can hold."""
+    bomb = cross / "bomb.rou.xml"
+    bomb.write_bytes(gzip.compress(b"<routes>") + gzip.compress(b" " * 10**8, 1) * 2 + gzip.compress(b"</routes>"))
+    with pytest.raises(InputError, match=r"bomb\.rou\.xml unpacks to more than"):
+        load(cross / "my.net.xml.gz", routes=[bomb])
 
 
 def test_a_configuration_or_schedule_with_a_number_that_is_none_is_refused(cross: Path) -> None:

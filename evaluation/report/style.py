@@ -20,6 +20,7 @@ BLUE, VERMILION, GREEN, AMBER, INK, GREY, PALE = (
 OTHERS = (GREEN, "#CC79A7", AMBER, "#56B4E9", "#7A6A53", GREY)
 WIDTH_IN = 6.3
 SETTINGS: Any = {
+    **{name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"},  # not the user's
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # what widths are reckoned with; the page names narrower ones
     "font.size": 11.5,
