@@ -41,8 +41,8 @@ EPILOG = """examples:
         controls: asks for phases by hold, force-off, omit and calls
 
 It controls only if the bundle's signature and dates hold, it names this very controller, nothing newer has run
-here, the controller's timing tables are those of the bundle, its backup time is not 0, and it neither flashes nor
-is preempted nor operated by hand. Whatever then goes wrong, such as a number that is not finite, an answer that
+here, the controller's timing tables are those of the bundle, its backup time is 1 to 60 s, and it neither flashes
+nor is preempted nor operated by hand. Whatever then goes wrong, such as a number that is not finite, an answer that
 comes late, a second writer, preemption, flash, a restart, or a log that cannot be written, ends control: every
 group is zeroed and the controller runs on its own. Control ends for good when the bundle expires, or when another
 controller answers, to which nothing is written. The controller times every green, yellow, red and walk itself, and
@@ -147,7 +147,7 @@ async def _run(arguments: argparse.Namespace, bundle: Bundle) -> int:
     admission = Admission.of(arguments, BUNDLE, bundle.path, bundle.manifest, commands=arguments.control)
     host, port = address_from(arguments.target)
     if arguments.speed != 1 or arguments.step:
-        expect_loopback(host, "--step" if arguments.step else "--speed")
+        host = expect_loopback(host, "--step" if arguments.step else "--speed")
     who = writing_credentials_of(arguments) if arguments.control else credentials_of(arguments)
     profile = profile_from(arguments.profile)
     limits = _limits(arguments.speed, bool(arguments.step))

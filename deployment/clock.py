@@ -72,8 +72,7 @@ class SteppedClock:
             host = port = None
         if host is None or not port or parts.scheme != "http":
             raise InputError(f"--step is {url!r}; give an emulator's HTTP address, such as http://127.0.0.1:8610")
-        expect_loopback(host, "--step")
-        self._host, self._port = host, port
+        self._host, self._port = expect_loopback(host, "--step"), port
         self._tenths = 0
         self.done = False
         """Whether the emulator has come to its end."""

@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
         )
     host, port = address_from(arguments.target)
     session = Session(host, port, writing_credentials_of(arguments))
-    writer = PlanWriter(session, profile_from(arguments.profile), 1, 1)
+    writer = PlanWriter(session, profile_from(arguments.profile), 1, 1, admission.stranger)
     try:
         written = asyncio.run(_download(session, writer, sealed, admission, arguments.select))
     except NotAllowed as error:

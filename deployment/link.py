@@ -67,22 +67,25 @@ def address_from(text: str) -> tuple[str, int]:
         InputError: it is something else.
     """
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
         raise InputError(f"--target is {text!r}; give HOST:PORT, such as 10.1.7.12:161")
     return host.strip("[]"), int(port)
 
 
-def expect_loopback(host: str, option: str) -> None:
+def expect_loopback(host: str, option: str) -> str:
     """Let an option that changes the clock pass only for this machine itself, where emulators run.
 
     Args:
         option: its name, such as `--speed`.
 
+    Returns:
+        The address that was checked, to be used in the name's place: a second look-up might find another.
+
     Raises:
         InputError: the host is another machine, or has no address.
     """
     try:
-        found = {str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(host, None)}
+        found = [str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(host, None)]
     except (OSError, UnicodeError) as error:
         raise InputError(f"{option}: cannot resolve {host!r} ({error}); give an emulator's address") from error
     if not all(ipaddress.ip_address(address).is_loopback for address in found):
@@ -90,6 +93,7 @@ def expect_loopback(host: str, option: str) -> None:
             f"{option} is for an emulator on this machine, such as 127.0.0.1; {host} may be a real controller, whose "
             f"clock nobody changes: leave {option} out"
         )
+    return min(found, key=lambda address: ":" in address)  # SNMP and the emulators are on IPv4
 
 
 def writing_credentials_of(arguments: argparse.Namespace) -> Credentials:

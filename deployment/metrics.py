@@ -27,6 +27,9 @@ class Metrics:
         self.polls = Counter("intergreen_polls", "Polls of the controller that were answered", registry=own)
         self.lost = Counter("intergreen_polls_lost", "Polls without an answer", registry=own)
         self.repeated = Gauge("intergreen_requests_repeated", "Requests that were sent again", registry=own)
+        self.ignored = Gauge(
+            "intergreen_datagrams_ignored", "Datagrams that were no answer of the controller", registry=own
+        )
         self.decisions = Counter("intergreen_decisions", "Decisions that were taken", registry=own)
         self.changes = Counter("intergreen_phase_changes", "New phases that were asked for", registry=own)
         self.writes = Counter("intergreen_writes", "Commands that were sent and read back", registry=own)

@@ -17,8 +17,6 @@ from pyasn1.type import univ
 from pysnmp.entity.rfc3413 import cmdgen
 from pysnmp.hlapi.v3arch.asyncio import (
     CommunityData,
-    SnmpEngine,
-    UdpTransportTarget,
     UsmUserData,
     usmAesCfb128Protocol,
     usmAesCfb192Protocol,
@@ -30,7 +28,6 @@ from pysnmp.hlapi.v3arch.asyncio import (
     usmHMACSHAAuthProtocol,
 )
 from pysnmp.hlapi.v3arch.asyncio.lcd import CommandGeneratorLcdConfigurator
-from pysnmp.proto import rfc1905
 from pysnmp.proto.rfc1902 import Null, ObjectName
 
 from deployment import oids
@@ -38,9 +35,13 @@ from deployment.nema import NemaPlan
 from deployment.ntcip_profile import Credentials, Profile
 from deployment.oids import Object, Oid, groups
 from deployment.reading import CONTROLS, PHASE_GROUPS, SCALARS, Reading
-from signals.errors import InputError
+from deployment.wire import PeerTransport, Target, pinnable_engine
+from signals.errors import InputError, printable
 
 TIMEOUT_S, TRIES = 0.4, 3
+MOST_BACKUP_S = 60
+"""[s] The longest unitBackupTime with which a controller may be commanded. Until it is over, the last command of a
+program that has failed still holds or omits phases; road users take a red of more than a minute for a fault."""
 STILL_S = 0.5
 """A request that took so much longer than its tries' time is not sent again."""
 READABLE = frozenset(
@@ -80,7 +81,8 @@ class Session:
 
     def __init__(self, host: str, port: int, credentials: Credentials, *, timeout_s: float = TIMEOUT_S) -> None:
         self.host, self.port, self.timeout_s = host, port, timeout_s
-        self.engine = SnmpEngine()
+        self.engine, self._v3 = pinnable_engine()
+        self._transport: PeerTransport | None = None
         self._credentials = credentials
         self._getter = cmdgen.GetCommandGenerator()
         self._address = ""
@@ -95,7 +97,7 @@ class Session:
         """
         try:
             # retries are our own: pysnmp's clock ticks in half seconds
-            target = await UdpTransportTarget.create((self.host, self.port), timeout=5, retries=0)
+            target = await Target.create((self.host, self.port), timeout=5, retries=0)
         except Exception as error:  # pysnmp's own, without a common base
             raise InputError(f"--target: cannot resolve {self.host!r} ({error}); give HOST:PORT") from error
         who = self._credentials
@@ -108,9 +110,18 @@ class Session:
         else:
             data = CommunityData(who.community, mpModel=0 if who.version == "1" else 1)
         self._address, _ = CommandGeneratorLcdConfigurator().configure(self.engine, data, target)
+        self._transport = target.transport
+
+    @property
+    def ignored(self) -> int:
+        """Datagrams that were dropped: from elsewhere than the controller, or no SNMP."""
+        return self._transport.ignored if self._transport is not None else 0
 
     async def request(self, generator: Any, varbinds: Sequence[tuple[Any, Any]], tries: int) -> list[tuple[Oid, Any]]:
         """Send until an answer comes, which for a SET is the same as once: it states values, not changes.
+
+        Under SNMPv3 the first answer that is authenticated pins the controller's engine id for the whole session: to
+        another controller everything that follows is of no use, and what it answers is no answer.
 
         Raises:
             Unreachable, Refused: see there.
@@ -138,6 +149,7 @@ class Session:
             if status:
                 name = oids.dotted(tuple(varbinds[index - 1][0])) if 0 < index <= len(varbinds) else "?"
                 raise Refused(f"{_status(status)} at {name}")
+            self._v3.pinned = True
             return [(tuple(oid), value) for oid, value in answer]
         raise Unreachable(f"{self.host}:{self.port}: {failure} after {tries} tries of {self.timeout_s:g} s")
 
@@ -167,15 +179,13 @@ def _status(status: int) -> str:
     return names.get(status, str(status))
 
 
-def _plain(value: Any) -> Value:
-    if isinstance(value, (rfc1905.NoSuchObject, rfc1905.NoSuchInstance, rfc1905.EndOfMibView, Null)):
+def plain(value: Any) -> Value:
+    """What an answer holds; None where the controller does not have the object."""
+    if isinstance(value, univ.Null):  # pyasn1 counts it among the octet strings
         return None
-    if isinstance(value, univ.ObjectIdentifier):
-        return tuple(value)
-    try:
-        return int(value)
-    except (TypeError, ValueError):
+    if isinstance(value, univ.OctetString):  # even where its octets are digits
         return bytes(value)
+    return tuple(value) if isinstance(value, univ.ObjectIdentifier) else int(value)
 
 
 class Reader:
@@ -237,7 +247,7 @@ class Reader:
             return {name: value for part in singly for name, value in part.items()}
         if [oid for oid, _ in answer] != list(key):
             raise Refused("the answer is not to what was asked")
-        return {name: _plain(value) for name, (_, value) in zip(wanted, answer, strict=True)}
+        return {name: plain(value) for name, (_, value) in zip(wanted, answer, strict=True)}
 
     async def poll(self, at: Any, *, slow: bool = False, tries: int = TRIES) -> Reading:
         """One reading.
@@ -250,9 +260,17 @@ class Reader:
         return Reading(at(), {name: value for name, value in answer.items() if isinstance(value, int)})
 
     async def read_controls(self, tries: int = TRIES) -> dict[str, int]:
-        """What the control groups hold now."""
-        answer = await self.get(self.controls, tries)
-        return {name: value for name, value in answer.items() if isinstance(value, int)}
+        """What the control groups hold now, an octet each.
+
+        Raises:
+            Unreachable, Refused: see there; or a group is missing or holds something else.
+        """
+        found: dict[str, int] = {}
+        for name, value in (await self.get(self.controls, tries)).items():
+            if not isinstance(value, int) or not 0 <= value <= 255:
+                raise Refused(f"the control group {name} is {printable(value)}, which is no octet")
+            found[name] = value
+        return found
 
 
 TIMES: tuple[tuple[str, Object, float], ...] = (
@@ -295,10 +313,11 @@ async def read_timing(reader: Reader, plan: NemaPlan, noun: str = "bundle") -> t
     found = await reader.get(wanted)
     problems: list[str] = []
     backup = found["backup"]
-    if not isinstance(backup, int) or backup <= 0:
+    if not isinstance(backup, int) or not 0 < backup <= MOST_BACKUP_S:
+        long = "for so long" if isinstance(backup, int) and backup > 0 else "for good"
         problems.append(
-            f"unitBackupTime is {backup!r}: with it the controller would keep the last command for good if this "
-            f"program or the link failed; set it to 10 s at the controller"
+            f"unitBackupTime is {backup!r}: with it the controller would keep the last command {long} if this "
+            f"program or the link failed; set it to 10 s at the controller, {MOST_BACKUP_S} s at most"
         )
     held = []
     for phase in plan.phases:

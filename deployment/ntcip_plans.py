@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from pysnmp.entity.rfc3413 import cmdgen
 from pysnmp.proto.rfc1902 import Gauge32, Integer32, ObjectIdentifier, ObjectName, OctetString
 
 from deployment import oids
-from deployment.ntcip import TRIES, NotAllowed, Reader, Refused, Unreachable, on_list
+from deployment.ntcip import TRIES, NotAllowed, Reader, Refused, Session, Unreachable, on_list
+from deployment.ntcip_profile import Profile
 from deployment.oids import OBJECTS, Oid
+from signals.errors import InputError, printable
 
 Value = int | bytes | Oid
 PlanObject = tuple[str, tuple[int, ...], Value]
@@ -24,12 +26,27 @@ PlanObject = tuple[str, tuple[int, ...], Value]
 PLAN_OBJECTS = frozenset(item.oid for item in OBJECTS.values() if item.area == "plan")
 WRITABLE = PLAN_OBJECTS | {oids.DB_CREATE_TRANSACTION.oid, oids.SYSTEM_PATTERN_CONTROL.oid}
 VERIFY_TRIES, VERIFY_PAUSE_S = 50, 0.1
+FAILED = (Refused, Unreachable, InputError)
+"""What a write raises that was not taken, or of which this is not known."""
 
 
 class PlanWriter(Reader):
     """A reader that can also download plans, and choose one."""
 
     _setter = cmdgen.SetCommandGenerator()
+
+    def __init__(
+        self, session: Session, profile: Profile, phase_groups: int, detector_groups: int,
+        stranger: Callable[[Reader], Awaitable[str]],
+    ) -> None:  # fmt: skip
+        """See the class.
+
+        Args:
+            stranger: how the controller that answers differs from the one that is meant, or an empty string, as
+                `Admission.stranger`; asked right before every write and before the plans are read back.
+        """
+        super().__init__(session, profile, phase_groups, detector_groups)
+        self._stranger = stranger
 
     async def download(self, objects: Sequence[PlanObject]) -> int:
         """Write all of these or none; returns how many were read back.
@@ -39,6 +56,7 @@ class PlanWriter(Reader):
             Refused: the controller is in somebody else's transaction, or found something wrong. This and the next say
                 which plans it goes on with, or that nobody knows.
             Unreachable: the link failed; a controller that was not told to take the plans forgets them.
+            InputError: another controller answers; nothing is written to it.
         """
         wanted: dict[str, Oid] = {}
         values: dict[Oid, Value] = {}
@@ -59,24 +77,25 @@ class PlanWriter(Reader):
             for start in range(0, len(rows), self.profile.most_varbinds):
                 await self._set(dict(rows[start : start + self.profile.most_varbinds]))
         except BaseException as error:
-            with contextlib.suppress(Refused, Unreachable):
+            with contextlib.suppress(*FAILED):
                 await self._go_to(oids.DB_NORMAL)  # what was not verified is forgotten
-            if isinstance(error, Refused | Unreachable):
+            if isinstance(error, FAILED):
                 raise type(error)(f"{error}; the controller keeps its own plans") from error
             raise
         try:
             await self._go_to(oids.DB_VERIFY, oids.DB_DONE)
             wrong = await self._verdict()
             await self._go_to(oids.DB_NORMAL)
-        except (Refused, Unreachable) as error:
+        except FAILED as error:
             raise type(error)(
                 f"{error}; whether the controller took the plans is not known: give the command again"
             ) from error
         if wrong:
             raise Refused(f"the controller refuses the plans and keeps its own: {wrong}")
         try:
+            await self._expect_the_same()
             held = await self.get(wanted)
-        except (Refused, Unreachable) as error:
+        except FAILED as error:
             raise type(error)(f"the controller took the plans, but they were not read back: {error}") from error
         for name, oid in wanted.items():
             if held[name] != values[oid]:
@@ -101,6 +120,8 @@ class PlanWriter(Reader):
 
         Raises:
             NotAllowed: there is no such pattern.
+            Refused, Unreachable: it is not known to run.
+            InputError: another controller answers; nothing is written to it.
         """
         if not 0 <= pattern <= oids.MOST_PATTERN:
             raise NotAllowed(f"pattern {pattern}: they have numbers 1 to {oids.MOST_PATTERN}, 0 is the day plan's")
@@ -115,14 +136,20 @@ class PlanWriter(Reader):
                 return ""
             if found["status"] == oids.VERIFY_ERROR:
                 told = (await self.get({"error": error}))["error"]
-                return told.decode(errors="replace") if isinstance(told, bytes) else "it does not say why"
+                return printable(told.decode(errors="replace")) if isinstance(told, bytes) else "it does not say why"
             await asyncio.sleep(VERIFY_PAUSE_S)
         return "it has not finished verifying"
+
+    async def _expect_the_same(self) -> None:
+        if other := await self._stranger(self):
+            where = f"{self.session.host}:{self.session.port}"
+            raise InputError(f"another controller answers at {where}, check the link: {other}; it was sent nothing")
 
     async def _set(self, values: Mapping[Oid, Value]) -> None:
         for oid in values:
             if not on_list(oid, WRITABLE):
                 raise NotAllowed(f"{oids.dotted(oid)} is not on the list of what may be written")
+        await self._expect_the_same()
         await self.session.request(
             self._setter, [(ObjectName(oid), _encoded(value)) for oid, value in values.items()], TRIES
         )

@@ -12,7 +12,7 @@ from pysnmp.entity.rfc3413 import cmdgen
 from pysnmp.proto.rfc1902 import Integer32, ObjectName
 
 from deployment import oids
-from deployment.ntcip import TRIES, NotAllowed, Reader, Refused, on_list
+from deployment.ntcip import TRIES, NotAllowed, Reader, Refused, on_list, plain
 from deployment.oids import Oid
 from deployment.reading import CONTROLS
 
@@ -44,7 +44,7 @@ class Commander(Reader):
                 raise NotAllowed(f"{oids.dotted(oid)} = {value} is no octet")
         varbinds = [(ObjectName(oid), Integer32(value)) for oid, value in values.items()]
         answer = await self.session.request(self._setter, varbinds, tries)
-        if [(oid, int(value)) for oid, value in answer] != list(values.items()):
+        if [(oid, plain(value)) for oid, value in answer] != list(values.items()):
             raise Refused("the answer to a command is not the command")
 
     async def command(self, octets: Mapping[str, int], tries: int = TRIES) -> None:

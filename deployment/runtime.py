@@ -27,7 +27,7 @@ from deployment.metrics import Metrics
 from deployment.ntcip import Reader, Refused, Unreachable, check_timing
 from deployment.pilot import Decision, Pilot, Policy
 from deployment.state import state_of
-from signals.errors import InputError
+from signals.errors import InputError, printable
 
 if TYPE_CHECKING:
     from deployment.ntcip_write import Commander
@@ -328,7 +328,10 @@ class Runtime:
         if self.commander is not None and (self.guard.controlling or self._owed or self._last is not None):
             self.guard.release(self.clock(), reason)
             for _ in range(3):
-                await self._release()
+                try:
+                    await self._release()
+                except Exception as error:  # whatever it is, the controller is still ours to give back
+                    self._event(f"release failed: {type(error).__name__}: {printable(error)}")
                 if not self._owed and self._last is None:
                     break
         self._event(f"ended: {reason}")
@@ -361,6 +364,7 @@ class Runtime:
         self.metrics.phase.set(int(snapshot.phase[0]))
         self.metrics.bad_lanes.set(int((snapshot.healthy < 1).sum()))
         self.metrics.repeated.set(self.reader.session.repeated)
+        self.metrics.ignored.set(self.reader.session.ignored)
         self.metrics.age.set(min(self.pilot.estimator.view.oldest_s(now_s)[0], 1e9))
         if guard.mode is not self._mode:
             self._mode = guard.mode

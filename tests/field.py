@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
+import json
 import os
 import subprocess
 import sys
@@ -189,6 +190,21 @@ class Demand:
 
 ENGINEER = Credentials("3", "", "engineer", "SHA-256", "engineer-auth-key", "AES-128", "engineer-priv-key")
 POLICY = Credentials("3", "", "policy", "SHA-256", "policy-auth-key", "AES-128", "policy-priv-key")
+CLOSED = Credentials("2c", "closed")
+"""Who may write by SNMPv2c at an emulator with `users_file`: its messages can be read and changed on the way."""
+OTHER = "800004b6040123456789"
+"""The engine id of another controller."""
+
+
+def users_file(folder: Path) -> Path:
+    """For an emulator: `CLOSED`, and `POLICY` with the same rights."""
+    file, grant = folder / "users.json", ["control", "plan", "database"]
+    keys = {"auth_key": POLICY.auth_key, "priv_key": POLICY.privacy_key}
+    users = [{"name": POLICY.user, "write": grant, **keys}]
+    file.write_text(json.dumps({"communities": [{"name": CLOSED.community, "write": grant}], "users": users}))
+    return file
+
+
 QUICK = Limits(hold_off_s=2.0, released_s=5.0, deadline_s=0.5)  # time stands still meanwhile
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import signal
@@ -124,6 +125,8 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["--target", "nowhere"], "--target is 'nowhere'; give HOST:PORT"),
         (["--target", "127.0.0.1:0"], "give HOST:PORT"),
+        (["--target", "127.0.0.1:²"], "give HOST:PORT"),
+        (["--target", "127.0.0.1:١٦١"], "give HOST:PORT"),
         (["--target", "127.0.0.1:1610", "--speed", "0"], "--speed"),
         (["--target", "127.0.0.1:1610", "--duration", "-1"], "--duration"),
         (["--target", "127.0.0.1:1610", "--snmp", "3", "--user", "policy"], "file:PATH or env:NAME"),
@@ -169,7 +172,7 @@ def test_acceptance_25_only_an_emulator_on_this_machine_gets_another_clock(
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.8.7", "::1", "localhost"])
 def test_acceptance_25_this_machine_by_any_of_its_names_is_an_emulators(host: str) -> None:
-    expect_loopback(host, "--speed")
+    assert ipaddress.ip_address(expect_loopback(host, "--speed")).is_loopback
 
 
 @pytest.mark.parametrize("version", ["1", "2c"])
@@ -350,14 +353,17 @@ def test_acceptance_14_a_frozen_or_killed_controller_is_noticed(bundle: tuple[Pa
     assert "old" in reasons[0] or "system control" in reasons[0] or "stood still" in reasons[0]
 
 
-def test_acceptance_09_backup_0_is_refused_with_exit_status_2(bundle: tuple[Path, Path], tmp_path: Path) -> None:
-    with EmulatorProcess("single", backup_s=0) as emulator:
+@pytest.mark.parametrize("backup_s", [0, 61])
+def test_acceptance_09_backup_0_or_too_long_is_refused_with_exit_status_2(
+    backup_s: int, bundle: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with EmulatorProcess("single", backup_s=backup_s) as emulator:
         words = ("--control", *V3, "--step", emulator.url, "--log", str(tmp_path / "log"))
         process = start(bundle, emulator.port, *words)
         _, told = process.communicate(timeout=30)
         assert process.returncode == 2
         assert told.startswith("error: ")
-        assert "unitBackupTime is 0" in told
+        assert f"unitBackupTime is {backup_s}:" in told
         assert told.count("\n") == 1
         assert not commands(emulator)
 

@@ -16,7 +16,7 @@ from deployment import oids
 from deployment.download import main
 from deployment.emulator.process import EmulatorProcess
 from deployment.manifest import Identity, new_key
-from deployment.ntcip import TIMEOUT_S, NotAllowed, Refused, Session, Unreachable
+from deployment.ntcip import TIMEOUT_S, NotAllowed, Reader, Refused, Session, Unreachable
 from deployment.ntcip_plans import PlanObject, PlanWriter
 from deployment.ntcip_profile import PROFILES
 from deployment.plans.initial import pattern_from_greens
@@ -26,8 +26,8 @@ from deployment.plans.sealed import NTCIP, PLAN, TIMING, plan_files
 from deployment.sealing import Seal
 from scenarios.scenario import load
 from signals.errors import InputError
-from tests.field import POLICY, make_site
-from tests.udp_proxy import UdpProxy
+from tests.field import CLOSED, OTHER, POLICY, make_site, users_file
+from tests.udp_proxy import UdpProxy, pdu_tag
 
 V3 = ("--snmp", "3", "--user", "env:PLAN_USER", "--auth", "env:PLAN_AUTH", "--priv", "env:PLAN_PRIV")
 
@@ -45,6 +45,11 @@ def plans(cycle_s: int) -> tuple[SignalPlans, tuple[Event, ...]]:
     return SignalPlans(site.plan, (pattern,)), (Event(0, 1),)
 
 
+async def the_same(_: Reader) -> str:
+    """Nobody changes the cable."""
+    return ""
+
+
 def through(
     emulator: EmulatorProcess, work: Callable[[PlanWriter], Coroutine[Any, Any, Any]], port: int | None = None
 ) -> Any:
@@ -52,7 +57,7 @@ def through(
         session = Session(emulator.host, port or emulator.port, POLICY, timeout_s=0.15 if port else TIMEOUT_S)
         await session.open()
         try:
-            return await work(PlanWriter(session, PROFILES["standard"], 1, 3))
+            return await work(PlanWriter(session, PROFILES["standard"], 1, 3, the_same))
         finally:
             session.close()
 
@@ -258,6 +263,11 @@ def edited(name: str, change: Callable[[Any], object]) -> Callable[[dict[str, by
     return changed
 
 
+def without_crossings(content: Any) -> None:
+    for phase in content["plan"]["phases"]:
+        phase["crossings"] = []
+
+
 LONE = {"object": "splitTime", "index": [30, 2], "value": 5}  # of a pattern that is in the controller, perhaps
 NOT_HERE: dict[str, tuple[Callable[[Sealer], Path], str]] = {
     "expired": (lambda s: s.seal(plans(96), not_after="2020-01-02T00:00:00Z"), "expired at 2020-01-02"),
@@ -280,6 +290,9 @@ NOT_HERE: dict[str, tuple[Callable[[Sealer], Path], str]] = {
         lambda s: s.seal(plans(96), edited(NTCIP, lambda c: _first(c, "splitTime").update(value=6))), "it needs"
     ),
     "a split without room for a walk": (lambda s: s.seal(without_recall(plans(96))), "the split of phase 2 is"),
+    "a walk without a crossing": (
+        lambda s: s.seal(without_recall(plans(96)), edited(TIMING, without_crossings)), "the split of phase 2 is"
+    ),
     "a split that is no plan's": (
         lambda s: s.seal(plans(96), edited(NTCIP, lambda c: c["objects"].append(LONE))), "do not need"
     ),
@@ -310,6 +323,49 @@ def test_acceptance_22_a_plan_that_may_not_run_here_is_refused_before_anything_i
     assert link.seen.sets == []
     assert "\n" not in str(caught.value)
     assert not (sealer.folder / "state").exists()
+
+
+class SwapAfter(UdpProxy):
+    """The cable is put into another cabinet after so many SETs."""
+
+    left, then = 0, ("", 0)
+
+    def _pass(self, sock: socket.socket, message: bytes, to: tuple[str, int]) -> None:
+        super()._pass(sock, message, to)
+        if sock is not self._front and pdu_tag(message) == 0xA3:
+            self.left -= 1
+            self.target = self.target if self.left else self.then
+
+
+def test_acceptance_22_another_controller_midway_gets_no_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After whichever SET: what was begun is left to the controller that is named, and status and line say so."""
+    monkeypatch.setenv("COMMUNITY", CLOSED.community)
+    who, users, said = ("--closed-network", "--community", "env:COMMUNITY"), users_file(tmp_path), []
+
+    async def give_up(writer: PlanWriter) -> None:
+        await writer._go_to(oids.DB_NORMAL)
+
+    with EmulatorProcess("single", users=users) as named, EmulatorProcess(users=users, engine_id=OTHER) as other:
+        sealer = Sealer(tmp_path, named)
+        plan = sealer.seal(plans(96))
+        for sets in range(1, 20):
+            with SwapAfter(named.host, named.port) as link:
+                link.left, link.then = sets, (other.host, other.port)
+                try:
+                    sealer.download(plan, "--select", "1", port=link.port, who=who)
+                except InputError as error:
+                    said.append(str(error))
+                else:
+                    break
+            assert len(link.seen.sets) == sets
+            through(named, give_up)
+    assert len(said) >= 5
+    assert all(f"its snmpEngineID is {OTHER}" in line and "\n" not in line for line in said)
+    for words in ("keeps its own plans", "whether the controller took the plans is not known", "not read back"):
+        assert any(words in line for line in said), words
+    assert capsys.readouterr().err == ""
 
 
 def test_acceptance_22_a_plan_written_or_changed_by_hand_is_refused(sealer: Sealer, tmp_path: Path) -> None:

@@ -120,8 +120,8 @@ class PlanSet:
 
 
 def mode_for(phase: NemaPhase) -> str:
-    """How a fixed-time split is served: in full each cycle, with the walk where there is a crossing."""
-    return "max_ped_recall" if phase.crossings else "max_recall"
+    """How a fixed-time split is served: in full each cycle, with the walk where the phase times one."""
+    return "max_ped_recall" if phase.walk_s + phase.pedestrian_clearance_s > 0 else "max_recall"
 
 
 def least_split_s(phase: NemaPhase, mode: str) -> int:
@@ -129,7 +129,7 @@ def least_split_s(phase: NemaPhase, mode: str) -> int:
     if mode == "omitted":
         return 0
     green = phase.min_green_s
-    if mode in PEDESTRIAN_MODES and phase.crossings:
+    if mode in PEDESTRIAN_MODES:
         green = max(green, phase.walk_s + phase.pedestrian_clearance_s)
     return math.ceil(green + phase.yellow_change_s + phase.red_clearance_s - 1e-9)
 
@@ -227,7 +227,7 @@ def check_pattern(pattern: Pattern, nema: NemaPlan) -> None:
             raise refuse(f"phase {phase.number} is omitted; give it no split and do not coordinate it")
         least = least_split_s(phase, split.mode)
         if split.split_s < least:
-            walks = split.mode in PEDESTRIAN_MODES and bool(phase.crossings)
+            walks = split.mode in PEDESTRIAN_MODES and phase.walk_s + phase.pedestrian_clearance_s > 0
             green = f"walk {phase.walk_s:g} + clearance {phase.pedestrian_clearance_s:g}" if walks else "green"
             raise refuse(
                 f"the split of phase {phase.number} is {split.split_s} s, it needs {least} s ({green}, "
