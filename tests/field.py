@@ -197,11 +197,12 @@ OTHER = "800004b6040123456789"
 
 
 def users_file(folder: Path) -> Path:
-    """For an emulator: `CLOSED`, and `POLICY` with the same rights."""
+    """For an emulator: `CLOSED`, `POLICY` with the same rights, and `public`, who reads."""
     file, grant = folder / "users.json", ["control", "plan", "database"]
     keys = {"auth_key": POLICY.auth_key, "priv_key": POLICY.privacy_key}
     users = [{"name": POLICY.user, "write": grant, **keys}]
-    file.write_text(json.dumps({"communities": [{"name": CLOSED.community, "write": grant}], "users": users}))
+    communities = [{"name": CLOSED.community, "write": grant}, {"name": "public"}]
+    file.write_text(json.dumps({"communities": communities, "users": users}))
     return file
 
 

@@ -28,24 +28,14 @@ from deployment.sealed import read_manifest
 from deployment.sealing import controllers_of
 from deployment.serials import FORMAT, Memory, Serials, recall, remember, state_folder
 from signals.errors import InputError
-from tests.field import POLICY, QUICK, Demand, admission_for, drive, make_pilot
+from tests.field import CLOSED, OTHER, POLICY, QUICK, Demand, admission_for, drive, make_pilot, users_file
 from tests.policy_runs import ENGINE_ID, exported_bundle, resigned
 from tests.udp_proxy import UdpProxy
-
-REPLAY = Credentials("2c", "replay")
-"""Who may write by SNMPv2c, whose SETs can be seen on the way."""
-OTHER = "800004b6040123456789"
 
 
 @pytest.fixture(scope="module")
 def users(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("users") / "users.json"
-    keys = {"auth_key": POLICY.auth_key, "priv_key": POLICY.privacy_key}
-    granted = [{"name": "replay", "write": ["control"]}, {"name": "public"}]
-    file.write_text(
-        json.dumps({"communities": granted, "users": [{"name": POLICY.user, "write": ["control"], **keys}]})
-    )
-    return file
+    return users_file(tmp_path_factory.mktemp("users"))
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +72,7 @@ def refused(emulator: EmulatorProcess, tmp_path: Path, admission: Callable[[], A
     """With one line, before a single SET."""
     before = emulator.status()
     with UdpProxy(emulator.host, emulator.port) as link, pytest.raises(InputError, match=said) as caught:
-        drive(emulator, 3.0, new_log(tmp_path), port=link.port, who=REPLAY, admission=admission())
+        drive(emulator, 3.0, new_log(tmp_path), port=link.port, who=CLOSED, admission=admission())
     assert "\n" not in str(caught.value)
     assert link.seen.sets == []
     assert untouched(emulator, before)
@@ -119,7 +109,7 @@ def test_acceptance_21_a_site_token_has_to_be_the_one_that_is_named(
     (tmp_path / "here").chmod(0o644)
     refused(other, tmp_path, given(site_token=tmp_path / "here"), "others can read")
     (tmp_path / "here").chmod(0o600)
-    found = drive(other, 3.0, tmp_path / "log", who=REPLAY, admission=given(site_token=tmp_path / "here")())
+    found = drive(other, 3.0, tmp_path / "log", who=CLOSED, admission=given(site_token=tmp_path / "here")())
     assert found.tally.writes > 0
 
 
@@ -145,7 +135,7 @@ def test_acceptance_21_the_command_refuses_with_one_line(
 
 @pytest.mark.parametrize(
     ("who", "by"),
-    [(REPLAY, "engine"), (REPLAY, "site"), pytest.param(POLICY, "engine", marks=pytest.mark.slow)],
+    [(CLOSED, "engine"), (CLOSED, "site"), pytest.param(POLICY, "engine", marks=pytest.mark.slow)],
     ids=["v2c, engine id", "v2c, site token", "v3"],
 )
 def test_acceptance_21_another_controller_at_the_same_address_gets_no_write(
@@ -169,12 +159,12 @@ def test_acceptance_21_another_controller_at_the_same_address_gets_no_write(
             link.target = (emulator.host, emulator.port)
 
         at: dict[float, Callable[[], object]] = {5.4: swap, 9.4: back}
-        seconds = 22.0 if who is REPLAY else 10.0
+        seconds = 22.0 if who is CLOSED else 10.0
         found = drive(emulator, seconds, log, port=link.port, who=who, at=at, timeout_s=0.15, admission=admission)
     assert untouched(other, before)
     assert [w["t"] for w in found.of("written") if w["t"] < 5.4]
     assert not [w for w in found.of("written") if w["t"] > 5.4]
-    if who is REPLAY:  # with SNMPv3 nothing that it answers is taken for an answer at all
+    if who is CLOSED:  # with SNMPv3 nothing that it answers is taken for an answer at all
         assert sets["before"] == sets["other"] > 0
         what = "the bundle names" if by == "engine" else "it was"
         assert found.reason == f"another controller answers: its snmpEngineID is {OTHER}, {what} {ENGINE_ID}"
@@ -393,7 +383,7 @@ def test_acceptance_23_what_runs_meanwhile_counts(emulator: EmulatorProcess, tmp
     older, newer = (admission_for(tmp_path, Identity(emulator.engine_id, None), serial=n) for n in (4, 5))
 
     async def admit() -> None:
-        session = Session(emulator.host, emulator.port, REPLAY)
+        session = Session(emulator.host, emulator.port, CLOSED)
         await session.open()
         for each in (older, newer):
             await each.admit(Reader(session, Profile(), 1, 1))
