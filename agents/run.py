@@ -25,8 +25,9 @@ from agents.job import SETTINGS as SHAPE
 from agents.network import PhaseScorer
 from agents.settings import MOST
 from controllers.base import Phases, choose
-from scenarios.command import check_text, write_whole
+from scenarios.command import check_text
 from scenarios.held import bring_back
+from scenarios.whole import write_whole
 from scenarios.xmlfile import require_file
 from signals.errors import InputError
 from signals.intersection import Intersection

@@ -31,9 +31,10 @@ from envs.remote import RemoteSimulation
 from envs.setup import make_setup
 from envs.worker import WorkerSetup
 from envs.workers import SimulationWorker
-from scenarios.command import run_command, write_whole
+from scenarios.command import run_command
 from scenarios.held import scratch
 from scenarios.scenario import Scenario, names
+from scenarios.whole import write_whole
 from signals.errors import InputError, did_you_mean
 
 QUICK = {"scenarios": ["single", "cologne1"], "resets": 4, "decisions": 60}

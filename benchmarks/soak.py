@@ -30,9 +30,10 @@ from controllers.heuristics import MaxPressure
 from envs.remote import RemoteSimulation
 from envs.setup import make_setup
 from envs.worker import WorkerSetup
-from scenarios.command import run_command, write_whole
+from scenarios.command import run_command
 from scenarios.held import scratch
 from scenarios.scenario import Scenario, load
+from scenarios.whole import write_whole
 from signals.errors import InputError
 
 DECISIONS = 2

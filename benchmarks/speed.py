@@ -21,9 +21,10 @@ from typing import Any
 from benchmarks.course import Course
 from benchmarks.systems import NOT_BY_DEFAULT, SYSTEMS, System, make_systems
 from benchmarks.tables import Laps, Sample, flatness, growth_plot, markdown, rows_of, summary
-from scenarios.command import run_command, write_whole
+from scenarios.command import run_command
 from scenarios.held import scratch
 from scenarios.scenario import Scenario, load
+from scenarios.whole import write_whole
 from signals.errors import InputError, did_you_mean
 
 SCENARIOS = ("cologne1", "cologne8", "grid4x4", "ingolstadt21")

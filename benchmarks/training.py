@@ -28,8 +28,9 @@ from benchmarks.speed import tell
 from benchmarks.tables import Sample, against, spread
 from envs.setup import make_setup
 from envs.worker import WorkerSetup
-from scenarios.command import run_command, write_whole
+from scenarios.command import run_command
 from scenarios.scenario import Scenario, load
+from scenarios.whole import write_whole
 from signals.errors import InputError, did_you_mean
 from signals.timing import Timing
 

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from deployment.codec import decode, encode
 from deployment.private import private_bytes
-from scenarios.command import write_whole
+from scenarios.whole import write_whole
 from signals.errors import InputError
 from signals.plain import parse
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deployment.codec import decode, encode
-from scenarios.command import write_whole
+from scenarios.whole import write_whole
 from signals.errors import InputError
 from signals.plain import parse
 

@@ -26,10 +26,11 @@ from evaluation.runs import (
     run_all,
 )
 from scenarios.arguments import add_scenario_arguments, scenario_from
-from scenarios.command import add_timing_arguments, run_command, say, timing_from, write_whole
+from scenarios.command import add_timing_arguments, run_command, say, timing_from
 from scenarios.identity import code_sha256
 from scenarios.occupied import occupied
 from scenarios.seeds import training_seed
+from scenarios.whole import write_whole
 from signals.errors import InputError, did_you_mean
 
 RUNS = 24

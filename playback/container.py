@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scenarios.command import write_whole
+from scenarios.whole import write_whole
 from signals.errors import InputError
 from signals.plain import listed, misfit, parse, record, row, text, whole
 

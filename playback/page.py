@@ -10,7 +10,8 @@ from pathlib import Path
 
 from playback import container
 from playback.replay import Replay
-from scenarios.command import check_text, write_whole
+from scenarios.command import check_text
+from scenarios.whole import write_whole
 from signals.errors import InputError, printable
 
 VIEWER = Path(__file__).parent / "viewer"

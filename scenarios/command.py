@@ -16,7 +16,6 @@ from types import FrameType
 from typing import Any, NoReturn, TextIO
 
 from scenarios.held import sweep_scratch
-from scenarios.whole import write_whole as write_whole  # what commands write with
 from signals.errors import LONGEST_LINE, InputError, printable, visible
 from signals.timing import Timing
 

@@ -18,8 +18,8 @@ from deployment.sealed import write_sealed
 from evaluation.metrics import RunMetrics
 from evaluation.store import save_run
 from scenarios import whole
-from scenarios.command import write_whole
 from scenarios.held import sweep
+from scenarios.whole import write_whole
 
 MOST = 400
 EXCHANGE = whole._exchange

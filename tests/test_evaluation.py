@@ -31,9 +31,9 @@ from evaluation.metrics import METRICS, is_gridlocked, measure
 from evaluation.runs import Contestant, Evaluation, Job, RunFailed, RunResult, folder_names, run_all
 from evaluation.statistics import difference, mean_interval, relative_difference
 from evaluation.tables import summarise
-from scenarios.command import write_whole
 from scenarios.scenario import load
 from scenarios.seeds import EVALUATION_SEEDS, TRAINING_SEEDS, VALIDATION_SEEDS
+from scenarios.whole import write_whole
 from signals.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -15,9 +15,8 @@ from typing import Any
 
 import pytest
 
-from scenarios.command import write_whole
 from scenarios.held import HeldFolder, scratch, sweep
-from scenarios.whole import Draft
+from scenarios.whole import Draft, write_whole
 from signals.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
