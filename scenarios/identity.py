@@ -9,9 +9,9 @@ import importlib.metadata
 import platform
 from collections.abc import Iterable
 from functools import cache
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from scenarios.interpreter import ROOT
+
 DETERMINING = ("signals", "scenarios", "envs", "controllers", "agents", "evaluation", "hatch_build.py")
 """Whose code a run depends on; the last says how the compiled part is built."""
 SHOWING = ("report", "tables.py", "statistics.py", "progress.py", "stress.py", "tune.py")
