@@ -28,8 +28,8 @@ from deployment.link import (
     writing_credentials_of,
 )
 from deployment.pilot import Pilot
-from scenarios.command import INTERRUPTED, run_command, say
-from signals.errors import InputError
+from plumbing.command import INTERRUPTED, run_command, say
+from plumbing.errors import InputError
 
 EPILOG = """examples:
   python control.py bundles/single --public-key keys/lab.pub --target 10.1.7.12:161 --log logs/watch.jsonl

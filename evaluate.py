@@ -13,7 +13,7 @@ from agents.named import find_controller
 from controllers.mcts import TreeSearch
 from controllers.programs import ProgramControl
 from controllers.registry import CONTROLLERS
-from envs.engine import add_engine_arguments, check_engine, open_engine
+from envs.workers.engine import add_engine_arguments, check_engine, open_engine
 from evaluation.corridor import find_corridor
 from evaluation.output import print_results, settings_of, write_results
 from evaluation.progress import RunProgress
@@ -42,17 +42,17 @@ from evaluation.tables import (
     as_json,
     summarise,
 )
-from scenarios.arguments import add_scenario_arguments, scenario_from
-from scenarios.command import add_timing_arguments, run_command, say, say_json, timing_from
-from scenarios.held import bring_back
-from scenarios.occupied import occupied
+from plumbing.command import run_command, say, say_json
+from plumbing.errors import InputError
+from plumbing.held import bring_back
+from plumbing.occupied import occupied
+from scenarios.arguments import add_scenario_arguments, add_timing_arguments, scenario_from, timing_from
 from scenarios.seeds import EVALUATION_SEEDS
-from signals.errors import InputError
 from signals.intersection import compile_signals
 from signals.timing import Timing
 
 if TYPE_CHECKING:
-    from envs.ray_workers import Cluster
+    from envs.workers.cluster import Cluster
 
 BASELINES = ("fixed_time", "actuated", "max_pressure", "greedy")
 EPILOG = """examples:

@@ -43,15 +43,15 @@ from deployment.policy import OPSET
 from deployment.safety import refuse_unsafe
 from deployment.sealed import check_room, folder_name
 from deployment.sealing import Seal, add_seal_arguments, plan_seal, revoke
-from envs.setup import SimulationSetup, make_setup
-from envs.simulation import SimulationError
+from envs.sumo.setup import SimulationSetup, make_setup
+from envs.sumo.simulation import SimulationError
 from evaluation.delays import delays
 from evaluation.runs import RunFailed
-from scenarios.command import run_command, say
-from scenarios.occupied import occupied
+from plumbing.command import run_command, say
+from plumbing.errors import InputError
+from plumbing.occupied import occupied
 from scenarios.scenario import Scenario, load
 from scenarios.seeds import EVALUATION_SEEDS, VALIDATION_SEEDS
-from signals.errors import InputError
 from signals.inputs import DETECTORS
 from signals.intersection import compile_signals
 from signals.layout import build_layout

@@ -19,16 +19,22 @@ from controllers.base import Controller
 from controllers.mcts import TreeSearch
 from controllers.programs import ProgramControl
 from controllers.registry import CONTROLLERS
-from envs.simulation import SimulationError
+from envs.sumo.simulation import SimulationError
 from playback.page import write_page
 from playback.play import Episode, Live, Nobody, play
 from playback.replay import Replay, Source, save
 from playback.rerun import Verdict, counterfactual, show, verify
-from scenarios.arguments import add_file_arguments, add_scenario_arguments, demand_from
-from scenarios.command import add_timing_arguments, run_command, say, say_json, timing_from
-from scenarios.occupied import occupied_file
+from plumbing.command import run_command, say, say_json
+from plumbing.errors import InputError
+from plumbing.occupied import occupied_file
+from scenarios.arguments import (
+    add_file_arguments,
+    add_scenario_arguments,
+    add_timing_arguments,
+    demand_from,
+    timing_from,
+)
 from scenarios.seeds import EVALUATION_SEEDS
-from signals.errors import InputError
 from signals.timing import Timing
 
 EPILOG = """examples:

@@ -40,27 +40,27 @@ from agents.settings import AGENTS, AgentSettings, agent_settings, as_dict, list
 from agents.training import Interrupted, Schedule, train
 from agents.updates import TrainingDiverged
 from agents.vec_env import SignalsVecEnv
-from envs.allocator import allocator_name
-from envs.engine import add_engine_arguments, check_engine, open_engine
-from envs.remote import RemoteSimulation
-from envs.setup import make_setup
-from envs.simulation import SimulationError
-from envs.worker import WorkerSetup
-from envs.workers import SimulationWorker
+from envs.sumo.setup import make_setup
+from envs.sumo.simulation import SimulationError
+from envs.workers.allocator import allocator_name
+from envs.workers.client import RemoteSimulation
+from envs.workers.engine import add_engine_arguments, check_engine, open_engine
+from envs.workers.protocol import SimulationWorker
+from envs.workers.server import WorkerSetup
 from evaluation.runs import Contestant, Evaluation, RunFailed, run_all
-from scenarios.arguments import add_scenario_arguments
-from scenarios.command import add_timing_arguments, run_command, say, timing_from
-from scenarios.occupied import occupied
+from plumbing.command import run_command, say
+from plumbing.errors import InputError
+from plumbing.occupied import occupied
+from plumbing.whole import Draft, check_movable
+from scenarios.arguments import add_scenario_arguments, add_timing_arguments, timing_from
 from scenarios.scenario import Scenario
 from scenarios.seeds import VALIDATION_SEEDS
-from scenarios.whole import Draft, check_movable
-from signals.errors import InputError
 from signals.loops import DetectorFaults
 from signals.rewards import REWARDS, reward_for
 from signals.timing import Timing, timing_of
 
 if TYPE_CHECKING:
-    from envs.ray_workers import Cluster
+    from envs.workers.cluster import Cluster
 
 EXAMPLES = """examples:
   python train.py --scenario single --agent dqn --steps 20000 --out runs/single

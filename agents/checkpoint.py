@@ -14,7 +14,7 @@ from agents.learners import Learner
 from agents.replay import DecisionBuffer
 from agents.run import CHECKPOINT, POLICY, load_tensors, save_tensors
 from agents.vec_env import SignalsVecEnv
-from signals.errors import InputError
+from plumbing.errors import InputError
 
 COUNTERS = ("num_timesteps", "_episode_num", "_n_updates", "_current_progress_remaining")
 REPLAY = ("observations", "next_observations", "actions", "rewards", "discounts")

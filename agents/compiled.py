@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from envs.getters import load_library
+from envs.native.library import load_library
 from signals.observations import ObservationShape
 
 FOLDER = Path(__file__).parent / "native"

@@ -18,10 +18,10 @@ from onnx import TensorProto, helper, numpy_helper
 from agents.network import MASKED, SELECTABLE, PhaseScorer
 from agents.run import LearnedController
 from controllers.base import TIE
-from envs.remote import RemoteSimulation
-from envs.setup import SimulationSetup
-from envs.worker import WorkerSetup
-from signals.errors import InputError
+from envs.sumo.setup import SimulationSetup
+from envs.workers.client import RemoteSimulation
+from envs.workers.server import WorkerSetup
+from plumbing.errors import InputError
 from signals.inputs import InputTable
 from signals.observations import LIMIT, ObservationShape, observation_for
 

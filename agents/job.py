@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from agents.settings import AGENTS, agent_settings
-from scenarios.command import TIMING_OPTIONS
+from plumbing.errors import LONGEST_LINE, InputError
+from plumbing.plain import Shape, listed, misfit, named, number, optional, record, row, text, whole
+from scenarios.arguments import TIMING_OPTIONS
 from scenarios.scenario import Scenario, load
-from signals.errors import LONGEST_LINE, InputError
 from signals.observations import OBSERVATIONS
-from signals.plain import Shape, listed, misfit, named, number, optional, record, row, text, whole
 from signals.rewards import REWARDS
 from signals.timing import Timing, timing_of
 

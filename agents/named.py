@@ -16,9 +16,9 @@ from controllers.base import Controller
 from controllers.parameters import read_tuned
 from controllers.programs import GivenPrograms, ProgramControl
 from controllers.registry import CONTROLLERS, make
-from scenarios.command import check_text
+from plumbing.command import check_text
+from plumbing.errors import printable
 from scenarios.xmlfile import broken
-from signals.errors import printable
 
 
 @dataclass(frozen=True)

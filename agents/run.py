@@ -25,15 +25,15 @@ from agents.job import SETTINGS as SHAPE
 from agents.network import PhaseScorer
 from agents.settings import MOST
 from controllers.base import Phases, choose
-from scenarios.command import check_text
-from scenarios.held import bring_back
-from scenarios.whole import write_whole
+from plumbing.command import check_text
+from plumbing.errors import InputError
+from plumbing.held import bring_back
+from plumbing.plain import misfit, parse
+from plumbing.whole import write_whole
 from scenarios.xmlfile import require_file
-from signals.errors import InputError
 from signals.intersection import Intersection
 from signals.layout import Layout
 from signals.observations import OBSERVATIONS, ObservationShape, PhaseObservation, observation_for
-from signals.plain import misfit, parse
 from signals.snapshot import Snapshot
 
 FORMAT = 2

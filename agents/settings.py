@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from scenarios.yamlfile import read_yaml
-from signals.errors import InputError, did_you_mean, printable
+from plumbing.errors import InputError, did_you_mean, printable
+from plumbing.yamlfile import read_yaml
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from agents.dqn import MaskedDoubleDQN
 from agents.learners import Learner
 from agents.run import LearnedController
 from agents.vec_env import SignalsVecEnv
-from scenarios.whole import write_whole
+from plumbing.whole import write_whole
 
 log = logging.getLogger("intergreen.training")
 Validate = Callable[[LearnedController], float]

@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from controllers.base import Phases, choose
-from signals.errors import InputError
+from plumbing.errors import InputError
+from plumbing.plain import parse
 from signals.intersection import Intersection
 from signals.layout import Layout
 from signals.observations import OBSERVATIONS, SENSED, observation_for
-from signals.plain import parse
 from signals.snapshot import Snapshot
 
 FloatArray = npt.NDArray[np.float64]

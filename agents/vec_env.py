@@ -10,10 +10,10 @@ import numpy.typing as npt
 from gymnasium import spaces
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvObs, VecEnvStepReturn
 
-from envs.batch import SignalBatch, Turn
-from envs.workers import SimulationWorker
+from envs.workers.batch import SignalBatch, Turn
+from envs.workers.protocol import SimulationWorker
+from plumbing.errors import InputError
 from scenarios.seeds import training_seed
-from signals.errors import InputError
 from signals.observations import LIMIT
 
 

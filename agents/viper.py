@@ -22,9 +22,9 @@ import numpy.typing as npt
 
 from agents.tree import Node, PhaseRows, Tree, TreeController
 from controllers.base import Controller, Phases, choose
+from plumbing.errors import InputError
+from plumbing.whole import write_whole
 from scenarios.seeds import VALIDATION_SEEDS, training_seed
-from scenarios.whole import write_whole
-from signals.errors import InputError
 from signals.intersection import Intersection
 from signals.layout import Layout
 from signals.snapshot import Snapshot

@@ -18,10 +18,10 @@ import numpy.typing as npt
 from benchmarks.children import lapped_child
 from benchmarks.course import SEED
 from benchmarks.speed import window
-from envs.setup import make_setup
-from scenarios.command import run_command
+from envs.sumo.setup import make_setup
+from plumbing.command import run_command
+from plumbing.errors import InputError
 from scenarios.scenario import Scenario
-from signals.errors import InputError
 
 SCENARIOS = ("cologne1", "cologne8", "grid4x4", "ingolstadt21")
 VARIANTS = {"as it comes": False, "mimalloc": True}

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from envs.allocator import preloading
-from scenarios import interpreter
-from scenarios.interpreter import ROOT
+from envs.workers.allocator import preloading
+from plumbing import interpreter
+from plumbing.interpreter import ROOT
 
 
 def environment(preload: bool = False, **settings: str) -> dict[str, str]:

@@ -23,11 +23,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from deployment.emulator.process import EmulatorProcess
 from deployment.emulator.setup import engine_id_for
-from scenarios.command import run_command
-from scenarios.interpreter import ROOT, environment
+from plumbing.command import run_command
+from plumbing.errors import InputError
+from plumbing.interpreter import ROOT, environment
 from scenarios.scenario import load
 from scenarios.seeds import EVALUATION_SEEDS
-from signals.errors import InputError
 
 SCENARIO = "single"
 WHO = {"FIELD_USER": "policy", "FIELD_AUTH": "policy-auth-key", "FIELD_PRIV": "policy-priv-key"}

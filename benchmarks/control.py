@@ -27,8 +27,8 @@ from deployment.guard import Facts, Guard, Limits
 from deployment.inference import ask
 from deployment.pilot import Pilot
 from deployment.reading import Reading
-from scenarios.command import run_command
-from signals.errors import InputError
+from plumbing.command import run_command
+from plumbing.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 

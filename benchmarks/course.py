@@ -20,9 +20,9 @@ import numpy.typing as npt
 
 from benchmarks.children import HaltedProgram, environment, lapped_child, run_child
 from benchmarks.processes import worker_memory
-from envs.remote import RemoteSimulation
-from envs.setup import make_setup
-from envs.worker import WorkerSetup
+from envs.sumo.setup import make_setup
+from envs.workers.client import RemoteSimulation
+from envs.workers.server import WorkerSetup
 from scenarios.scenario import Scenario
 
 SEED = 1

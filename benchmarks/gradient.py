@@ -26,10 +26,10 @@ from agents.learners import make_learner
 from agents.network import PhaseScorer
 from agents.settings import DQNSettings
 from agents.vec_env import SignalsVecEnv
-from envs.remote import RemoteSimulation
-from envs.setup import make_setup
-from envs.worker import WorkerSetup
-from scenarios.command import run_command
+from envs.sumo.setup import make_setup
+from envs.workers.client import RemoteSimulation
+from envs.workers.server import WorkerSetup
+from plumbing.command import run_command
 from scenarios.scenario import load
 
 ROWS = 128

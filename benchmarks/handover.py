@@ -15,8 +15,8 @@ from benchmarks.course import SEED, random_phases
 from benchmarks.speed import window
 from envs import parallel_env
 from envs.network_env import NetworkEnv
-from scenarios.command import run_command
-from signals.errors import InputError
+from plumbing.command import run_command
+from plumbing.errors import InputError
 
 THOUGHTS_MS = (0.0, 0.3, 1.0)
 

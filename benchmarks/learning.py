@@ -28,9 +28,9 @@ from agents.vec_env import SignalsVecEnv
 from benchmarks.clock import Clock, quiet
 from benchmarks.peer_vec_env import SumoRlVecEnv
 from benchmarks.peers import import_sumo_rl
-from envs.remote import RemoteSimulation
-from envs.setup import make_setup
-from envs.worker import WorkerSetup
+from envs.sumo.setup import make_setup
+from envs.workers.client import RemoteSimulation
+from envs.workers.server import WorkerSetup
 from scenarios.scenario import load
 from signals.timing import Timing
 

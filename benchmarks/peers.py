@@ -29,7 +29,7 @@ import numpy as np
 from benchmarks.children import environment
 from benchmarks.clock import quiet
 from benchmarks.course import Answers, Recording, as_programs, record_states, trip_output
-from scenarios.interpreter import ROOT, command
+from plumbing.interpreter import ROOT, command
 from scenarios.scenario import Scenario
 
 INTERVAL_S = 5  # [s] sumo-rl's default, and ours

@@ -74,7 +74,7 @@ def holdings() -> dict[str, float]:
 
 def _is_worker(process: psutil.Process) -> bool:
     try:
-        return "envs.worker" in process.cmdline()
+        return "envs.workers.server" in process.cmdline()
     except psutil.Error:
         return False
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from playback.page import write_page
-from scenarios.command import run_command
-from signals.errors import InputError
+from plumbing.command import run_command
+from plumbing.errors import InputError
 
 VIEWS = {
     "signals": "intergreen.showSignals()",

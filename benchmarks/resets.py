@@ -26,16 +26,16 @@ import numpy as np
 
 from benchmarks.course import SEED, random_phases, trip_output, trips_hash
 from benchmarks.speed import tell, window
-from envs.batch import SignalBatch
-from envs.remote import RemoteSimulation
-from envs.setup import make_setup
-from envs.worker import WorkerSetup
-from envs.workers import SimulationWorker
-from scenarios.command import run_command
-from scenarios.held import scratch
+from envs.sumo.setup import make_setup
+from envs.workers.batch import SignalBatch
+from envs.workers.client import RemoteSimulation
+from envs.workers.protocol import SimulationWorker
+from envs.workers.server import WorkerSetup
+from plumbing.command import run_command
+from plumbing.errors import InputError, did_you_mean
+from plumbing.held import scratch
+from plumbing.whole import write_whole
 from scenarios.scenario import Scenario, names
-from scenarios.whole import write_whole
-from signals.errors import InputError, did_you_mean
 
 QUICK = {"scenarios": ["single", "cologne1"], "resets": 4, "decisions": 60}
 
@@ -121,7 +121,7 @@ def vectorised(course: Course, number: int) -> list[str]:
 
 def ray(course: Course, number: int) -> list[str]:
     """Two actors of a Ray cluster in a batch."""
-    from envs.ray_workers import Cluster
+    from envs.workers.cluster import Cluster
 
     with Cluster(None, 2) as cluster:
         return _batch(course, [cluster.worker(course.setup(n)) for n in range(2)], [None, None], number)

@@ -27,14 +27,14 @@ from xml.etree import ElementTree
 from benchmarks.processes import holdings
 from benchmarks.speed import tell
 from controllers.heuristics import MaxPressure
-from envs.remote import RemoteSimulation
-from envs.setup import make_setup
-from envs.worker import WorkerSetup
-from scenarios.command import run_command
-from scenarios.held import scratch
+from envs.sumo.setup import make_setup
+from envs.workers.client import RemoteSimulation
+from envs.workers.server import WorkerSetup
+from plumbing.command import run_command
+from plumbing.errors import InputError
+from plumbing.held import scratch
+from plumbing.whole import write_whole
 from scenarios.scenario import Scenario, load
-from scenarios.whole import write_whole
-from signals.errors import InputError
 
 DECISIONS = 2
 """Of each of the many short episodes."""

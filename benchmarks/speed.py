@@ -21,11 +21,11 @@ from typing import Any
 from benchmarks.course import Course
 from benchmarks.systems import NOT_BY_DEFAULT, SYSTEMS, System, make_systems
 from benchmarks.tables import Laps, Sample, flatness, growth_plot, markdown, rows_of, summary
-from scenarios.command import run_command
-from scenarios.held import scratch
+from plumbing.command import run_command
+from plumbing.errors import InputError, did_you_mean
+from plumbing.held import scratch
+from plumbing.whole import write_whole
 from scenarios.scenario import Scenario, load
-from scenarios.whole import write_whole
-from signals.errors import InputError, did_you_mean
 
 SCENARIOS = ("cologne1", "cologne8", "grid4x4", "ingolstadt21")
 GRIDS = ("grid:5x5", "grid:10x10", "grid:20x20", "grid:30x30")

@@ -20,9 +20,9 @@ from benchmarks.course import SEED, Answers, Course
 from benchmarks.peers import PeerFailed, SumoRl
 from benchmarks.tables import Laps
 from envs import SignalEnv, parallel_env, vector_env
-from envs.batch import SignalBatch
 from envs.options import EnvOptions
-from envs.remote import RemoteSimulation
+from envs.workers.batch import SignalBatch
+from envs.workers.client import RemoteSimulation
 from scenarios.scenario import Scenario
 
 LAP = 10
@@ -261,7 +261,7 @@ def batch_of(scenario: Scenario, workers: int) -> SignalBatch:
 
 
 class Batch:
-    """`envs.batch.SignalBatch`, whose workers are asked again as soon as each is ready.
+    """`envs.workers.batch.SignalBatch`, whose workers are asked again as soon as each is ready.
 
     Each worker's window is timed for itself, and whoever is through goes on until all are: as in a training, nobody
     ever has the machine more to himself than at the beginning.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evaluation.statistics import relative_difference
-from scenarios.whole import write_whole
+from plumbing.whole import write_whole
 
 if TYPE_CHECKING:
     from benchmarks.course import Course

@@ -26,12 +26,12 @@ from benchmarks.children import run_child
 from benchmarks.course import run_inside
 from benchmarks.speed import tell
 from benchmarks.tables import Sample, against, spread
-from envs.setup import make_setup
-from envs.worker import WorkerSetup
-from scenarios.command import run_command
+from envs.sumo.setup import make_setup
+from envs.workers.server import WorkerSetup
+from plumbing.command import run_command
+from plumbing.errors import InputError, did_you_mean
+from plumbing.whole import write_whole
 from scenarios.scenario import Scenario, load
-from scenarios.whole import write_whole
-from signals.errors import InputError, did_you_mean
 from signals.timing import Timing
 
 SCENARIOS = ("cologne3", "grid4x4")

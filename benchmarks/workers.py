@@ -21,12 +21,12 @@ from benchmarks.children import lapped_child
 from benchmarks.course import Course
 from benchmarks.speed import window
 from benchmarks.systems import LAP, batch_of
-from envs.batch import SignalBatch
+from envs.workers.batch import SignalBatch
 from evaluation.statistics import relative_difference
-from scenarios.command import run_command
-from scenarios.held import scratch
+from plumbing.command import run_command
+from plumbing.errors import InputError
+from plumbing.held import scratch
 from scenarios.scenario import Scenario
-from signals.errors import InputError
 
 SCENARIOS = ("cologne8", "grid4x4")
 GOAL = 1.8

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from controllers.base import Controller, Phases
 from controllers.cop import Cop
-from signals.errors import InputError
+from plumbing.errors import InputError
 from signals.intersection import Intersection
 from signals.layout import Layout
 from signals.snapshot import Snapshot

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from plumbing.errors import InputError, printable
+from plumbing.plain import parse
 from scenarios.xmlfile import require_file
-from signals.errors import InputError, printable
-from signals.plain import parse
 
 FORMAT = 1
 FILE = "tuned.json"

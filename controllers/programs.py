@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 from xml.sax.saxutils import quoteattr
 
+from plumbing.errors import InputError
 from scenarios.scenario import Scenario
-from signals.errors import InputError
 from signals.links import link_table
 from signals.network import Program, ProgramRow, RoadNetwork
 from signals.phases import is_green, within

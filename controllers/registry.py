@@ -10,7 +10,7 @@ from controllers.heuristics import Greedy, MaxPressure, RandomChoice, SelfOrgani
 from controllers.mcts import TreeSearch
 from controllers.programs import Actuated, DelayBased, ProgramControl
 from controllers.webster import Webster
-from signals.errors import InputError, did_you_mean
+from plumbing.errors import InputError, did_you_mean
 
 CONTROLLERS: dict[str, Callable[..., Controller | ProgramControl]] = {
     "fixed_time": ProgramControl,

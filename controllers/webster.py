@@ -19,13 +19,13 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
 from controllers.programs import ProgramControl, extendable_rows, stated_least_s
+from plumbing.cache import cached_file
+from plumbing.errors import InputError
+from plumbing.held import scratch
+from plumbing.interpreter import ROOT, environment, last_line
 from scenarios.additional import holds_demand
-from scenarios.cache import cached_file
-from scenarios.held import scratch
-from scenarios.interpreter import ROOT, environment, last_line
 from scenarios.scenario import Scenario
 from scenarios.xmlfile import read_tree, seconds
-from signals.errors import InputError
 from signals.network import Program, RoadNetwork
 from signals.timing import Timing
 

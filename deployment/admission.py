@@ -19,7 +19,7 @@ from deployment.ntcip import Reader
 from deployment.ntcip_profile import secret
 from deployment.sealed import read_manifest
 from deployment.serials import Accepted, Memory, Serials, state_folder
-from signals.errors import InputError
+from plumbing.errors import InputError
 
 LEAST_TOKEN = 16
 """Characters of a site's token; `deployment.identity` makes 64."""

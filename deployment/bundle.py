@@ -32,13 +32,13 @@ from deployment.nema import NemaPlan
 from deployment.policy import OPSET, OnnxPolicy
 from deployment.safety import findings
 from deployment.sealed import read_files, read_manifest
-from signals.errors import InputError
+from plumbing.errors import InputError
+from plumbing.plain import parse
 from signals.inputs import DETECTORS, InputTable
 from signals.intersection import Intersection
 from signals.layout import Layout
 from signals.loops import LoopPlan
 from signals.machine import SignalMachine
-from signals.plain import parse
 from signals.timing import Timing
 
 BUNDLE = Form(

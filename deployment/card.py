@@ -10,8 +10,8 @@ from typing import Any
 from deployment.c_check import Measured
 from deployment.contents import Subject
 from deployment.golden import Agreement
-from signals.errors import InputError, printable
-from signals.plain import listed, misfit, named, number, optional, parse, record, text, whole
+from plumbing.errors import InputError, printable
+from plumbing.plain import listed, misfit, named, number, optional, parse, record, text, whole
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from deployment.link import expect_loopback
-from signals.errors import InputError
-from signals.plain import misfit, one_of, parse, record, text
+from plumbing.errors import InputError
+from plumbing.plain import misfit, one_of, parse, record, text
 
 _ANSWER = record({}, {"error": text(), "done": one_of(True, False)})
 

@@ -15,8 +15,8 @@ from deployment.ntcip_plans import PlanWriter
 from deployment.ntcip_profile import profile_from
 from deployment.plans.pattern import SignalPlans, check_signal, mode_for
 from deployment.plans.sealed import PLAN, SealedPlans, read_sealed_plans
-from scenarios.command import run_command, say
-from signals.errors import InputError
+from plumbing.command import run_command, say
+from plumbing.errors import InputError
 
 EPILOG = """examples:
   python -m deployment.download plans/single/controllers/C --public-key keys/lab.pub --target 10.1.7.12:161 \\

@@ -39,8 +39,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from deployment.reading import Reading
-from signals.errors import InputError
-from signals.plain import parse
+from plumbing.errors import InputError
+from plumbing.plain import parse
 
 ROTATE_BYTES = 64 * 2**20
 KEEP = 20

@@ -12,8 +12,8 @@ from deployment.link import add_link_arguments, address_from, credentials_of
 from deployment.manifest import write_secret
 from deployment.ntcip import Reader, Refused, Session, Unreachable
 from deployment.ntcip_profile import profile_from
-from scenarios.command import run_command, say
-from signals.errors import InputError
+from plumbing.command import run_command, say
+from plumbing.errors import InputError
 
 EPILOG = """examples:
   python -m deployment.identity --target 10.1.7.12:161 --snmp 3 --user env:SNMP_USER \\

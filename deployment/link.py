@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 
 from deployment.ntcip_profile import Credentials, credentials_from
-from signals.errors import InputError
+from plumbing.errors import InputError
 
 
 def add_link_arguments(parser: argparse.ArgumentParser) -> None:

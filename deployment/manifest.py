@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from deployment.codec import decode, encode
 from deployment.private import private_bytes
-from scenarios.whole import write_whole
-from signals.errors import InputError
-from signals.plain import parse
+from plumbing.errors import InputError
+from plumbing.plain import parse
+from plumbing.whole import write_whole
 
 FORMAT = 3
 """Of a manifest; one of another format is refused."""

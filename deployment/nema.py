@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from signals.errors import InputError
+from plumbing.errors import InputError
 from signals.intersection import Intersection
 from signals.phases import is_green
 

@@ -36,7 +36,7 @@ from deployment.ntcip_profile import Credentials, Profile
 from deployment.oids import Object, Oid, groups
 from deployment.reading import CONTROLS, PHASE_GROUPS, SCALARS, Reading
 from deployment.wire import PeerTransport, Target, pinnable_engine
-from signals.errors import InputError, printable
+from plumbing.errors import InputError, printable
 
 TIMEOUT_S, TRIES = 0.4, 3
 MOST_BACKUP_S = 60

@@ -18,7 +18,7 @@ from deployment import oids
 from deployment.ntcip import TRIES, NotAllowed, Reader, Refused, Session, Unreachable, on_list
 from deployment.ntcip_profile import Profile
 from deployment.oids import OBJECTS, Oid
-from signals.errors import InputError, printable
+from plumbing.errors import InputError, printable
 
 Value = int | bytes | Oid
 PlanObject = tuple[str, tuple[int, ...], Value]

@@ -14,8 +14,8 @@ from typing import Any
 
 from deployment.oids import OBJECTS, Object, Oid
 from deployment.private import private_bytes
-from signals.errors import InputError, did_you_mean
-from signals.plain import listed, misfit, named, parse, record, text, whole
+from plumbing.errors import InputError, did_you_mean
+from plumbing.plain import listed, misfit, named, parse, record, text, whole
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from signals.errors import InputError
+from plumbing.errors import InputError
 
 OPSET = 17
 """The one opset of our graphs; a file that asks for another is refused."""

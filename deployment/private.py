@@ -7,7 +7,7 @@ import shlex
 import stat
 from pathlib import Path
 
-from signals.errors import InputError
+from plumbing.errors import InputError
 
 MOST_BYTES = 2**16
 

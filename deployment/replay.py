@@ -13,7 +13,7 @@ from deployment.inference import ask
 from deployment.pilot import Answer, Pilot, Policy, Row
 from deployment.reading import Reading
 from deployment.state import restore, state_of
-from signals.errors import InputError
+from plumbing.errors import InputError
 
 
 @dataclass(frozen=True)

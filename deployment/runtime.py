@@ -27,7 +27,7 @@ from deployment.metrics import Metrics
 from deployment.ntcip import Reader, Refused, Unreachable, check_timing
 from deployment.pilot import Decision, Pilot, Policy
 from deployment.state import state_of
-from signals.errors import InputError, printable
+from plumbing.errors import InputError, printable
 
 if TYPE_CHECKING:
     from deployment.ntcip_write import Commander

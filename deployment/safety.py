@@ -11,7 +11,7 @@ import itertools
 from deployment.contents import Subject
 from deployment.nema import NemaPhase, NemaPlan
 from deployment.plans.pattern import least_split_s, mode_for
-from signals.errors import InputError
+from plumbing.errors import InputError
 from signals.intersection import Intersection
 from signals.links import Link, LinkTable, conflict_distance_m
 from signals.network import Program

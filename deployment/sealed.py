@@ -12,9 +12,9 @@ from pathlib import Path
 
 from deployment import manifest as manifests
 from deployment.manifest import MANIFEST, SIGNATURE, Form, Manifest
-from scenarios.held import bring_back
-from scenarios.whole import Draft, check_movable
-from signals.errors import InputError
+from plumbing.errors import InputError
+from plumbing.held import bring_back
+from plumbing.whole import Draft, check_movable
 
 MOST_BYTES = 64 * 2**20
 """A file that is larger is no part of a sealed folder."""

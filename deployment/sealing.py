@@ -30,10 +30,10 @@ from deployment.manifest import (
 )
 from deployment.plans.sealed import PLAN
 from deployment.sealed import check_room, folder_name, write_sealed
-from scenarios.command import say
+from plumbing.command import say
+from plumbing.errors import InputError, did_you_mean
+from plumbing.plain import parse
 from scenarios.scenario import Scenario
-from signals.errors import InputError, did_you_mean
-from signals.plain import parse
 
 _WORD = re.compile("(?:(?P<tls>.+)=)?(?P<by>engine|site):(?P<hex>[0-9A-Fa-f]+)", re.DOTALL)
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deployment.codec import decode, encode
-from scenarios.whole import write_whole
-from signals.errors import InputError
-from signals.plain import parse
+from plumbing.errors import InputError
+from plumbing.plain import parse
+from plumbing.whole import write_whole
 
 FORMAT = 1
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH

@@ -13,8 +13,8 @@ import onnxruntime
 from deployment.bundle import Bundle, read_unsigned_bundle
 from deployment.codec import encode
 from deployment.manifest import MANIFEST
-from scenarios.identity import code_sha256
-from signals.errors import InputError
+from plumbing.errors import InputError
+from plumbing.identity import code_sha256
 from signals.intersection import Intersection
 from signals.layout import Layout
 from signals.observations import PhaseObservation, observation_for

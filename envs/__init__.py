@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from scenarios.interpreter import runs
+from plumbing.interpreter import runs
 
 if TYPE_CHECKING:
     from envs.network_env import NetworkEnv, parallel_env
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NetworkEnv", "SignalEnv", "SignalsVectorEnv", "parallel_env", "vector_env"]
 
-if not runs("envs.worker"):  # a simulation's own process starts faster without Gymnasium
+if not runs("envs.workers.server"):  # a simulation's own process starts faster without Gymnasium
     import gymnasium
 
     if "intergreen/Signal-v0" not in gymnasium.registry:

@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from envs.reference import REWARDS as SUMO_RL_REWARDS
-from envs.reference import Reference
-from envs.remote import RemoteSimulation
-from envs.rendering import RENDER_MODES, render_setup
-from envs.setup import make_setup
-from envs.worker import WorkerSetup
+from envs.sumo.gui import RENDER_MODES, render_setup
+from envs.sumo.setup import make_setup
+from envs.sumo.sumo_rl import REWARDS as SUMO_RL_REWARDS
+from envs.sumo.sumo_rl import Reference
+from envs.workers.client import RemoteSimulation
+from envs.workers.server import WorkerSetup
+from plumbing.errors import InputError, did_you_mean
 from scenarios.scenario import Scenario, load
-from signals.errors import InputError, did_you_mean
 from signals.loops import DetectorFaults
 from signals.observations import LIMIT
 from signals.rewards import REWARDS

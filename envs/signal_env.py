@@ -54,7 +54,7 @@ class SignalEnv(gymnasium.Env[Observation, np.int64]):
         self._worker = self.options.worker(None if tls_id is None else [tls_id])
         ids = self._worker.layout.tls_ids
         if len(ids) > 1:
-            from signals.errors import InputError
+            from plumbing.errors import InputError
 
             self._worker.close()
             raise InputError(

@@ -11,10 +11,10 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from envs.batch import SignalBatch
 from envs.options import split_options
-from envs.remote import RemoteSimulation
-from signals.errors import InputError
+from envs.workers.batch import SignalBatch
+from envs.workers.client import RemoteSimulation
+from plumbing.errors import InputError
 from signals.observations import LIMIT
 
 Array = npt.NDArray[Any]
@@ -28,8 +28,8 @@ class SignalsVectorEnv(VectorEnv[Array, Array, Array]):
     as a truncation, and are reset in the same step: `info["final_obs"]` holds the last observations. A worker that
     fails ends its episode there, too (`info["failure"]` says why), and goes on in a new process.
 
-    For a loop that waits for nobody, use `batch` (`envs.batch.SignalBatch`): `send` to a worker, `receive` whoever is
-    ready.
+    For a loop that waits for nobody, use `batch` (`envs.workers.batch.SignalBatch`): `send` to a worker,
+    `receive` whoever is ready.
 
     Args:
         scenarios: one or several, as `SignalEnv` takes them; workers take turns through them.

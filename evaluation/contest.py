@@ -17,10 +17,10 @@ from controllers.programs import ProgramControl
 from evaluation.corridor import Corridor
 from evaluation.metrics import RunMetrics
 from evaluation.store import StoredRun, digest_of
-from scenarios.command import check_text
-from scenarios.identity import code_sha256, versions
+from plumbing.command import check_text
+from plumbing.errors import InputError
+from plumbing.identity import code_sha256, versions
 from scenarios.scenario import Scenario
-from signals.errors import InputError
 from signals.loops import DetectorFaults
 from signals.timing import Timing
 

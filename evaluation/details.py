@@ -19,10 +19,10 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 import polars as pl
 
-from envs.trips import Trips
+from envs.sumo.outputs import Trips
 from evaluation.metrics import percentile
 from evaluation.passages import Ways, read_passages, ways_of
-from signals.errors import InputError
+from plumbing.errors import InputError
 from signals.network import RoadNetwork
 
 SAMPLE_S = 10.0

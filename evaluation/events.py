@@ -20,7 +20,7 @@ from xml.sax.saxutils import quoteattr
 import polars as pl
 
 from evaluation.channels import GREEN, RED, YELLOW, Channel, channels_of, displays
-from signals.errors import InputError
+from plumbing.errors import InputError
 from signals.network import Program, RoadNetwork
 from signals.timing import Timing
 

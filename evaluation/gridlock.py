@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from evaluation.contest import RunResult
-from signals.errors import printable
+from plumbing.errors import printable
 from signals.network import RoadNetwork
 
 

@@ -19,12 +19,12 @@ from collections import Counter
 from dataclasses import dataclass
 from xml.sax.saxutils import quoteattr
 
-from envs.trips import INCIDENT_ID
+from envs.sumo.outputs import INCIDENT_ID
 from evaluation.corridor import planned_flows
 from evaluation.details import approaches_of
-from scenarios.cache import cached_file
+from plumbing.cache import cached_file
+from plumbing.errors import InputError
 from scenarios.scenario import Scenario
-from signals.errors import InputError
 
 LEAST_LANE_M = 40.0
 BEFORE_STOP_LINE_M = 60.0

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from envs.simulation import STUCK_S, EpisodeSummary
-from envs.trips import Statistics, Trips
-from signals.errors import InputError
+from envs.sumo.outputs import Statistics, Trips
+from envs.sumo.simulation import STUCK_S, EpisodeSummary
+from plumbing.errors import InputError
 
 GRIDLOCK_LEAST_VEH = 5
 GRIDLOCK_SHARE = 0.05

@@ -44,7 +44,7 @@ from pathlib import Path
 
 from evaluation.monitor_net import BROKEN_FILE, MonitorInputError, open_xml, read_signals
 from evaluation.monitor_rules import Finding, Interval, Judge, Rules
-from signals.errors import LONGEST_LINE, printable, visible
+from plumbing.errors import LONGEST_LINE, printable, visible
 
 __all__ = ["Finding", "MonitorInputError", "Rules", "check", "main"]
 

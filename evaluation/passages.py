@@ -21,8 +21,8 @@ from xml.etree import ElementTree
 
 import polars as pl
 
-from envs.trips import Trips
-from signals.errors import InputError
+from envs.sumo.outputs import Trips
+from plumbing.errors import InputError
 from signals.links import internal_path
 from signals.network import RoadNetwork
 

@@ -18,14 +18,14 @@ import ray.exceptions
 
 from controllers.base import Controller
 from controllers.programs import ProgramControl
-from envs.ray_workers import Cluster, refusal_of
-from envs.shipping import Parcel, files_of_scenario, fingerprint, scenario_here
+from envs.workers.cluster import Cluster, refusal_of
+from envs.workers.shipping import Parcel, files_of_scenario, fingerprint, scenario_here
 from evaluation.contest import Evaluation, Job, RunFailed, RunResult
 from evaluation.runs import TURN_S
 from evaluation.stage import Stage
-from scenarios.held import scratch
-from scenarios.whole import Draft
-from signals.errors import InputError
+from plumbing.errors import InputError
+from plumbing.held import scratch
+from plumbing.whole import Draft
 
 log = logging.getLogger("intergreen.ray")
 MOST_ATTEMPTS = 5

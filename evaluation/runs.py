@@ -16,9 +16,9 @@ from pathlib import Path
 from evaluation.contest import Contestant, Evaluation, Job, RunFailed, RunResult, folder_names
 from evaluation.stage import OUTPUTS, OUTPUTS_OF, Stage, Stopped
 from evaluation.store import StoredRun, clear_partial, load_run
-from scenarios.held import scratch
+from plumbing.errors import InputError
+from plumbing.held import scratch
 from scenarios.scenario import Scenario
-from signals.errors import InputError
 
 # with what evaluation.contest defines: whoever runs something needs both
 __all__ = [

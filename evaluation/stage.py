@@ -16,12 +16,12 @@ import numpy.typing as npt
 from controllers.base import Controller
 from controllers.mcts import TreeSearch
 from controllers.programs import ProgramControl
-from envs.branches import Branches, Outcome
-from envs.remote import RemoteSimulation
-from envs.setup import make_setup
-from envs.simulation import EpisodeSummary, SimulationError
-from envs.trips import read_statistics, read_trips
-from envs.worker import WorkerSetup
+from envs.sumo.outputs import read_statistics, read_trips
+from envs.sumo.setup import make_setup
+from envs.sumo.simulation import EpisodeSummary, SimulationError
+from envs.workers.client import RemoteSimulation
+from envs.workers.forks import Branches, Outcome
+from envs.workers.server import WorkerSetup
 from evaluation.contest import Evaluation, Job, RunFailed, RunResult
 from evaluation.corridor import Corridor
 from evaluation.details import DetailPlan, detail_additional, detail_metrics, detail_options, read_details
@@ -29,10 +29,10 @@ from evaluation.events import EventPlan, read_events
 from evaluation.metrics import measure
 from evaluation.store import save_run
 from evaluation.trajectories import read_trajectories, trajectory_options
+from plumbing.errors import InputError
+from plumbing.whole import Draft
 from scenarios.additional import with_additional_programs
 from scenarios.sumo_input import admitted_text
-from scenarios.whole import Draft
-from signals.errors import InputError
 from signals.network import Program
 
 BRANCHES_AT_A_TIME = 2

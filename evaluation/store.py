@@ -18,12 +18,12 @@ from typing import Any
 
 import polars as pl
 
-from envs.trips import VEHICLE_COLUMNS
+from envs.sumo.outputs import VEHICLE_COLUMNS
 from evaluation import details, events, passages, trajectories
 from evaluation.metrics import RunMetrics
-from scenarios.held import sweep
-from scenarios.whole import Draft
-from signals.plain import misfit, named, number, one_of, optional, parse, record, text, whole
+from plumbing.held import sweep
+from plumbing.plain import misfit, named, number, one_of, optional, parse, record, text, whole
+from plumbing.whole import Draft
 
 FORMAT = 1
 RUN_FILE = "run.json"

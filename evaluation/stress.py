@@ -16,7 +16,7 @@ import polars as pl
 from evaluation.incident import find_incident, with_incident
 from evaluation.runs import Contestant, Engine, Evaluation, RunResult, finished_runs, run_all
 from evaluation.statistics import Interval, mean_interval
-from signals.errors import InputError, did_you_mean
+from plumbing.errors import InputError, did_you_mean
 from signals.loops import DetectorFaults
 
 KINDS = ("demand", "held-out", "incident", "detectors")

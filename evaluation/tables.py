@@ -28,7 +28,7 @@ from evaluation.statistics import (
     relative_difference,
 )
 from evaluation.stress import StressCurve
-from scenarios.whole import write_whole
+from plumbing.whole import write_whole
 
 DEFINITION = (
     "delay: time loss + departure delay, mean over every vehicle that was to depart, arrived or not [s]; "

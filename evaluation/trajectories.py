@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 import polars as pl
 
 from evaluation.corridor import Corridor
+from plumbing.errors import InputError
 from scenarios.scenario import Scenario
-from signals.errors import InputError
 
 WINDOW_S = 600.0
 SCHEMA = {"time_s": pl.Float64, "vehicle_id": pl.String, "at_m": pl.Float64, "speed_mps": pl.Float64}

@@ -25,13 +25,13 @@ from evaluation.runs import (
     finished_runs,
     run_all,
 )
-from scenarios.arguments import add_scenario_arguments, scenario_from
-from scenarios.command import add_timing_arguments, run_command, say, timing_from
-from scenarios.identity import code_sha256
-from scenarios.occupied import occupied
+from plumbing.command import run_command, say
+from plumbing.errors import InputError, did_you_mean
+from plumbing.identity import code_sha256
+from plumbing.occupied import occupied
+from plumbing.whole import write_whole
+from scenarios.arguments import add_scenario_arguments, add_timing_arguments, scenario_from, timing_from
 from scenarios.seeds import training_seed
-from scenarios.whole import write_whole
-from signals.errors import InputError, did_you_mean
 
 RUNS = 24
 EPILOG = """examples:

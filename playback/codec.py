@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from signals.plain import listed, misfit, named, one_of, parse, row, whole
+from plumbing.plain import listed, misfit, named, one_of, parse, row, whole
 
 IntArray = npt.NDArray[np.int64]
 LONGEST = 10  # [bytes] of an unsigned 64-bit number, seven bits each

@@ -21,9 +21,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scenarios.whole import write_whole
-from signals.errors import InputError
-from signals.plain import listed, misfit, parse, record, row, text, whole
+from plumbing.errors import InputError
+from plumbing.plain import listed, misfit, parse, record, row, text, whole
+from plumbing.whole import write_whole
 
 MAGIC = b"\x89RPLY\r\n\x1a"
 """A byte no text begins with, and line ends that a transfer as text would change."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from playback.codec import Tracks
 from playback.outputs import PERSON_COLUMNS, VEHICLE_COLUMNS
-from signals.plain import listed, misfit, named, number, one_of, optional, record, row, text, whole
+from plumbing.plain import listed, misfit, named, number, one_of, optional, record, row, text, whole
 from signals.timing import timing_of
 
 MOST_STEPS = 10_000_000

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from envs.trips import person_row, vehicle_row
+from envs.sumo.outputs import person_row, vehicle_row
 from playback.codec import IntArray, Tracks
-from signals.errors import InputError
+from plumbing.errors import InputError
 
 FloatArray = npt.NDArray[np.float64]
 VEHICLES, PERSONS, STATES, TRIPS = "vehicles.csv", "persons.csv", "states.csv", "tripinfo.xml"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from playback import container
 from playback.replay import Replay
-from scenarios.command import check_text
-from scenarios.whole import write_whole
-from signals.errors import InputError, printable
+from plumbing.command import check_text
+from plumbing.errors import InputError, printable
+from plumbing.whole import write_whole
 
 VIEWER = Path(__file__).parent / "viewer"
 SCRIPTS = ("decode.js", "geometry.js", "scenery.js", "traffic.js", "panels.js", "timeline.js", "main.js")

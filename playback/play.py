@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from controllers.base import Controller, Phases
-from envs.remote import RemoteSimulation
-from envs.setup import make_setup
-from envs.simulation import EpisodeSummary
-from envs.worker import WorkerSetup
+from envs.sumo.setup import make_setup
+from envs.sumo.simulation import EpisodeSummary
+from envs.workers.client import RemoteSimulation
+from envs.workers.server import WorkerSetup
 from playback.outputs import (
     PERSONS,
     STATES,
@@ -31,9 +31,9 @@ from playback.outputs import (
     read_states,
     read_trips,
 )
-from scenarios.held import scratch
+from plumbing.errors import InputError
+from plumbing.held import scratch
 from scenarios.scenario import Scenario
-from signals.errors import InputError
 from signals.intersection import SignalPlan
 from signals.layout import Layout
 from signals.measures import ApproachMeasures, lanes_green

@@ -16,11 +16,11 @@ from playback.contents import check_head, check_section
 from playback.curves import curves
 from playback.play import Arrays, Episode, Played
 from playback.scene import scene, vehicle_types
-from scenarios.identity import installed
+from plumbing.errors import InputError
+from plumbing.identity import installed
+from plumbing.plain import parse
 from scenarios.scenario import Scenario, load
-from signals.errors import InputError
 from signals.intersection import compile_signals
-from signals.plain import parse
 from signals.timing import Timing, timing_of
 
 PACKAGES = ("intergreen", "eclipse-sumo", "libsumo", "numpy")

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from controllers.base import Controller
-from envs.rendering import render_setup
-from envs.simulation import SimulationError
+from envs.sumo.gui import render_setup
+from envs.sumo.simulation import SimulationError
 from playback.codec import Tracks
 from playback.play import Again, Decider, Episode, Live, Nobody, Played, play, run_through, stage
 from playback.replay import SUMO, Replay, Source, result_of, sections_of, versions
-from signals.errors import InputError
+from plumbing.errors import InputError
 
 Progress = Callable[[float], None]
 CLOSED = "connection closed"

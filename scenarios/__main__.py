@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from scenarios.command import run_command, say, say_json
+from plumbing.command import run_command, say, say_json
+from plumbing.errors import InputError
 from scenarios.scenario import Scenario, load, names
-from signals.errors import InputError
 from signals.network import RoadNetwork
 
 

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from plumbing.errors import InputError
 from scenarios.netfile import read_programs
 from scenarios.sumo_input import Unwanted
 from scenarios.xmlfile import seconds, top_level
-from signals.errors import InputError
 from signals.network import Program, RoadNetwork
 
 DEMAND_TAGS = frozenset({"vehicle", "trip", "flow", "person", "personFlow"})

@@ -1,4 +1,4 @@
-"""The options that choose a scenario, the same in every command."""
+"""The options that choose a scenario and its timing, the same in every command."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from scenarios.scenario import Scenario, load
+from signals.timing import Timing
 
 
 def add_scenario_arguments(parser: argparse.ArgumentParser, *, required: bool = True, demand: bool = True) -> None:
@@ -55,3 +56,34 @@ def scenario_from(options: argparse.Namespace) -> Scenario:
         end_s=options.end,
         demand=demand_from(options),
     )
+
+
+TIMING_OPTIONS = {
+    "yellow": ("yellow_change_s", "least yellow [s]"),
+    "red-clearance": ("red_clearance_s", "least red clearance where paths conflict [s]"),
+    "min-green": ("min_green_s", "least green [s]"),
+    "max-green": ("max_green_s", "greatest green while others wait, where a program states none [s]"),
+    "decision-interval": ("decision_interval_s", "time between decisions [s]"),
+    "sim-step": ("sim_step_s", "length of a simulation step [s]"),
+}
+
+
+def add_timing_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that set `Timing`, the same in every command."""
+    defaults, group = Timing(), parser.add_argument_group("timing")
+    for option, (name, meaning) in TIMING_OPTIONS.items():
+        value = getattr(defaults, name)
+        group.add_argument(
+            f"--{option}", type=float, default=value, metavar="S", help=f"{meaning} (default: {value:g})"
+        )
+    group.add_argument(
+        "--change-interval", default=defaults.change_interval, metavar="KIND",
+        help="calculated (yellow by speed, red clearance by geometry; the default), or fixed (the two values "
+        "above for all, as most published studies have it: for comparison only)",
+    )  # fmt: skip
+
+
+def timing_from(arguments: argparse.Namespace) -> Timing:
+    """The timing that these options ask for."""
+    values = {name: getattr(arguments, option.replace("-", "_")) for option, (name, _) in TIMING_OPTIONS.items()}
+    return Timing(**values, change_interval=arguments.change_interval)

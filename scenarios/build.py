@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
-from scenarios.cache import cached_folder
+from plumbing.cache import cached_folder
+from plumbing.errors import InputError
+from plumbing.yamlfile import parse_yaml
 from scenarios.lattice import plain
-from scenarios.yamlfile import parse_yaml
-from signals.errors import InputError
 
 EMBEDDED = ("single", "tee", "arterial", "grid")
 _RECIPE = "1"  # raise it when this file builds something else out of the same inputs

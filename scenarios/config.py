@@ -15,9 +15,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
+from plumbing.errors import InputError
 from scenarios import sumo_input
 from scenarios.xmlfile import UNREADABLE, Element, broken, finite, open_xml, require_file, seconds
-from signals.errors import InputError
 
 FILE_OPTIONS = ("weight-files", "load-state")
 """Options that name files for SUMO to read, beside those of `INPUTS`."""

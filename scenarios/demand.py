@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from plumbing.errors import InputError
 from scenarios.xmlfile import LARGEST, Element, finite, seconds, top_level, whole
-from signals.errors import InputError
 
 _MOST_PLACES = 10**15
 _RATES = ("vehsPerHour", "perHour", "personsPerHour")

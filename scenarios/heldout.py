@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from scenarios.cache import cached_file
+from plumbing.cache import cached_file
 from scenarios.demand import departure_s, read_flow
 from scenarios.sumo_input import parts
 from scenarios.xmlfile import Element, top_level

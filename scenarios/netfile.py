@@ -8,8 +8,8 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+from plumbing.errors import InputError, printable
 from scenarios.xmlfile import Element, finite, read_tree, seconds, top_level, whole
-from signals.errors import InputError, printable
 from signals.network import Connection, Edge, Junction, Lane, Point, Program, ProgramRow, RoadNetwork
 
 DEFAULT_LANE_WIDTH_M = 3.2  # SUMO_const_laneWidth

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from signals.errors import InputError
+from plumbing.errors import InputError
 from signals.network import RoadNetwork
 
 _WIDTH_PX = 1000.0

@@ -10,7 +10,7 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-from signals.errors import InputError
+from plumbing.errors import InputError
 
 _COLOGNE = "CC BY-NC-SA 3.0"  # https://sumo.dlr.de/docs/Data/Scenarios/TAPASCologne.html
 _INGOLSTADT = "GPL-3.0"  # https://github.com/silaslobo/InTAS

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
+from plumbing.cache import cached_file
+from plumbing.errors import InputError, did_you_mean
 from scenarios import build, resco
 from scenarios.additional import check_programs, holds_demand, is_demand, releasing, with_additional_programs
-from scenarios.cache import cached_file
 from scenarios.config import FILE_OPTIONS, SumoConfig, config_text, read_config
 from scenarios.demand import Demand, read_demand
 from scenarios.heldout import held_out_routes, scaled_routes
 from scenarios.netfile import read_network
 from scenarios.sumo_input import admitted, admitted_text, parts
 from scenarios.xmlfile import LARGEST, require_file, root_tag
-from signals.errors import InputError, did_you_mean
 from signals.network import RoadNetwork
 
 CLEARING_S = 600.0

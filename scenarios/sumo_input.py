@@ -24,9 +24,9 @@ from xml.sax.saxutils import escape, quoteattr
 
 import yaml
 
-from scenarios.cache import cached_file
+from plumbing.cache import cached_file
+from plumbing.errors import LONGEST_LINE, InputError, printable
 from scenarios.xmlfile import UNREADABLE, broken, named_file, open_xml, require_file
-from signals.errors import LONGEST_LINE, InputError, printable
 
 log = logging.getLogger("intergreen.input")
 NOWHERE = "NUL"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 from xml.etree import ElementTree
 
-from signals.errors import InputError, did_you_mean, printable
+from plumbing.errors import InputError, did_you_mean, printable
 
 Element = ElementTree.Element
 LARGEST = 1e9

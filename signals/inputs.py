@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from signals.errors import InputError
+from plumbing.errors import InputError
 from signals.layout import Layout
 from signals.observations import CONSTANT, LIMIT, ObservationShape, PhaseObservation, observation_for
 from signals.snapshot import Snapshot

@@ -13,8 +13,8 @@ from functools import cached_property
 
 import numpy as np
 
+from plumbing.errors import InputError, did_you_mean
 from signals.approaches import DETECTION_M, Zone, controlled_lanes, zone
-from signals.errors import InputError, did_you_mean
 from signals.intergreen import ChangeTimes, Interval, change_intervals, settling_s
 from signals.links import LinkTable, link_table
 from signals.network import Program, RoadNetwork

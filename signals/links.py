@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from signals.errors import InputError
+from plumbing.errors import InputError
 from signals.network import Connection, Junction, Point, RoadNetwork
 
 BoolMatrix = npt.NDArray[np.bool_]

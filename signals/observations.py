@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from signals.errors import InputError, did_you_mean
+from plumbing.errors import InputError, did_you_mean
 from signals.layout import Layout
 from signals.measures import ApproachMeasures, lanes_green
 from signals.snapshot import Snapshot

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from signals.errors import InputError, did_you_mean
+from plumbing.errors import InputError, did_you_mean
 from signals.layout import Layout
 from signals.snapshot import Snapshot
 

@@ -10,8 +10,8 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any
 
-from signals.errors import InputError
-from signals.plain import misfit, number, record, text
+from plumbing.errors import InputError
+from plumbing.plain import misfit, number, record, text
 
 FOOT_M = 0.3048
 GRAVITY_MPS2 = 9.81

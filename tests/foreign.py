@@ -9,10 +9,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scenarios.interpreter import ROOT
+from plumbing.interpreter import ROOT
 from tests.scenario_files import user_folder
 
-OURS = ("signals", "scenarios", "envs", "controllers", "agents", "evaluation", "playback", "deployment", "benchmarks")
+OURS = (
+    "plumbing",
+    "signals",
+    "scenarios",
+    "envs",
+    "controllers",
+    "agents",
+    "evaluation",
+    "playback",
+    "deployment",
+    "benchmarks",
+)
 OTHERS = (
     "libsumo", "traci", "sumolib", "sumo", "numpy", "yaml", "gymnasium", "torch", "scipy", "polars", "rich", "ray",
     "stable_baselines3", "matplotlib", "onnxruntime", "pysnmp", "cryptography", "sitecustomize", "usercustomize",

@@ -17,9 +17,9 @@ from deployment.bundle import BUNDLE
 from deployment.sealed import write_sealed
 from evaluation.metrics import RunMetrics
 from evaluation.store import save_run
-from scenarios import whole
-from scenarios.held import sweep
-from scenarios.whole import write_whole
+from plumbing import whole
+from plumbing.held import sweep
+from plumbing.whole import write_whole
 
 MOST = 400
 EXCHANGE = whole._exchange

@@ -20,7 +20,7 @@ from agents.settings import agent_settings, as_dict
 from deployment.codec import encode
 from deployment.emulator.setup import engine_id_for
 from deployment.manifest import MANIFEST, SIGNATURE, entries, new_key, sign
-from scenarios.command import run_command
+from plumbing.command import run_command
 from scenarios.scenario import load
 from signals.observations import OBSERVATIONS
 from signals.timing import Timing

@@ -17,9 +17,9 @@ import sumo
 
 from controllers.base import Controller
 from controllers.registry import make
-from envs.remote import RemoteSimulation
-from envs.setup import make_setup
-from envs.worker import WorkerSetup
+from envs.sumo.setup import make_setup
+from envs.workers.client import RemoteSimulation
+from envs.workers.server import WorkerSetup
 from scenarios.scenario import Scenario, load
 from signals.intersection import SignalPlan
 from signals.snapshot import Snapshot

@@ -18,7 +18,7 @@ from deployment.bundle import Bundle, read_bundle
 from deployment.c_check import WARNINGS, compiled, compiler
 from deployment.golden import Golden, compare, draw_inputs
 from deployment.policy import OnnxPolicy
-from envs.setup import make_setup
+from envs.sumo.setup import make_setup
 from scenarios.scenario import load
 from signals.inputs import InputTable
 from signals.layout import build_layout

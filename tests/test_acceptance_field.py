@@ -24,7 +24,7 @@ from deployment.ntcip_write import WRITABLE, Commander
 from deployment.pilot import Pilot, Row
 from deployment.reading import CONTROLS
 from deployment.replay import replay
-from signals.errors import InputError
+from plumbing.errors import InputError
 from tests.field import POLICY, QUICK, Demand, drive, make_pilot
 from tests.udp_proxy import Behaviour, UdpProxy
 

@@ -22,8 +22,8 @@ from deployment.contents import Subject, documents
 from deployment.manifest import FORMAT, new_key
 from deployment.nema import NemaPlan, nema_plan
 from deployment.safety import findings, needed_red_s, needed_yellow_s, pair_findings, timing_findings
+from plumbing.errors import InputError
 from scenarios.scenario import load
-from signals.errors import InputError
 from signals.intersection import compile_signals
 from signals.layout import build_layout
 from signals.links import Link

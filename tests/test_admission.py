@@ -27,7 +27,7 @@ from deployment.replay import replay
 from deployment.sealed import read_manifest
 from deployment.sealing import controllers_of
 from deployment.serials import FORMAT, Memory, Serials, recall, remember, state_folder
-from signals.errors import InputError
+from plumbing.errors import InputError
 from tests.field import CLOSED, OTHER, POLICY, QUICK, Demand, admission_for, drive, make_pilot, users_file
 from tests.policy_runs import ENGINE_ID, exported_bundle, resigned
 from tests.udp_proxy import UdpProxy

@@ -33,11 +33,11 @@ from agents.settings import AGENTS, PPOSettings, agent_settings, listed, read_co
 from agents.training import Interrupted, Schedule, train
 from agents.updates import TrainingDiverged
 from agents.vec_env import SignalsVecEnv
-from envs.remote import RemoteSimulation
-from envs.setup import make_setup
-from envs.worker import WorkerSetup
+from envs.sumo.setup import make_setup
+from envs.workers.client import RemoteSimulation
+from envs.workers.server import WorkerSetup
+from plumbing.errors import InputError
 from scenarios.scenario import load
-from signals.errors import InputError
 from signals.observations import ObservationShape, PhaseObservation
 
 SHAPE = PhaseObservation.shape_for(phases=4, movements=5)

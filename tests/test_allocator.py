@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 import train
-from envs import allocator
-from envs.allocator import SYSTEM, allocator_library, allocator_name, preloading
-from envs.remote import RemoteSimulation
-from envs.setup import make_setup
-from envs.worker import WorkerSetup
+from envs.sumo.setup import make_setup
+from envs.workers import allocator
+from envs.workers.allocator import SYSTEM, allocator_library, allocator_name, preloading
+from envs.workers.client import RemoteSimulation
+from envs.workers.server import WorkerSetup
 from scenarios.scenario import load
 
 pytestmark = pytest.mark.skipif(

@@ -20,8 +20,8 @@ from benchmarks.course import as_programs, trips_hash
 from benchmarks.peer_vec_env import own_actions, padded
 from benchmarks.systems import System
 from benchmarks.tables import Laps, Sample, against, cost, flatness, growth_plot, markdown, rows_of, summary
+from plumbing.errors import InputError
 from scenarios.scenario import load
-from signals.errors import InputError
 from tests.test_getters import needs_library
 
 STATES = """<tlsStates>

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from controllers.heuristics import Greedy
-from envs.branches import Branches, branching_works
-from envs.remote import RemoteSimulation
-from envs.setup import make_setup
-from envs.simulation import SimulationError
-from envs.worker import WorkerSetup
+from envs.sumo.setup import make_setup
+from envs.sumo.simulation import SimulationError
+from envs.workers.client import RemoteSimulation
+from envs.workers.forks import Branches, branching_works
+from envs.workers.server import WorkerSetup
 from scenarios.scenario import load
 from signals.snapshot import Snapshot
 from tests.test_worker import descendants

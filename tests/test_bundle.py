@@ -27,8 +27,8 @@ from deployment.plans.pattern import least_split_s, mode_for
 from deployment.policy import OnnxPolicy, opsets
 from deployment.sealed import check_room, write_sealed
 from deployment.simulated import BundleController, bundle_folders
+from plumbing.errors import InputError
 from scenarios.scenario import load
-from signals.errors import InputError
 from signals.inputs import InputTable
 from signals.intersection import Intersection, compile_signals
 from signals.layout import Layout, build_layout

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from scenarios import cache
-from scenarios.cache import cache_dir, cached_file
+from plumbing import cache
+from plumbing.cache import cache_dir, cached_file
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -83,7 +83,7 @@ def private_one(place: Path) -> None:
 
 def test_a_private_one_goes_with_its_process(shared: Path) -> None:
     shared.touch()
-    code = "from scenarios.cache import cached_file; print(cached_file('a.xml', lambda: b'mine'))"
+    code = "from plumbing.cache import cached_file; print(cached_file('a.xml', lambda: b'mine'))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "TMPDIR": str(shared.parent)},
         capture_output=True, text=True, check=True,

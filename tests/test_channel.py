@@ -11,12 +11,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from envs import channel, getters
-from envs.batch import SignalBatch
-from envs.channel import SPIN_S, THOUGHT_SPIN_S, Answerer, Asker, Bell, SharedArrays, Waiting
-from envs.remote import RemoteSimulation
-from envs.setup import make_setup
-from envs.worker import WorkerSetup
+from envs.native import library
+from envs.sumo.setup import make_setup
+from envs.workers import handover as channel
+from envs.workers.batch import SignalBatch
+from envs.workers.client import RemoteSimulation
+from envs.workers.handover import SPIN_S, THOUGHT_SPIN_S, Answerer, Asker, Bell, SharedArrays, Waiting
+from envs.workers.server import WorkerSetup
 from scenarios.scenario import load
 from tests.test_getters import needs_library
 
@@ -29,10 +30,10 @@ class Sides:
     def __init__(self, asker: str, answerer: str, monkeypatch: pytest.MonkeyPatch) -> None:
         self.shared = SharedArrays({"number": ((1,), np.int64)})
         self._bells, (self.commands, self.order) = (Bell(), Bell()), os.pipe()
-        monkeypatch.setenv(getters.SWITCH, asker)
+        monkeypatch.setenv(library.SWITCH, asker)
         self.asker = Asker(self.shared, *self._bells)
         self.waiting = Waiting([self.asker])
-        monkeypatch.setenv(getters.SWITCH, answerer)
+        monkeypatch.setenv(library.SWITCH, answerer)
         self.answerer = Answerer(self.shared, self.commands, *self._bells[::-1])
         self.pause_s = 0.0
         self.ended_with: bytes | None = None
@@ -119,7 +120,7 @@ def test_workers_look_long_for_their_next_question_only_where_a_core_is_free(mon
 @needs_library
 @pytest.mark.parametrize("way", WAYS)
 def test_a_worker_tells_how_long_its_decisions_took(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(getters.SWITCH, way)
+    monkeypatch.setenv(library.SWITCH, way)
     with RemoteSimulation(WorkerSetup(make_setup(load("cologne1")))) as worker:
         for seed in (1, 2):
             worker.begin(seed)
@@ -149,7 +150,7 @@ def test_descriptors_have_no_greatest_number(monkeypatch: pytest.MonkeyPatch, wa
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 1200), hard), hard))
     held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1024)]
     try:
-        monkeypatch.setenv(getters.SWITCH, way)
+        monkeypatch.setenv(library.SWITCH, way)
         worker = RemoteSimulation(WorkerSetup(make_setup(load("single", end_s=20))))
         batch = SignalBatch([worker], lambda worker, episode: 1)
         try:

@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from envs.machine import CompiledMachine
+from envs.native.machine import CompiledMachine
 from scenarios.scenario import load
 from signals.intersection import compile_signals
 from signals.layout import build_layout

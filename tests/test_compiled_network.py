@@ -11,11 +11,10 @@ import torch
 
 from agents import compiled
 from agents.network import MASKED, PhaseScorer, StateValue
-from envs import getters
-from envs.getters import SWITCH
-from envs.remote import RemoteSimulation
-from envs.setup import make_setup
-from envs.worker import WorkerSetup
+from envs.native.library import SWITCH
+from envs.sumo.setup import make_setup
+from envs.workers.client import RemoteSimulation
+from envs.workers.server import WorkerSetup
 from scenarios.scenario import load
 from signals.observations import ObservationShape
 from tests.test_getters import needs_library
@@ -178,7 +177,7 @@ def test_real_situations_are_scored_alike() -> None:
 def test_a_library_of_other_sources_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled.library.cache_clear()
     try:
-        monkeypatch.setattr(getters, "sources_sha256", lambda folder: b"other")
+        monkeypatch.setattr(library, "sources_sha256", lambda folder: b"other")
         assert compiled.library() is None
         compiled.library.cache_clear()
         monkeypatch.undo()

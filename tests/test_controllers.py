@@ -13,8 +13,8 @@ from controllers.base import choose
 from controllers.heuristics import Greedy, MaxPressure, RandomChoice, SelfOrganizing
 from controllers.programs import Actuated, DelayBased, ProgramControl, extendable_rows
 from controllers.registry import CONTROLLERS, make
+from plumbing.errors import InputError
 from scenarios.scenario import load
-from signals.errors import InputError
 from signals.intersection import SignalPlan, compile_signals
 from signals.layout import Layout, build_layout
 from signals.snapshot import Snapshot

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from controllers.registry import make
-from envs.trips import VEHICLE_COLUMNS, Trips
+from envs.sumo.outputs import VEHICLE_COLUMNS, Trips
 from evaluation.corridor import find_corridor
 from evaluation.details import (
     LEAST_APPROACH_M,

@@ -14,7 +14,7 @@ from deployment import oids
 from deployment.emulator.access import AUTH_ONLY, AUTH_PRIV, DEFAULT, NO_AUTH, V1, V2C, V3, Access, Grant, read_access
 from deployment.emulator.mib import Mib
 from deployment.emulator.process import EmulatorProcess
-from signals.errors import InputError
+from plumbing.errors import InputError
 from tests.emulated import cabinet
 
 pytestmark = pytest.mark.skipif(

@@ -21,12 +21,12 @@ import pytest
 from deployment import oids
 from deployment.emulator import events
 from deployment.emulator.process import EmulatorProcess
-from envs.trips import read_trips
+from envs.sumo.outputs import read_trips
 from evaluation import events as evaluated
 from evaluation.monitor import check, read_states
-from scenarios.interpreter import ROOT
+from plumbing.errors import InputError
+from plumbing.interpreter import ROOT
 from scenarios.scenario import load
-from signals.errors import InputError
 from tests.emulated import cabinet
 
 ACTUATED_S = 44.0

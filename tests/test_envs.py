@@ -20,11 +20,11 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import envs
 from envs import NetworkEnv, SignalEnv
-from envs.remote import RemoteSimulation
-from envs.setup import make_setup
-from envs.worker import WorkerSetup
+from envs.sumo.setup import make_setup
+from envs.workers.client import RemoteSimulation
+from envs.workers.server import WorkerSetup
+from plumbing.errors import InputError
 from scenarios.scenario import Scenario
-from signals.errors import InputError
 from signals.observations import DetectorObservation, PhaseObservation
 from tests.windows import phase_of, window
 

@@ -24,17 +24,17 @@ import evaluate
 from controllers.heuristics import Greedy
 from controllers.programs import Actuated
 from controllers.registry import make
-from envs.simulation import EpisodeSummary
-from envs.trips import Statistics, Trips, read_statistics, read_trips
+from envs.sumo.outputs import Statistics, Trips, read_statistics, read_trips
+from envs.sumo.simulation import EpisodeSummary
 from evaluation import stage as stages
 from evaluation.metrics import METRICS, is_gridlocked, measure
 from evaluation.runs import Contestant, Evaluation, Job, RunFailed, RunResult, folder_names, run_all
 from evaluation.statistics import difference, mean_interval, relative_difference
 from evaluation.tables import summarise
+from plumbing.errors import InputError
+from plumbing.whole import write_whole
 from scenarios.scenario import load
 from scenarios.seeds import EVALUATION_SEEDS, TRAINING_SEEDS, VALIDATION_SEEDS
-from scenarios.whole import write_whole
-from signals.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN_S, END_S = 25200, 25500  # of cologne1: five minutes

@@ -10,7 +10,7 @@ import pytest
 
 from deployment.eventlog import EventLog, LogReader, chained, line, read_log
 from deployment.reading import Reading
-from signals.errors import InputError
+from plumbing.errors import InputError
 
 EVENTS = 40
 

@@ -15,8 +15,8 @@ from agents.run import run_sha256
 from deployment.assembly import NotThePolicy
 from deployment.bundle import read_bundle, read_unsigned_bundle
 from deployment.manifest import Identity, new_key
+from plumbing.errors import InputError
 from scenarios.scenario import load
-from signals.errors import InputError
 from tests.policy_runs import write_run
 
 SHORT = (0.0, 1000.0)

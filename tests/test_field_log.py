@@ -22,7 +22,7 @@ from deployment.guard import Mode
 from deployment.pilot import Pilot
 from deployment.replay import replay
 from deployment.state import restore, state_of
-from signals.errors import InputError
+from plumbing.errors import InputError
 from tests.field import QUICK, V3, Demand, Feed, Run, beat, drive, make_pilot, start, values
 from tests.policy_runs import exported_bundle
 

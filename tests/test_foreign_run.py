@@ -18,7 +18,7 @@ import train
 from agents.job import command_of, job_of
 from agents.named import find_controller
 from agents.run import POLICY, SETTINGS, load_controller, read_settings, save_tensors
-from signals.errors import InputError
+from plumbing.errors import InputError
 from tests.test_report import untrained_run
 
 OPTIONS: dict[str, st.SearchStrategy[list[str]]] = {

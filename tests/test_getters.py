@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envs import getters
-from envs.remote import RemoteSimulation
-from envs.setup import make_setup
-from envs.simulation import SimulationError
-from envs.worker import WorkerSetup
+from envs.native import library
+from envs.sumo.setup import make_setup
+from envs.sumo.simulation import SimulationError
+from envs.workers.client import RemoteSimulation
+from envs.workers.server import WorkerSetup
 from scenarios.scenario import load
 
 needs_library = pytest.mark.skipif(
@@ -45,7 +45,7 @@ def test_the_compiled_reader_gives_the_plain_ones_numbers(
     setup = WorkerSetup(make_setup(scenario, sensing=sensing))
     seen: dict[str, list[dict[str, bytes]]] = {}
     for switch in ("0", "1"):
-        monkeypatch.setenv(getters.SWITCH, switch)
+        monkeypatch.setenv(library.SWITCH, switch)
         with RemoteSimulation(setup) as worker:
             worker.begin(3)
             random, rows = np.random.default_rng(3), []
@@ -64,19 +64,19 @@ def test_the_compiled_reader_gives_the_plain_ones_numbers(
 @needs_library
 def test_the_compiled_library_fits_the_installed_libsumo() -> None:
     """Else it would be passed over in silence, and nobody would know why it is slow."""
-    assert getters.native() is not None
+    assert library.native() is not None
 
 
 @needs_library
 def test_a_library_of_other_sources_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after an update of the checkout alone: structures may have changed, and nothing else would tell."""
-    for path in getters.LIBRARY.parent.glob("*.*"):
+    for path in library.LIBRARY.parent.glob("*.*"):
         shutil.copy(path, tmp_path)
-    monkeypatch.setattr(getters, "LIBRARY", tmp_path / getters.LIBRARY.name)
-    assert getters.native.__wrapped__() is not None
+    monkeypatch.setattr(library, "LIBRARY", tmp_path / library.LIBRARY.name)
+    assert library.native.__wrapped__() is not None
     with (tmp_path / "measures.cpp").open("a") as file:
         file.write("// another line\n")
-    assert getters.native.__wrapped__() is None
+    assert library.native.__wrapped__() is None
 
 
 def test_an_unknown_lane_is_an_error_and_no_number() -> None:

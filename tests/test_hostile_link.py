@@ -22,7 +22,7 @@ from deployment.ntcip import Reader, Refused, Session, Unreachable, plain
 from deployment.ntcip_plans import PlanWriter
 from deployment.ntcip_profile import PROFILES, Credentials
 from deployment.ntcip_write import Commander
-from signals.errors import LONGEST_QUOTE, InputError
+from plumbing.errors import LONGEST_QUOTE, InputError
 from tests.field import CLOSED, OTHER, POLICY, admission_for, drive, users_file
 from tests.policy_runs import exported_bundle
 from tests.udp_proxy import UdpProxy

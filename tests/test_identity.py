@@ -11,11 +11,11 @@ import pytest
 
 from controllers.registry import make
 from deployment.simulated import identity_of
-from envs.shipping import fingerprint
+from envs.workers.shipping import fingerprint
 from evaluation.runs import Contestant, Evaluation
-from scenarios import identity
-from scenarios.identity import CODE, DETERMINING, code_sha256
-from scenarios.interpreter import ROOT
+from plumbing import identity
+from plumbing.identity import CODE, DETERMINING, code_sha256
+from plumbing.interpreter import ROOT
 from scenarios.scenario import load
 
 DEPENDS = ("signals/x.py", "envs/native/x.cpp", "envs/native/x.h", "agents/native/x.h", "scenarios/y/scenario.yaml")

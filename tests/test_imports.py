@@ -13,10 +13,10 @@ import sumo  # noqa: F401  (from the wheel, before a test makes its name another
 
 from controllers.webster import Webster
 from deployment.emulator.process import EmulatorProcess
-from envs.remote import RemoteSimulation
-from envs.setup import make_setup
-from envs.worker import WorkerSetup
-from scenarios.interpreter import ROOT, environment
+from envs.sumo.setup import make_setup
+from envs.workers.client import RemoteSimulation
+from envs.workers.server import WorkerSetup
+from plumbing.interpreter import ROOT, environment
 from scenarios.scenario import load
 from tests.foreign import OURS, foreign_folder, imported, poison, run_there
 
@@ -65,7 +65,7 @@ def test_every_package_with_a_program_is_among_these_commands() -> None:
         if '\nif __name__ == "__main__":' in file.read_text(encoding="utf-8")
     }
     tried = {words[1].partition(".")[0] for words in COMMANDS.values() if words[0] == "-m"}
-    assert packages == {*tried, "envs"}, "envs.worker is started by us alone"
+    assert packages == {*tried, "envs"}, "envs.workers.server is started by us alone"
 
 
 @pytest.fixture(params=["mine", "mi:ne"])

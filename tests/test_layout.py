@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plumbing.errors import InputError
 from scenarios.scenario import load
 from signals.approaches import DETECTION_M
-from signals.errors import InputError
 from signals.intersection import Intersection, SignalPlan, compile_signals
 from signals.layout import Gather, Layout, build_layout
 from signals.measures import ApproachMeasures

@@ -17,7 +17,7 @@ import sumo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from envs.machine import make_machine
+from envs.native.machine import make_machine
 from evaluation.monitor import Rules, check
 from scenarios.netfile import read_network
 from signals.intersection import Intersection, compile_signals

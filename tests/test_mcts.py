@@ -12,10 +12,10 @@ import pytest
 import evaluate
 from controllers.base import Controller, Phases
 from controllers.mcts import TOGETHER, TreeSearch
-from envs.branches import Outcome, branching_works
+from envs.workers.forks import Outcome, branching_works
 from evaluation.runs import Contestant, Evaluation, run_all
+from plumbing.errors import InputError
 from scenarios.scenario import load
-from signals.errors import InputError
 from signals.intersection import SignalPlan, compile_signals
 from signals.layout import Layout, build_layout
 from signals.snapshot import Snapshot

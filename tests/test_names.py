@@ -21,7 +21,7 @@ from deployment.emulator import __main__ as emulator
 from deployment.eventlog import EventLog, read_log
 from evaluation import tune
 from evaluation.report.tables import _html
-from signals.errors import InputError
+from plumbing.errors import InputError
 from tests.test_report import content_of, results_of, untrained_run
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from envs import NetworkEnv
-from signals.errors import InputError
+from plumbing.errors import InputError
 from tests.windows import phase_of, window
 
 

@@ -17,14 +17,14 @@ import replay
 import train
 from deployment.emulator import __main__ as emulator
 from evaluation import tune
-from scenarios.occupied import occupied, occupied_file
-from signals.errors import InputError
+from plumbing.errors import InputError
+from plumbing.occupied import occupied, occupied_file
 
 ROOT = Path(__file__).resolve().parents[1]
 HOLD = """
 import sys, time
 from pathlib import Path
-from scenarios.occupied import occupied, occupied_file
+from plumbing.occupied import occupied, occupied_file
 with occupied(Path(sys.argv[1])), occupied_file(Path(sys.argv[1]).with_name("mine.replay")):
     print("held", flush=True)
     time.sleep(600)
@@ -126,7 +126,7 @@ def test_a_folder_removed_in_between_is_locked_anew(tmp_path: Path, monkeypatch:
             os.rmdir(file)
         return descriptor
 
-    monkeypatch.setattr("scenarios.occupied.os.open", remove_once)
+    monkeypatch.setattr("plumbing.occupied.os.open", remove_once)
     with occupied(folder):
         assert removed == [folder]
         with pytest.raises(InputError, match="in use"), occupied(folder):

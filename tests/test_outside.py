@@ -29,10 +29,10 @@ from deployment.manifest import new_key, sign
 from deployment.ntcip_profile import profile_from, secret
 from deployment.private import private_bytes
 from evaluation.gridlock import _named
-from scenarios.command import say, say_json
-from scenarios.yamlfile import MOST_BYTES, parse_yaml
-from signals.errors import InputError, printable, visible
-from signals.plain import listed, misfit, named, number, one_of, optional, parse, record, row, text, whole
+from plumbing.command import say, say_json
+from plumbing.errors import InputError, printable, visible
+from plumbing.plain import listed, misfit, named, number, one_of, optional, parse, record, row, text, whole
+from plumbing.yamlfile import MOST_BYTES, parse_yaml
 from tests.policy_runs import exported_bundle
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,8 +14,8 @@ import pytest
 import evaluate
 import train
 from agents.run import CHECKPOINT, POLICY, read_settings
-from scenarios.occupied import occupied
-from signals.errors import InputError
+from plumbing.errors import InputError
+from plumbing.occupied import occupied
 from signals.timing import Timing
 from tests.policy_runs import write_run
 

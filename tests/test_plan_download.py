@@ -24,8 +24,8 @@ from deployment.plans.ntcip import objects_from_json, plan_objects, read_objects
 from deployment.plans.pattern import Event, SignalPlans, least_split_s
 from deployment.plans.sealed import NTCIP, PLAN, TIMING, plan_files
 from deployment.sealing import Seal
+from plumbing.errors import InputError
 from scenarios.scenario import load
-from signals.errors import InputError
 from tests.field import CLOSED, OTHER, POLICY, make_site, users_file
 from tests.udp_proxy import UdpProxy, pdu_tag
 

@@ -38,8 +38,8 @@ from deployment.plans.report import sheet
 from deployment.plans.utdf import read_tables, read_utdf, utdf_text, write_tables
 from evaluation.monitor import check, read_states
 from evaluation.runs import Contestant, Evaluation, run_all
+from plumbing.errors import InputError
 from scenarios.scenario import Scenario, load
-from signals.errors import InputError
 from signals.intersection import Intersection, compile_signals
 
 NETWORKS = ("single", "tee", "cologne3", *(pytest.param(n, marks=pytest.mark.slow) for n in ("arterial", "grid4x4")))

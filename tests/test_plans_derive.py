@@ -28,9 +28,9 @@ from deployment.sealing import Seal, plan_seal
 from evaluation.delays import delays
 from evaluation.monitor import check
 from evaluation.runs import Contestant, Evaluation, run_all
+from plumbing.errors import InputError
 from scenarios.scenario import Scenario, load
 from scenarios.seeds import EVALUATION_SEEDS, TRAINING_SEEDS
-from signals.errors import InputError
 from signals.intersection import compile_signals
 
 Makers = Mapping[str, Callable[[], Controller | ProgramControl]]

@@ -21,9 +21,9 @@ from playback.outputs import read_motion
 from playback.play import Episode, Live, play
 from playback.replay import Replay, Source, save
 from playback.rerun import counterfactual, show, verify
+from plumbing.errors import InputError
 from scenarios import build, resco
 from scenarios.scenario import load
-from signals.errors import InputError
 from signals.snapshot import Snapshot
 from tests.policy_runs import write_run
 from tests.recordings import COLOGNE1, record, run

@@ -16,7 +16,7 @@ from playback import container
 from playback.codec import encode_tracks
 from playback.replay import Replay
 from playback.rerun import verify
-from signals.errors import InputError
+from plumbing.errors import InputError
 from tests.recordings import COLOGNE1, run
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -21,8 +21,8 @@ from playback.codec import decode_arrays, decode_tracks, decode_varints, encode_
 from playback.page import write_page
 from playback.replay import Replay
 from playback.rerun import again
+from plumbing.errors import InputError
 from scenarios.scenario import load
-from signals.errors import InputError
 from signals.intersection import compile_signals
 from signals.layout import build_layout
 from signals.timing import Timing

@@ -14,7 +14,7 @@ import pytest
 import replay as command
 from playback.page import write_page
 from playback.replay import Replay
-from signals.errors import InputError
+from plumbing.errors import InputError
 
 CONTROLLERS = ("actuated", "max_pressure")
 

@@ -16,11 +16,11 @@ import psutil
 import pytest
 import torch
 
-from envs.batch import SignalBatch, Turn
 from envs.options import EnvOptions
-from envs.workers import SimulationWorker
+from envs.workers.batch import SignalBatch, Turn
+from envs.workers.protocol import SimulationWorker
+from plumbing.errors import InputError
 from scenarios.scenario import load
-from signals.errors import InputError
 from tests.foreign import foreign_folder, imported, run_there
 from tests.ray_nodes import ROOT, Nodes, two_nodes
 
@@ -87,7 +87,7 @@ def hashes(workers: list[SimulationWorker], episodes: int) -> list[str]:
 
 
 def test_twenty_resets_on_ray_are_the_same_episodes_as_here() -> None:
-    from envs.ray_workers import Cluster
+    from envs.workers.cluster import Cluster
 
     for name, begin_s in (("cologne3", 25200.0), ("single", 0.0)):
         options = EnvOptions(name, begin_s=begin_s, end_s=begin_s + 200.0)
@@ -99,7 +99,7 @@ def test_twenty_resets_on_ray_are_the_same_episodes_as_here() -> None:
 
 
 def test_an_actor_that_dies_ends_its_episode_and_the_next_begins_in_a_new_one() -> None:
-    from envs.ray_workers import Cluster
+    from envs.workers.cluster import Cluster
 
     options = EnvOptions("single", begin_s=0.0, end_s=200.0)
     with Cluster(None, 2) as cluster:
@@ -207,7 +207,7 @@ def test_nobody_at_the_address_is_one_line() -> None:
 
 
 def test_a_machine_with_other_versions_says_so() -> None:
-    from envs import ray_workers
+    from envs.workers import cluster as ray_workers
 
     setup = EnvOptions("single").worker(None).setup
     host = ray_workers.Host(setup, ray_workers.Parcel({}), {"libsumo": "0.1"})
@@ -244,7 +244,7 @@ def test_ctrl_c_leaves_nothing_behind() -> None:
         cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
     until, started = time.monotonic() + 100, []
-    while not any("envs.worker" in " ".join(p.cmdline()) for p in started):
+    while not any("envs.workers.server" in " ".join(p.cmdline()) for p in started):
         assert time.monotonic() < until
         time.sleep(0.2)
         started = [p for p in psutil.Process(run.pid).children(recursive=True) if p.status() != "zombie"]
@@ -259,7 +259,7 @@ def test_ctrl_c_leaves_nothing_behind() -> None:
 
 def test_files_that_a_machine_lacks_are_sent_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The actor's side, with the originals gone: it runs from its copies."""
-    from envs import ray_workers
+    from envs.workers import cluster as ray_workers
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     source = load("single")

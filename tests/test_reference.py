@@ -15,7 +15,7 @@ import sumo
 from gymnasium import spaces
 
 from envs import NetworkEnv, SignalEnv
-from signals.errors import InputError
+from plumbing.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 PEER = r"""
@@ -24,9 +24,9 @@ import libsumo, numpy as np
 from sumo_rl import SumoEnvironment
 from sumo_rl.environment.observations import DefaultObservationFunction
 from sumo_rl.environment.traffic_signal import TrafficSignal
-from envs.reference import REWARDS, Reference
-from envs.setup import make_setup
-from envs.simulation import Simulation
+from envs.sumo.sumo_rl import REWARDS, Reference
+from envs.sumo.setup import make_setup
+from envs.sumo.simulation import Simulation
 from scenarios.scenario import load
 
 name, begin_s, decisions = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])

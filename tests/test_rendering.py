@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import sumo
 
-from envs import NetworkEnv, SignalEnv, rendering
-from envs.rendering import FRAME_SHAPE, GuiBackend, gui_binary, render_setup
+from envs import NetworkEnv, SignalEnv
+from envs.sumo import gui as rendering
+from envs.sumo.gui import FRAME_SHAPE, GuiBackend, gui_binary, render_setup
+from plumbing.errors import InputError
 from scenarios.scenario import Scenario
-from signals.errors import InputError
 from tests.windows import window
 
 MISSING = [name for name in ("pyvirtualdisplay", "PIL") if importlib.util.find_spec(name) is None]

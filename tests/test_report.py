@@ -18,7 +18,7 @@ import evaluate
 import train
 from agents.network import PhaseScorer
 from agents.run import POLICY, _shape_of, load_controller, load_ensemble, save_tensors, write_settings
-from envs.setup import make_setup
+from envs.sumo.setup import make_setup
 from evaluation.report.content import ReportContent
 from evaluation.report.tables import delay_table
 from evaluation.report.words import cautions, verdict
@@ -27,8 +27,8 @@ from evaluation.signal_tables import level_of_service
 from evaluation.statistics import Interval
 from evaluation.stress import StressCurve
 from evaluation.tables import summarise
+from plumbing.errors import InputError
 from scenarios.scenario import load
-from signals.errors import InputError
 from signals.snapshot import Snapshot
 
 FIGURES = ("delay", "distribution", "queue", "cumulative", "time-space", "phases", "purdue", "learning")

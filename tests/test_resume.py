@@ -20,8 +20,8 @@ import evaluate
 from controllers.registry import make
 from evaluation import stage
 from evaluation.runs import Contestant, Evaluation, finished_runs, run_all
+from plumbing.errors import InputError
 from scenarios.scenario import load
-from signals.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = ["--scenario", "cologne1", "--end", "25320", "--controllers", "greedy", "random"]

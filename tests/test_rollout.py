@@ -18,10 +18,10 @@ from agents.rollout import Rollout, advantages, gumbel
 from agents.settings import agent_settings
 from agents.updates import free
 from agents.vec_env import SignalsVecEnv
-from envs.batch import Turn
-from envs.remote import RemoteSimulation
-from envs.setup import make_setup
-from envs.worker import WorkerSetup
+from envs.sumo.setup import make_setup
+from envs.workers.batch import Turn
+from envs.workers.client import RemoteSimulation
+from envs.workers.server import WorkerSetup
 from scenarios.scenario import load
 
 GAMMA, LAMBDA = 0.9, 0.8

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from evaluation.monitor import check
+from plumbing.errors import InputError
 from scenarios.scenario import load
-from signals.errors import InputError
 from signals.intersection import compile_signals
 from tests.safety_runs import BIN, record, run
 

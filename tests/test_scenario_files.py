@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from plumbing.errors import InputError
 from scenarios.demand import read_demand
 from scenarios.scenario import load
-from signals.errors import InputError
 from tests.scenario_files import sumo, user_folder
 
 

@@ -14,11 +14,11 @@ from xml.etree import ElementTree
 import pytest
 
 from evaluation.monitor import Rules, check
+from plumbing.errors import InputError
 from scenarios import build
 from scenarios.netfile import read_network
 from scenarios.resco import MAPS
 from scenarios.scenario import load, names
-from signals.errors import InputError
 from signals.intersection import compile_signals
 from tests.scenario_files import sumo
 

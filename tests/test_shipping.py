@@ -9,10 +9,11 @@ import pytest
 
 import evaluate
 import train
-from envs.batch import SignalBatch
 from envs.options import EnvOptions
-from envs.remote import RemoteSimulation
-from envs.shipping import (
+from envs.workers.batch import SignalBatch
+from envs.workers.client import RemoteSimulation
+from envs.workers.protocol import SimulationWorker
+from envs.workers.shipping import (
     Parcel,
     differences,
     files_of_scenario,
@@ -21,9 +22,8 @@ from envs.shipping import (
     scenario_here,
     setup_here,
 )
-from envs.workers import SimulationWorker
+from plumbing.errors import InputError
 from scenarios.scenario import load
-from signals.errors import InputError
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from signals.errors import InputError
+from plumbing.errors import InputError
 from signals.intersection import Intersection, Refusal, SignalPlan, compile_signals, explain
 from signals.links import LinkTable, link_table
 from signals.network import Connection, Edge, Junction, Lane, Point, Program, ProgramRow, RoadNetwork

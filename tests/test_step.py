@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from envs import getters
-from envs.channel import COUNTERS
-from envs.kernel import REWARDS, Kernel
-from envs.remote import RemoteSimulation
-from envs.setup import SimulationSetup, make_setup
-from envs.simulation import SimulationError
-from envs.worker import WorkerSetup
+from envs.native import library
+from envs.native.kernel import REWARDS, Kernel
+from envs.sumo.setup import SimulationSetup, make_setup
+from envs.sumo.simulation import SimulationError
+from envs.workers.client import RemoteSimulation
+from envs.workers.handover import COUNTERS
+from envs.workers.server import WorkerSetup
 from scenarios.scenario import load
 from signals.layout import Gather
 from signals.loops import DetectorFaults
@@ -67,7 +67,7 @@ def test_both_ways_give_the_same_episodes(
     setup = WorkerSetup(make_setup(load(name), outputs=outputs, **options), reward=reward)
     seen = {}
     for way in WAYS:
-        monkeypatch.setenv(getters.SWITCH, way)
+        monkeypatch.setenv(library.SWITCH, way)
         with RemoteSimulation(setup) as worker:
             seen[way] = [decisions(worker, seed, fcd) for seed in (3, 4)]
     assert seen["0"] == seen["1"]
@@ -77,7 +77,7 @@ def test_both_ways_give_the_same_episodes(
 @needs_library
 def test_this_libsumo_exports_what_the_step_takes() -> None:
     """Else it would go call by call in silence, and nobody would know why it is slow."""
-    compiled = getters.native()
+    compiled = library.native()
     assert compiled is not None
     assert all(compiled.steps)
 
@@ -115,7 +115,7 @@ def test_what_sumo_says_when_it_fails_is_told(
         routes.write_text(routes.read_text().replace("</routes>", f"{wrong}</routes>"))
     said = []
     for way in WAYS:
-        monkeypatch.setenv(getters.SWITCH, way)
+        monkeypatch.setenv(library.SWITCH, way)
         said.append(failure(setup))
     assert said[0] == said[1]
     assert named in said[0]

@@ -14,7 +14,7 @@ import pytest
 import evaluate
 from controllers.heuristics import Greedy
 from controllers.registry import make
-from envs.trips import INCIDENT_ID
+from envs.sumo.outputs import INCIDENT_ID
 from evaluation import incident
 from evaluation.corridor import planned_flows
 from evaluation.incident import find_incident, with_incident
@@ -29,9 +29,9 @@ from evaluation.stress import (
     stress_json,
     stress_table,
 )
+from plumbing.errors import InputError
 from scenarios.scenario import Scenario, load
 from scenarios.xmlfile import top_level
-from signals.errors import InputError
 
 
 def departures(scenario: Scenario) -> dict[str, float]:

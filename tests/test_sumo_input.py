@@ -16,12 +16,12 @@ import pytest
 import evaluate
 import replay as replay_command
 from playback import container
+from plumbing.errors import InputError
 from scenarios import sumo_input
 from scenarios.additional import is_demand
 from scenarios.config import FILE_OPTIONS, INPUTS
 from scenarios.scenario import load
 from scenarios.sumo_input import admitted, lists
-from signals.errors import InputError
 from tests import sumo_schema as schema
 from tests.scenario_files import sumo
 from tests.town import SSM, Town, checksums, injected, parameters, writing

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from signals.errors import InputError
+from plumbing.errors import InputError
 from signals.timing import FOOT_M, Timing, pedestrian_clearance_s, red_clearance_s, yellow_change_s
 
 MPH_45 = 45 * 0.44704  # [m/s]

@@ -18,9 +18,9 @@ from agents.tree import PhaseRows, Tree, TreeController, features, read_tree
 from agents.viper import Distilled, TreeSettings, distil, fit, write_tree
 from controllers.base import Controller
 from evaluation.delays import delays
+from plumbing.errors import InputError
 from scenarios.scenario import load
 from scenarios.seeds import TRAINING_SEEDS, VALIDATION_SEEDS
-from signals.errors import InputError
 from signals.intersection import compile_signals
 from signals.layout import Layout, build_layout
 from signals.observations import OBSERVATIONS, SENSED, observation_for

@@ -13,8 +13,8 @@ import evaluate
 from controllers.parameters import SPACES, Range, candidates, read_tuned
 from controllers.registry import make
 from evaluation import tune
+from plumbing.errors import InputError
 from scenarios.seeds import TRAINING_SEEDS
-from signals.errors import InputError
 
 WINDOW = ["--scenario", "single", "--begin", "0", "--end", "60"]
 

@@ -14,11 +14,11 @@ import psutil
 import pytest
 
 import envs
-from envs.batch import MOST_FAILURES, SignalBatch
 from envs.options import EnvOptions
-from envs.simulation import SimulationError
+from envs.sumo.simulation import SimulationError
 from envs.vectorised import SignalsVectorEnv
-from signals.errors import InputError
+from envs.workers.batch import MOST_FAILURES, SignalBatch
+from plumbing.errors import InputError
 
 WINDOW = {"begin_s": 25200.0, "end_s": 25500.0}
 SHORT = {"begin_s": 0.0, "end_s": 200.0}

@@ -10,8 +10,8 @@ import pytest
 from controllers import webster
 from controllers.programs import extendable_rows
 from controllers.webster import Webster
+from plumbing.errors import InputError
 from scenarios.scenario import Scenario, load
-from signals.errors import InputError
 
 
 @pytest.fixture(autouse=True)

@@ -15,17 +15,17 @@ from typing import Any
 
 import pytest
 
-from scenarios.held import HeldFolder, scratch, sweep
-from scenarios.whole import Draft, write_whole
-from signals.errors import InputError
+from plumbing.errors import InputError
+from plumbing.held import HeldFolder, scratch, sweep
+from plumbing.whole import Draft, write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
 MEMORY = Path("/dev/shm")
 HOLD = """
 import sys, time
 from pathlib import Path
-from scenarios.held import scratch
-from scenarios.whole import Draft
+from plumbing.held import scratch
+from plumbing.whole import Draft
 places = [scratch("test"), Draft(Path(sys.argv[1]) / "f")]
 places[1].path.write_text("half")
 print("held", flush=True)

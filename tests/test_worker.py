@@ -20,13 +20,13 @@ import pytest
 
 import evaluate
 from envs import SignalEnv
-from envs.branches import Branches
-from envs.remote import RemoteSimulation
-from envs.setup import make_setup
-from envs.simulation import SimulationError
-from envs.worker import WorkerSetup
+from envs.sumo.setup import make_setup
+from envs.sumo.simulation import SimulationError
+from envs.workers.client import RemoteSimulation
+from envs.workers.forks import Branches
+from envs.workers.server import WorkerSetup
+from plumbing.errors import InputError
 from scenarios.scenario import load
-from signals.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 
@@ -234,7 +234,7 @@ def test_an_episode_that_fails_while_it_ends_is_an_error_and_no_endless_wait(
     env: SignalEnv, end: str, said: str
 ) -> None:
     run = env._worker
-    code = f"import os, envs.simulation as s\ndef end(self): {end}\ns.Simulation.end = end"
+    code = f"import os, envs.sumo.simulation as s\ndef end(self): {end}\ns.Simulation.end = end"
     assert run.branch(Branches([], 1, Sabotage(code))) == []  # type: ignore[arg-type]
     with pytest.raises(SimulationError, match=f"ended early: .*{said}"):
         run.end()
@@ -351,8 +351,8 @@ def test_nothing_stays_in_the_temporary_folder_or_open(tmp_path: Path, monkeypat
 def test_an_end_that_cannot_be_summed_up_is_no_good_end() -> None:
     """It would read as a run in which nobody was stuck."""
     program = """
-from envs.setup import make_setup
-from envs.simulation import Simulation, SimulationError
+from envs.sumo.setup import make_setup
+from envs.sumo.simulation import Simulation, SimulationError
 from scenarios.scenario import load
 simulation = Simulation(make_setup(load("single")))
 simulation.begin(1)

@@ -14,11 +14,11 @@ from deployment.emulator.access import DEFAULT, EXAMPLE, read_access
 from deployment.emulator.run import Emulator, Outcome, as_json
 from deployment.emulator.server import HOST, Server
 from deployment.manifest import Identity
-from envs.simulation import SimulationError
-from scenarios.command import run_command, say
-from scenarios.occupied import occupied
+from envs.sumo.simulation import SimulationError
+from plumbing.command import run_command, say
+from plumbing.errors import InputError
+from plumbing.occupied import occupied
 from scenarios.scenario import Scenario, load
-from signals.errors import InputError
 
 EPILOG = f"""try it:
   python -m deployment.emulator --scenario single --port 1610

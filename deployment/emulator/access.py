@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from deployment.oids import Area, Object
-from signals.errors import InputError, did_you_mean
-from signals.plain import parse
+from plumbing.errors import InputError, did_you_mean
+from plumbing.plain import parse
 
 V1, V2C, V3 = 1, 2, 3
 """Security models (RFC 3411)."""

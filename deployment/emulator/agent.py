@@ -22,7 +22,7 @@ from deployment.emulator.access import Access, Grant
 from deployment.emulator.mib import Mib, SetError
 from deployment.emulator.setup import Value
 from deployment.oids import Object
-from signals.errors import InputError
+from plumbing.errors import InputError
 
 BULK_MOST = 200
 """Objects in one answer to GETBULK."""

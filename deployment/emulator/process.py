@@ -19,9 +19,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from scenarios.interpreter import ROOT, command, environment, last_line
+from plumbing.errors import InputError
+from plumbing.interpreter import ROOT, command, environment, last_line
 from scenarios.scenario import names
-from signals.errors import InputError
 
 ANSWER_S = 600.0
 """How long an advance may take."""

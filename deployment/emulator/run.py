@@ -19,12 +19,12 @@ from deployment.emulator.mmu import Card
 from deployment.emulator.settings import TICKS_PER_S
 from deployment.emulator.setup import Installation, engine_id_for
 from deployment.nema import nema_plan
-from envs.lamps import LampSimulation
-from envs.trips import read_statistics, read_trips
-from scenarios.held import scratch
-from scenarios.interpreter import ROOT, command, environment, last_line
+from envs.sumo.lamps import LampSimulation
+from envs.sumo.outputs import read_statistics, read_trips
+from plumbing.errors import InputError, did_you_mean
+from plumbing.held import scratch
+from plumbing.interpreter import ROOT, command, environment, last_line
 from scenarios.scenario import Scenario
-from signals.errors import InputError, did_you_mean
 from signals.intersection import compile_signals
 from signals.timing import Timing
 

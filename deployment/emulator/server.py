@@ -15,7 +15,7 @@ from deployment.emulator.http import JSON, XML, BadRequest, Handler, Http, Param
 from deployment.emulator.mib import Mib
 from deployment.emulator.run import Emulator, Outcome, as_json
 from deployment.emulator.settings import TICKS_PER_S, members
-from signals.errors import InputError
+from plumbing.errors import InputError
 
 HOST = "127.0.0.1"
 MOST_ADVANCE_S = 86_400.0

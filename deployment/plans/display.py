@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from deployment.nema import NemaPlan
 from deployment.plans.pattern import PEDESTRIAN_MODES, On, Pattern, timeline
-from signals.errors import InputError
+from plumbing.errors import InputError
 from signals.intersection import Intersection
 from signals.phases import unsafe_pairs
 

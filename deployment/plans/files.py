@@ -16,11 +16,11 @@ from deployment.plans.program import plans_xml
 from deployment.plans.report import page, sheet
 from deployment.plans.sealed import plan_files
 from deployment.plans.utdf import utdf_text
+from plumbing.errors import InputError
+from plumbing.plain import parse
+from plumbing.whole import write_whole
 from scenarios.scenario import Scenario
-from scenarios.whole import write_whole
-from signals.errors import InputError
 from signals.intersection import Intersection, compile_signals
-from signals.plain import parse
 from signals.timing import Timing
 
 PLANS, PROGRAMS, UTDF, PAGE = "plans.json", "plans.add.xml", "plans.utdf.csv", "plans.md"

@@ -10,7 +10,7 @@ from deployment.nema import NemaPlan
 from deployment.plans.initial import sequences
 from deployment.plans.pattern import Pattern, check_pattern, group_order, least_split_s, served
 from deployment.plans.program import shared, shortest_cycle_s, stretched
-from signals.errors import InputError
+from plumbing.errors import InputError
 
 TRIES = 50
 

@@ -16,7 +16,7 @@ from deployment import oids
 from deployment.nema import NemaPlan
 from deployment.oids import OBJECTS, Oid
 from deployment.plans.pattern import MODES, Event, Pattern, SignalPlans, Split, check_signal
-from signals.errors import InputError
+from plumbing.errors import InputError
 
 DAY_PLAN = 1
 SCHEDULE = 1

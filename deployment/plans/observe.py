@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from controllers.base import Controller, Phases
-from signals.errors import InputError
+from plumbing.errors import InputError
 from signals.intersection import Intersection
 from signals.layout import Layout
 from signals.snapshot import Snapshot

@@ -31,9 +31,9 @@ from deployment.plans.moves import change
 from deployment.plans.observe import Usage, Watched, times_of_day, usage
 from deployment.plans.pattern import DAY_MINUTES, Event, Pattern, PlanSet, SignalPlans, clock
 from deployment.plans.program import DAY_S, plans_xml
+from plumbing.errors import InputError
 from scenarios.scenario import Scenario
 from scenarios.seeds import training_seed
-from signals.errors import InputError
 from signals.intersection import Intersection
 
 Judge = Callable[

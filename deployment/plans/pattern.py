@@ -24,7 +24,7 @@ from deployment.oids import (
     SPLIT_OMIT,
     SPLIT_PED_RECALL,
 )
-from signals.errors import InputError
+from plumbing.errors import InputError
 
 OCTET = 255
 """The greatest number that an object of a pattern holds."""

@@ -14,8 +14,8 @@ from deployment.nema import NemaPlan
 from deployment.plans.ntcip import PlanObject, objects_from_json, objects_json, plan_objects, read_objects
 from deployment.plans.pattern import Event, SignalPlans
 from deployment.sealed import read_files, read_manifest
-from signals.errors import InputError
-from signals.plain import parse
+from plumbing.errors import InputError
+from plumbing.plain import parse
 
 NTCIP, TIMING = "plans_ntcip.json", "timing.json"
 PLAN = Form("intergreen plans", "plan", required=(NTCIP, TIMING))

@@ -33,7 +33,7 @@ from deployment.plans.pattern import (
     least_split_s,
     timeline,
 )
-from signals.errors import InputError
+from plumbing.errors import InputError
 from signals.intersection import Intersection
 from signals.network import Edge, RoadNetwork
 

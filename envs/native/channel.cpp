@@ -1,4 +1,4 @@
-// How a decision goes to the worker and comes back: envs/channel.py, which says what the counters mean and does the same
+// How a decision goes to the worker and comes back: envs/workers/handover.py, which says what the counters mean and does the same
 // where this was not built. Beside a step of SUMO, which leaves nothing of the interpreter in the caches, even a few
 // lines of Python take some thirty microseconds.
 
@@ -15,7 +15,7 @@
 
 struct Step;
 
-// The field order is that of `_Channel` in envs/channel.py.
+// The field order is that of `_Channel` in envs/workers/handover.py.
 struct Channel {
     // in shared memory
     std::int64_t *asked, *taken, *answered, *failed, *asker_asleep, *answerer_asleep;

@@ -2,7 +2,7 @@
 //
 // libsumo's Python module holds SUMO itself and exports its C++ interface. The functions below are given the address of
 // such a getter and call it for each name, so that nothing but that public interface is relied on. Plain C outside:
-// envs/getters.py loads this with ctypes, and does without where it was not built.
+// envs/sumo/reading.py loads this with ctypes, and does without where it was not built.
 
 #include <algorithm>
 #include <cstddef>
@@ -21,7 +21,7 @@ using DoubleGetter = double (*)(const std::string&);
 
 }  // namespace
 
-// The field order is that of `_LaneTable` in envs/getters.py.
+// The field order is that of `_LaneTable` in envs/sumo/reading.py.
 struct LaneTable {
     IntGetter vehicles, halting;
     DoubleGetter mean_speed, waiting;

@@ -19,7 +19,7 @@ void machine_show(
     double* since_served_s
 );
 
-// The field order is that of `_Look` in envs/kernel.py.
+// The field order is that of `_Look` in envs/native/kernel.py.
 struct Look {
     const LaneTable* table;
     const Machine* machine;

@@ -11,7 +11,7 @@ const double SLACK_S = 1e-6;
 
 }  // namespace
 
-// The field order is that of `_Tables` in envs/machine.py.
+// The field order is that of `_Tables` in envs/native/machine.py.
 struct Machine {
     std::int64_t signals, phases;
     double decision_interval_s;

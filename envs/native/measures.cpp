@@ -85,7 +85,7 @@ Sums<W> gathered(const Gather& gather, std::int64_t row, const double* values) {
 
 extern "C" {
 
-// The field order is that of `_Tables` in envs/kernel.py.
+// The field order is that of `_Tables` in envs/native/kernel.py.
 struct Tables {
     std::int64_t signals, phases, movements, lanes, controlled;
     Gather zone, signal_lanes, phase_lanes, movement_lanes, phase_exits, movement_exits;

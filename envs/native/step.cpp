@@ -15,7 +15,7 @@
 struct Look;
 struct Machine;
 
-// The field order is that of `_Step` in envs/step.py.
+// The field order is that of `_Step` in envs/native/step.py.
 struct Step {
     void (*set_phase)(const std::string&, int);
     void (*simulation_step)(double);

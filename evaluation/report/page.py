@@ -27,7 +27,7 @@ from evaluation.report.tables import (
 )
 from evaluation.report.timeline import cumulative_figure, queue_figure
 from evaluation.report.words import cautions, verdict
-from scenarios.whole import write_whole
+from plumbing.whole import write_whole
 
 TEMPLATE = Path(__file__).with_name("page.html")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from envs.simulation import STUCK_S
+from envs.sumo.simulation import STUCK_S
 from evaluation.gridlock import gridlock_lines
 from evaluation.report.content import ReportContent
 from evaluation.statistics import Interval

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from signals.errors import InputError, printable
+from plumbing.errors import InputError, printable
 
 MOST_BYTES = 2**16
 """An agent's settings have less than a thousand."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envs.reference import WAITING_MEMORY_S
-from signals.errors import InputError
+from envs.sumo.sumo_rl import WAITING_MEMORY_S
+from plumbing.errors import InputError
 from signals.intersection import SignalPlan, compile_signals
 from signals.layout import Layout, build_layout
 from signals.loops import DetectorFaults, LoopPlan, plan_loops

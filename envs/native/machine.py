@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from envs.getters import native
+from envs.native.library import native
 from signals.intersection import Intersection
 from signals.machine import BoolArray, SignalMachine
 from signals.snapshot import Snapshot

@@ -8,10 +8,10 @@ import importlib.util
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from signals.errors import InputError, did_you_mean
+from plumbing.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
-    from envs.ray_workers import Cluster
+    from envs.workers.cluster import Cluster
 
 ENGINES = ("local", "ray")
 
@@ -78,7 +78,7 @@ def open_engine(options: argparse.Namespace, workers: int | None) -> Iterator[Cl
     if options.engine == "local":
         yield None
         return
-    from envs.ray_workers import Cluster  # takes a second, and Ray may not be installed
+    from envs.workers.cluster import Cluster  # takes a second, and Ray may not be installed
 
     with Cluster(options.address, workers) as cluster:
         yield cluster

@@ -1,6 +1,6 @@
 """From one decision to the next in one compiled call: which signals change, SUMO's own steps, what is seen then.
 
-`envs.simulation` does the same call by call, which takes ten times as long, where the library was not built.
+`envs.sumo.simulation` does the same call by call, which takes ten times as long, where the library was not built.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from envs.getters import native
-from envs.kernel import Look
-from envs.machine import CompiledMachine
+from envs.native.kernel import Look
+from envs.native.library import native
+from envs.native.machine import CompiledMachine
 from signals.machine import SignalMachine
 from signals.snapshot import Snapshot
 

@@ -10,9 +10,9 @@ import platform
 from collections.abc import Iterable
 from functools import cache
 
-from scenarios.interpreter import ROOT
+from plumbing.interpreter import ROOT
 
-DETERMINING = ("signals", "scenarios", "envs", "controllers", "agents", "evaluation", "hatch_build.py")
+DETERMINING = ("plumbing", "signals", "scenarios", "envs", "controllers", "agents", "evaluation", "hatch_build.py")
 """Whose code a run depends on; the last says how the compiled part is built."""
 SHOWING = ("report", "tables.py", "statistics.py", "progress.py", "stress.py", "tune.py")
 """What in evaluation/ only shows what runs came to."""

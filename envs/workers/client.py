@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from envs.allocator import preloading
-from envs.branches import Branches, Outcome, branching_works
-from envs.channel import Asker, Bell, SharedArrays, Waiting, readable, thought_spin_s
-from envs.simulation import EpisodeSummary, SimulationError
-from envs.worker import WorkerSetup, receive, send
-from scenarios.interpreter import ROOT, command, environment, last_line
-from signals.errors import InputError
+from envs.sumo.simulation import EpisodeSummary, SimulationError
+from envs.workers.allocator import preloading
+from envs.workers.forks import Branches, Outcome, branching_works
+from envs.workers.handover import Asker, Bell, SharedArrays, Waiting, readable, thought_spin_s
+from envs.workers.server import WorkerSetup, receive, send
+from plumbing.errors import InputError
+from plumbing.interpreter import ROOT, command, environment, last_line
 from signals.snapshot import Snapshot
 
 log = logging.getLogger("intergreen.sumo")
@@ -90,7 +90,7 @@ class RemoteSimulation:
         passed = (commands_read, answers_write, self.shared.fd, *bell.fds, *other.fds)
         settings = environment(OMP_NUM_THREADS="1")
         self._process = subprocess.Popen(
-            command("envs.worker", *map(str, passed)),
+            command("envs.workers.server", *map(str, passed)),
             cwd=ROOT,
             pass_fds=passed,
             stdin=subprocess.DEVNULL,

@@ -1,6 +1,6 @@
 """Pictures of a run through sumo-gui: a window, or a virtual display whose screenshots are handed back.
 
-sumo-gui is driven over TraCI. `GuiBackend` offers it under libsumo's names, so that `envs.simulation` need not
+sumo-gui is driven over TraCI. `GuiBackend` offers it under libsumo's names, so that `envs.sumo.simulation` need not
 know which of the two it drives; the traffic is the same in both.
 """
 
@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scenarios.held import HeldFolder, scratch
-from signals.errors import InputError
+from plumbing.errors import InputError
+from plumbing.held import HeldFolder, scratch
 
 RENDER_MODES = ("human", "rgb_array")
 FRAME_SHAPE = (720, 1280, 3)

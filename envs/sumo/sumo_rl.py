@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from signals.errors import InputError, did_you_mean
+from plumbing.errors import InputError, did_you_mean
 from signals.intersection import SignalPlan
 from signals.layout import Layout
 

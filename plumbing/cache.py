@@ -9,9 +9,9 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from scenarios.held import HeldFolder, scratch
-from scenarios.whole import Draft
-from signals.errors import InputError
+from plumbing.errors import InputError
+from plumbing.held import HeldFolder, scratch
+from plumbing.whole import Draft
 
 ADVICE = "free some space there or set XDG_CACHE_HOME to another folder"
 

@@ -8,9 +8,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from scenarios.command import check_text
-from scenarios.held import NoLocks, sweep, try_lock
-from signals.errors import InputError
+from plumbing.command import check_text
+from plumbing.errors import InputError
+from plumbing.held import NoLocks, sweep, try_lock
 
 LOCKS = Path("/proc/locks")
 

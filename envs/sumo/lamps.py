@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from envs.setup import SimulationSetup, make_setup
-from envs.simulation import SimulationError, with_loops
+from envs.sumo.setup import SimulationSetup, make_setup
+from envs.sumo.simulation import SimulationError, with_loops
 from scenarios.scenario import Scenario
 from signals.intersection import Intersection
 from signals.loops import LoopPlan, plan_loops

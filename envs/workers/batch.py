@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from envs.channel import CORES, DOZE_S, WAIT_SPIN_S, Waiting, readable, thought_spin_s
-from envs.simulation import SimulationError
-from envs.workers import SimulationWorker
-from signals.errors import InputError
+from envs.sumo.simulation import SimulationError
+from envs.workers.handover import CORES, DOZE_S, WAIT_SPIN_S, Waiting, readable, thought_spin_s
+from envs.workers.protocol import SimulationWorker
+from plumbing.errors import InputError
 
 log = logging.getLogger("intergreen.workers")
 MOST_FAILURES = 5

@@ -30,14 +30,14 @@ import ray
 import ray._private.worker
 import ray.exceptions
 
-from envs.channel import Answerer, Asker, Bell, SharedArrays, Waiting, readable
-from envs.engine import split_address
-from envs.remote import RemoteSimulation
-from envs.shipping import Parcel, differences, files_of_setup, fingerprint, setup_here
-from envs.simulation import SimulationError
-from envs.worker import WorkerSetup
-from scenarios.interpreter import ROOT
-from signals.errors import InputError
+from envs.sumo.simulation import SimulationError
+from envs.workers.client import RemoteSimulation
+from envs.workers.engine import split_address
+from envs.workers.handover import Answerer, Asker, Bell, SharedArrays, Waiting, readable
+from envs.workers.server import WorkerSetup
+from envs.workers.shipping import Parcel, differences, files_of_setup, fingerprint, setup_here
+from plumbing.errors import InputError
+from plumbing.interpreter import ROOT
 from signals.snapshot import Snapshot
 
 log = logging.getLogger("intergreen.ray")

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from envs.getters import LaneReader, native
-from envs.machine import CompiledMachine
+from envs.native.library import native
+from envs.native.machine import CompiledMachine
+from envs.sumo.reading import LaneReader
 from signals.layout import Gather, Layout
 from signals.observations import LIMIT, PhaseObservation
 from signals.snapshot import Snapshot

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from envs.simulation import Simulation
+from envs.sumo.simulation import Simulation
 from signals.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from envs.worker import World
+    from envs.workers.server import World
 
 IntArray = npt.NDArray[np.int64]
 DESCRIPTORS = "/proc/self/fd"

@@ -19,14 +19,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from envs.branches import explore
-from envs.channel import Answerer, Bell, Shapes, SharedArrays
-from envs.kernel import REWARDS as KERNEL_REWARDS
-from envs.reference import Reference
-from envs.rendering import FRAME_SHAPE
-from envs.setup import SimulationSetup
-from envs.simulation import Simulation, SimulationError
-from signals.errors import InputError
+from envs.native.kernel import REWARDS as KERNEL_REWARDS
+from envs.sumo.gui import FRAME_SHAPE
+from envs.sumo.setup import SimulationSetup
+from envs.sumo.simulation import Simulation, SimulationError
+from envs.sumo.sumo_rl import Reference
+from envs.workers.forks import explore
+from envs.workers.handover import Answerer, Bell, Shapes, SharedArrays
+from plumbing.errors import InputError
 from signals.observations import ObservationShape, observation_for
 from signals.rewards import COMPARING, reward_for
 from signals.snapshot import Snapshot

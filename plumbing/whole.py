@@ -11,8 +11,8 @@ import stat
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from scenarios.held import DONE, NAME, NEW, OLD, HeldFolder
-from signals.errors import InputError
+from plumbing.errors import InputError
+from plumbing.held import DONE, NAME, NEW, OLD, HeldFolder
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # Linux's <fcntl.h>, <linux/fs.h>
 
@@ -25,7 +25,7 @@ class Draft:
         draft.take_place()
 
     Without `take_place`, and after a kill at any moment, what was there stays or comes back: where the system cannot
-    exchange two folders in one step, `scenarios.held.sweep` puts the old one back.
+    exchange two folders in one step, `plumbing.held.sweep` puts the old one back.
     """
 
     def __init__(self, out: Path, advice: str = "make room or choose another place") -> None:

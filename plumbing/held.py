@@ -15,7 +15,7 @@ from pathlib import Path
 
 NAME = re.compile(r"\.intergreen-[a-z]+-\w{8}\.held")
 NEW, OLD, DONE = "new", "old", "done"
-"""Of a draft (`scenarios.whole`): what is to take a place, what stood there, and that which is no longer needed."""
+"""Of a draft (`plumbing.whole`): what is to take a place, what stood there, and that which is no longer needed."""
 _swept: set[Path] = set()
 """Where this process has looked already."""
 

@@ -12,9 +12,9 @@ import platform
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from envs.setup import SimulationSetup
-from scenarios.cache import cached_file
-from scenarios.identity import code_sha256, installed
+from envs.sumo.setup import SimulationSetup
+from plumbing.cache import cached_file
+from plumbing.identity import code_sha256, installed
 from scenarios.scenario import Scenario
 
 PACKAGES = ("eclipse-sumo", "libsumo", "numpy")

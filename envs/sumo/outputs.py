@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 
 import polars as pl
 
-from signals.errors import InputError
+from plumbing.errors import InputError
 
 VEHICLE_COLUMNS: Mapping[str, type[pl.DataType]] = {
     "vehicle_id": pl.String,

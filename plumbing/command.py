@@ -1,8 +1,7 @@
-"""What all commands share: one line for bad input, exit statuses, names that are text, options of timing."""
+"""What all commands share: one line for bad input, exit statuses, names that are text."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import errno
 import json
@@ -15,9 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
-from scenarios.held import sweep_scratch
-from signals.errors import LONGEST_LINE, InputError, printable, visible
-from signals.timing import Timing
+from plumbing.errors import LONGEST_LINE, InputError, printable, visible
+from plumbing.held import sweep_scratch
 
 INTERRUPTED = 130  # as shells report a program that Ctrl-C ended
 _USERS_TO_SOLVE = {
@@ -97,34 +95,3 @@ def check_text(name: str | Path) -> None:
         str(name).encode()
     except UnicodeEncodeError as error:
         raise InputError(f"the name {str(name)!a} holds bytes that are no UTF-8; choose or make another") from error
-
-
-TIMING_OPTIONS = {
-    "yellow": ("yellow_change_s", "least yellow [s]"),
-    "red-clearance": ("red_clearance_s", "least red clearance where paths conflict [s]"),
-    "min-green": ("min_green_s", "least green [s]"),
-    "max-green": ("max_green_s", "greatest green while others wait, where a program states none [s]"),
-    "decision-interval": ("decision_interval_s", "time between decisions [s]"),
-    "sim-step": ("sim_step_s", "length of a simulation step [s]"),
-}
-
-
-def add_timing_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that set `Timing`, the same in every command."""
-    defaults, group = Timing(), parser.add_argument_group("timing")
-    for option, (name, meaning) in TIMING_OPTIONS.items():
-        value = getattr(defaults, name)
-        group.add_argument(
-            f"--{option}", type=float, default=value, metavar="S", help=f"{meaning} (default: {value:g})"
-        )
-    group.add_argument(
-        "--change-interval", default=defaults.change_interval, metavar="KIND",
-        help="calculated (yellow by speed, red clearance by geometry; the default), or fixed (the two values "
-        "above for all, as most published studies have it: for comparison only)",
-    )  # fmt: skip
-
-
-def timing_from(arguments: argparse.Namespace) -> Timing:
-    """The timing that these options ask for."""
-    values = {name: getattr(arguments, option.replace("-", "_")) for option, (name, _) in TIMING_OPTIONS.items()}
-    return Timing(**values, change_interval=arguments.change_interval)

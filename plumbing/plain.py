@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from signals.errors import printable
+from plumbing.errors import printable
 
 Shape = Callable[[Any], str | None]
 LONGEST_TEXT = 4096

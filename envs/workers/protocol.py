@@ -7,8 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from envs.channel import Asker, SharedArrays
-from envs.worker import WorkerSetup
+from envs.workers.handover import Asker, SharedArrays
+from envs.workers.server import WorkerSetup
 from signals.layout import Layout
 from signals.snapshot import Snapshot
 
@@ -16,7 +16,8 @@ from signals.snapshot import Snapshot
 class SimulationWorker(Protocol):
     """One simulation. Asked to begin or to decide, it returns at once; its arrays hold what came of it.
 
-    `envs.remote.RemoteSimulation` runs in a process on this machine, `envs.ray_workers.RayWorker` on a Ray cluster.
+    `envs.workers.client.RemoteSimulation` runs in a process on this machine, `envs.workers.cluster.RayWorker` on a
+    Ray cluster.
     """
 
     setup: WorkerSetup

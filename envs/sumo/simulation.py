@@ -1,8 +1,8 @@
 """SUMO, stepped from decision to decision. The only module that talks to libsumo.
 
 One process can hold one simulation: a second start silently replaces the first, and a reload in the same
-process is not exact. `envs.worker` therefore runs each episode in a process of its own; use `envs.remote` from
-outside.
+process is not exact. `envs.workers.server` therefore runs each episode in a process of its own; use
+`envs.workers.client` from outside.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 import numpy.typing as npt
 
-from envs.getters import LaneReader, LoopGetters
-from envs.kernel import REWARDS, Kernel, Look, usable
-from envs.machine import CompiledMachine, make_machine
-from envs.rendering import GuiBackend
-from envs.setup import SimulationSetup
-from envs.step import CompiledStep, make_step
-from scenarios.held import scratch
-from signals.errors import InputError
+from envs.native.kernel import REWARDS, Kernel, Look, usable
+from envs.native.machine import CompiledMachine, make_machine
+from envs.native.step import CompiledStep, make_step
+from envs.sumo.gui import GuiBackend
+from envs.sumo.reading import LaneReader, LoopGetters
+from envs.sumo.setup import SimulationSetup
+from plumbing.errors import InputError
+from plumbing.held import scratch
 from signals.loops import LoopPlan, LoopReader
 from signals.measures import ApproachMeasures, detector_calls, lanes_green, pedestrian_demand
 from signals.snapshot import Snapshot
@@ -185,7 +185,7 @@ class Simulation:
 
         Args:
             phases: [S] what `decide` will be given.
-            reward, rewards, rows: as for `envs.kernel.Look.tell`.
+            reward, rewards, rows: as for `envs.native.kernel.Look.tell`.
 
         Returns:
             Whether it does; else they are computed from the snapshot.

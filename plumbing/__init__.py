@@ -1,0 +1,1 @@
+"""What every package and command stands on: whole files, locks, caches, plain values, errors, starting Python."""
