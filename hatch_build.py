@@ -1,10 +1,9 @@
-"""Builds the compiled parts of envs and agents as the package is installed; without a compiler it does without."""
+"""Builds the compiled part of envs as the package is installed; without a compiler it does without."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -14,18 +13,9 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FLAGS = ("-std=c++17", "-fPIC", "-shared", "-Wall", "-Wextra")
-# the learners' sums have no order of their own; vectors are an inner matter of this library, whatever their width
-PHASES = ("-O3", "-Wno-psabi", "-fno-math-errno")
-LIBRARIES = {
-    # no contraction into fused multiply-adds: the numbers must be those of numpy, to the bit
-    "envs/native/libintergreen.so": ("-O3", "-ffp-contract=off"),
-    "agents/native/libphases.so": PHASES,
-}
+# no contraction into fused multiply-adds: the numbers must be those of numpy, to the bit
+LIBRARIES = {"envs/native/libintergreen.so": ("-O3", "-ffp-contract=off")}
 """Each is built from the sources that lie beside it, with further flags."""
-if platform.machine() == "x86_64":
-    # for processors with wider registers; the one that runs it need not be the one that builds it
-    LIBRARIES["agents/native/libphases-avx2.so"] = (*PHASES, "-mavx2", "-mfma")
-    LIBRARIES["agents/native/libphases-avx512.so"] = (*PHASES, "-mavx512f", "-mfma")
 
 
 class CompiledPart(BuildHookInterface[Any]):
@@ -40,7 +30,7 @@ class CompiledPart(BuildHookInterface[Any]):
         build_data["pure_python"] = True  # it is the checkout's own, and runs without the library, too
         compiler = next(filter(shutil.which, (os.environ.get("CXX", ""), "c++", "g++", "clang++")), None)
         if compiler is None or not sys.platform.startswith("linux"):
-            self.app.display_warning("no C++ compiler found: environments and training will be slower")
+            self.app.display_warning("no C++ compiler found: environments will be slower")
             return
         for library, flags in LIBRARIES.items():
             self.build_library(compiler, root / library, flags)

@@ -22,21 +22,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from agents.checkpoint import scorer_of, scorers_of
 from agents.job import Job, job_of
-from agents.learners import Learner, make_learner
+from agents.learner import Learner
+from agents.registry import AGENTS, agent_settings, algorithm, encoder_class, make_learner
 from agents.run import (
     CHECKPOINT,
     OWN,
     POLICY,
     SETTINGS,
     LearnedController,
+    Network,
     is_run,
     load_tensors,
     read_settings,
     write_settings,
 )
-from agents.settings import AGENTS, AgentSettings, agent_settings, as_dict, listed, read_config
+from agents.settings import listed, read_config
 from agents.training import Interrupted, Schedule, train
 from agents.updates import TrainingDiverged
 from agents.vec_env import SignalsVecEnv
@@ -51,6 +52,7 @@ from evaluation.runs import Contestant, Evaluation, RunFailed, run_all
 from plumbing.command import run_command, say
 from plumbing.errors import InputError
 from plumbing.occupied import occupied
+from plumbing.outside import absolute, is_outside
 from plumbing.whole import Draft, check_movable
 from scenarios.arguments import add_scenario_arguments, add_timing_arguments, timing_from
 from scenarios.scenario import Scenario
@@ -78,7 +80,8 @@ What --config can set, one `name: value` a line, with its default; agents/settin
 
 
 def _settings_help() -> str:
-    lines = (textwrap.wrap(f"{agent}: {listed(agent)}", 110, subsequent_indent="     ") for agent in AGENTS)
+    told = ((agent, listed(algorithm(agent).Settings())) for agent in AGENTS)
+    lines = (textwrap.wrap(f"{agent}: {settings}", 110, subsequent_indent="     ") for agent, settings in told)
     return "".join(f"  {line}\n" for of_agent in lines for line in of_agent)
 
 
@@ -88,7 +91,21 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__, epilog=EXAMPLES + _settings_help(), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_scenario_arguments(p, required=False, demand=False)
-    p.add_argument("--agent", default="dqn", help=f"{' or '.join(AGENTS)} (default: dqn)")
+    p.add_argument(
+        "--agent", default="dqn", metavar="NAME|MODULE:CLASS",
+        help=f"{', '.join(AGENTS)}; or a class of your own, whose code is run (default: dqn)",
+    )  # fmt: skip
+    p.add_argument(
+        "--network",
+        default="",
+        metavar="MODULE:CLASS",
+        help="an encoder of your own in place of the built-in one; its code is run. docs/extending.md has examples",
+    )
+    p.add_argument(
+        "--device", default="cpu", metavar="auto|cpu|cuda",
+        help="where the networks learn: auto takes a GPU where there is one. The built-in network is so small that "
+        "the cpu is faster (default: cpu)",
+    )  # fmt: skip
     p.add_argument("--steps", type=int, default=20_000, help="decisions of one signal (default: 20000)")
     p.add_argument("--seed", type=int, default=0, help="of everything random in the training (default: 0)")
     p.add_argument("--workers", type=int, default=1, metavar="W", help="simulations at a time (default: 1)")
@@ -126,6 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
     check_engine(command)
     run = Path(command.out)
     torch.set_num_threads(1)  # the network is small: a second thread costs more than it brings
+    device = _device(command.device)
     job = job_of(read_settings(run), run / SETTINGS) if command.resume else _job(command)
     with occupied(run):
         if not command.resume:
@@ -133,13 +151,15 @@ def main(arguments: list[str] | None = None) -> int:
         elif not (run / CHECKPOINT).is_file():
             raise InputError(f"run {run} has no {CHECKPOINT} to resume from; train it anew with --overwrite")
         with open_engine(command, job.workers) as cluster:
-            return _train(job, run, command.resume, cluster, sys.argv[1:] if arguments is None else arguments)
+            words = sys.argv[1:] if arguments is None else arguments
+            return _train(job, run, command.resume, cluster, words, device)
 
 
 def _job(command: argparse.Namespace) -> Job:
     if not command.scenario:
         raise InputError("--scenario is missing; give a name (python -m scenarios lists them) or a file")
     reward_for(command.reward)
+    encoder_class(command.network)
     changes = read_config(Path(command.config)) if command.config else {}
     every = command.validate_every
     if every is not None and every < 0:
@@ -152,8 +172,8 @@ def _job(command: argparse.Namespace) -> Job:
         additional=tuple(map(str, command.additional)),
         begin_s=command.begin,
         end_s=command.end,
-        agent=command.agent,
-        agent_settings=as_dict(agent_settings(command.agent, changes)),
+        agent=absolute(command.agent) if is_outside(command.agent) else command.agent,
+        agent_settings=asdict(agent_settings(command.agent, changes)),
         steps=command.steps,
         seed=command.seed,
         workers=command.workers,
@@ -166,7 +186,16 @@ def _job(command: argparse.Namespace) -> Job:
         validation_runs=command.validation_runs,
         started_from=command.start or "",
         demand_range=(command.vary_demand[0], command.vary_demand[1]),
+        network=command.network and absolute(command.network),
     )
+
+
+def _device(asked: str) -> str:
+    if asked not in ("auto", "cpu", "cuda"):
+        raise InputError(f"--device is {asked!r}; choose auto, cpu or cuda")
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: PyTorch finds no GPU here; choose auto or cpu")
+    return "cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _check_room(run: Path, overwrite: bool) -> None:
@@ -193,7 +222,9 @@ def _replacing(run: Path) -> Iterator[tuple[Path, Callable[[], Path]]]:
             yield draft.path, arrive
 
 
-def _train(job: Job, run: Path, resume: bool, cluster: Cluster | None = None, words: Sequence[str] = ()) -> int:
+def _train(
+    job: Job, run: Path, resume: bool, cluster: Cluster | None = None, words: Sequence[str] = (), device: str = "cpu"
+) -> int:
     scenario = job.load()
     timing = timing_of(job.timing)
     settings = agent_settings(job.agent, job.agent_settings)
@@ -209,16 +240,17 @@ def _train(job: Job, run: Path, resume: bool, cluster: Cluster | None = None, wo
         say(f"tls {refusal.tls_id} keeps its own program: {refusal.reason}", error=True)
     make_worker: Callable[[WorkerSetup], SimulationWorker] = cluster.worker if cluster else RemoteSimulation
     workers = [make_worker(WorkerSetup(setup, job.reward)) for _ in range(job.workers)]
-    env = SignalsVecEnv(workers, job.seed, settings.reward_scale)
+    env = SignalsVecEnv(workers, job.seed, getattr(settings, "reward_scale", 1.0))
+    network = Network(job.agent, settings, job.network)
     stack = contextlib.ExitStack()
     try:
         tensorboard = importlib.util.find_spec("tensorboard") is not None
         try:
-            learner = make_learner(settings, env, job.seed, None)
+            learner = make_learner(job.agent, settings, env, job.seed, device=device, network=job.network)
         except MemoryError as error:
             raise InputError(f"there is too little memory for these settings ({error}); lower buffer_size") from error
         if job.started_from and not resume:
-            _start_from(learner, settings, Path(job.started_from))
+            _start_from(learner, Path(job.started_from))
         place, arrive = run, None
         if not resume and is_run(run):
             place, arrive = stack.enter_context(_replacing(run))
@@ -230,7 +262,7 @@ def _train(job: Job, run: Path, resume: bool, cluster: Cluster | None = None, wo
             env,
             place,
             Schedule(job.steps, job.validate_every),
-            controller=lambda trained: _controller(trained, settings, job.sensing),
+            controller=lambda trained: _controller(trained, network, job.sensing),
             validate=lambda controller: _validate(controller, scenario, timing, job.validation_runs),
             resume=resume,
             tensorboard=tensorboard,
@@ -252,9 +284,9 @@ def _train(job: Job, run: Path, resume: bool, cluster: Cluster | None = None, wo
     return 0
 
 
-def _controller(learner: Learner, settings: AgentSettings, sensing: str) -> LearnedController:
-    weights = {name: weight.clone() for name, weight in scorer_of(learner).state_dict().items()}
-    return LearnedController(weights, settings.units, sensing)
+def _controller(learner: Learner, network: Network, sensing: str) -> LearnedController:
+    weights = {name: weight.detach().cpu().clone() for name, weight in learner.scorer().state_dict().items()}
+    return LearnedController(weights, network, sensing)
 
 
 def _validate(controller: LearnedController, scenario: Scenario, timing: Timing, runs: int) -> float:
@@ -262,16 +294,14 @@ def _validate(controller: LearnedController, scenario: Scenario, timing: Timing,
     return float(np.mean([result.metrics.delay_s for result in run_all(judged)]))
 
 
-def _start_from(learner: Learner, settings: AgentSettings, source: Path) -> None:
+def _start_from(learner: Learner, source: Path) -> None:
     weights = load_tensors(source / POLICY)["scorer"]
     try:
-        for network in scorers_of(learner):
-            network.load_state_dict(weights)
-    except RuntimeError as error:
-        units = read_settings(source)["agent_settings"].get("units")
+        learner.begin_with(weights)
+    except (RuntimeError, KeyError) as error:
         raise InputError(
-            f"--from {source}: its network ({units} units, its sensing) does not fit this one "
-            f"({settings.units} units); choose the same units and sensing"
+            f"--from {source}: its network does not fit this one; choose the same units, sensing, observation and "
+            f"network, and an agent of the same kind"
         ) from error
 
 
@@ -281,6 +311,7 @@ def _settings(job: Job, scenario: Scenario) -> dict[str, Any]:
     return {
         "agent": job.agent,
         "agent_settings": job.agent_settings,
+        "network": job.network,
         "sensing": job.sensing,
         "scenario": {"name": scenario.name, "files": scenario.hashes(), "licence": scenario.licence},
         "versions": {**versions, "python": platform.python_version()},

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +19,14 @@ from torch import nn
 from torch.nn import functional
 
 from agents.exploration import Draws, Explorer
-from agents.network import PhaseScorer
-from agents.replay import DecisionBuffer
-from agents.steps import DQNStep, quick
-from agents.updates import TrainingDiverged, average_in, share_of
+from agents.learner import SB3Learner, State, linear
+from agents.network import Encoder, PhaseScorer, Scores
+from agents.policies import PhaseDQNPolicy
+from agents.replay_buffer import DecisionBuffer
+from agents.settings import DQNSettings
+from agents.updates import TrainingDiverged, average_in
 from agents.vec_env import SignalsVecEnv
+from signals.observations import ObservationShape
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,18 @@ class _Turn:
     """[N] phases, of those workers that have been asked."""
 
 
-class MaskedDoubleDQN(DQN):
+class MaskedDoubleDQN(SB3Learner, DQN):
     """DQN with van Hasselt's double target, masked exploration, and a part of it greedy."""
 
+    Settings = DQNSettings
+    probabilities = False
+    COUNTERS: ClassVar[tuple[str, ...]] = (
+        *SB3Learner.COUNTERS,
+        "_n_calls",
+        "_learned_from",
+        "due_steps",
+        "exploration_rate",
+    )
     explorer: Explorer
     average: PhaseScorer
     """The network with the mean of its late weights: what a controller gets."""
@@ -51,8 +63,94 @@ class MaskedDoubleDQN(DQN):
     """The next decision, of which those workers have been asked that have answered the last one."""
     _learned_from: int = 0
     """Transitions that the buffer had been given at the last training."""
-    _compiled: DQNStep | None = None
-    _scores: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]] | None = None
+    _scores: Scores | None = None
+
+    @classmethod
+    def network(cls, settings: DQNSettings, shape: ObservationShape, encoder: type[Encoder]) -> PhaseScorer:
+        """The phase scorer, whose scores are values."""
+        return PhaseScorer(shape, settings.units, encoder)
+
+    @classmethod
+    def make(
+        cls, settings: DQNSettings, env: SignalsVecEnv, *, seed: int, device: str, encoder: type[Encoder]
+    ) -> Self:  # fmt: skip
+        """See `Learner.make`."""
+        learner = cls(
+            PhaseDQNPolicy,
+            env,
+            seed=seed,
+            device=device,
+            learning_rate=linear(settings.learning_rate, settings.learning_rate_end),
+            gamma=settings.gamma,
+            max_grad_norm=settings.max_grad_norm,
+            batch_size=settings.batch_size,
+            policy_kwargs={
+                "shape": env.shape,
+                "units": settings.units,
+                "encoder": encoder,
+                "optimizer_kwargs": {"fused": True},
+            },
+            buffer_size=settings.buffer_size,
+            replay_buffer_class=DecisionBuffer,
+            replay_buffer_kwargs={"shape": env.shape, "gamma": settings.gamma},
+            learning_starts=settings.learning_starts,
+            train_freq=settings.train_freq,
+            gradient_steps=settings.gradient_steps,
+            # SB3 takes agent steps here, and makes of them the decisions of all signals that it counts
+            target_update_interval=settings.target_update_interval * env.num_envs,
+            exploration_fraction=settings.exploration_fraction,
+            exploration_initial_eps=settings.exploration_start,
+            exploration_final_eps=settings.exploration_end,
+        )
+        learner.average = copy.deepcopy(learner.online)
+        learner.averaging = 1.0 / settings.averaging_steps
+        learner.explorer = Explorer(env.shape, settings.greedy_exploration, [seed, 0xE])
+        return learner
+
+    @property
+    def online(self) -> PhaseScorer:
+        """The network as it is learned."""
+        network = self.q_net.q_net
+        assert isinstance(network, PhaseScorer)
+        return network
+
+    @property
+    def target(self) -> PhaseScorer:
+        """The network that the targets' values come from."""
+        network = self.q_net_target.q_net
+        assert isinstance(network, PhaseScorer)
+        return network
+
+    @property
+    def buffer(self) -> DecisionBuffer:
+        """The replay buffer."""
+        assert isinstance(self.replay_buffer, DecisionBuffer)
+        return self.replay_buffer
+
+    def networks(self) -> list[nn.Module]:
+        """The averaged one, the online one and the target."""
+        return [self.average, self.online, self.target]
+
+    def state(self) -> State:
+        """As of every learner, with the explorer and the replay buffer."""
+        self.store()
+        further = {
+            "average": self.average.state_dict(),
+            "explorer": self.explorer_state,
+            "replay": self.buffer.state(),
+        }
+        return {**super().state(), **further}
+
+    def load_state(self, state: State) -> None:
+        """The same back."""
+        super().load_state(state)
+        self.average.load_state_dict(state["average"])
+        self.explorer_state = state["explorer"]
+        self.buffer.load_state(state["replay"])
+
+    def finish(self) -> None:
+        """Take the gradient steps that are due."""
+        self.train_due()
 
     def _setup_learn(
         self, total_timesteps: int, callback: Any = None, reset_num_timesteps: bool = True, *further: Any
@@ -102,8 +200,7 @@ class MaskedDoubleDQN(DQN):
     def _decide(self, env: SignalsVecEnv, n: int, rows: npt.NDArray[np.float32], turn: _Turn) -> None:
         """Hand a worker the phases of its signals."""
         if self._scores is None:
-            assert isinstance(self.q_net.q_net, PhaseScorer)
-            self._scores = self.q_net.q_net.scoring()
+            self._scores = self.online.scoring()
         best: npt.NDArray[np.int64] = self._scores(rows).argmax(axis=1)
         part = env.batch.rows[n]
         turn.chosen[part] = self.explorer.choose(rows, best, turn.draws, part)
@@ -154,9 +251,14 @@ class MaskedDoubleDQN(DQN):
         """Put the last decisions into the replay buffer: nobody needs them before the next gradient step, so that the
         next decisions come first."""
         if self._to_store is not None:
-            assert self.replay_buffer is not None
-            self.replay_buffer.add(*self._to_store)
+            self.buffer.add(*self._to_store)
             self._to_store = None
+
+    def _on_step(self) -> None:
+        """As of SB3; what the target network has said is forgotten when it changes."""
+        super()._on_step()
+        if self._n_calls % max(self.target_update_interval // self.n_envs, 1) == 0:
+            self.buffer.forget_target_scores()
 
     def train_due(self) -> None:
         """The gradient steps that are due, on the double-DQN target, after what was left to store.
@@ -169,10 +271,9 @@ class MaskedDoubleDQN(DQN):
         if not gradient_steps:
             return
         self._update_learning_rate(self.policy.optimizer)
-        assert isinstance(self.replay_buffer, DecisionBuffer)
-        if self.replay_buffer.added == self._learned_from:  # nobody has had a choice since: there is nothing new
+        if self.buffer.added == self._learned_from:  # nobody has had a choice since: there is nothing new
             return
-        self._learned_from = self.replay_buffer.added
+        self._learned_from = self.buffer.added
         losses = []
         for _ in range(gradient_steps):
             losses.append(self.gradient_step())
@@ -185,29 +286,28 @@ class MaskedDoubleDQN(DQN):
         self.logger.record("train/loss", sum(losses) / len(losses))
 
     def gradient_step(self) -> float:
-        """One step on transitions drawn anew, into the running mean, too; its loss. Where that is not finite nothing
-        is changed."""
-        online, target_net, buffer = self.q_net.q_net, self.q_net_target.q_net, self.replay_buffer
-        assert isinstance(online, PhaseScorer)
-        assert isinstance(target_net, PhaseScorer)
-        assert isinstance(buffer, DecisionBuffer)
-        if quick(online, target_net):
-            if self._compiled is None:
-                self._compiled = DQNStep(online, target_net, self.average, self.policy.optimizer, buffer)
-            share = share_of(self._n_updates + 1, self.averaging)
-            return self._compiled(buffer.draw(self.batch_size), self.max_grad_norm, share)
-        batch = buffer.sample(self.batch_size)
+        """One step on transitions drawn anew, into the moving average, too; its loss. Where that is not finite
+        nothing is changed."""
+        drawn = self.buffer.draw(self.batch_size)
+        batch = self.buffer.transitions(drawn)
         with torch.no_grad():
-            best = online(batch.next_observations).argmax(dim=1, keepdim=True)
-            value = target_net(batch.next_observations).gather(1, best)
+            best = self.online(batch.next_observations).argmax(dim=1, keepdim=True)
+            value = self._target_scores(drawn, batch.next_observations).gather(1, best)
             target = batch.rewards + batch.discounts * value
-        estimate = online(batch.observations).gather(1, batch.actions.long())
+        estimate = self.online(batch.observations).gather(1, batch.actions)
         loss = functional.smooth_l1_loss(estimate, target)
         if torch.isfinite(loss):
-            weights = list(online.parameters())
+            weights = list(self.online.parameters())
             self.policy.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(weights, self.max_grad_norm)
             self.policy.optimizer.step()
             average_in(self.average.parameters(), weights, self.averaging, self._n_updates + 1)
         return loss.item()
+
+    def _target_scores(self, drawn: npt.NDArray[np.int64], rows: torch.Tensor) -> torch.Tensor:
+        """[B, P] of the target network, which is asked only for transitions that it has not been asked for."""
+        unknown = self.buffer.without_target_scores(drawn)
+        if unknown.size:
+            self.buffer.remember_target_scores(drawn[unknown], self.target(rows[torch.from_numpy(unknown)]))
+        return self.buffer.target_scores_of(drawn)

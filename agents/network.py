@@ -2,11 +2,14 @@
 
 Movements are encoded one by one and summed over each phase (deep sets, Zaheer et al. 2017; phase competition after
 FRAP, Zheng et al. 2019): its weights depend neither on the number of phases or movements nor on their order.
+
+The encoder can come from outside: see `Encoder`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,19 +17,35 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from agents import compiled
+from plumbing.errors import InputError
 from signals.observations import ObservationShape
 
 MASKED = -1e9
-"""What a phase is worth that may not be chosen: less than anything learned, yet finite."""
+"""The score of a phase that may not be chosen: less than anything learned, yet finite."""
 SELECTABLE, CURRENT = 1, 2
 """Indices in the phase block, see `signals.observations.PhaseObservation`."""
 GREEDY_STAYS = 0.2
 """By how much, as a scaled count of vehicles, another phase must be ahead for a greedy choice to switch."""
+Scores = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+"""[B, size] rows to [B, P] scores."""
+
+
+class Encoder(Protocol):
+    """What turns a row of the observation into a description of each phase: an `nn.Module`.
+
+    Its weights must not depend on the numbers of phases and movements: one network serves every signal. `split` cuts
+    the rows.
+    """
+
+    def __init__(self, shape: ObservationShape, units: int) -> None:
+        """Build the layers; `units` is the width of what comes out."""
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """[B, size] rows to [B, P, units]."""
 
 
 class PhaseEncoder(nn.Module):
-    """[B, size] rows of observations to [B, P, units], each phase, and [B, units], the mean of all."""
+    """The encoder that the agents use by themselves."""
 
     def __init__(self, shape: ObservationShape, units: int) -> None:
         super().__init__()
@@ -34,30 +53,34 @@ class PhaseEncoder(nn.Module):
         self.movement = nn.Sequential(nn.Linear(shape.movement_features, units), nn.ReLU())
         self.phase = nn.Sequential(nn.Linear(shape.phase_features + units, units), nn.ReLU())
 
-    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Encodings, their mean, and [B, P] whether each phase may be chosen."""
+    def forward(self, rows: Tensor) -> Tensor:
+        """[B, size] rows to [B, P, units]."""
         phases, service, movements = split(rows, self.shape)
         served = torch.bmm(service, self.movement(movements))
-        encoded = self.phase(torch.cat((phases, served), dim=2))
-        exists = phases[:, :, :1]
-        mean = (encoded * exists).sum(1) / exists.sum(1).clamp(min=1.0)
-        return encoded, mean, phases[:, :, SELECTABLE] > 0.5
+        encoded: Tensor = self.phase(torch.cat((phases, served), dim=2))
+        return encoded
 
 
 class PhaseScorer(nn.Module):
     """[B, size] rows to [B, P] scores; `MASKED` where a phase may not be chosen.
 
     Args:
-        quick: compute it with `agents.compiled` where that was built; for training.
+        shape: how a row of the observation is cut.
+        units: width of each layer.
+        encoder: the class of the encoder.
+        context: length of what may stand behind each row, such as a memory: rows are [B, size + context] then.
+        outputs: numbers per phase; with more than one the result is [B, P, outputs].
     """
 
-    def __init__(self, shape: ObservationShape, units: int = 64, *, quick: bool = False) -> None:
+    def __init__(
+        self, shape: ObservationShape, units: int = 64, encoder: type[Encoder] = PhaseEncoder, *, context: int = 0,
+        outputs: int = 1,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.encoder = PhaseEncoder(shape, units)
-        self.head = nn.Sequential(nn.Linear(2 * units, units), nn.ReLU(), nn.Linear(units, 1))
-        self._units = units
-        self.quick = quick and compiled.library() is not None
-        self._weights = tuple(self.parameters())  # to ask for them takes longer than a forward pass
+        self.shape, self.units, self.outputs = shape, units, outputs
+        self.encoder = encoder(shape, units)
+        self.head = nn.Sequential(nn.Linear(2 * units, units), nn.ReLU(), nn.Linear(units, outputs))
+        self.context = nn.Linear(context, units, bias=False) if context else None
 
     def begin_greedy(self, strength: float) -> None:
         """Score by what a phase would serve, and by nothing else, until something is learned.
@@ -67,7 +90,12 @@ class PhaseScorer(nn.Module):
 
         Args:
             strength: in scores per unit of the scaled demand, 0 or more.
+
+        Raises:
+            InputError: the encoder is not `PhaseEncoder`, whose layers this knows.
         """
+        if not isinstance(self.encoder, PhaseEncoder):
+            raise InputError("greedy_start needs the built-in network; give `greedy_start: 0` in --config")
         first, hidden, last = self.encoder.phase[0], self.head[0], self.head[2]
         assert isinstance(first, nn.Linear)
         assert isinstance(hidden, nn.Linear)
@@ -76,7 +104,7 @@ class PhaseScorer(nn.Module):
         with torch.no_grad():
             for layer in (first, hidden):
                 layer.weight[0], layer.bias[0] = 0.0, 0.0
-            first.weight[0, self.encoder.shape.demand] = share
+            first.weight[0, self.shape.demand] = share
             first.weight[0, CURRENT] = GREEDY_STAYS * share
             hidden.weight[0, 0] = share
             last.weight.zero_()
@@ -85,55 +113,50 @@ class PhaseScorer(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Scores."""
-        if self.quick:
-            return compiled.scores(rows, self.encoder.shape, self._weights)
-        encoded, mean, selectable = self.encoder(rows)
+        row = rows[:, : self.shape.size] if self.context is not None else rows
+        encoded = self.encoder(row)
+        exists, selectable = phase_flags(row, self.shape)
         first, rest = self.head[0], self.head[1:]
         assert isinstance(first, nn.Linear)
         # the first layer sees a phase and the mean side by side; the mean's part is the same for all phases
-        own, shared = first.weight[:, : self._units], first.weight[:, self._units :]
-        hidden = functional.linear(encoded, own) + functional.linear(mean, shared, first.bias).unsqueeze(1)
-        scores: Tensor = rest(hidden).squeeze(2)
-        return scores.masked_fill(~selectable, MASKED)
+        own, shared = first.weight[:, : self.units], first.weight[:, self.units :]
+        common = functional.linear(mean_encoding(encoded, exists), shared, first.bias)
+        if self.context is not None:
+            common = common + self.context(rows[:, self.shape.size :])
+        scores: Tensor = rest(functional.linear(encoded, own) + common.unsqueeze(1))
+        if self.outputs == 1:
+            return scores.squeeze(2).masked_fill(~selectable, MASKED)
+        return scores.masked_fill(~selectable.unsqueeze(2), MASKED)
 
-    def described(self) -> compiled.Network:
-        """As the compiled code sees it."""
-        return compiled.described(self.encoder.shape, True, self._weights)
+    def scoring(self) -> Scores:
+        """The same for NumPy's arrays, without gradients; for rollouts."""
+        device = next(self.parameters()).device
 
-    def scoring(self) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
-        """The same for numpy's arrays, without slopes; for rollouts."""
-        if self.quick:
-            return compiled.Scores(self.described(), kept=self)
-
+        @torch.no_grad()
         def score(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-            with torch.no_grad():
-                scores: npt.NDArray[np.float32] = self(torch.from_numpy(rows)).numpy()
+            scores: npt.NDArray[np.float32] = self(torch.from_numpy(rows).to(device)).cpu().numpy()
             return scores
 
         return score
 
 
 class StateValue(nn.Module):
-    """[B, size] rows to [B, 1] values; `quick` as for `PhaseScorer`."""
+    """[B, size] rows to [B, 1] values; arguments as of `PhaseScorer`."""
 
-    def __init__(self, shape: ObservationShape, units: int = 64, *, quick: bool = False) -> None:
+    def __init__(
+        self, shape: ObservationShape, units: int = 64, encoder: type[Encoder] = PhaseEncoder, *, context: int = 0
+    ) -> None:
         super().__init__()
-        self.encoder = PhaseEncoder(shape, units)
-        self.head = nn.Sequential(nn.Linear(units, units), nn.ReLU(), nn.Linear(units, 1))
-        self.quick = quick and compiled.library() is not None
-        self._weights = tuple(self.parameters())
+        self.shape = shape
+        self.encoder = encoder(shape, units)
+        self.head = nn.Sequential(nn.Linear(units + context, units), nn.ReLU(), nn.Linear(units, 1))
 
     def forward(self, rows: Tensor) -> Tensor:
         """Values."""
-        if self.quick:
-            return compiled.values(rows, self.encoder.shape, self._weights)
-        _, mean, _ = self.encoder(rows)
-        value: Tensor = self.head(mean)
+        row = rows[:, : self.shape.size]
+        mean = mean_encoding(self.encoder(row), phase_flags(row, self.shape)[0])
+        value: Tensor = self.head(torch.cat((mean, rows[:, self.shape.size :]), dim=1))
         return value
-
-    def described(self) -> compiled.Network:
-        """As the compiled code sees it."""
-        return compiled.described(self.encoder.shape, False, self._weights)
 
 
 def split(rows: Tensor, shape: ObservationShape) -> tuple[Tensor, Tensor, Tensor]:
@@ -146,3 +169,14 @@ def split(rows: Tensor, shape: ObservationShape) -> tuple[Tensor, Tensor, Tensor
         rows[:, first:second].reshape(batch, shape.phases, shape.movements),
         rows[:, second:].reshape(batch, shape.movements, shape.movement_features),
     )
+
+
+def phase_flags(rows: Tensor, shape: ObservationShape) -> tuple[Tensor, Tensor]:
+    """[B, P, 1] whether each phase exists, as a number, and [B, P] whether it may be chosen."""
+    phases = rows[:, : shape.phases * shape.phase_features].reshape(-1, shape.phases, shape.phase_features)
+    return phases[:, :, :1], phases[:, :, SELECTABLE] > 0.5
+
+
+def mean_encoding(encoded: Tensor, exists: Tensor) -> Tensor:
+    """[B, units] the mean of the phases that exist."""
+    return (encoded * exists).sum(1) / exists.sum(1).clamp(min=1.0)

@@ -9,45 +9,53 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import Tensor, nn
 
-from agents.network import PhaseScorer, StateValue
+from agents.network import Encoder, PhaseEncoder, PhaseScorer, StateValue
 from signals.observations import ObservationShape
 
 
 class PhaseQNetwork(QNetwork):
     """SB3's Q-network with the phase scorer inside."""
 
-    def __init__(self, *args: Any, shape: ObservationShape, units: int, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, shape: ObservationShape, units: int, encoder: type[Encoder], **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self.q_net = PhaseScorer(shape, units, quick=True)  # type: ignore[assignment]
+        self.q_net = PhaseScorer(shape, units, encoder)  # type: ignore[assignment]
 
 
 class PhaseDQNPolicy(DQNPolicy):
     """SB3's DQN policy with the phase scorer."""
 
-    def __init__(self, *args: Any, shape: ObservationShape, units: int = 64, **kwargs: Any) -> None:
-        self._shape, self._units = shape, units
+    def __init__(
+        self,
+        *args: Any,
+        shape: ObservationShape,
+        units: int = 64,
+        encoder: type[Encoder] = PhaseEncoder,
+        **kwargs: Any,
+    ) -> None:
+        self._network: dict[str, Any] = {"shape": shape, "units": units, "encoder": encoder}
         super().__init__(*args, **kwargs)
 
     def make_q_net(self) -> QNetwork:
         """The online or the target network."""
         arguments = self._update_features_extractor(self.net_args, features_extractor=None)
-        return PhaseQNetwork(**arguments, shape=self._shape, units=self._units).to(self.device)
+        return PhaseQNetwork(**arguments, **self._network).to(self.device)
 
 
-class _ActorCritic(nn.Module):
+class ActorAndCritic(nn.Module):
     """What SB3 calls the MLP extractor: here it gives the masked logits and the value themselves."""
 
-    def __init__(self, shape: ObservationShape, units: int) -> None:
+    def __init__(self, shape: ObservationShape, units: int, encoder: type[Encoder], context: int = 0) -> None:
         super().__init__()
         self.latent_dim_pi, self.latent_dim_vf = shape.phases, 1
-        self.actor = PhaseScorer(shape, units, quick=True)
-        self.critic = StateValue(shape, units, quick=True)
+        self.actor = PhaseScorer(shape, units, encoder, context=context)
+        self.critic = StateValue(shape, units, encoder, context=context)
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and values."""
@@ -64,17 +72,28 @@ class _ActorCritic(nn.Module):
         return result
 
 
-class PhaseActorCriticPolicy(ActorCriticPolicy):
-    """SB3's actor-critic policy whose actor scores phases."""
+class PhaseActorCritic:
+    """Goes before one of SB3's actor-critic policies, and puts the phase networks in the place of its own."""
 
-    def __init__(self, *args: Any, shape: ObservationShape, units: int = 64, **kwargs: Any) -> None:
-        self._shape, self._units = shape, units
+    mlp_extractor: Any
+    action_net: Any
+    value_net: Any
+
+    def __init__(
+        self, *args: Any, shape: ObservationShape, units: int = 64, encoder: type[Encoder] = PhaseEncoder,
+        context: int = 0, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        self._network = shape, units, encoder, context
         super().__init__(*args, **kwargs)
 
-    def _build_mlp_extractor(self) -> None:
-        self.mlp_extractor = _ActorCritic(self._shape, self._units)  # type: ignore[assignment]
+    def _build_mlp_extractor(self: Any) -> None:
+        self.mlp_extractor = ActorAndCritic(*self._network)
 
-    def _build(self, lr_schedule: Schedule) -> None:
+    def _build(self: Any, lr_schedule: Schedule) -> None:
         self._build_mlp_extractor()
-        self.action_net, self.value_net = nn.Identity(), nn.Identity()  # type: ignore[assignment]
-        self.optimizer = torch.optim.Adam(self.parameters(), lr=lr_schedule(1), eps=1e-5, fused=True)
+        self.action_net, self.value_net = nn.Identity(), nn.Identity()
+        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+
+
+class PhaseActorCriticPolicy(PhaseActorCritic, ActorCriticPolicy):
+    """SB3's actor-critic policy whose actor scores phases."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
@@ -13,25 +17,74 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 from torch.nn import functional
 
-from agents.network import PhaseScorer, StateValue
-from agents.rollout import Decisions, Rollout, advantages
-from agents.steps import PPOStep, quick
-from agents.updates import TrainingDiverged, average_in, free
+from agents.learner import SB3Learner, State, linear
+from agents.network import Encoder, PhaseScorer, StateValue
+from agents.policies import PhaseActorCriticPolicy
+from agents.rollout import Decisions, Moments, Rollout, advantages
+from agents.settings import PPOSettings
+from agents.updates import average_in, free, require_finite
 from agents.vec_env import SignalsVecEnv
+from signals.observations import ObservationShape
+
+LEAST_MOMENTS = 16
+"""Decisions of each signal in a rollout, at least: a switch to another phase takes two or three, and of fewer than a
+handful of choices the critic's opinion is nearly all that advantages show."""
 
 
-class MaskedPPO(PPO):
+class MaskedPPO(SB3Learner, PPO):
     """PPO on all signals of all workers; the controller gets the mean of its late weights."""
 
+    Settings = PPOSettings
+    probabilities = True
     average: PhaseScorer
     averaging: float = 0.1
-    """The least share of an update in that mean."""
+    """The least weight of an update in that mean."""
     decisions: Decisions
-    """Those of the last rollout."""
+    """What is learned from at the next update."""
+    carried: Moments | None = None
+    """The end of the last rollout, from the earliest choice on that nothing had come of yet."""
+
+    @classmethod
+    def network(cls, settings: PPOSettings, shape: ObservationShape, encoder: type[Encoder]) -> PhaseScorer:
+        """The phase scorer, whose scores are log-odds."""
+        return PhaseScorer(shape, settings.units, encoder)
+
+    @classmethod
+    def make(
+        cls, settings: PPOSettings, env: SignalsVecEnv, *, seed: int, device: str, encoder: type[Encoder]
+    ) -> Self:  # fmt: skip
+        """See `Learner.make`."""
+        steps = max(LEAST_MOMENTS, round(settings.rollout / env.num_envs))
+        learner = cls(
+            PhaseActorCriticPolicy,
+            env,
+            seed=seed,
+            device=device,
+            learning_rate=linear(settings.learning_rate, settings.learning_rate_end),
+            gamma=settings.gamma,
+            max_grad_norm=settings.max_grad_norm,
+            batch_size=min(settings.batch_size, steps * env.num_envs),
+            policy_kwargs={
+                "shape": env.shape,
+                "units": settings.units,
+                "encoder": encoder,
+                "optimizer_kwargs": {"eps": 1e-5, "fused": True},
+            },
+            n_steps=steps,
+            n_epochs=settings.n_epochs,
+            gae_lambda=settings.gae_lambda,
+            clip_range=settings.clip_range,
+            ent_coef=settings.ent_coef,
+            vf_coef=settings.vf_coef,
+        )
+        if settings.greedy_start:
+            learner.actor.begin_greedy(settings.greedy_start)
+        learner.average, learner.averaging = copy.deepcopy(learner.actor), 1.0 / settings.averaging_updates
+        return learner
 
     @property
     def actor(self) -> PhaseScorer:
-        """The network that scores phases, as it is being learned."""
+        """The network that scores phases, as it is learned."""
         actor = self.policy.mlp_extractor.actor
         assert isinstance(actor, PhaseScorer)
         return actor
@@ -42,6 +95,23 @@ class MaskedPPO(PPO):
         critic = self.policy.mlp_extractor.critic
         assert isinstance(critic, StateValue)
         return critic
+
+    def networks(self) -> list[nn.Module]:
+        """The averaged one and the actor."""
+        return [self.average, self.actor]
+
+    def state(self) -> State:
+        """As of every learner, with the average and the open choices."""
+        carried = {} if self.carried is None else {f.name: getattr(self.carried, f.name) for f in fields(Moments)}
+        tensors = {name: torch.from_numpy(array.copy()) for name, array in carried.items()}
+        return {**super().state(), "average": self.average.state_dict(), "carried": tensors}
+
+    def load_state(self, state: State) -> None:
+        """The same back."""
+        super().load_state(state)
+        self.average.load_state_dict(state["average"])
+        arrays = {name: tensor.numpy() for name, tensor in state["carried"].items()}
+        self.carried = Moments(**arrays) if arrays else None
 
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
@@ -57,23 +127,35 @@ class MaskedPPO(PPO):
             if not callback.on_step():
                 return False
         self._last_obs, self._last_episode_starts = rollout.rows, rollout.ends[-1]
-        self.decisions = self._decisions(rollout)
+        self._take(rollout)
         callback.on_rollout_end()
         return True
 
-    def _decisions(self, rollout: Rollout) -> Decisions:
-        chosen = free(rollout.observations, self.actor.encoder.shape)
-        values = np.zeros(chosen.shape, np.float32)
+    def _take(self, rollout: Rollout) -> None:
+        """The rollout's decisions, and those of the one before that have come to an end in it."""
+        chosen = free(rollout.observations, self.actor.shape)
+        log_probs = np.zeros(chosen.shape, np.float32)
         with torch.no_grad():
-            values[chosen] = self.critic(torch.from_numpy(rollout.observations[chosen])).numpy()[:, 0]
-            found, known = advantages(
-                values, chosen, rollout.rewards, rollout.ends, float(self.gamma), float(self.gae_lambda)
-            )
-            observations = torch.from_numpy(rollout.observations[known])
-            actions = torch.from_numpy(rollout.actions[known])
-            log_probs, _ = _log_probs(self.actor(observations), actions)
-        returns = torch.from_numpy(found[known] + values[known])
-        return Decisions(observations, actions, log_probs, torch.from_numpy(found[known]), returns)
+            observations, actions = self._tensor(rollout.observations[chosen]), self._tensor(rollout.actions[chosen])
+            log_probs[chosen] = _log_probs(self.actor(observations), actions)[0].cpu().numpy()
+        moments = Moments(rollout.observations, rollout.actions, rollout.rewards, rollout.ends, chosen, log_probs)
+        if self.carried is not None:
+            moments = moments.after(self.carried)
+        values = np.zeros(moments.chosen.shape, np.float32)
+        with torch.no_grad():
+            seen = self._tensor(moments.observations[moments.chosen])
+            values[moments.chosen] = self.critic(seen).cpu().numpy()[:, 0]
+        found, known = advantages(
+            values, moments.chosen, moments.rewards, moments.ends, float(self.gamma), float(self.gae_lambda)
+        )
+        self.decisions = Decisions(
+            self._tensor(moments.observations[known]),
+            self._tensor(moments.actions[known]),
+            self._tensor(moments.log_probs[known]),
+            self._tensor(found[known]),
+            self._tensor(found[known] + values[known]),
+        )
+        self.carried = moments.still_open(known, most=len(rollout.actions))
 
     def train(self) -> None:
         """One update over the rollout: the clipped objective of Schulman et al. 2017.
@@ -83,28 +165,16 @@ class MaskedPPO(PPO):
         """
         self._update_learning_rate(self.policy.optimizer)
         clip = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
-        weights, losses = list(self.policy.parameters()), []
-        step = self._compiled_step(clip) if quick(self.actor, self.critic) else None
+        losses = []
         for _ in range(self.n_epochs):
-            for part in self._parts():
-                losses.append(step(part, self.max_grad_norm) if step else self._gradient_step(part, clip))
+            losses += [self._gradient_step(part, clip) for part in self._parts()]
             self._n_updates += 1
-        if not all(bool(torch.isfinite(weight).all()) for weight in weights):
-            raise TrainingDiverged(
-                f"a parameter is not finite after {self.num_timesteps} steps; lower learning_rate or reward_scale"
-            )
+        require_finite(self.policy, self.num_timesteps)
         count = self._n_updates // self.n_epochs
         average_in(self.average.parameters(), self.actor.parameters(), self.averaging, count)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         if losses:
             self.logger.record("train/loss", float(np.mean(losses)))
-
-    def _compiled_step(self, clip: float) -> PPOStep:
-        d = self.decisions
-        decisions = (d.observations, d.actions, d.log_probs, d.advantages, d.returns)
-        return PPOStep(
-            self.actor, self.critic, self.policy.optimizer, decisions, clip, float(self.ent_coef), float(self.vf_coef)
-        )
 
     def _gradient_step(self, part: Tensor, clip: float) -> float:
         """One step on the decisions of these numbers; its loss."""
@@ -116,8 +186,8 @@ class MaskedPPO(PPO):
         log_probs, entropy = _log_probs(self.actor(observations), batch.actions[part])
         ratio = (log_probs - batch.log_probs[part]).exp()
         gain = torch.min(advantage * ratio, advantage * ratio.clamp(1.0 - clip, 1.0 + clip)).mean()
-        misvalued = functional.mse_loss(self.critic(observations).flatten(), batch.returns[part])
-        loss: Tensor = self.vf_coef * misvalued - gain - self.ent_coef * entropy.mean()
+        value_loss = functional.mse_loss(self.critic(observations).flatten(), batch.returns[part])
+        loss: Tensor = self.vf_coef * value_loss - gain - self.ent_coef * entropy.mean()
         self.policy.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(list(self.policy.parameters()), self.max_grad_norm)
@@ -129,6 +199,9 @@ class MaskedPPO(PPO):
         count = len(self.decisions.actions)
         if count:  # else nobody had a choice
             yield from torch.randperm(count).chunk(max(1, round(count / self.batch_size)))
+
+    def _tensor(self, array: npt.NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
 
 
 def _log_probs(scores: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:

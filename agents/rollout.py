@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,7 @@ class Rollout:
 
     def __init__(self, env: SignalsVecEnv, actor: PhaseScorer, count: int, rows: FloatArray) -> None:
         self._env, self._scores, self.rows = env, actor.scoring(), rows
-        signals, shape = env.num_envs, actor.encoder.shape
+        signals, shape = env.num_envs, actor.shape
         self.observations = np.empty((count, signals, shape.size), np.float32)
         self.actions = np.empty((count, signals), np.int64)
         self.rewards = np.empty((count, signals), np.float32)
@@ -76,6 +76,43 @@ class Rollout:
 
 
 @dataclass(frozen=True)
+class Moments:
+    """[T, N] moments of all signals, in order."""
+
+    observations: FloatArray
+    """[T, N, size]"""
+    actions: npt.NDArray[np.int64]
+    rewards: FloatArray
+    ends: npt.NDArray[np.bool_]
+    """Whether the horizon cut an episode after the moment."""
+    chosen: npt.NDArray[np.bool_]
+    """Whether there was a choice of which nothing has been learned."""
+    log_probs: FloatArray
+    """Of the action when it was drawn; where `chosen`."""
+
+    def after(self, earlier: Moments) -> Moments:
+        """These, with the earlier ones before them."""
+        pairs = ((getattr(earlier, f.name), getattr(self, f.name)) for f in fields(self))
+        return Moments(*(np.concatenate(pair) for pair in pairs))
+
+    def still_open(self, known: npt.NDArray[np.bool_], most: int) -> Moments:
+        """The last moments, of which each signal's last choice counts if nothing has come of it yet: neither a later
+        choice nor the end of its episode.
+
+        Args:
+            known: [T, N] the choices that something has come of.
+            most: moments that are kept; of a signal that has had no choice for longer, the last one is given up.
+        """
+        count = len(self.actions)
+        # whether an episode is cut at or after each moment
+        cut = np.logical_or.accumulate(self.ends[::-1], axis=0)[::-1]
+        waits = self.chosen & ~known & ~cut
+        first = max(int(waits.any(axis=1).argmax()) if waits.any() else count, count - most)
+        kept = {f.name: getattr(self, f.name)[first:] for f in fields(self)}
+        return Moments(**{**kept, "chosen": waits[first:]})
+
+
+@dataclass(frozen=True)
 class Decisions:
     """[D] free choices, each up to the same signal's next one."""
 
@@ -94,8 +131,9 @@ def advantages(
     """Generalised advantages (Schulman et al. 2016) of a semi-Markov process (Sutton, Precup, Singh 1999).
 
     While a signal changes or holds its min green it has no choice, so that a decision lasts until the next free one:
-    its reward is the discounted sum up to then. One that the end of the episode or of the rollout cut off is left
-    out, as the value of a moment without a choice is not learned.
+    its reward is the discounted sum up to then. One that the end of the episode cut off is left out, as the value of
+    a moment without a choice is not learned; so is one that is still open, which `Moments.still_open` keeps for the
+    next rollout.
 
     Args:
         values: [T, N] of each moment; asked for where `chosen` only.

@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,13 @@ import numpy.typing as npt
 import torch
 
 from agents.job import SETTINGS as SHAPE
-from agents.network import PhaseScorer
-from agents.settings import MOST
+from agents.registry import agent_settings, algorithm, encoder_class
+from agents.settings import Settings
 from controllers.base import Phases, choose
 from plumbing.command import check_text
 from plumbing.errors import InputError
 from plumbing.held import bring_back
+from plumbing.outside import check_allowed
 from plumbing.plain import misfit, parse
 from plumbing.whole import write_whole
 from scenarios.xmlfile import require_file
@@ -119,28 +121,48 @@ def load_tensors(path: Path) -> dict[str, Any]:
     return content
 
 
+@dataclass(frozen=True)
+class Network:
+    """What a policy's weights are loaded into."""
+
+    agent: str
+    """A name of `agents.registry.AGENTS`, or `module:Class`."""
+    settings: Settings
+    encoder: str = ""
+    """`module:Class`, "" for ours."""
+
+    def fit(self, shape: ObservationShape) -> torch.nn.Module:
+        """The network for rows that are cut so."""
+        return algorithm(self.agent).network(self.settings, shape, encoder_class(self.encoder))
+
+
 class LearnedController:
     """A trained policy: the best-scored phase of every signal, in one forward pass for all."""
 
-    def __init__(self, weights: Mapping[str, torch.Tensor], units: int, sensing: str) -> None:
-        self.sensing = sensing
-        self._weights, self._units = weights, units
+    def __init__(self, weights: Mapping[str, torch.Tensor], network: Network, sensing: str) -> None:
+        self.sensing, self.network = sensing, network
+        self.weights = dict(weights)
         self._observe: PhaseObservation | None = None
+        self._scorer: Any = None
+        self._memory: Any = None
         self.last_scores: npt.NDArray[np.float64] | None = None
 
     def reset(self, intersections: Sequence[Intersection], layout: Layout, seed: int) -> None:
         """Fit the network to these intersections; its weights know neither their number nor their size."""
         del intersections, seed
         self._observe = observation_for(self.sensing, layout)
-        self._network = PhaseScorer(self._observe.shape, self._units)
-        self._network.load_state_dict(dict(self._weights))
-        self._network.eval()
+        self._scorer = fitted(self.network, self._observe.shape, self.weights)
+        self._memory = self._scorer.begin(layout.shape[0]) if hasattr(self._scorer, "begin") else None
 
     def scores(self, snapshot: Snapshot) -> npt.NDArray[np.float64]:
-        """[S, P] what the policy thinks of each phase."""
+        """[S, P] what the policy thinks of each phase. One with a memory remembers having been asked."""
         assert self._observe is not None, "call reset first"
+        rows = torch.from_numpy(self._observe(snapshot))
         with torch.inference_mode():
-            scored = self._network(torch.from_numpy(self._observe(snapshot)))
+            if self._memory is None:
+                scored = self._scorer(rows)
+            else:
+                scored, self._memory = self._scorer(rows, self._memory)
         scores: npt.NDArray[np.float64] = scored.numpy().astype(np.float64)
         return scores
 
@@ -157,26 +179,35 @@ class LearnedController:
         return choose(scores, snapshot)
 
 
-def load_controller(run: Path) -> LearnedController:
+def fitted(network: Network, shape: ObservationShape, weights: Mapping[str, torch.Tensor]) -> torch.nn.Module:
+    """A policy's network, ready to be asked. Raises RuntimeError where the weights do not fit."""
+    scorer = network.fit(shape)
+    scorer.load_state_dict(dict(weights))
+    return scorer.eval()
+
+
+def load_controller(run: Path, *, allow_code: bool = False) -> LearnedController:
     """The trained policy of a run directory.
 
+    Args:
+        allow_code: whether code from outside that the run names may be executed.
+
     Raises:
-        InputError: it is none, of another version, or damaged.
+        InputError: it is none, of another version, or damaged; or it needs code that is not allowed.
     """
     settings = read_settings(run)
     content = load_tensors(run / POLICY)
+    agent, encoder = str(settings.get("agent")), str(settings.get("network", ""))
+    check_allowed((agent, encoder), allow_code, run / SETTINGS)
     try:
-        units, sensing = int(settings["agent_settings"]["units"]), settings["sensing"]
-        if not 1 <= units <= MOST["units"]:
-            raise ValueError(f"units is {units}")
-        weights = content["scorer"]
-        network = PhaseScorer(_shape_of(sensing), units)
-        network.load_state_dict(weights)
+        sensing, weights = settings["sensing"], content["scorer"]
+        network = Network(agent, agent_settings(agent, settings["agent_settings"]), encoder)
+        fitted(network, _shape_of(sensing), weights)
     except Exception as error:  # weights are whatever tensors and names a file holds
         raise InputError(f"{run / POLICY} does not fit {run / SETTINGS}; train the run anew") from error
     if not all(bool(torch.isfinite(w).all()) for w in weights.values()):
         raise InputError(f"{run / POLICY} holds weights that are not finite; train the run anew")
-    return LearnedController(weights, units, sensing)
+    return LearnedController(weights, network, sensing)
 
 
 class Ensemble:
@@ -215,20 +246,20 @@ class Ensemble:
         return choose(self.last_scores, snapshot)
 
 
-def load_ensemble(runs: Sequence[Path]) -> Ensemble:
+def load_ensemble(runs: Sequence[Path], *, allow_code: bool = False) -> Ensemble:
     """The trained policies of several run directories as one controller.
 
     Raises:
         InputError: one cannot be loaded, or they are of different kinds.
     """
-    members = [load_controller(run) for run in runs]
+    members = [load_controller(run, allow_code=allow_code) for run in runs]
     kinds = {str(read_settings(run).get("agent")) for run in runs}
     if len(kinds) > 1 or len({member.sensing for member in members}) > 1:
         raise InputError(
             f"ensemble {'+'.join(map(str, runs))}: the runs differ in agent or sensing ({', '.join(sorted(kinds))}); "
             "values and probabilities have no common mean, so join runs of one kind"
         )
-    return Ensemble(members, probabilities=kinds == {"ppo"})
+    return Ensemble(members, probabilities=algorithm(members[0].network.agent).probabilities)
 
 
 def _shape_of(sensing: str) -> ObservationShape:

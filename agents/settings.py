@@ -1,9 +1,9 @@
-"""What can be set about an agent, with the source of each default."""
+"""What can be set about an agent, with the bounds and the source of each default."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +11,33 @@ from plumbing.errors import InputError, did_you_mean, printable
 from plumbing.yamlfile import read_yaml
 
 
+def setting(default: Any, *, least: float | None = None, most: float | None = None) -> Any:
+    """A field of settings with bounds of its own.
+
+    Args:
+        least: by default it has to be above 0.
+        most: by default a million, of counts a thousand million.
+    """
+    return field(default=default, metadata={"least": least, "most": most})
+
+
 @dataclass(frozen=True)
 class DQNSettings:
     """Double DQN (van Hasselt et al. 2016) with parameters shared over all signals."""
 
-    units: int = 64
+    units: int = setting(64, most=4096)
     """Width of each layer."""
-    gamma: float = 0.98
+    gamma: float = setting(0.98, least=0.0, most=1.0)
     """Discount per decision: a horizon of some 50 decisions, about two cycles."""
     learning_rate: float = 1e-3
     """Adam's step at the start; it falls linearly."""
-    learning_rate_end: float = 5e-5
-    batch_size: int = 128
-    buffer_size: int = 50_000
+    learning_rate_end: float = setting(5e-5, least=0.0)
+    batch_size: int = setting(128, most=1_000_000)
+    buffer_size: int = setting(50_000, most=100_000_000)
     """Decisions of one signal that are remembered."""
-    learning_starts: int = 500
+    learning_starts: int = setting(500, least=0)
     """Decisions before the first gradient step."""
-    train_freq: int = 1
+    train_freq: int = setting(1, most=10_000)
     """Decisions (of all signals) between trainings; one is left out where no signal has had a choice since."""
     gradient_steps: int = 1
     """At each training."""
@@ -37,11 +47,11 @@ class DQNSettings:
     averaging_steps: int = 1000
     """Gradient steps over which the weights that a controller gets are averaged (Polyak & Juditsky 1992): from one
     step to the next a policy jumps between phases of almost equal value."""
-    exploration_fraction: float = 0.4
+    exploration_fraction: float = setting(0.4, least=0.0, most=1.0)
     """Share of the training over which exploration falls from its start to its end."""
-    exploration_start: float = 1.0
-    exploration_end: float = 0.02
-    greedy_exploration: float = 0.5
+    exploration_start: float = setting(1.0, least=0.0, most=1.0)
+    exploration_end: float = setting(0.02, least=0.0, most=1.0)
+    greedy_exploration: float = setting(0.5, least=0.0, most=1.0)
     """Share of exploring decisions that take the phase with the most vehicles; the rest are uniform."""
     max_grad_norm: float = 10.0
     reward_scale: float = 0.01
@@ -52,80 +62,60 @@ class DQNSettings:
 class PPOSettings:
     """Proximal policy optimisation (Schulman et al. 2017) with parameters shared over all signals."""
 
-    units: int = 64
-    gamma: float = 0.97
+    units: int = setting(64, most=4096)
+    gamma: float = setting(0.97, least=0.0, most=1.0)
     """As for DQN."""
-    gae_lambda: float = 0.95
+    gae_lambda: float = setting(0.95, least=0.0, most=1.0)
     """Schulman et al. 2017, table 3."""
     learning_rate: float = 7e-4
     """At the start; it falls linearly."""
-    learning_rate_end: float = 5e-5
-    rollout: int = 1440
+    learning_rate_end: float = setting(5e-5, least=0.0)
+    rollout: int = setting(1440, least=2, most=10_000_000)
     """Decisions of one signal between two updates, over all signals and workers."""
-    batch_size: int = 120
+    batch_size: int = setting(120, least=2, most=1_000_000)
     n_epochs: int = 8
     clip_range: float = 0.2
     averaging_updates: int = 10
     """Updates over which the weights that a controller gets are averaged, as for DQN."""
-    ent_coef: float = 0.005
-    vf_coef: float = 0.5
+    ent_coef: float = setting(0.005, least=0.0)
+    vf_coef: float = setting(0.5, least=0.0)
     max_grad_norm: float = 0.5
     reward_scale: float = 0.02
-    greedy_start: float = 5.0
+    greedy_start: float = setting(5.0, least=0.0)
     """How strongly the untrained policy prefers a phase that serves more: in log-odds per 20 vehicles, 0 for not at
     all. Phases drawn evenly jam a network, which takes long to simulate and teaches little."""
 
 
-AGENTS: dict[str, type[DQNSettings] | type[PPOSettings]] = {"dqn": DQNSettings, "ppo": PPOSettings}
-AgentSettings = DQNSettings | PPOSettings
-
-SHARES = ("gamma", "gae_lambda", "exploration_fraction", "exploration_start", "exploration_end", "greedy_exploration")
-"""They are from 0 to 1."""
-LEAST = {
-    "dqn": {"learning_starts": 0, "learning_rate_end": 0},
-    # the advantages are normalised within a batch
-    "ppo": {"learning_rate_end": 0, "ent_coef": 0, "vf_coef": 0, "greedy_start": 0, "rollout": 2, "batch_size": 2},
-}
-"""All others have to be above 0."""
-MOST = {
-    "units": 4096,
-    "buffer_size": 100_000_000,
-    "batch_size": 1_000_000,
-    "rollout": 10_000_000,
-    "train_freq": 10_000,
-}
-"""What a machine bears. All others may be up to a million, counts up to a thousand million."""
+Settings = Any
+"""A frozen dataclass of numbers, such as `DQNSettings`; `setting` gives a field its bounds."""
 
 
-def agent_settings(agent: str, changes: dict[str, Any] | None = None) -> AgentSettings:
-    """An agent's defaults with changes.
+def checked(defaults: Settings, agent: str, changes: dict[str, Any]) -> Settings:
+    """Settings with changes.
 
     Raises:
-        InputError: no such agent or setting, or a value of the wrong kind or out of range.
+        InputError: no such setting, or a value of the wrong kind or out of range.
     """
-    if agent not in AGENTS:
-        raise InputError(f"unknown agent {agent!r}; choose one of {', '.join(AGENTS)}.{did_you_mean(agent, AGENTS)}")
-    settings = AGENTS[agent]()
-    known = {f.name: type(getattr(settings, f.name)) for f in fields(settings)}
-    checked: dict[str, Any] = {}
-    for name, value in (changes or {}).items():
+    known = {f.name: f for f in fields(defaults)}
+    found: dict[str, Any] = {}
+    for name, value in changes.items():
         if name not in known:
             near = did_you_mean(str(name), known)
             raise InputError(f"unknown setting {name!r} of {agent}; known are {', '.join(known)}.{near}")
+        kind = type(getattr(defaults, name))
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or (known[name] is int and value % 1 != 0):
-            kind = "a whole number" if known[name] is int else "a number"
-            raise InputError(f"setting {name!r} of {agent} is {_shown(value)}; it must be {kind}")
-        if name in SHARES:
-            least, most, bound = 0.0, 1.0, "from 0 to 1"
-        else:
-            least = LEAST[agent].get(name, math.ulp(0.0))
-            most = MOST.get(name, 1e9 if known[name] is int else 1e6)
-            bound = f"{f'{least} or more' if name in LEAST[agent] else 'above 0'}, and at most {most:g}"
+        if not number or (kind is int and value % 1 != 0):
+            wanted = "a whole number" if kind is int else "a number"
+            raise InputError(f"setting {name!r} of {agent} is {_shown(value)}; it must be {wanted}")
+        bounds = known[name].metadata
+        given, most = bounds.get("least"), bounds.get("most") or (1e9 if kind is int else 1e6)
+        least = math.ulp(0.0) if given is None else given
         if not least <= value <= most:
+            lower = "above 0" if given is None else f"{given:g} or more"
+            bound = "from 0 to 1" if (given, most) == (0.0, 1.0) else f"{lower}, and at most {most:g}"
             raise InputError(f"setting {name!r} of {agent} is {_shown(value)}; it must be {bound}")
-        checked[name] = known[name](value)
-    return replace(settings, **checked)
+        found[name] = kind(value)
+    return replace(defaults, **found)
 
 
 def _shown(value: Any) -> str:
@@ -154,11 +144,6 @@ def _number(value: Any) -> Any:
         return value
 
 
-def listed(agent: str) -> str:
-    """The settings with their defaults, for a help text."""
-    return ", ".join(f"{name} {value:g}" for name, value in asdict(AGENTS[agent]()).items())
-
-
-def as_dict(settings: AgentSettings) -> dict[str, Any]:
-    """Plain values, for a run's settings file."""
-    return asdict(settings)
+def listed(settings: Settings) -> str:
+    """The settings with their values, for a help text."""
+    return ", ".join(f"{name} {value:g}" for name, value in asdict(settings).items())

@@ -12,15 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
+from typing import Any, TextIO
 
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger, configure
 
 from agents import checkpoint
-from agents.dqn import MaskedDoubleDQN
-from agents.learners import Learner
+from agents.learner import Learner
 from agents.run import LearnedController
 from agents.vec_env import SignalsVecEnv
 from plumbing.whole import write_whole
@@ -60,12 +59,14 @@ class _Loop(BaseCallback):
     """Called by Stable-Baselines3 before each rollout and after each step."""
 
     def __init__(
-        self, run: Path, env: SignalsVecEnv, schedule: Schedule, progress: Progress,
+        self, learner: Learner, run: Path, env: SignalsVecEnv, schedule: Schedule, progress: Progress,
         validate: Validate | None, controller: Callable[[Learner], LearnedController],
         arrive: Callable[[], Path] | None, tensorboard: bool, out: TextIO,
     ) -> None:  # fmt: skip
         super().__init__()
+        self.model: Any = learner  # Stable-Baselines3 sets it, too
         self.arrive, self.tensorboard = arrive, tensorboard
+        self.use_logger(_logger(run, tensorboard))
         self.run, self.env, self.schedule, self.progress = run, env, schedule, progress
         self.validate, self.make_controller, self.out = validate, controller, out
         self.stop = False
@@ -73,16 +74,21 @@ class _Loop(BaseCallback):
         self._saved = time.monotonic()
         self._spoke = 0.0
 
+    def use_logger(self, logger: Logger) -> None:
+        """Where curves go for TensorBoard."""
+        self.curves = logger
+        self.model.set_logger(logger)
+
     def _on_rollout_start(self) -> None:
         """Between an update and the next rollout nothing is half done: the moment to save and to stop."""
-        learner: Learner = self.model  # type: ignore[assignment]
+        self.num_timesteps = self.model.num_timesteps
         if self.num_timesteps >= self.schedule.steps:
             return
         due = self.schedule.validate_every
         if due and self.num_timesteps - self.progress.validated >= due:
             self.run_validation()
         if self.stop or time.monotonic() - self._saved > self.schedule.checkpoint_every_s:
-            self.save(learner)
+            self.save()
         if self.stop:
             raise Interrupted
 
@@ -90,8 +96,8 @@ class _Loop(BaseCallback):
         for episode in self.env.finished:
             row = {"steps": float(self.num_timesteps), "seconds": round(self.elapsed_s, 1), **episode}
             self.progress.episodes.append(row)
-            self.logger.record("rollout/return", episode["return"])
-            self.logger.dump(self.num_timesteps)
+            self.curves.record("rollout/return", episode["return"])
+            self.curves.dump(self.num_timesteps)
         if self.env.finished:
             self.env.finished.clear()
             self.write_curves()
@@ -107,24 +113,24 @@ class _Loop(BaseCallback):
         """Judge the policy as it is now; the training's random states are left as they are."""
         if self.validate is None:
             return
-        learner: Learner = self.model  # type: ignore[assignment]
+        self.num_timesteps = self.model.num_timesteps
         with torch.random.fork_rng(devices=[]):
-            delay = self.validate(self.make_controller(learner))
+            delay = self.validate(self.make_controller(self.model))
         self.progress.validated = self.num_timesteps
         self.progress.validations.append({"steps": float(self.num_timesteps), "delay_s": delay})
-        self.logger.record("validation/delay_s", delay)
-        self.logger.dump(self.num_timesteps)
+        self.curves.record("validation/delay_s", delay)
+        self.curves.dump(self.num_timesteps)
         self.write_curves()
         self.say(force=True)
 
-    def save(self, learner: Learner) -> None:
+    def save(self) -> None:
         """A checkpoint of everything."""
         self.progress.elapsed_s = self.elapsed_s
-        checkpoint.save(self.run, learner, self.env, vars(self.progress))
+        checkpoint.save(self.run, self.model, self.env, vars(self.progress))
         if self.arrive is not None:
-            self.logger.close()  # it writes by path
+            self.curves.close()  # it writes by path
             self.run, self.arrive = self.arrive(), None
-            learner.set_logger(_logger(self.run, self.tensorboard))
+            self.use_logger(_logger(self.run, self.tensorboard))
         self._saved = time.monotonic()
 
     def write_curves(self) -> None:
@@ -178,8 +184,7 @@ def train(
     progress = Progress()
     if resume:
         progress = Progress(**checkpoint.restore(run, learner, env))
-    learner.set_logger(_logger(run, tensorboard))
-    loop = _Loop(run, env, schedule, progress, validate, controller, arrive, tensorboard, out)
+    loop = _Loop(learner, run, env, schedule, progress, validate, controller, arrive, tensorboard, out)
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         del number, frame
@@ -193,13 +198,10 @@ def train(
         remaining = schedule.steps - learner.num_timesteps
         if remaining > 0:
             learner.learn(remaining, callback=loop, log_interval=1 << 30, reset_num_timesteps=not resume)
-        if isinstance(learner, MaskedDoubleDQN):
-            learner.train_due()
+        learner.finish()
         if loop.progress.validated < learner.num_timesteps:
-            loop.init_callback(learner)
-            loop.num_timesteps = learner.num_timesteps
             loop.run_validation()
-        loop.save(learner)
+        loop.save()
         loop.write_curves()
     finally:
         for number, handler in before.items():

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from gymnasium import spaces
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvObs, VecEnvStepReturn
 
@@ -31,6 +32,8 @@ class SignalsVecEnv(VecEnv):
     def __init__(self, workers: Sequence[SimulationWorker], seed: int, reward_scale: float) -> None:
         self.batch = SignalBatch(workers, lambda worker, episode: training_seed(seed, worker, episode))
         self.workers = self.batch.workers
+        self.shape = self.batch.shape
+        """How a row of the observation is cut."""
         self.reward_scale = reward_scale
         super().__init__(
             self.batch.size,
@@ -39,6 +42,7 @@ class SignalsVecEnv(VecEnv):
         )
         self._history: list[list[list[int]]] = [[] for _ in self.workers]
         self._returns = [0.0] * len(self.workers)
+        self._seen = np.zeros((self.num_envs, self.shape.size), np.float32)
         self.finished: list[dict[str, float]] = []
         """Return and length of the episodes that ended since somebody last emptied this list."""
 
@@ -47,7 +51,8 @@ class SignalsVecEnv(VecEnv):
         self.batch.reset()
         self._history = [[] for _ in self.workers]
         self._returns = [0.0] * len(self.workers)
-        return self.batch.observations()
+        self._seen = self.batch.observations()
+        return self._seen.copy()
 
     def send(self, worker: int, actions: npt.NDArray[np.int64]) -> None:
         """Hand one worker the decisions of its signals."""
@@ -68,6 +73,7 @@ class SignalsVecEnv(VecEnv):
         found: list[tuple[Turn, dict[str, float] | None]] = []
         for turn in self.batch.receive(least, among):
             n, episode = turn.worker, None
+            self._seen[self.batch.rows[n]] = self.workers[n].shared["observation"]
             self._returns[n] += float(turn.reward.sum())
             if turn.last is not None:
                 if not turn.failure:
@@ -99,18 +105,32 @@ class SignalsVecEnv(VecEnv):
                 infos[row] = {"TimeLimit.truncated": True, "terminal_observation": last}
         return self.batch.observations(), rewards, dones, infos
 
+    def action_masks(self) -> npt.NDArray[np.bool_]:
+        """[N, P] the phases that may be chosen."""
+        return self.batch.masks()
+
     def close(self) -> None:
         """Stop the workers."""
         self.batch.close()
 
     def state(self) -> dict[str, Any]:
         """Where every worker's episode stands, in plain values: its number, the decisions so far that have been
-        answered, and its return."""
+        answered, its return, and what its signals have seen last."""
         history = [past[:-1] if self.asked(n) else past for n, past in enumerate(self._history)]
-        return {"episodes": list(self.batch.episodes), "history": history, "returns": list(self._returns)}
+        seen = torch.from_numpy(self._seen.copy())
+        return {
+            "episodes": list(self.batch.episodes),
+            "history": history,
+            "returns": list(self._returns),
+            "seen": seen,
+        }
 
     def restore(self, state: dict[str, Any]) -> VecEnvObs:
-        """Repeat the unfinished episodes up to where they stood; a reset with the same seed is exact."""
+        """Repeat the unfinished episodes up to where they stood; a reset with the same seed is exact.
+
+        Raises:
+            InputError: the run has another number of workers, or the simulation does not repeat what it did before.
+        """
         if len(state["episodes"]) != len(self.workers):
             raise InputError(f"the run was trained with --workers {len(state['episodes'])}; resume it with as many")
         self.batch.episodes = [number - 1 for number in state["episodes"]]
@@ -120,7 +140,13 @@ class SignalsVecEnv(VecEnv):
                 worker.decide(np.asarray(actions, np.int64))
         self._history = [[list(actions) for actions in history] for history in state["history"]]
         self._returns = list(state["returns"])
-        return self.batch.observations()
+        self._seen = self.batch.observations()
+        if not np.array_equal(self._seen, state["seen"].numpy()):
+            raise InputError(
+                "the simulation does not repeat what it did before the stop; the scenario's files or SUMO's version "
+                "have changed. Train it anew"
+            )
+        return self._seen.copy()
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         """The attribute once per environment: they are all the same."""
@@ -134,9 +160,9 @@ class SignalsVecEnv(VecEnv):
         """`action_masks`, per environment."""
         if method_name != "action_masks":
             raise NotImplementedError(f"no method {method_name!r}; there is action_masks")
-        masks = self.batch.masks()
+        masks = self.action_masks()
         return [masks[i] for i in self._get_indices(indices)]
 
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
-        """None is."""
+        """Always false: nothing is wrapped around a signal of the batch."""
         return [False] * len(list(self._get_indices(indices)))

@@ -22,8 +22,9 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv
 
 from agents.dqn import MaskedDoubleDQN
-from agents.learners import linear, make_learner
-from agents.settings import AgentSettings, PPOSettings, agent_settings
+from agents.learner import linear
+from agents.registry import agent_settings, make_learner
+from agents.settings import PPOSettings, Settings
 from agents.vec_env import SignalsVecEnv
 from benchmarks.clock import Clock, quiet
 from benchmarks.peer_vec_env import SumoRlVecEnv
@@ -52,7 +53,7 @@ def main() -> None:
         setattr(env, name, clock.timed(name, getattr(env, name)))
     learner: Any
     if isinstance(env, SignalsVecEnv):
-        learner = make_learner(settings, env, request["seed"], None)
+        learner = make_learner(request["agent"], settings, env, request["seed"])
     else:
         make = sb3_learner if request["settings"] == "sb3" else peer_learner
         learner = make(settings, env, request["seed"])
@@ -69,7 +70,7 @@ def main() -> None:
     os.write(answers, json.dumps(answer).encode() + b"\n")
 
 
-def our_env(request: dict[str, Any], settings: AgentSettings) -> SignalsVecEnv:
+def our_env(request: dict[str, Any], settings: Settings) -> SignalsVecEnv:
     """As train.py makes it."""
     timing = Timing(change_interval="fixed" if request["fixed"] else "calculated")
     setup = WorkerSetup(make_setup(load(request["scenario"]), timing))
@@ -94,7 +95,7 @@ def peer_env(request: dict[str, Any], clock: Clock) -> VecEnv:
     return SumoRlVecEnv(env)
 
 
-def sb3_learner(settings: AgentSettings, env: VecEnv, seed: int) -> DQN | PPO:
+def sb3_learner(settings: Settings, env: VecEnv, seed: int) -> DQN | PPO:
     """Stable-Baselines3's own agent with its own defaults, but for the layers.
 
     A rollout of PPO is its 2048 steps over all signals together, as a training would else be one rollout long; DQN
@@ -107,7 +108,7 @@ def sb3_learner(settings: AgentSettings, env: VecEnv, seed: int) -> DQN | PPO:
     return DQN("MlpPolicy", env, **common, buffer_size=settings.buffer_size)
 
 
-def peer_learner(settings: AgentSettings, env: VecEnv, seed: int) -> DQN | PPO:
+def peer_learner(settings: Settings, env: VecEnv, seed: int) -> DQN | PPO:
     """Stable-Baselines3's own agent: MlpPolicy, layers and settings as ours have them."""
     common: dict[str, Any] = {
         "seed": seed,

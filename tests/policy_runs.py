@@ -15,8 +15,8 @@ import torch
 
 import export
 from agents.network import PhaseScorer
+from agents.registry import agent_settings
 from agents.run import POLICY, save_tensors, write_settings
-from agents.settings import agent_settings, as_dict
 from deployment.codec import encode
 from deployment.emulator.setup import engine_id_for
 from deployment.manifest import MANIFEST, SIGNATURE, entries, new_key, sign
@@ -39,7 +39,7 @@ def write_run(
     begin_s, end_s = window or (None, None)
     torch.manual_seed(seed)
     scorer = PhaseScorer(OBSERVATIONS[sensing].shape_for(1, 1), units)
-    settings = as_dict(agent_settings(agent, {"units": units}))
+    settings = asdict(agent_settings(agent, {"units": units}))
     job = {
         "scenario": scenario, "routes": [], "additional": [], "begin_s": begin_s, "end_s": end_s, "agent": agent,
         "agent_settings": settings, "steps": 1, "seed": seed, "workers": 1, "sensing": sensing, "reward": "time_loss",

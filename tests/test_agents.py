@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import resource
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,21 @@ import train as train_command
 from agents import checkpoint
 from agents.dqn import MaskedDoubleDQN
 from agents.exploration import Explorer
-from agents.learners import make_learner
 from agents.network import MASKED, PhaseScorer, StateValue
 from agents.ppo import MaskedPPO
+from agents.registry import AGENTS, agent_settings, algorithm, make_learner
 from agents.run import (
     CHECKPOINT,
     FORMAT,
     POLICY,
     SETTINGS,
     LearnedController,
+    Network,
     load_controller,
     read_settings,
     save_tensors,
 )
-from agents.settings import AGENTS, PPOSettings, agent_settings, listed, read_config
+from agents.settings import DQNSettings, PPOSettings, listed, read_config
 from agents.training import Interrupted, Schedule, train
 from agents.updates import TrainingDiverged
 from agents.vec_env import SignalsVecEnv
@@ -67,6 +67,10 @@ def vec_env(seed: int = 0, scale: float = 0.01, workers: int = 1) -> SignalsVecE
     return SignalsVecEnv([RemoteSimulation(setup) for _ in range(workers)], seed, scale)
 
 
+def learner_for(agent: str, env: SignalsVecEnv, changes: dict[str, float] | None = None) -> Any:
+    return make_learner(agent, agent_settings(agent, changes), env, 0)
+
+
 def test_scores_follow_phases_and_ignore_the_order_of_movements() -> None:
     torch.manual_seed(0)
     scorer, value, made = PhaseScorer(SHAPE), StateValue(SHAPE), rows(6)
@@ -79,7 +83,7 @@ def test_scores_follow_phases_and_ignore_the_order_of_movements() -> None:
 def test_weights_fit_any_number_of_phases_and_movements() -> None:
     small, large = PhaseScorer(SHAPE), PhaseScorer(PhaseObservation.shape_for(8, 16))
     large.load_state_dict(small.state_dict())
-    assert large(rows(3, large.encoder.shape)).shape == (3, 8)
+    assert large(rows(3, large.shape)).shape == (3, 8)
 
 
 def test_padding_does_not_change_a_score() -> None:
@@ -101,7 +105,7 @@ def test_padding_does_not_change_a_score() -> None:
 def test_ppo_begins_by_what_phases_serve_and_can_learn_everything_else() -> None:
     """Five in log-odds for 20 vehicles more, of which the current phase is given four."""
     env = vec_env()
-    learner = make_learner(agent_settings("ppo", {"greedy_start": 5.0}), env, 0, None)
+    learner = learner_for("ppo", env, {"greedy_start": 5.0})
     assert isinstance(learner, MaskedPPO)
     actor, shape = learner.actor, env.workers[0].setup.observation_shape
     made = rows(50, shape)
@@ -118,7 +122,7 @@ def test_ppo_begins_by_what_phases_serve_and_can_learn_everything_else() -> None
         optimizer.step()
     for weight, old in zip(actor.parameters(), before, strict=True):
         assert (weight != old).float().mean() > 0.2  # some units are off for these rows
-    even = make_learner(agent_settings("ppo", {"greedy_start": 0.0}), env, 0, None)
+    even = learner_for("ppo", env, {"greedy_start": 0.0})
     assert isinstance(even, MaskedPPO)
     assert even.actor(made)[:, 3].std() < 0.5 < scores[:, 3].std()
     env.close()
@@ -126,7 +130,7 @@ def test_ppo_begins_by_what_phases_serve_and_can_learn_everything_else() -> None
 
 def test_dqn_masks_exploration_and_target() -> None:
     env = vec_env()
-    learner = make_learner(agent_settings("dqn"), env, 0, None)
+    learner = learner_for("dqn", env)
     assert isinstance(learner, MaskedDoubleDQN)
     env.close()
     made, best, everybody = rows(400).numpy(), np.full(400, 2), slice(None)
@@ -144,7 +148,7 @@ def test_dqn_masks_exploration_and_target() -> None:
 
 def test_ppo_never_draws_a_masked_phase() -> None:
     env = vec_env()
-    learner = make_learner(agent_settings("ppo"), env, 0, None)
+    learner = learner_for("ppo", env)
     assert isinstance(learner, MaskedPPO)
     observations = torch.as_tensor(np.asarray(env.reset()))
     shape = env.workers[0].setup.observation_shape
@@ -157,14 +161,25 @@ def test_ppo_never_draws_a_masked_phase() -> None:
     env.close()
 
 
-@pytest.mark.parametrize(("agent", "workers"), [("dqn", 1), ("dqn", 2), ("ppo", 1)])
+QUICK = {
+    "dqn": {"learning_starts": 40, "batch_size": 16},
+    "ppo": {"rollout": 50, "batch_size": 25},
+    "a2c": {},
+    "maskable_ppo": {"rollout": 50, "batch_size": 25, "n_epochs": 2},
+    "trpo": {"rollout": 50, "batch_size": 25},
+    "qrdqn": {"learning_starts": 40, "batch_size": 16},
+    "recurrent_ppo": {"rollout": 50, "batch_size": 25, "n_epochs": 2},
+}
+
+
+@pytest.mark.parametrize(("agent", "workers"), [*((agent, 1) for agent in QUICK), ("dqn", 2)])
 def test_a_stopped_training_resumes_to_the_bit(agent: str, workers: int, tmp_path: Path) -> None:
-    changes = {"learning_starts": 40, "batch_size": 16} if agent == "dqn" else {"rollout": 50, "batch_size": 25}
-    settings = agent_settings(agent, changes)
+    assert QUICK.keys() == AGENTS.keys()
+    settings = agent_settings(agent, QUICK[agent])
 
     def trained(run: Path, stop_at: int | None, resume: bool = False) -> dict[str, Any]:
         env = vec_env(scale=settings.reward_scale, workers=workers)
-        learner = make_learner(settings, env, 0, None)
+        learner = make_learner(agent, settings, env, 0)
         if stop_at is not None:
             save = checkpoint.save
             learner.train = _then_stop(learner.train, learner, stop_at)  # type: ignore[method-assign]
@@ -204,12 +219,13 @@ def _forget_progress(run: Path) -> None:
 
 
 def _controller(learner: Any) -> LearnedController:
-    return LearnedController(checkpoint.scorer_of(learner).state_dict(), 64, "full")
+    agent = next(name for name in AGENTS if algorithm(name) is type(learner))
+    return LearnedController(learner.scorer().state_dict(), Network(agent, agent_settings(agent)), "full")
 
 
 def test_a_loss_that_is_no_number_stops_the_training_with_a_reason(tmp_path: Path) -> None:
     env = vec_env(scale=float("nan"))
-    learner = make_learner(agent_settings("dqn", {"learning_starts": 20, "batch_size": 8}), env, 0, None)
+    learner = learner_for("dqn", env, {"learning_starts": 20, "batch_size": 8})
     with pytest.raises(TrainingDiverged, match="lower learning_rate"):
         train(learner, env, tmp_path, Schedule(60, 0), controller=_controller)
     env.close()
@@ -256,7 +272,7 @@ def test_run_directories_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no run directory"):
         read_settings(tmp_path)
     (tmp_path / SETTINGS).write_text(
-        json.dumps({"format": FORMAT, "agent_settings": {"units": 64}, "sensing": "full"})
+        json.dumps({"format": FORMAT, "agent": "dqn", "agent_settings": {"units": 64}, "sensing": "full"})
     )
     with pytest.raises(InputError, match="is missing"):
         load_controller(tmp_path)
@@ -318,12 +334,12 @@ def test_settings_of_an_agent(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=f"'{name}' of {agent} is .*; it must be .*{bound}"):
             agent_settings(agent, {name: value})
     assert agent_settings("ppo", {"greedy_start": 0, "gamma": 1}) == PPOSettings(greedy_start=0.0, gamma=1.0)
-    for agent, defaults in AGENTS.items():  # what help tells can be set, to what it tells
-        told = dict(part.rsplit(" ", 1) for part in listed(agent).split(", "))
-        assert agent_settings(agent, {name: float(value) for name, value in told.items()}) == defaults()
-    assert agent_settings("dqn", {"batch_size": 1}) == replace(AGENTS["dqn"](), batch_size=1)
-    for agent in AGENTS:
-        assert listed(agent).split(",")[0] in train_command.parser().format_help()
+    for agent in AGENTS:  # what help tells can be set, to what it tells
+        defaults = agent_settings(agent)
+        told = dict(part.rsplit(" ", 1) for part in listed(defaults).split(", "))
+        assert agent_settings(agent, {name: float(value) for name, value in told.items()}) == defaults
+        assert listed(defaults).split(",")[0] in train_command.parser().format_help()
+    assert agent_settings("dqn", {"batch_size": 1}) == DQNSettings(batch_size=1)
     config.write_text("- a list")
     with pytest.raises(InputError, match="name: value"):
         read_config(config)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import allocator, gradient, handover, processes, resets, soak, speed, training, workers
+from benchmarks import allocator, handover, processes, resets, soak, speed, training, workers
 from benchmarks.children import HaltedProgram
 from benchmarks.course import as_programs, trips_hash
 from benchmarks.peer_vec_env import own_actions, padded
@@ -282,16 +282,6 @@ def test_a_small_soak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [line.split(",")[0] for line in lines] == ["phase", *["resets"] * 12, "days"]
     assert "left behind after closing: nothing" in (tmp_path / "soak.md").read_text()
     assert status == 0
-
-
-@needs_library
-def test_learning_is_timed_in_every_way_that_runs_here(capsys: pytest.CaptureFixture[str]) -> None:
-    assert gradient.main(["--scenario", "tee", "--turns", "1", "--json"]) == 0
-    figures = json.loads(capsys.readouterr().out)
-    assert list(figures["median_us"]) == ["pass", "DQN step"]
-    for times_us in figures["median_us"].values():
-        assert {"torch", "libphases.so"} <= times_us.keys()
-        assert all(median_us > 0 for median_us in times_us.values())
 
 
 @needs_library

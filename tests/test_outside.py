@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 import control
 from agents.named import find_controller
+from agents.registry import agent_settings
 from agents.run import load_tensors
-from agents.settings import agent_settings, read_config
+from agents.settings import read_config
 from agents.tree import read_tree
 from controllers.parameters import read_tuned
 from deployment.card import evaluation_of

@@ -11,11 +11,10 @@ import torch
 from stable_baselines3.common.logger import Logger
 
 from agents.dqn import MaskedDoubleDQN
-from agents.learners import make_learner
 from agents.network import MASKED, SELECTABLE
-from agents.ppo import MaskedPPO
-from agents.rollout import Rollout, advantages, gumbel
-from agents.settings import agent_settings
+from agents.ppo import LEAST_MOMENTS, MaskedPPO
+from agents.registry import agent_settings, make_learner
+from agents.rollout import Moments, Rollout, advantages, gumbel
 from agents.updates import free
 from agents.vec_env import SignalsVecEnv
 from envs.sumo.setup import make_setup
@@ -70,6 +69,60 @@ def vec_env(workers: int, end_s: float = 25320.0) -> SignalsVecEnv:
     return SignalsVecEnv([RemoteSimulation(setup) for _ in range(workers)], 0, 0.02)
 
 
+def learner_for(agent: str, env: SignalsVecEnv, changes: dict[str, float] | None = None) -> Any:
+    return make_learner(agent, agent_settings(agent, changes), env, 0)
+
+
+def test_what_a_rollout_leaves_open_is_learned_in_the_next() -> None:
+    """Cut at any moment, the two parts know the decisions of the whole, and of each the same reward; its follow-up's
+    value stands in where the cut hides the rest."""
+    draw = np.random.default_rng(1)
+    rewards = draw.normal(size=(12, 2)).astype(np.float32)
+    chosen = draw.random((12, 2)) < 0.5
+    ends = np.zeros((12, 2), bool)
+    ends[4, 0] = True
+    values = np.where(chosen, draw.normal(size=(12, 2)), 0.0).astype(np.float32)
+
+    def moments(part: slice) -> Moments:
+        size = part.stop - part.start
+        observations = np.arange(part.start, part.stop, dtype=np.float32)[:, None, None].repeat(2, axis=1)
+        zeros = np.zeros((size, 2))
+        return Moments(
+            observations, zeros.astype(np.int64), rewards[part], ends[part], chosen[part], zeros.astype(np.float32)
+        )
+
+    _, whole = advantages(values, chosen, rewards, ends, GAMMA, LAMBDA)
+    times = np.arange(12)[:, None].repeat(2, axis=1)
+    for cut in range(1, 12):
+        first = moments(slice(0, cut))
+        _, known = advantages(values[:cut], first.chosen, first.rewards, first.ends, GAMMA, LAMBDA)
+        carried = first.still_open(known, most=12)
+        assert carried.chosen.sum(axis=0).max(initial=0) <= 1, "more than its last choice of a signal"
+        second = moments(slice(cut, 12)).after(carried)
+        at = second.observations[:, 0, 0].astype(int)
+        found, later = advantages(values[at], second.chosen, second.rewards, second.ends, GAMMA, 0.0)
+        learned = sorted([*times[:cut][known], *times[at][later]])
+        assert learned == sorted(times[whole]), "each decision is learned from once"
+        alone, _ = advantages(values, chosen, rewards, ends, GAMMA, 0.0)
+        np.testing.assert_allclose(found[later], alone[at][later], rtol=1e-5)
+
+
+def test_of_a_signal_that_has_no_choice_for_a_whole_rollout_the_last_one_is_given_up() -> None:
+    chosen = np.array([[True], [False], [False], [False]])
+    nothing = np.zeros((4, 1), np.float32)
+    waiting = Moments(nothing[..., None], nothing.astype(int), nothing, chosen & False, chosen, nothing)
+    assert waiting.still_open(chosen & False, most=4).chosen[:, 0].tolist() == [True, False, False, False]
+    assert not waiting.still_open(chosen & False, most=3).chosen.any()
+
+
+def test_every_signal_has_some_decisions_in_a_rollout() -> None:
+    """However many signals share it."""
+    env = vec_env(1)
+    learner = learner_for("ppo", env, {"rollout": 6, "batch_size": 2})
+    assert learner.n_steps == LEAST_MOMENTS
+    env.close()
+
+
 def test_the_largest_of_scores_with_noise_is_a_draw_from_their_softmax() -> None:
     torch.manual_seed(0)
     scores = np.array([0.3, MASKED, -1.0, 1.2], np.float32)
@@ -80,9 +133,9 @@ def test_the_largest_of_scores_with_noise_is_a_draw_from_their_softmax() -> None
 
 def test_every_drawn_phase_may_be_chosen_and_episodes_end_at_the_horizon() -> None:
     env = vec_env(2)
-    learner = make_learner(agent_settings("ppo"), env, 0, None)
+    learner = learner_for("ppo", env)
     assert isinstance(learner, MaskedPPO)
-    shape = learner.actor.encoder.shape
+    shape = learner.actor.shape
     rollout = Rollout(env, learner.actor, 60, np.array(env.reset()))
     assert list(rollout) == list(range(60))
     block = rollout.observations[..., : shape.phases * shape.phase_features]
@@ -114,7 +167,7 @@ def test_who_answers_first_makes_no_difference(
                 return sorted(receive(among=among), key=lambda turn: -turn.worker)
 
             monkeypatch.setattr(env.batch, "receive", last_first)
-        learner = make_learner(agent_settings(agent, changes), env, 0, None)
+        learner = learner_for(agent, env, changes)
         learner.set_logger(Logger(None, []))
         learner.learn(180, log_interval=1 << 30)
         env.close()
@@ -128,7 +181,7 @@ def test_who_answers_first_makes_no_difference(
 
 def test_dqn_stores_what_was_decided_and_what_came_of_it() -> None:
     env = vec_env(2)
-    learner = make_learner(agent_settings("dqn", {"learning_starts": 30, "batch_size": 16}), env, 0, None)
+    learner = learner_for("dqn", env, {"learning_starts": 30, "batch_size": 16})
     learner.set_logger(Logger(None, []))
     assert isinstance(learner, MaskedDoubleDQN)
     assert learner.replay_buffer is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,23 @@ import numpy.typing as npt
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
-from stable_baselines3.common.type_aliases import ReplayBufferSamples
-from stable_baselines3.common.vec_env import VecNormalize
 
 from agents.updates import free
 from signals.observations import ObservationShape
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """[B, …] from one free choice of a signal to its next, on the learner's device."""
+
+    observations: torch.Tensor
+    actions: torch.Tensor
+    """[B, 1] integers."""
+    rewards: torch.Tensor
+    """[B, 1] discounted sums."""
+    discounts: torch.Tensor
+    """[B, 1] of the value after them."""
+    next_observations: torch.Tensor
 
 
 class DecisionBuffer(ReplayBuffer):
@@ -32,6 +45,9 @@ class DecisionBuffer(ReplayBuffer):
 
     PENDING = ("open", "began", "chosen", "summed", "left")
     """The names of the arrays that hold what each signal has begun and not ended."""
+    STORED = ("observations", "next_observations", "actions", "rewards", "discounts", "target_scores", "target_known")
+    """Those of the transitions, and of what the target network says of the next observations: asked for again it
+    would say the same but for rounding."""
 
     def __init__(
         self, buffer_size: int, observation_space: spaces.Space[Any], action_space: spaces.Space[Any],
@@ -43,9 +59,8 @@ class DecisionBuffer(ReplayBuffer):
         self.shape, self.gamma = shape, gamma
         self.discounts = np.zeros((self.buffer_size, 1), np.float32)
         self.target_scores = np.zeros((self.buffer_size, shape.phases), np.float32)
-        """What the target network says of each next observation, where it has been asked."""
-        self.target_version = np.zeros(self.buffer_size, np.int64)
-        """With which of its weights that was, 0 for none."""
+        """What the target network says of each next observation, where it has been asked since it changed."""
+        self.target_known = np.zeros(self.buffer_size, bool)
         self.added = 0
         """Transitions so far, those that have been overwritten included."""
         self.open = np.zeros(n_envs, bool)
@@ -79,17 +94,58 @@ class DecisionBuffer(ReplayBuffer):
         at = (self.pos + np.arange(ends.size)) % self.buffer_size
         self.observations[at, 0], self.next_observations[at, 0] = self.began[ends], next_obs[ends]
         self.actions[at, 0, 0], self.rewards[at, 0] = self.chosen[ends], self.summed[ends]
-        self.discounts[at, 0], self.target_version[at] = self.left[ends], 0
+        self.discounts[at, 0], self.target_known[at] = self.left[ends], False
         self.added += ends.size
         self.full |= self.pos + ends.size >= self.buffer_size
         self.pos = (self.pos + ends.size) % self.buffer_size
         self.open &= ~(chooses | done.astype(bool))
 
     def draw(self, count: int) -> npt.NDArray[np.int64]:
-        """Numbers of transitions, as `sample` draws them."""
+        """Numbers of transitions, each as likely as the others."""
         return np.random.randint(0, self.buffer_size if self.full else self.pos, size=count)
 
-    def _get_samples(self, batch_inds: npt.NDArray[Any], env: VecNormalize | None = None) -> ReplayBufferSamples:
-        drawn = (self.observations, self.actions, self.next_observations, self.dones, self.rewards, self.discounts)
-        flat = (array.reshape(self.buffer_size, -1) for array in drawn)
-        return ReplayBufferSamples(*(self.to_torch(array[batch_inds], copy=False) for array in flat))
+    def transitions(self, drawn: npt.NDArray[np.int64]) -> Transitions:
+        """Those of these numbers."""
+        return Transitions(
+            self._tensor(self.observations[drawn, 0]),
+            self._tensor(self.actions[drawn, 0].astype(np.int64)),
+            self._tensor(self.rewards[drawn]),
+            self._tensor(self.discounts[drawn]),
+            self._tensor(self.next_observations[drawn, 0]),
+        )
+
+    def without_target_scores(self, drawn: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Places in `drawn` of transitions whose next observation the target network has not scored."""
+        return np.flatnonzero(~self.target_known[drawn])
+
+    def remember_target_scores(self, drawn: npt.NDArray[np.int64], scores: torch.Tensor) -> None:
+        """Keep what the target network says of these next observations; it says the same until it changes."""
+        self.target_scores[drawn] = scores.cpu().numpy()
+        self.target_known[drawn] = True
+
+    def target_scores_of(self, drawn: npt.NDArray[np.int64]) -> torch.Tensor:
+        """[B, P] what it has said."""
+        return self._tensor(self.target_scores[drawn])
+
+    def forget_target_scores(self) -> None:
+        """The target network has changed."""
+        self.target_known[:] = False
+
+    def state(self) -> dict[str, Any]:
+        """The filled part, in tensors and plain values."""
+        filled = self.buffer_size if self.full else self.pos
+        arrays = {name: torch.from_numpy(getattr(self, name)[:filled].copy()) for name in self.STORED}
+        pending = {name: torch.from_numpy(getattr(self, name).copy()) for name in self.PENDING}
+        return {"pos": self.pos, "full": self.full, "added": self.added, "arrays": arrays, "pending": pending}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """The same back."""
+        for name in self.STORED:
+            saved = state["arrays"][name].numpy()
+            getattr(self, name)[: len(saved)] = saved
+        for name in self.PENDING:
+            getattr(self, name)[:] = state["pending"][name].numpy()
+        self.pos, self.full, self.added = state["pos"], state["full"], state["added"]
+
+    def _tensor(self, array: npt.NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(array).to(self.device)

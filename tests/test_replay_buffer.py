@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 
 from agents.network import SELECTABLE
-from agents.replay import DecisionBuffer
+from agents.replay_buffer import DecisionBuffer
 from signals.observations import ObservationShape
 
 SHAPE = ObservationShape(phases=2, movements=1, phase_features=3, movement_features=1)
@@ -86,4 +87,19 @@ def test_the_ring_goes_round(signals: int) -> None:
     assert into.pos == 10 * signals % 7
     newest = sorted(into.rewards[:, 0].tolist())
     assert newest == sorted(float(t) for t in range(10) for _ in range(signals))[-7:]
-    assert into.sample(5).discounts.tolist() == [[GAMMA]] * 5
+    assert into.transitions(into.draw(5)).discounts.tolist() == [[GAMMA]] * 5
+
+
+def test_what_the_target_network_said_is_known_until_it_changes_or_the_transition_does() -> None:
+    into = buffer(1, size=4)
+    feed(into, [[True]] * 5, [[1.0]] * 4)
+    drawn = np.array([2, 0, 2])
+    assert into.without_target_scores(drawn).tolist() == [0, 1, 2]
+    said = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    into.remember_target_scores(np.array([2, 0]), said)
+    assert into.without_target_scores(np.array([0, 1, 2])).tolist() == [1]
+    assert into.target_scores_of(drawn).tolist() == [[1.0, 2.0], [3.0, 4.0], [1.0, 2.0]]
+    feed(into, [[True]] * 2, [[9.0]])  # the ring's next place is 0
+    assert into.without_target_scores(np.array([0, 2])).tolist() == [0]
+    into.forget_target_scores()
+    assert into.without_target_scores(drawn).tolist() == [0, 1, 2]

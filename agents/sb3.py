@@ -1,0 +1,403 @@
+"""Algorithms of Stable-Baselines3 and sb3-contrib as they come, with the phase networks and the environment of here.
+
+They learn from every moment, those without a choice included. Unlike `agents.dqn` and `agents.ppo` they wait for the
+slowest simulation at each step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sb3_contrib import QRDQN, TRPO, MaskablePPO, RecurrentPPO
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
+from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
+from sb3_contrib.common.recurrent.type_aliases import RNNStates
+from sb3_contrib.qrdqn.policies import QRDQNPolicy, QuantileNetwork
+from stable_baselines3 import A2C
+from stable_baselines3.common.type_aliases import Schedule
+from torch import Tensor, nn
+
+from agents.learner import SB3Learner, State, linear
+from agents.network import Encoder, PhaseEncoder, PhaseScorer, mean_encoding, phase_flags
+from agents.policies import PhaseActorCritic, PhaseActorCriticPolicy
+from agents.settings import setting
+from agents.updates import selectable
+from agents.vec_env import SignalsVecEnv
+from signals.observations import ObservationShape
+
+
+@dataclass(frozen=True)
+class A2CSettings:
+    """Advantage actor-critic (Mnih et al. 2016); defaults of Stable-Baselines3 where nothing else is said."""
+
+    units: int = setting(64, most=4096)
+    """Width of each layer."""
+    gamma: float = setting(0.97, least=0.0, most=1.0)
+    """As for PPO."""
+    gae_lambda: float = setting(0.95, least=0.0, most=1.0)
+    learning_rate: float = 7e-4
+    learning_rate_end: float = setting(5e-5, least=0.0)
+    n_steps: int = setting(16, least=2, most=100_000)
+    """Decisions of each signal between two updates; a change of phase takes two or three."""
+    ent_coef: float = setting(0.005, least=0.0)
+    vf_coef: float = setting(0.5, least=0.0)
+    max_grad_norm: float = 0.5
+    reward_scale: float = 0.02
+
+
+@dataclass(frozen=True)
+class MaskablePPOSettings:
+    """PPO with invalid-action masking (Huang & Ontañón 2022), as in sb3-contrib."""
+
+    units: int = setting(64, most=4096)
+    gamma: float = setting(0.97, least=0.0, most=1.0)
+    gae_lambda: float = setting(0.95, least=0.0, most=1.0)
+    learning_rate: float = 7e-4
+    learning_rate_end: float = setting(5e-5, least=0.0)
+    rollout: int = setting(1440, least=2, most=10_000_000)
+    """Decisions of one signal between two updates, over all signals and workers."""
+    batch_size: int = setting(120, least=2, most=1_000_000)
+    n_epochs: int = 8
+    clip_range: float = 0.2
+    ent_coef: float = setting(0.005, least=0.0)
+    vf_coef: float = setting(0.5, least=0.0)
+    max_grad_norm: float = 0.5
+    reward_scale: float = 0.02
+
+
+class RecurrentPPOSettings(MaskablePPOSettings):
+    """PPO whose networks remember (LSTM, Hochreiter & Schmidhuber 1997), as in sb3-contrib."""
+
+
+@dataclass(frozen=True)
+class TRPOSettings:
+    """Trust region policy optimisation (Schulman et al. 2015), as in sb3-contrib."""
+
+    units: int = setting(64, most=4096)
+    gamma: float = setting(0.97, least=0.0, most=1.0)
+    gae_lambda: float = setting(0.95, least=0.0, most=1.0)
+    learning_rate: float = 1e-3
+    """Of the critic."""
+    learning_rate_end: float = setting(5e-5, least=0.0)
+    rollout: int = setting(1440, least=2, most=10_000_000)
+    batch_size: int = setting(120, least=2, most=1_000_000)
+    target_kl: float = 0.01
+    reward_scale: float = 0.02
+
+
+@dataclass(frozen=True)
+class QRDQNSettings:
+    """Quantile regression DQN (Dabney et al. 2018), as in sb3-contrib, with masks."""
+
+    units: int = setting(64, most=4096)
+    gamma: float = setting(0.98, least=0.0, most=1.0)
+    """As for DQN."""
+    learning_rate: float = 1e-3
+    learning_rate_end: float = setting(5e-5, least=0.0)
+    quantiles: int = setting(25, most=1000)
+    batch_size: int = setting(128, most=1_000_000)
+    buffer_size: int = setting(50_000, most=100_000_000)
+    """Decisions of one signal that are remembered."""
+    learning_starts: int = setting(500, least=0)
+    train_freq: int = setting(2, most=10_000)
+    """Decisions of all signals between trainings."""
+    gradient_steps: int = 1
+    target_update_interval: int = 1000
+    """Decisions of all signals between copies to the target network."""
+    exploration_fraction: float = setting(0.4, least=0.0, most=1.0)
+    exploration_start: float = setting(1.0, least=0.0, most=1.0)
+    exploration_end: float = setting(0.02, least=0.0, most=1.0)
+    max_grad_norm: float = 10.0
+    reward_scale: float = 0.01
+
+
+class _OnPolicy(SB3Learner):
+    """What the actor-critic algorithms have in common."""
+
+    probabilities = True
+    POLICY: ClassVar[type]
+
+    @classmethod
+    def network(cls, settings: Any, shape: ObservationShape, encoder: type[Encoder]) -> nn.Module:
+        """The phase scorer, whose scores are log-odds."""
+        return PhaseScorer(shape, settings.units, encoder)
+
+    @classmethod
+    def make(cls, settings: Any, env: SignalsVecEnv, *, seed: int, device: str, encoder: type[Encoder]) -> Self:
+        """See `Learner.make`."""
+        own: dict[str, Any] = {
+            name: getattr(settings, name)
+            for name in ("batch_size", "n_epochs", "clip_range", "ent_coef", "vf_coef", "max_grad_norm", "target_kl")
+            if hasattr(settings, name)
+        }
+        steps = getattr(settings, "n_steps", 0) or max(16, round(settings.rollout / env.num_envs))
+        if "batch_size" in own:
+            own["batch_size"] = min(own["batch_size"], steps * env.num_envs)
+        construct: Any = cls
+        learner: Self = construct(
+            cls.POLICY,
+            env,
+            seed=seed,
+            device=device,
+            learning_rate=linear(settings.learning_rate, settings.learning_rate_end),
+            gamma=settings.gamma,
+            gae_lambda=settings.gae_lambda,
+            n_steps=steps,
+            policy_kwargs={"shape": env.shape, "units": settings.units, "encoder": encoder},
+            **own,
+        )
+        return learner
+
+
+class A2CLearner(_OnPolicy, A2C):
+    """A2C with the phase network."""
+
+    Settings = A2CSettings
+    POLICY = PhaseActorCriticPolicy
+
+
+class TRPOLearner(_OnPolicy, TRPO):
+    """TRPO with the phase network."""
+
+    Settings = TRPOSettings
+    POLICY = PhaseActorCriticPolicy
+
+
+class _MaskablePolicy(PhaseActorCritic, MaskableActorCriticPolicy):
+    """sb3-contrib's maskable policy whose actor scores phases."""
+
+
+class MaskablePPOLearner(_OnPolicy, MaskablePPO):
+    """Maskable PPO with the phase network."""
+
+    Settings = MaskablePPOSettings
+    POLICY = _MaskablePolicy
+
+
+class Memory(nn.Module):
+    """What sb3-contrib takes for an LSTM: [T, B, size] rows to the same rows with a memory behind each.
+
+    Args:
+        shape: how a row of the observation is cut.
+        units: width of the memory.
+    """
+
+    num_layers = 1
+
+    def __init__(self, shape: ObservationShape, units: int, encoder: type[Encoder]) -> None:
+        super().__init__()
+        self.input_size, self.hidden_size = shape.size, units
+        self._shape = shape
+        self.encoder = encoder(shape, units)
+        self.lstm = nn.LSTM(units, units)
+
+    def forward(self, rows: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """[T, B, size + units], and the next state: twice [1, B, units]."""
+        length, batch, size = rows.shape
+        flat = rows.reshape(-1, size)
+        mean = mean_encoding(self.encoder(flat), phase_flags(flat, self._shape)[0])
+        remembered, state = self.lstm(mean.reshape(length, batch, -1), state)
+        return torch.cat((rows, remembered), dim=2), state
+
+
+class RecurrentScorer(nn.Module):
+    """[B, size] rows and a state to [B, P] scores and the next state."""
+
+    def __init__(self, shape: ObservationShape, units: int, encoder: type[Encoder]) -> None:
+        super().__init__()
+        self.memory = Memory(shape, units, encoder)
+        self.scorer = PhaseScorer(shape, units, encoder, context=units)
+
+    def begin(self, signals: int) -> tuple[Tensor, Tensor]:
+        """The state of so many signals that remember nothing."""
+        zeros = torch.zeros(1, signals, self.memory.hidden_size)
+        return zeros, zeros
+
+    def forward(self, rows: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Scores, and the next state."""
+        seen, state = self.memory(rows.unsqueeze(0), state)
+        return self.scorer(seen.squeeze(0)), state
+
+
+class _RecurrentPolicy(PhaseActorCritic, RecurrentActorCriticPolicy):
+    """sb3-contrib's recurrent policy whose actor scores phases, and whose actor and critic each have a memory."""
+
+    def __init__(
+        self, observation_space: Any, action_space: Any, lr_schedule: Schedule, *args: Any, shape: ObservationShape,
+        units: int = 64, encoder: type[Encoder] = PhaseEncoder, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            observation_space, action_space, lr_schedule, *args, shape=shape, units=units, encoder=encoder,
+            context=units, lstm_hidden_size=units, **kwargs,
+        )  # fmt: skip
+        policy: Any = self
+        policy.lstm_actor, policy.lstm_critic = Memory(shape, units, encoder), Memory(shape, units, encoder)
+        policy.optimizer = policy.optimizer_class(policy.parameters(), lr=lr_schedule(1), **policy.optimizer_kwargs)
+
+
+class RecurrentPPOLearner(_OnPolicy, RecurrentPPO):
+    """Recurrent PPO with the phase network."""
+
+    Settings = RecurrentPPOSettings
+    POLICY = _RecurrentPolicy
+
+    @classmethod
+    def network(cls, settings: Any, shape: ObservationShape, encoder: type[Encoder]) -> nn.Module:
+        """The scorer with its memory."""
+        return RecurrentScorer(shape, settings.units, encoder)
+
+    def networks(self) -> list[nn.Module]:
+        """The policy's parts put together; they share its weights."""
+        policy: Any = self.policy
+        joined = RecurrentScorer.__new__(RecurrentScorer)
+        nn.Module.__init__(joined)
+        joined.memory, joined.scorer = policy.lstm_actor, policy.mlp_extractor.actor
+        return [joined]
+
+    def state(self) -> State:
+        """As of every learner, with what the networks remember."""
+        states: Any = self._last_lstm_states
+        return {**super().state(), "memory": [list(part) for part in states]}
+
+    def load_state(self, state: State) -> None:
+        """The same back."""
+        super().load_state(state)
+        actor, critic = (tuple(part) for part in state["memory"])
+        self._last_lstm_states = RNNStates(actor, critic)  # type: ignore[assignment]
+
+
+class _QuantileHead(nn.Module):
+    """The phase scorer with a distribution per phase, in the order that sb3-contrib has it."""
+
+    def __init__(self, scorer: PhaseScorer) -> None:
+        super().__init__()
+        self.scorer = scorer
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """[B, quantiles x P]"""
+        quantiles: Tensor = self.scorer(rows)
+        return quantiles.transpose(1, 2).flatten(1)
+
+
+class _QRDQNPolicy(QRDQNPolicy):
+    """sb3-contrib's QR-DQN policy with the phase network."""
+
+    def __init__(
+        self, *args: Any, shape: ObservationShape, units: int, encoder: type[Encoder], **kwargs: Any
+    ) -> None:
+        self._network = shape, units, encoder
+        super().__init__(*args, **kwargs)
+
+    def make_quantile_net(self) -> QuantileNetwork:
+        """The online or the target network."""
+        made = super().make_quantile_net()
+        scorer = PhaseScorer(*self._network, outputs=self.n_quantiles)
+        made.quantile_net = _QuantileHead(scorer)  # type: ignore[assignment]
+        return made.to(self.device)
+
+
+class QRDQNLearner(SB3Learner, QRDQN):
+    """QR-DQN with the phase network, which explores phases that may be chosen."""
+
+    Settings = QRDQNSettings
+    probabilities = False
+    COUNTERS: ClassVar[tuple[str, ...]] = (*SB3Learner.COUNTERS, "_n_calls", "exploration_rate")
+    STORED = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+
+    @classmethod
+    def network(cls, settings: QRDQNSettings, shape: ObservationShape, encoder: type[Encoder]) -> PhaseScorer:
+        """The phase scorer, whose scores are the distributions' means."""
+        return PhaseScorer(shape, settings.units, encoder)
+
+    @classmethod
+    def make(
+        cls, settings: QRDQNSettings, env: SignalsVecEnv, *, seed: int, device: str, encoder: type[Encoder]
+    ) -> Self:  # fmt: skip
+        """See `Learner.make`."""
+        return cls(
+            _QRDQNPolicy,
+            env,
+            seed=seed,
+            device=device,
+            learning_rate=linear(settings.learning_rate, settings.learning_rate_end),
+            gamma=settings.gamma,
+            batch_size=settings.batch_size,
+            buffer_size=max(settings.buffer_size, env.num_envs),
+            learning_starts=settings.learning_starts,
+            train_freq=settings.train_freq,
+            gradient_steps=settings.gradient_steps,
+            # in decisions of one signal, which sb3-contrib divides by their number
+            target_update_interval=settings.target_update_interval * env.num_envs,
+            exploration_fraction=settings.exploration_fraction,
+            exploration_initial_eps=settings.exploration_start,
+            exploration_final_eps=settings.exploration_end,
+            max_grad_norm=settings.max_grad_norm,
+            policy_kwargs={
+                "shape": env.shape,
+                "units": settings.units,
+                "encoder": encoder,
+                "n_quantiles": settings.quantiles,
+            },
+        )
+
+    def networks(self) -> list[nn.Module]:
+        """The scorer of means: the mean of the last layer's outputs is a layer with the mean of its weights."""
+        (quantiles, _) = self._scorers()
+        scorer = PhaseScorer(quantiles.shape, quantiles.units, type(quantiles.encoder))
+        weights = dict(quantiles.state_dict())
+        for name in ("head.2.weight", "head.2.bias"):
+            weights[name] = weights[name].mean(dim=0, keepdim=True)
+        scorer.load_state_dict(weights)
+        return [scorer]
+
+    def begin_with(self, weights: Any) -> None:
+        """Every quantile starts as the mean that these weights give."""
+        for scorer in self._scorers():
+            spread = dict(weights)
+            for name in ("head.2.weight", "head.2.bias"):
+                spread[name] = weights[name].expand(scorer.outputs, *weights[name].shape[1:])
+            scorer.load_state_dict(spread)
+
+    def _scorers(self) -> list[PhaseScorer]:
+        heads: list[Any] = [self.quantile_net.quantile_net, self.quantile_net_target.quantile_net]
+        return [head.scorer for head in heads]
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[npt.NDArray[Any], Any]:
+        """The best phases or, for the share that explores, any that may be chosen."""
+        if not deterministic and np.random.rand() < self.exploration_rate:
+            return self._any_phase(np.asarray(observation)), state
+        return self.policy.predict(observation, state, episode_start, deterministic)
+
+    def _sample_action(
+        self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        del action_noise, n_envs
+        seen = np.asarray(self._last_obs)
+        chosen = self._any_phase(seen) if self.num_timesteps < learning_starts else self.predict(seen)[0]
+        return chosen, chosen
+
+    def _any_phase(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+        allowed = selectable(rows, self._scorers()[0].shape)
+        return np.asarray(np.where(allowed, np.random.rand(*allowed.shape), -1.0).argmax(axis=-1), np.int64)
+
+    def state(self) -> State:
+        """As of every learner, with the replay buffer."""
+        buffer = self.replay_buffer
+        assert buffer is not None
+        filled = buffer.buffer_size if buffer.full else buffer.pos
+        arrays = {name: torch.from_numpy(getattr(buffer, name)[:filled].copy()) for name in self.STORED}
+        return {**super().state(), "replay": {"pos": buffer.pos, "full": buffer.full, "arrays": arrays}}
+
+    def load_state(self, state: State) -> None:
+        """The same back."""
+        super().load_state(state)
+        assert self.replay_buffer is not None
+        for name, saved in state["replay"]["arrays"].items():
+            getattr(self.replay_buffer, name)[: len(saved)] = saved.numpy()
+        self.replay_buffer.pos, self.replay_buffer.full = state["replay"]["pos"], state["replay"]["full"]
