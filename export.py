@@ -25,7 +25,7 @@ import torch
 from agents.export import policy_graph, record, reference_scores, scorer_weights
 from agents.job import job_of
 from agents.named import Named, find_controller
-from agents.run import POLICY, SETTINGS, LearnedController, load_controller, load_tensors, read_settings, run_sha256
+from agents.run import SETTINGS, LearnedController, load_controller, read_settings, run_sha256
 from agents.viper import TreeSettings, distil, write_tree
 from controllers.base import TIE
 from controllers.programs import ProgramControl
@@ -95,7 +95,6 @@ class Source:
     run: Path
     settings: Mapping[str, Any]
     controller: LearnedController
-    weights: Mapping[str, torch.Tensor]
     scenario: Scenario
     setup: SimulationSetup
 
@@ -243,14 +242,14 @@ def _export(command: argparse.Namespace) -> int:
     evaluation = evaluation_of(command.evaluation, source.run, digest, network) if command.evaluation else None
     say(f"recording {source.scenario.name} under the policy, for golden inputs", error=True)
     recording = record(source.controller, source.setup, VALIDATION_SEEDS[:MOST_EPISODES], LEAST)
-    weights = scorer_weights(source.weights)
+    weights = scorer_weights(source.controller) if "c" in command.format else {}
     ready = []  # nothing is written unless all signals' forms hold
     for tls_id, subject in subjects.items():
         table = subject.inputs
         recorded = _golden(source, subject, recording.inputs(source.setup.plan.tls_ids.index(tls_id), table))
         drawn = _golden(source, subject, draw_inputs(table, input_highs(subject), DRAWN, seed=0))
         golden = recorded.thinned()
-        graph = policy_graph(weights, table)
+        graph = policy_graph(source.controller, table)
         c = c_files(weights, subject, golden) if "c" in command.format else None
         checks = check_forms(graph, c, recorded, drawn, len(subject.intersection.phases))
         about = provenance(source.settings, digest, recording.seeds, checks, _versions(), evaluation)
@@ -285,7 +284,7 @@ def _source(command: argparse.Namespace) -> Source:
         )
     timing, faults = timing_of(job.timing), DetectorFaults(**job.faults)
     setup = make_setup(scenario, timing, sensing=controller.sensing, faults=faults, warm_up_s=job.warm_up_s)
-    return Source(run, settings, controller, load_tensors(run / POLICY)["scorer"], scenario, setup)
+    return Source(run, settings, controller, scenario, setup)
 
 
 def _derive(command: argparse.Namespace) -> int:
@@ -364,7 +363,7 @@ def _subject(source: Source, tls_id: str) -> Subject:
 
 def _golden(source: Source, subject: Subject, inputs: Rows) -> Golden:
     """These situations with what the trained policy says, its phase chosen as `controllers.base.choose` does."""
-    scores = reference_scores(source.weights, subject.inputs, inputs)
+    scores = reference_scores(source.controller, subject.inputs, inputs)
     favoured = scores.astype(np.float64) + TIE * inputs[:, subject.inputs.current]
     return Golden(inputs, scores, np.argmax(favoured, axis=1))
 

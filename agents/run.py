@@ -154,6 +154,10 @@ class LearnedController:
         self._scorer = fitted(self.network, self._observe.shape, self.weights)
         self._memory = self._scorer.begin(layout.shape[0]) if hasattr(self._scorer, "begin") else None
 
+    def shape_for(self, phases: int, movements: int) -> ObservationShape:
+        """How a row is cut that has room for so many."""
+        return OBSERVATIONS[self.sensing].shape_for(phases, movements)
+
     def scores(self, snapshot: Snapshot) -> npt.NDArray[np.float64]:
         """[S, P] what the policy thinks of each phase. One with a memory remembers having been asked."""
         assert self._observe is not None, "call reset first"

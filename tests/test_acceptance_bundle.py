@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import export
-from agents.export import policy_graph, record, reference_scores, scorer_weights
-from agents.run import POLICY, load_controller, load_tensors
+from agents.export import policy_graph, record, reference_scores
+from agents.run import LearnedController, load_controller
 from deployment.bundle import Bundle, read_bundle
 from deployment.c_check import WARNINGS, compiled, compiler
 from deployment.golden import Golden, compare, draw_inputs
@@ -48,10 +48,10 @@ def c_compiler() -> str:
 
 
 def test_acceptance_03_onnx_and_c_are_the_trained_policy_on_ten_thousand_inputs(path: Path, bundle: Bundle) -> None:
-    weights = load_tensors(path.parent / "run" / POLICY)["scorer"]
+    controller = load_controller(path.parent / "run")
     drawn = draw_inputs(bundle.inputs, bundle.input_high, 10_000 - len(bundle.golden.phases), seed=1)
     inputs = np.concatenate((bundle.golden.inputs, drawn))
-    scores = reference_scores(weights, bundle.inputs, inputs)
+    scores = reference_scores(controller, bundle.inputs, inputs)
     favoured = scores.astype(float) + 1e-9 * inputs[:, bundle.inputs.current]
     trained = Golden(inputs, scores, favoured.argmax(axis=1))
     assert np.array_equal(trained.phases[: len(bundle.golden.phases)], bundle.golden.phases)
@@ -68,16 +68,16 @@ def test_acceptance_03_onnx_and_c_are_the_trained_policy_on_ten_thousand_inputs(
 @pytest.mark.slow
 def test_acceptance_03_the_same_phase_on_ten_thousand_recorded_snapshots(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", "cologne8", window=None)
-    controller, weights = load_controller(run), load_tensors(run / POLICY)["scorer"]
+    controller = load_controller(run)
     setup = make_setup(load("cologne8"), sensing="detectors")
     recording = record(controller, setup, range(20_001, 20_011), least=10_000 // len(setup.layout.tls_ids) + 1)
     compared = 0
     for s, item in enumerate(setup.plan.intersections):
         table = InputTable(build_layout((item,), load("cologne8").network), "detectors")
         inputs = recording.inputs(s, table)
-        scores = reference_scores(weights, table, inputs)
+        scores = reference_scores(controller, table, inputs)
         favoured = scores.astype(float) + 1e-9 * inputs[:, table.current]
-        answer = OnnxPolicy(policy_graph(scorer_weights(weights), table)).raw
+        answer = OnnxPolicy(policy_graph(controller, table)).raw
         found = compare(answer, Golden(inputs, scores, favoured.argmax(axis=1)))
         assert found.same_phase == found.count
         compared += found.count
@@ -126,8 +126,9 @@ def test_acceptance_03_a_form_that_differs_is_not_written(
 ) -> None:
     run = write_run(tmp_path / "run", "tee")
 
-    def rounded(weights: dict[str, Any], table: InputTable) -> bytes:
-        return policy_graph({name: w.astype(np.float16).astype(np.float32) for name, w in weights.items()}, table)
+    def rounded(controller: LearnedController, table: InputTable) -> bytes:
+        weights = {name: weight.half().float() for name, weight in controller.weights.items()}
+        return policy_graph(LearnedController(weights, controller.network, controller.sensing), table)
 
     monkeypatch.setattr(export, "policy_graph", rounded)
     status, said = status_of(capsys, monkeypatch, run, "--out", tmp_path / "out")
