@@ -115,7 +115,7 @@ class QRDQNSettings:
     reward_scale: float = 0.01
 
 
-class _OnPolicy(SB3Learner):
+class OnPolicyLearner(SB3Learner):
     """What the actor-critic algorithms have in common."""
 
     probabilities = True
@@ -153,14 +153,14 @@ class _OnPolicy(SB3Learner):
         return learner
 
 
-class A2CLearner(_OnPolicy, A2C):
+class A2CLearner(OnPolicyLearner, A2C):
     """A2C with the phase network."""
 
     Settings = A2CSettings
     POLICY = PhaseActorCriticPolicy
 
 
-class TRPOLearner(_OnPolicy, TRPO):
+class TRPOLearner(OnPolicyLearner, TRPO):
     """TRPO with the phase network."""
 
     Settings = TRPOSettings
@@ -171,7 +171,7 @@ class _MaskablePolicy(PhaseActorCritic, MaskableActorCriticPolicy):
     """sb3-contrib's maskable policy whose actor scores phases."""
 
 
-class MaskablePPOLearner(_OnPolicy, MaskablePPO):
+class MaskablePPOLearner(OnPolicyLearner, MaskablePPO):
     """Maskable PPO with the phase network."""
 
     Settings = MaskablePPOSettings
@@ -239,7 +239,7 @@ class _RecurrentPolicy(PhaseActorCritic, RecurrentActorCriticPolicy):
         policy.optimizer = policy.optimizer_class(policy.parameters(), lr=lr_schedule(1), **policy.optimizer_kwargs)
 
 
-class RecurrentPPOLearner(_OnPolicy, RecurrentPPO):
+class RecurrentPPOLearner(OnPolicyLearner, RecurrentPPO):
     """Recurrent PPO with the phase network."""
 
     Settings = RecurrentPPOSettings

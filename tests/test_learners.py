@@ -1,0 +1,176 @@
+"""Algorithms and networks: those of Stable-Baselines3, and those from outside; trained, resumed, judged, exported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+import train as train_command
+from agents.export import policy_graph, reference_scores, scorer_weights
+from agents.network import MASKED, PhaseScorer
+from agents.registry import AGENTS, agent_settings, algorithm, encoder_class
+from agents.run import LearnedController, Network, load_controller, load_ensemble
+from agents.sb3 import QRDQNLearner, RecurrentScorer
+from envs.sumo.setup import make_setup
+from plumbing.errors import InputError
+from scenarios.scenario import load
+from signals.inputs import InputTable
+from signals.layout import build_layout
+from signals.observations import PhaseObservation
+from tests.test_agents import learner_for, rows, vec_env
+
+SHAPE = PhaseObservation.shape_for(phases=4, movements=5)
+WINDOW = ["--scenario", "cologne1", "--begin", "25200", "--end", "25320", "--validate-every", "0"]
+MINE = """
+import torch
+from torch import nn
+
+from agents.network import split
+from agents.ppo import MaskedPPO
+
+
+class Plain(nn.Module):
+    def __init__(self, shape, units):
+        super().__init__()
+        self.shape, self.layer = shape, nn.Linear(shape.phase_features, units)
+
+    def forward(self, rows):
+        phases, _, _ = split(rows, self.shape)
+        return torch.tanh(self.layer(phases))
+
+
+class Sure(MaskedPPO):
+    def train(self):
+        self.ent_coef = 0.0
+        super().train()
+
+
+class Nothing:
+    pass
+"""
+
+
+QUICK = {"qrdqn": "learning_starts: 10\nbatch_size: 8\n", "a2c": "n_steps: 10\n"}
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.py"
+    path.write_text(MINE)
+    return path
+
+
+@pytest.mark.parametrize("agent", [name for name in AGENTS if name not in ("dqn", "ppo")])
+def test_an_algorithm_of_sb3_learns_is_saved_and_decides(agent: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    config = tmp_path / "c.yaml"
+    config.write_text(QUICK.get(agent, "rollout: 20\n"))
+    words = [*WINDOW, "--agent", agent, "--steps", "60", "--config", str(config), "--out", str(run)]
+    assert train_command.main(words) == 0
+    controller = load_controller(run)
+    before = PhaseScorer(SHAPE).state_dict()["head.0.weight"]
+    assert not torch.equal(next(w for n, w in controller.weights.items() if n.endswith("head.0.weight")), before)
+    setup = make_setup(load("cologne1"))
+    controller.reset(setup.plan.intersections, setup.layout, 0)
+    found = load_ensemble([run, run])
+    assert found._probabilities == (agent != "qrdqn")
+
+
+def test_an_unknown_algorithm_is_refused_with_a_suggestion() -> None:
+    with pytest.raises(InputError, match=r"unknown agent 'maskable_pp'.*maskable_ppo"):
+        algorithm("maskable_pp")
+
+
+def test_the_mean_of_the_quantiles_is_the_score() -> None:
+    env = vec_env()
+    learner = learner_for("qrdqn", env)
+    assert isinstance(learner, QRDQNLearner)
+    seen = rows(20, env.shape)
+    with torch.no_grad():
+        spread = learner.quantile_net(seen)
+        assert spread.shape == (20, agent_settings("qrdqn").quantiles, env.shape.phases)
+        torch.testing.assert_close(learner.scorer()(seen), spread.mean(dim=1))
+        assert (learner.scorer()(seen)[:, 2] == MASKED).all()
+        others = learner_for("dqn", env).scorer()
+        learner.begin_with(others.state_dict())
+        torch.testing.assert_close(learner.scorer()(seen), others(seen))
+    for _ in range(20):
+        assert 2 not in learner._any_phase(seen.numpy())
+    env.close()
+
+
+def test_a_memory_goes_on_from_decision_to_decision_and_begins_empty() -> None:
+    torch.manual_seed(0)
+    scorer = RecurrentScorer(SHAPE, 8, encoder_class(""))
+    seen = rows(3)
+    with torch.no_grad():
+        first, state = scorer(seen, scorer.begin(3))
+        second, _ = scorer(seen, state)
+        again, _ = scorer(seen, scorer.begin(3))
+    assert not torch.allclose(first, second)
+    torch.testing.assert_close(first, again)
+    assert (first[:, 2] == MASKED).all()
+    network = Network("recurrent_ppo", agent_settings("recurrent_ppo", {"units": 8}))
+    controller = LearnedController(scorer.state_dict(), network, "full")
+    with pytest.raises(InputError, match="remembers earlier decisions"):
+        scorer_weights(controller)
+
+
+@pytest.mark.parametrize("agent", ["dqn", "ppo"])
+def test_a_network_from_outside_is_trained_loaded_and_exported(agent: str, mine: Path, tmp_path: Path) -> None:
+    run, config = tmp_path / "run", tmp_path / "c.yaml"
+    config.write_text("learning_starts: 10\nbatch_size: 8\n" if agent == "dqn" else "greedy_start: 0\nrollout: 20\n")
+    words = [*WINDOW, "--agent", agent, "--network", f"{mine}:Plain", "--config", str(config), "--out", str(run)]
+    assert train_command.main([*words, "--steps", "40"]) == 0
+    settings = json.loads((run / "settings.json").read_text())
+    assert settings["network"] == f"{mine}:Plain"
+    with pytest.raises(InputError, match=r"names code from outside.*Plain.*--allow-code"):
+        load_controller(run)
+    controller = load_controller(run, allow_code=True)
+    assert "encoder.layer.weight" in controller.weights
+    _runs_as_onnx(controller)
+    with pytest.raises(InputError, match="has no C form"):
+        scorer_weights(controller)
+
+
+def _runs_as_onnx(controller: LearnedController) -> None:
+    """The graph says what the network says, and takes nothing that is no number."""
+    network = load("cologne1").network
+    (item,) = make_setup(load("cologne1")).plan.intersections
+    table = InputTable(build_layout((item,), network), "full")
+    session = onnxruntime.InferenceSession(policy_graph(controller, table))
+    inputs = np.random.default_rng(0).random((50, len(table))).astype(np.float32) / table.factors
+    scores = reference_scores(controller, table, inputs)
+    for values, expected in zip(inputs, scores, strict=True):
+        found, phase = session.run(None, {"observation": values})
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+        assert phase in (-1, int(np.argmax(found)))
+    assert session.run(None, {"observation": np.full(len(table), np.nan, np.float32)})[1] == -1
+
+
+def test_an_algorithm_from_outside_is_trained_and_loaded(mine: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    config = tmp_path / "c.yaml"
+    config.write_text("rollout: 20\n")
+    words = [*WINDOW, "--agent", f"{mine}:Sure", "--steps", "40", "--config", str(config), "--out", str(run)]
+    assert train_command.main(words) == 0
+    with pytest.raises(InputError, match=r"names code from outside.*Sure"):
+        load_controller(run)
+    assert load_controller(run, allow_code=True).network.agent == f"{mine}:Sure"
+    with pytest.raises(InputError, match=r"is no agents\.learner\.Learner: it has no .*learn"):
+        algorithm(f"{mine}:Nothing")
+    with pytest.raises(InputError, match="form module:Class"):
+        encoder_class("Plain")
+
+
+def test_a_device_that_there_is_not(tmp_path: Path) -> None:
+    for asked, message in (("gpu", "choose auto, cpu or cuda"), ("cuda", "finds no GPU")):
+        if asked == "cuda" and torch.cuda.is_available():
+            continue
+        with pytest.raises(InputError, match=message):
+            train_command.main([*WINDOW, "--device", asked, "--out", str(tmp_path / "run")])
