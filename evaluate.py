@@ -14,9 +14,13 @@ from controllers.mcts import TreeSearch
 from controllers.programs import ProgramControl
 from controllers.registry import CONTROLLERS
 from envs.workers.engine import add_engine_arguments, check_engine, open_engine
-from evaluation.corridor import find_corridor
-from evaluation.output import print_results, settings_of, write_results
+from evaluation.details.corridor import find_corridor
 from evaluation.progress import RunProgress
+from evaluation.results.output import print_results, settings_of, write_results
+from evaluation.results.tables import (
+    as_json,
+    summarise,
+)
 from evaluation.runs import (
     Contestant,
     Engine,
@@ -37,10 +41,6 @@ from evaluation.stress import (
     plan_stress,
     run_level,
     stress_json,
-)
-from evaluation.tables import (
-    as_json,
-    summarise,
 )
 from plumbing.command import run_command, say, say_json
 from plumbing.errors import InputError

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from evaluation.statistics import relative_difference
+from evaluation.results.statistics import relative_difference
 from plumbing.whole import write_whole
 
 if TYPE_CHECKING:

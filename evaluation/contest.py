@@ -14,7 +14,7 @@ import polars as pl
 
 from controllers.base import Controller
 from controllers.programs import ProgramControl
-from evaluation.corridor import Corridor
+from evaluation.details.corridor import Corridor
 from evaluation.metrics import RunMetrics
 from evaluation.store import StoredRun, digest_of
 from plumbing.command import check_text

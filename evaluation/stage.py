@@ -23,12 +23,12 @@ from envs.workers.client import RemoteSimulation
 from envs.workers.forks import Branches, Outcome
 from envs.workers.server import WorkerSetup
 from evaluation.contest import Evaluation, Job, RunFailed, RunResult
-from evaluation.corridor import Corridor
-from evaluation.details import DetailPlan, detail_additional, detail_metrics, detail_options, read_details
-from evaluation.events import EventPlan, read_events
+from evaluation.details.corridor import Corridor
+from evaluation.details.events import EventPlan, read_events
+from evaluation.details.tables import DetailPlan, detail_additional, detail_metrics, detail_options, read_details
+from evaluation.details.trajectories import read_trajectories, trajectory_options
 from evaluation.metrics import measure
 from evaluation.store import save_run
-from evaluation.trajectories import read_trajectories, trajectory_options
 from plumbing.errors import InputError
 from plumbing.whole import Draft
 from scenarios.additional import with_additional_programs

@@ -19,7 +19,8 @@ from typing import Any
 import polars as pl
 
 from envs.sumo.outputs import VEHICLE_COLUMNS
-from evaluation import details, events, passages, trajectories
+from evaluation.details import events, passages, trajectories
+from evaluation.details.tables import QUEUES, SERIES, STATES
 from evaluation.metrics import RunMetrics
 from plumbing.held import sweep
 from plumbing.plain import misfit, named, number, one_of, optional, parse, record, text, whole
@@ -31,9 +32,9 @@ VEHICLES = "vehicles.parquet"
 TABLES: Mapping[str, Mapping[str, Any]] = {
     VEHICLES: VEHICLE_COLUMNS,
     "passages.parquet": passages.COLUMNS,
-    "series.parquet": details.SERIES,
-    "queues.parquet": details.QUEUES,
-    "states.parquet": details.STATES,
+    "series.parquet": SERIES,
+    "queues.parquet": QUEUES,
+    "states.parquet": STATES,
     "trajectories.parquet": trajectories.SCHEMA,
     "events.parquet": events.SCHEMA,
 }

@@ -14,7 +14,7 @@ from plumbing.interpreter import ROOT
 
 DETERMINING = ("plumbing", "signals", "scenarios", "envs", "controllers", "agents", "evaluation", "hatch_build.py")
 """Whose code a run depends on; the last says how the compiled part is built."""
-SHOWING = ("report", "tables.py", "statistics.py", "progress.py", "stress.py", "tune.py")
+SHOWING = ("monitor", "report", "results", "progress.py", "stress.py", "tune.py")
 """What in evaluation/ only shows what runs came to."""
 CODE = (".py", ".cpp", ".h", ".xml", ".yaml")
 PACKAGES = ("eclipse-sumo", "libsumo", "sumo-rl", "numpy", "polars", "torch", "intergreen")

@@ -10,8 +10,8 @@ from deployment.emulator.mmu import Card
 from deployment.emulator.settings import mask
 from deployment.emulator.setup import Installation
 from deployment.nema import nema_plan
-from evaluation.monitor_net import SignalLinks, read_signals
-from evaluation.monitor_rules import Finding, Interval, Judge, Rules
+from evaluation.monitor.net import SignalLinks, read_signals
+from evaluation.monitor.rules import Finding, Interval, Judge, Rules
 from scenarios.scenario import load
 from signals.intersection import Intersection, compile_signals
 from signals.loops import plan_loops

@@ -10,8 +10,9 @@ import pytest
 
 from controllers.registry import make
 from envs.sumo.outputs import VEHICLE_COLUMNS, Trips
-from evaluation.corridor import find_corridor
-from evaluation.details import (
+from evaluation.details.corridor import find_corridor
+from evaluation.details.passages import Ways, read_passages
+from evaluation.details.tables import (
     LEAST_APPROACH_M,
     SAMPLE_S,
     Approach,
@@ -20,9 +21,8 @@ from evaluation.details import (
     movement_table,
     spill_events,
 )
-from evaluation.passages import Ways, read_passages
+from evaluation.results.signals import movements_table
 from evaluation.runs import Contestant, Evaluation, run_all
-from evaluation.signal_tables import movements_table
 from scenarios.scenario import load
 
 WAYS = Ways(

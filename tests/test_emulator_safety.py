@@ -10,7 +10,7 @@ import pytest
 from deployment import oids
 from deployment.emulator.mib import Mib, SetError
 from deployment.emulator.mmu import Monitor
-from evaluation.monitor_rules import Interval, Judge, Rules
+from evaluation.monitor.rules import Interval, Judge, Rules
 from tests.emulated import Recorder, cabinet, intersections, links
 
 SIGNALS = [

@@ -22,8 +22,8 @@ from deployment import oids
 from deployment.emulator import events
 from deployment.emulator.process import EmulatorProcess
 from envs.sumo.outputs import read_trips
-from evaluation import events as evaluated
-from evaluation.monitor import check, read_states
+from evaluation.details import events as evaluated
+from evaluation.monitor.check import check, read_states
 from plumbing.errors import InputError
 from plumbing.interpreter import ROOT
 from scenarios.scenario import load

@@ -28,9 +28,9 @@ from envs.sumo.outputs import Statistics, Trips, read_statistics, read_trips
 from envs.sumo.simulation import EpisodeSummary
 from evaluation import stage as stages
 from evaluation.metrics import METRICS, is_gridlocked, measure
+from evaluation.results.statistics import difference, mean_interval, relative_difference
+from evaluation.results.tables import summarise
 from evaluation.runs import Contestant, Evaluation, Job, RunFailed, RunResult, folder_names, run_all
-from evaluation.statistics import difference, mean_interval, relative_difference
-from evaluation.tables import summarise
 from plumbing.errors import InputError
 from plumbing.whole import write_whole
 from scenarios.scenario import load

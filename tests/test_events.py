@@ -17,7 +17,7 @@ import pytest
 import evaluate
 from controllers.programs import Actuated
 from evaluation.channels import channels_of, displays
-from evaluation.events import DAY, EventPlan, longest_greens, termination
+from evaluation.details.events import DAY, EventPlan, longest_greens, termination
 from evaluation.runs import Contestant, Evaluation, run_all
 from scenarios.netfile import read_programs
 from scenarios.scenario import Scenario, load

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from deployment.simulated import identity_of
 from envs.workers.shipping import fingerprint
 from evaluation.runs import Contestant, Evaluation
 from plumbing import identity
-from plumbing.identity import CODE, DETERMINING, code_sha256
+from plumbing.identity import CODE, DETERMINING, SHOWING, code_sha256
 from plumbing.interpreter import ROOT
 from scenarios.scenario import load
 
@@ -56,6 +57,15 @@ def test_what_only_shows_is_no_part_of_it_and_bundles_code_of_bundles_alone(chec
     assert run == before[0]
     assert of_bundle != before[1]
     assert machine != before[2]
+
+
+def test_no_code_that_decides_a_run_uses_what_only_shows() -> None:
+    shown = [name.removesuffix(".py") for name in SHOWING]
+    assert all((ROOT / "evaluation" / name).exists() for name in SHOWING)
+    for path in (ROOT / "evaluation").rglob("*.py"):
+        if path.relative_to(ROOT / "evaluation").parts[0] not in SHOWING:
+            used = re.findall(r"^\s*from evaluation\.(\w+)", path.read_text(), re.M)
+            assert not set(used) & set(shown), path
 
 
 def test_there_is_no_code_of_another_kind() -> None:

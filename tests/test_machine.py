@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from envs.native.machine import make_machine
-from evaluation.monitor import Rules, check
+from evaluation.monitor.check import check
+from evaluation.monitor.rules import Rules
 from scenarios.netfile import read_network
 from signals.intersection import Intersection, compile_signals
 from signals.links import LinkTable, link_table

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import sumo
 
-from evaluation.monitor import Finding, MonitorInputError, Rules, check, main
-from evaluation.monitor_net import clearance_s, read_signals
+from evaluation.monitor.__main__ import main
+from evaluation.monitor.check import check
+from evaluation.monitor.net import MonitorInputError, clearance_s, read_signals
+from evaluation.monitor.rules import Finding, Rules
 
 BIN = Path(sumo.SUMO_HOME) / "bin"
 Rows = list[tuple[float, str]]

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import sumo
 
-from evaluation.monitor import check
-from evaluation.monitor_geometry import centre_lines_cross, far_end_m
-from evaluation.monitor_net import clearance_s, read_signals
+from evaluation.monitor.check import check
+from evaluation.monitor.geometry import centre_lines_cross, far_end_m
+from evaluation.monitor.net import clearance_s, read_signals
 
 BIN = Path(sumo.SUMO_HOME) / "bin"
 SUMO_RL = importlib.util.find_spec("sumo_rl")  # not imported: it asks for SUMO_HOME

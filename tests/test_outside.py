@@ -29,7 +29,7 @@ from deployment.guard import Limits
 from deployment.manifest import new_key, sign
 from deployment.ntcip_profile import profile_from, secret
 from deployment.private import private_bytes
-from evaluation.gridlock import _named
+from evaluation.results.gridlock import _named
 from plumbing.command import say, say_json
 from plumbing.errors import InputError, printable, visible
 from plumbing.plain import listed, misfit, named, number, one_of, optional, parse, record, row, text, whole

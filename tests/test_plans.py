@@ -36,7 +36,7 @@ from deployment.plans.pattern import (
 from deployment.plans.program import day_programs, plans_xml, shared, shortest_cycle_s, transition
 from deployment.plans.report import sheet
 from deployment.plans.utdf import read_tables, read_utdf, utdf_text, write_tables
-from evaluation.monitor import check, read_states
+from evaluation.monitor.check import check, read_states
 from evaluation.runs import Contestant, Evaluation, run_all
 from plumbing.errors import InputError
 from scenarios.scenario import Scenario, load

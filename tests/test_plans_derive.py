@@ -26,7 +26,7 @@ from deployment.plans.report import interval
 from deployment.plans.sealed import read_sealed_plans
 from deployment.sealing import Seal, plan_seal
 from evaluation.delays import delays
-from evaluation.monitor import check
+from evaluation.monitor.check import check
 from evaluation.runs import Contestant, Evaluation, run_all
 from plumbing.errors import InputError
 from scenarios.scenario import Scenario, load

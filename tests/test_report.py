@@ -22,11 +22,11 @@ from envs.sumo.setup import make_setup
 from evaluation.report.content import ReportContent
 from evaluation.report.tables import delay_table
 from evaluation.report.words import cautions, verdict
+from evaluation.results.signals import level_of_service
+from evaluation.results.statistics import Interval
+from evaluation.results.tables import summarise
 from evaluation.runs import RunResult
-from evaluation.signal_tables import level_of_service
-from evaluation.statistics import Interval
 from evaluation.stress import StressCurve
-from evaluation.tables import summarise
 from plumbing.errors import InputError
 from scenarios.scenario import load
 from signals.snapshot import Snapshot

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.monitor import Finding, Rules, check, read_states
+from evaluation.monitor.check import check, read_states
+from evaluation.monitor.rules import Finding, Rules
 from scenarios.scenario import Scenario, names
 from signals.timing import Timing
 from tests.safety_runs import SHORT_S, random_network, record

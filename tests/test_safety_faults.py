@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.monitor import Rules, check, read_states
+from evaluation.monitor.check import check, read_states
+from evaluation.monitor.rules import Rules
 from scenarios.scenario import Scenario
 from signals.timing import yellow_change_s
 from tests.safety_runs import SHORT_S, record

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.monitor import check
+from evaluation.monitor.check import check
 from plumbing.errors import InputError
 from scenarios.scenario import load
 from signals.intersection import compile_signals

@@ -13,7 +13,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from evaluation.monitor import Rules, check
+from evaluation.monitor.check import check
+from evaluation.monitor.rules import Rules
 from plumbing.errors import InputError
 from scenarios import build
 from scenarios.netfile import read_network

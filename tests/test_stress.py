@@ -16,7 +16,7 @@ from controllers.heuristics import Greedy
 from controllers.registry import make
 from envs.sumo.outputs import INCIDENT_ID
 from evaluation import incident
-from evaluation.corridor import planned_flows
+from evaluation.details.corridor import planned_flows
 from evaluation.incident import find_incident, with_incident
 from evaluation.runs import Contestant, Evaluation, run_all
 from evaluation.stress import (

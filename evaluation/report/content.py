@@ -10,11 +10,11 @@ from typing import Any
 
 import polars as pl
 
-from evaluation.corridor import Corridor
+from evaluation.details.corridor import Corridor
+from evaluation.results.tables import ControllerSummary, Summary
 from evaluation.runs import RunResult
 from evaluation.store import StoredRun
 from evaluation.stress import StressCurve
-from evaluation.tables import ControllerSummary, Summary
 from scenarios.scenario import Scenario
 
 

@@ -13,10 +13,10 @@ from matplotlib.patches import Patch
 
 from evaluation.channels import GREEN as GREEN_SHOWN
 from evaluation.channels import Channel, channels_of, displays
-from evaluation.corridor import StopLine
+from evaluation.details.corridor import StopLine
+from evaluation.details.trajectories import window_of
 from evaluation.report.content import ReportContent
 from evaluation.report.style import AMBER, GREEN, GREY, INK, VERMILION, colour_of, new_figure
-from evaluation.trajectories import window_of
 
 TIME_SPACE_S = 420.0
 PHASES_S = 300.0

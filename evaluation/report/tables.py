@@ -15,9 +15,9 @@ from evaluation.channels import channels_of
 from evaluation.report.captions import BEYOND_DELAY
 from evaluation.report.content import ReportContent
 from evaluation.report.overview import finite
-from evaluation.signal_tables import level_of_service
-from evaluation.statistics import Interval
-from evaluation.tables import with_interval
+from evaluation.results.signals import level_of_service
+from evaluation.results.statistics import Interval
+from evaluation.results.tables import with_interval
 
 WORST_MOVEMENTS = 8
 LEAST_VEHICLES = 20.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from envs.sumo.simulation import STUCK_S
-from evaluation.gridlock import gridlock_lines
 from evaluation.report.content import ReportContent
-from evaluation.statistics import Interval
-from evaluation.tables import SIGNIFICANT, Comparison
+from evaluation.results.gridlock import gridlock_lines
+from evaluation.results.statistics import Interval
+from evaluation.results.tables import SIGNIFICANT, Comparison
 
 
 def verdict(content: ReportContent) -> str:

@@ -20,8 +20,8 @@ import numpy as np
 import polars as pl
 
 from envs.sumo.outputs import Trips
+from evaluation.details.passages import Ways, read_passages, ways_of
 from evaluation.metrics import percentile
-from evaluation.passages import Ways, read_passages, ways_of
 from plumbing.errors import InputError
 from signals.network import RoadNetwork
 

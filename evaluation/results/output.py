@@ -11,11 +11,11 @@ from typing import Any
 from rich.console import Console
 
 from evaluation.contest import printable
-from evaluation.events import EventPlan
-from evaluation.gridlock import gridlock_lines
+from evaluation.details.events import EventPlan
+from evaluation.results.gridlock import gridlock_lines
+from evaluation.results.tables import DEFINITION, Summary, as_table, curve_table, write_frame, write_tables
 from evaluation.runs import Evaluation, RunResult, folder_names
 from evaluation.stress import StressCurve, stress_table
-from evaluation.tables import DEFINITION, Summary, as_table, curve_table, write_frame, write_tables
 
 
 def settings_of(evaluation: Evaluation, words: Sequence[str], about: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def write_results(
     # drawing libraries take a second to load, so only where something is drawn
     from evaluation.report.content import ReportContent
     from evaluation.report.page import write_page
-    from evaluation.signal_tables import movements_table, signal_table
+    from evaluation.results.signals import movements_table, signal_table
 
     scenario = evaluation.scenario
     write_tables(out, results, summary, content, settings)

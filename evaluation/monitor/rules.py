@@ -1,6 +1,6 @@
 """The safety monitor's judgement of one signal: its displays over time, and what is wrong with them.
 
-`evaluation.monitor` states the rules in words.
+`evaluation.monitor`, the package, states the rules in words.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from evaluation.monitor_net import MonitorInputError, Relation, SignalLinks, clearance_s
+from evaluation.monitor.net import MonitorInputError, Relation, SignalLinks, clearance_s
 
 GREEN, YIELDING, OFF = "Gg", "gs", "oO"
 LONGEST_CLEARANCE_S = 120.0  # no crossing is 128 m long; saves most of the geometry

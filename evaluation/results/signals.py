@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import polars as pl
 
-from evaluation.details import movement_table, signal_delay_table
+from evaluation.details.tables import movement_table, signal_delay_table
 from evaluation.runs import RunResult
 
 COUNTS = ("vehicles", "passed_veh")

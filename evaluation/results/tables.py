@@ -17,8 +17,7 @@ from rich.text import Text
 
 from evaluation.contest import printable
 from evaluation.metrics import METRICS
-from evaluation.runs import RunResult
-from evaluation.statistics import (
+from evaluation.results.statistics import (
     Interval,
     difference,
     holm,
@@ -27,6 +26,7 @@ from evaluation.statistics import (
     probability_of_improvement,
     relative_difference,
 )
+from evaluation.runs import RunResult
 from evaluation.stress import StressCurve
 from plumbing.whole import write_whole
 

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import polars as pl
 
-from evaluation.corridor import Corridor
+from evaluation.details.corridor import Corridor
 from plumbing.errors import InputError
 from scenarios.scenario import Scenario
 

@@ -18,7 +18,7 @@ from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import IO, cast
 
-from evaluation.monitor_geometry import Polyline, centre_lines_cross, far_end_m, join_shapes, parse_shape
+from evaluation.monitor.geometry import Polyline, centre_lines_cross, far_end_m, join_shapes, parse_shape
 
 # what reading a damaged file raises, beside the parser's own error
 BROKEN_FILE = (
