@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import math
 import os
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from playback.rerun import Verdict, counterfactual, show, verify
 from plumbing.command import run_command, say, say_json
 from plumbing.errors import InputError
 from plumbing.occupied import occupied_file
+from plumbing.plain import finite_or_none
 from scenarios.arguments import (
     add_file_arguments,
     add_scenario_arguments,
@@ -213,7 +213,11 @@ def _branch_off(options: argparse.Namespace, replay: Replay, short: str, out: Pa
     new = Replay.read(out)
     change_s = new.delay_s - replay.delay_s
     vehicles = new.head["result"]["vehicles"]
-    about = {**_about(new, size), "recorded_delay_s": _finite(replay.delay_s), "change_s": _finite(change_s)}
+    about = {
+        **_about(new, size),
+        "recorded_delay_s": finite_or_none(replay.delay_s),
+        "change_s": finite_or_none(change_s),
+    }
     _print(
         options,
         about,
@@ -284,10 +288,6 @@ def _about(replay: Replay, size: int) -> dict[str, Any]:
     head = replay.head
     about = {"scenario": head["scenario"]["name"], "controller": head["controller"]["name"], "seed": head["seed"]}
     return {"file": str(replay.path), "bytes": size, **about, **head["result"], "sha256": replay.digests}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _print(options: argparse.Namespace, about: dict[str, Any], text: str) -> None:

@@ -1,200 +1,169 @@
-"""The metrics of one run. Each field says its quantity, unit and population; `METRICS` lists them."""
+"""The metrics of one run: the only place that says what each is called, its unit, population, format and meaning.
+
+The terminal's table, the report with its tables and glossary, the JSON and CSV files and the table in
+docs/evaluation.md all read it. A new metric is a field of `RunMetrics` with its `Metric`, and its value in
+`evaluation.measure` (or in `evaluation.details.tables.detail_metrics`, where it needs the outputs of --out).
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+import typing
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
-import numpy as np
-import polars as pl
-
-from envs.sumo.outputs import Statistics, Trips
-from envs.sumo.simulation import STUCK_S, EpisodeSummary
-from plumbing.errors import InputError
-
-GRIDLOCK_LEAST_VEH = 5
-GRIDLOCK_SHARE = 0.05
+ALL = "mean over every vehicle that was to depart, arrived or not"
+ENTERED = "mean over the vehicles that entered the network"
+PERSONS = "mean over the persons that arrived"
+RUN = "of the run"
 
 
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is called and shown."""
+
+    title: str
+    """Its heading in the report."""
+    unit: str
+    """Of its value; "" for a share, and for what is only counted."""
+    population: str
+    """What the value of a run is taken over."""
+    caption: str
+    """What it is, as part of a sentence."""
+    form: str = ".1f"
+    """How its value is formatted."""
+    terminal: str = ""
+    """Its heading in the terminal's table; empty where it is left out there."""
+    table: Literal["", "delay", "beyond"] = ""
+    """In which of the report's first two tables it has a column; the report's table of all metrics has every one."""
+
+    @property
+    def heading(self) -> str:
+        """Title and unit, such as `delay [s]`."""
+        return f"{self.title} [{self.unit}]" if self.unit else self.title
+
+    @property
+    def definition(self) -> str:
+        """What it is and over whom, such as for a glossary."""
+        return f"{self.caption}; {self.population}"
+
+    def row(self, key: str) -> str:
+        """Its row of the table in docs/evaluation.md."""
+        return f"| `{key}` | {self.unit or '–'} | {self.caption} | {self.population} |"
+
+    def text(self, value: float) -> str:
+        """A value as tables show it."""
+        return shown(value, self.form)
+
+
+def shown(value: float, form: str) -> str:
+    """A number in that form; a dash where there is none."""
+    return format(value, form).replace("%", " %") if math.isfinite(value) else "–"
+
+
+# fmt: off
 @dataclass(frozen=True)
 class RunMetrics:
     """What one run came to. A mean over nobody is NaN.
 
-    "All" below are all vehicles that were to depart in [begin, end): those that arrived, those under way at
-    the end, and those that were never inserted. A mean over the finished favours whoever keeps vehicles out.
+    A mean over the finished alone favours a controller that keeps vehicles out, so delay counts every vehicle that
+    was to depart in [begin, end).
     """
 
-    vehicles: int
-    """All of them."""
-    delay_s: float
-    """Mean over all of time loss + departure delay [s]. Time loss: SUMO's, against driving at the vehicle's
-    own desired speed, to arrival or the end. Departure delay: planned departure to insertion or the end."""
-    time_loss_s: float
-    """Its first part: mean over all [s]; 0 for the never inserted."""
-    depart_delay_s: float
-    """Its second part: mean over all [s]."""
-    travel_time_s: float
-    """Mean over arrived vehicles, insertion to arrival [s]. Says little where many did not arrive."""
-    waiting_time_s: float
-    """Mean over inserted vehicles of the time below 0.1 m/s on the whole trip, up to the end [s]."""
-    stops: float
-    """Mean over inserted vehicles: how often each came to a halt (below 0.1 m/s)."""
-    arrived_veh: int
-    """Vehicles that reached their destination."""
-    running_veh: int
-    """Inserted, and still under way at the end."""
-    uninserted_veh: int
-    """Never inserted: no room up to the end."""
-    removed_veh: int
-    """Taken out by SUMO on their way (where a scenario's options say so); their delay ends there."""
-    teleported_veh: int
-    """Teleports in the run."""
-    collisions: int
-    emergency_stops: int
-    emergency_brakings: int
-    stuck_veh: int
-    """Vehicles that at the end had stood still for at least 300 s."""
+    vehicles: Annotated[int, Metric("vehicles", "veh", RUN, "every vehicle that was to depart", ",.0f")]
+    delay_s: Annotated[float, Metric("delay", "s", ALL,
+        "time loss + departure delay", terminal="delay s", table="delay")]
+    time_loss_s: Annotated[float, Metric("time loss", "s", ALL,
+        "SUMO's, against driving at the vehicle's own desired speed, to arrival or the end; 0 if never inserted")]
+    depart_delay_s: Annotated[float, Metric("departure delay", "s", ALL,
+        "the wait to be let into the network: from the planned departure to insertion or the end")]
+    travel_time_s: Annotated[float, Metric("travel time", "s", "mean over the vehicles that arrived",
+        "from insertion to arrival; says little where many did not arrive", terminal="travel\ntime s")]
+    waiting_time_s: Annotated[float, Metric("waiting", "s", ENTERED,
+        "time below 0.1 m/s on the whole trip, to its end or the run's", terminal="waiting\ns", table="delay")]
+    stops: Annotated[float, Metric("stops", "", ENTERED,
+        "how often a vehicle came to a halt (below 0.1 m/s)", ".2f", "stops", "delay")]
+    arrived_veh: Annotated[int, Metric("arrived", "veh", RUN,
+        "vehicles that reached their destination", ",.0f", "arrived", "delay")]
+    running_veh: Annotated[int, Metric("under way", "veh", RUN,
+        "vehicles that entered and had not arrived at the end", ",.0f", "running", "delay")]
+    uninserted_veh: Annotated[int, Metric("never let in", "veh", RUN,
+        "vehicles for which there was no room up to the end", ",.0f", "unin-\nserted", "delay")]
+    removed_veh: Annotated[int, Metric("removed", "veh", RUN,
+        "vehicles that SUMO took out on their way, where a scenario's options say so; their delay ends there",
+        ",.0f")]
+    teleported_veh: Annotated[int, Metric("teleported", "veh", RUN, "SUMO's teleports", ",.0f", "tele-\nported")]
+    collisions: Annotated[int, Metric("collisions", "", RUN, "SUMO's count", ",.0f")]
+    emergency_stops: Annotated[int, Metric("emergency stops", "", RUN, "SUMO's count", ",.0f")]
+    emergency_brakings: Annotated[int, Metric("emergency brakings", "", RUN, "SUMO's count", ",.0f")]
+    stuck_veh: Annotated[int, Metric("stuck", "veh", RUN,
+        "vehicles that at the end had stood still for at least 300 s", ",.0f")]
     gridlocked: bool
     """Whether stuck_veh is at least 5 and at least 5 % of the vehicles under way."""
     gridlock_at: str
     """Of a gridlocked run: the junction where a vehicle has been stuck for longest, inside it if any is."""
     gridlock_since_s: float
     """Since when that vehicle has stood still, in the scenario's time [s]; NaN where the run is not gridlocked."""
-    delay_p95_s: float
-    """The delay that 5 % of all exceed [s]."""
-    delay_max_s: float
-    """The greatest delay of all [s]."""
-    throughput_vph: float
-    """Arrived vehicles per hour of the window."""
-    resco_delay_s: float
-    """Delay as the RESCO benchmark counts it [s]: of the never-inserted vehicles, only those planned after
-    the last inserted one's planned departure. For its published figures' sake; otherwise use delay_s."""
-    persons_arrived: int
-    persons_unfinished: int
-    """Set out, and under way at the end: SUMO tells nothing of their waiting, so watch their number."""
-    person_waiting_s: float
-    """Mean over arrived persons of the time below 0.1 m/s, as at crossings [s]."""
-    person_time_loss_s: float
-    """Mean over arrived persons [s]."""
-    person_waiting_p95_s: float
-    """The waiting that 5 % of the arrived persons exceed [s]."""
-    person_waiting_max_s: float
-    """The greatest waiting of an arrived person [s]."""
-    co2_g: float
-    """Mean over inserted vehicles, up to arrival or the end [g]. NaN unless emissions are computed."""
-    fuel_g: float
-    """As co2_g."""
+    delay_p95_s: Annotated[float, Metric("95 % of vehicles below", "s", "over the same vehicles as delay",
+        "the delay that 5 % of the vehicles exceed", ".0f", table="beyond")]
+    delay_max_s: Annotated[float, Metric("worst vehicle", "s", "over the same vehicles as delay",
+        "the greatest delay", ".0f", table="beyond")]
+    throughput_vph: Annotated[float, Metric("throughput", "veh/h", RUN,
+        "arrived vehicles per hour of the window", ",.0f", table="beyond")]
+    resco_delay_s: Annotated[float, Metric("RESCO's delay", "s",
+        "mean over the vehicles that entered, and of those never inserted the ones planned after the last insertion",
+        "delay as the RESCO benchmark counts it, for its published figures alone")]
+    persons_arrived: Annotated[int, Metric("persons arrived", "", RUN, "persons who ended their trip", ",.0f")]
+    persons_unfinished: Annotated[int, Metric("persons under way", "", RUN,
+        "persons who set out and had not arrived; SUMO writes no waiting of theirs, so watch their number", ",.0f")]
+    person_waiting_s: Annotated[float, Metric("pedestrians wait, mean", "s", PERSONS,
+        "time below 0.1 m/s, as at crossings", terminal="persons'\nwaiting s", table="beyond")]
+    person_time_loss_s: Annotated[float, Metric("pedestrians' time loss", "s", PERSONS, "SUMO's time loss")]
+    person_waiting_p95_s: Annotated[float, Metric("pedestrians wait, 95 % below", "s",
+        "over the persons that arrived", "the waiting that 5 % of the persons exceed", ".0f", table="beyond")]
+    person_waiting_max_s: Annotated[float, Metric("pedestrians wait, most", "s", "over the persons that arrived",
+        "the greatest waiting of a person", ".0f")]
+    co2_g: Annotated[float, Metric("CO2", "g/veh", ENTERED,
+        "emitted to arrival or the end (HBEFA, by SUMO); with --emissions", ".0f", "CO2\ng", "beyond")]
+    fuel_g: Annotated[float, Metric("fuel", "g/veh", ENTERED,
+        "used to arrival or the end (HBEFA, by SUMO); with --emissions", ".0f", table="beyond")]
     # what follows needs more of SUMO's outputs, and is NaN unless the results are written (--out)
-    queue_veh: float = math.nan
-    """Vehicles in the network below 0.1 m/s, mean over the window."""
-    queue_max_veh: float = math.nan
-    """The same, greatest."""
-    spillback_share: float = math.nan
-    """Share of the window during which some signal's queue reaches its upstream junction (a vehicle stands within
-    7.5 m of it)."""
-    spillback_events: float = math.nan
-    """How often, over all approaches, a queue comes to reach its upstream junction."""
-    signal_delay_s: float = math.nan
-    """Mean over all vehicles that came to a signal, once per signal, of the time lost from the signal before (or
-    from the planned departure) to behind the junction; up to the end where it was not passed [s]."""
-    movement_p95_s: float = math.nan
-    """The worst-served movement: the greatest 95th percentile of signal_delay_s over movements with at least 20
-    vehicles [s]."""
-    movement_max_s: float = math.nan
-    """The greatest signal_delay_s of a single vehicle [s]."""
+    queue_veh: Annotated[float, Metric("standing, mean", "veh", "mean over the run, sampled every 10 s",
+        "vehicles in the network below 0.1 m/s", table="beyond")] = math.nan
+    queue_max_veh: Annotated[float, Metric("standing, most", "veh", "greatest of the run, sampled every 10 s",
+        "vehicles in the network below 0.1 m/s", ".0f", table="beyond")] = math.nan
+    spillback_share: Annotated[float, Metric("spillback, of the time", "", "share of the run, sampled every 10 s",
+        "some signal's queue reaches its upstream junction: a vehicle stands within 7.5 m of it",
+        ".1%", table="beyond")] = math.nan
+    spillback_events: Annotated[float, Metric("spillback, events", "", "sum over all approaches",
+        "how often a queue comes to reach its upstream junction", table="beyond")] = math.nan
+    signal_delay_s: Annotated[float, Metric("delay at a signal", "s",
+        "mean over all vehicles that came to a signal, once per signal",
+        "time lost from the signal before (or from the planned departure) to behind the junction, or up to the end",
+        table="beyond")] = math.nan
+    movement_p95_s: Annotated[float, Metric("worst movement, 95 % below", "s",
+        "greatest over the movements with at least 20 vehicles",
+        "the delay at a signal that 5 % of a movement's vehicles exceed", ".0f", table="beyond")] = math.nan
+    movement_max_s: Annotated[float, Metric("worst at a signal", "s", "over all vehicles that came to a signal",
+        "the greatest delay at a signal of one vehicle", ".0f")] = math.nan
+# fmt: on
 
 
-METRICS = tuple(f.name for f in dataclasses.fields(RunMetrics) if not f.name.startswith("gridlock"))
-"""The fields that are averaged over runs."""
-
-
+TYPES: Mapping[str, type] = typing.get_type_hints(RunMetrics)
+"""The type of each field of `RunMetrics`."""
+METRICS: dict[str, Metric] = {
+    name: next(each for each in typing.get_args(hint) if isinstance(each, Metric))
+    for name, hint in typing.get_type_hints(RunMetrics, include_extras=True).items()
+    if typing.get_origin(hint) is Annotated
+}
+"""By key, in order: all fields but those of the gridlock, which are no numbers to average."""
 DETAILS = tuple(f.name for f in dataclasses.fields(RunMetrics) if f.default is not dataclasses.MISSING)
 """The fields that only a run whose results are written has."""
 
 
-def measure(
-    trips: Trips,
-    statistics: Statistics,
-    summary: EpisodeSummary,
-    begin_s: float = 0.0,
-    details: Mapping[str, float] | None = None,
-) -> RunMetrics:
-    """The metrics of a run that began at `begin_s`; `details` has those of `DETAILS`.
-
-    Raises:
-        InputError: the trip output does not list every inserted vehicle.
-    """
-    assert STUCK_S == 300.0, "the docstrings above say 300 s"
-    vehicles, persons = trips.vehicles, trips.persons
-    inserted = vehicles.filter(pl.col("depart_s").is_not_null())
-    if inserted.height + trips.own_veh != statistics.inserted_veh:
-        raise InputError(
-            f"SUMO's trip output lists {inserted.height} of {statistics.inserted_veh} inserted vehicles; "
-            "take tripinfo device settings out of the scenario's vehicle types and options"
-        )
-    arrived = int(inserted["arrival_s"].count())
-    removed = int(inserted["removed"].sum())
-    running = inserted.height - arrived - removed
-    with_arrival = persons.filter(pl.col("arrived"))
-    horizon_s = summary.end_s - begin_s
-    return RunMetrics(
-        vehicles=vehicles.height,
-        delay_s=_mean(vehicles["delay_s"]),
-        time_loss_s=_mean(vehicles["time_loss_s"]),
-        depart_delay_s=_mean(vehicles["depart_delay_s"]),
-        travel_time_s=_mean(vehicles["travel_time_s"]),
-        waiting_time_s=_mean(inserted["waiting_time_s"]),
-        stops=_mean(inserted["stops"]),
-        arrived_veh=arrived,
-        running_veh=running,
-        uninserted_veh=vehicles.height - inserted.height,
-        removed_veh=removed,
-        teleported_veh=statistics.teleported_veh,
-        collisions=statistics.collisions,
-        emergency_stops=statistics.emergency_stops,
-        emergency_brakings=statistics.emergency_brakings,
-        stuck_veh=summary.stuck_veh,
-        gridlocked=(gridlocked := is_gridlocked(summary)),
-        gridlock_at=summary.stuck_at if gridlocked else "",
-        gridlock_since_s=summary.stuck_since_s if gridlocked else math.nan,
-        delay_p95_s=percentile(vehicles["delay_s"], 95),
-        delay_max_s=percentile(vehicles["delay_s"], 100),
-        throughput_vph=3600.0 * arrived / horizon_s if horizon_s > 0 else math.nan,
-        resco_delay_s=_resco_delay_s(vehicles),
-        persons_arrived=with_arrival.height,
-        persons_unfinished=persons.height - with_arrival.height,
-        person_waiting_s=_mean(with_arrival["waiting_time_s"]),
-        person_time_loss_s=_mean(with_arrival["time_loss_s"]),
-        person_waiting_p95_s=percentile(with_arrival["waiting_time_s"], 95),
-        person_waiting_max_s=percentile(with_arrival["waiting_time_s"], 100),
-        co2_g=_mean(inserted["co2_g"]),
-        fuel_g=_mean(inserted["fuel_g"]),
-        **(details or {}),
-    )
-
-
-def is_gridlocked(summary: EpisodeSummary) -> bool:
-    """Whether enough vehicles were stuck at the end."""
-    return summary.stuck_veh >= max(GRIDLOCK_LEAST_VEH, GRIDLOCK_SHARE * summary.running_veh)
-
-
-def _resco_delay_s(vehicles: pl.DataFrame) -> float:
-    """Source: RESCO (Ault and Sharon 2021), utils/readXML.py."""
-    inserted = pl.col("depart_s").is_not_null()
-    last = vehicles.filter(inserted).sort("depart_s")["planned_s"]
-    after = pl.col("planned_s") > (last[-1] if last.len() else -math.inf)
-    return _mean(vehicles.filter(inserted | after)["delay_s"])
-
-
-def percentile(values: pl.Series, share: float) -> float:
-    """The value below which so many percent of what is there lie, interpolated; NaN over nobody."""
-    present = values.drop_nulls().to_numpy()
-    return float(np.percentile(present, share)) if present.size else math.nan
-
-
-def _mean(values: pl.Series) -> float:
-    """The mean of what is there, always summed in the same order."""
-    present = values.drop_nulls().to_list()
-    return math.fsum(present) / len(present) if present else math.nan
+def present(metrics: Iterable[str], values: Iterable[Mapping[str, float]]) -> list[str]:
+    """Those of the metrics that have a value for anybody."""
+    known = list(values)
+    return [key for key in metrics if any(math.isfinite(each[key]) for each in known)]

@@ -27,7 +27,7 @@ from evaluation.details.corridor import Corridor
 from evaluation.details.events import EventPlan, read_events
 from evaluation.details.tables import DetailPlan, detail_additional, detail_metrics, detail_options, read_details
 from evaluation.details.trajectories import read_trajectories, trajectory_options
-from evaluation.metrics import measure
+from evaluation.measure import measure
 from evaluation.store import save_run
 from plumbing.errors import InputError
 from plumbing.whole import Draft

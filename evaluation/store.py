@@ -21,9 +21,9 @@ import polars as pl
 from envs.sumo.outputs import VEHICLE_COLUMNS
 from evaluation.details import events, passages, trajectories
 from evaluation.details.tables import QUEUES, SERIES, STATES
-from evaluation.metrics import RunMetrics
+from evaluation.metrics import TYPES, RunMetrics
 from plumbing.held import sweep
-from plumbing.plain import misfit, named, number, one_of, optional, parse, record, text, whole
+from plumbing.plain import finite_or_none, misfit, named, number, one_of, optional, parse, record, text, whole
 from plumbing.whole import Draft
 
 FORMAT = 1
@@ -40,14 +40,13 @@ TABLES: Mapping[str, Mapping[str, Any]] = {
 }
 """The columns of each table that a run may have."""
 _MAY_BE_NULL = frozenset({"depart_s", "arrival_s", "travel_time_s", "co2_g", "fuel_g", "passed_s"})
-_KINDS = {"int": whole(0, 10**12), "float": optional(number()), "bool": one_of(True, False), "str": text()}
-_FIELDS = {field.name: str(field.type) for field in dataclasses.fields(RunMetrics)}
+_KINDS = {int: whole(0, 10**12), float: optional(number()), bool: one_of(True, False), str: text()}
 _SHAPE = record(
     {
         "format": one_of(FORMAT),
         "digest": text(64),
         "files": named(text(64), len(TABLES), one_of(*TABLES)),
-        "metrics": record({name: _KINDS[kind] for name, kind in _FIELDS.items()}),
+        "metrics": record({name: _KINDS[kind] for name, kind in TYPES.items()}),
     }
 )
 
@@ -86,7 +85,7 @@ def load_run(folder: Path, digest: str) -> StoredRun | None:
             for name, expected in files.items()
         ):
             return None
-        values = {name: content["metrics"][name] for name in _FIELDS}
+        values = {name: content["metrics"][name] for name in TYPES}
         values = {name: math.nan if value is None else value for name, value in values.items()}
         return StoredRun(folder, RunMetrics(**values))
     except (OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
@@ -128,7 +127,7 @@ def save_run(
             "controller": controller,
             "seed": seed,
             "metrics": {
-                name: None if isinstance(value, float) and not math.isfinite(value) else value
+                name: finite_or_none(value) if isinstance(value, float) else value
                 for name, value in dataclasses.asdict(metrics).items()
             },
             "files": files,

@@ -67,6 +67,11 @@ def _whole(text: str) -> int:
     return int(text)
 
 
+def finite_or_none(value: float) -> float | None:
+    """The number for JSON, which knows neither NaN nor infinities: null in their place."""
+    return value if math.isfinite(value) else None
+
+
 def misfit(shape: Shape, value: Any) -> None:
     """Raises ValueError, with where and what, for a value that has not this shape."""
     if (found := shape(value)) is not None:

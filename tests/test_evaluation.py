@@ -27,9 +27,10 @@ from controllers.registry import make
 from envs.sumo.outputs import Statistics, Trips, read_statistics, read_trips
 from envs.sumo.simulation import EpisodeSummary
 from evaluation import stage as stages
-from evaluation.metrics import METRICS, is_gridlocked, measure
+from evaluation.measure import is_gridlocked, measure
+from evaluation.metrics import METRICS
 from evaluation.results.statistics import difference, mean_interval, relative_difference
-from evaluation.results.tables import summarise
+from evaluation.results.summary import summarise
 from evaluation.runs import Contestant, Evaluation, Job, RunFailed, RunResult, folder_names, run_all
 from plumbing.errors import InputError
 from plumbing.whole import write_whole

@@ -20,7 +20,7 @@ from plumbing.interpreter import ROOT
 from scenarios.scenario import load
 
 DEPENDS = ("signals/x.py", "envs/native/x.cpp", "envs/native/x.h", "agents/native/x.h", "scenarios/y/scenario.yaml")
-DEPENDS += ("evaluation/metrics.py", "hatch_build.py")
+DEPENDS += ("evaluation/measure.py", "hatch_build.py")
 
 
 @pytest.fixture

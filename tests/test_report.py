@@ -24,7 +24,7 @@ from evaluation.report.tables import delay_table
 from evaluation.report.words import cautions, verdict
 from evaluation.results.signals import level_of_service
 from evaluation.results.statistics import Interval
-from evaluation.results.tables import summarise
+from evaluation.results.summary import summarise
 from evaluation.runs import RunResult
 from evaluation.stress import StressCurve
 from plumbing.errors import InputError

@@ -21,7 +21,7 @@ import polars as pl
 
 from envs.sumo.outputs import Trips
 from evaluation.details.passages import Ways, read_passages, ways_of
-from evaluation.metrics import percentile
+from evaluation.measure import percentile
 from plumbing.errors import InputError
 from signals.network import RoadNetwork
 

@@ -1,8 +1,11 @@
-"""The words under the figures and behind the terms."""
+"""The captions of the figures, and the glossary at the page's end."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
+
+from evaluation.metrics import METRICS
 
 
 class Caption(NamedTuple):
@@ -51,13 +54,7 @@ CAPTIONS = {
     ),
 }
 
-GLOSSARY = [
-    Caption(
-        "delay",
-        "Time loss (against driving at one's own desired speed) plus the wait to be let into the network, over "
-        "every vehicle that was to depart: arrived, still under way at the end, or never let in.",
-    ),
-    Caption("waiting", "Time below 0.1 m/s on the whole trip, over vehicles that entered."),
+WORDS = [
     Caption(
         "gridlocked",
         "At the run's end at least 5 vehicles and 5 % of those under way had stood still for 300 s. Such runs are "
@@ -72,9 +69,8 @@ GLOSSARY = [
     ),
 ]
 
-BEYOND_DELAY = (
-    "Means over runs. Standing: slower than 0.1 m/s, sampled every 10 s. Spillback: a vehicle stands within 7.5 m of "
-    "the upstream junction of a signal's approach. Delay at a signal: all time lost from the signal before to behind "
-    "the junction, the wait to be let in included; the level of service follows from it by HCM's thresholds "
-    "(A ≤ 10, B ≤ 20, C ≤ 35, D ≤ 55, E ≤ 80 s)."
-)
+
+def glossary(metrics: Iterable[str]) -> list[Caption]:
+    """What the words on the page mean: these metrics, and what is no metric."""
+    found = [Caption(METRICS[key].heading, METRICS[key].definition) for key in metrics]
+    return [*found, *WORDS]

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from evaluation.details.corridor import Corridor
-from evaluation.results.tables import ControllerSummary, Summary
+from evaluation.results.summary import ControllerSummary, Summary
 from evaluation.runs import RunResult
 from evaluation.store import StoredRun
 from evaluation.stress import StressCurve

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from evaluation.contest import label_of
+from evaluation.metrics import METRICS
 from evaluation.report.content import ReportContent
 from evaluation.report.style import BLUE, INK, colour_of, label_right, new_figure
 
@@ -19,6 +19,7 @@ BEYOND = 2.5
 MOST_BYTES = 2**24
 """Of a learning curve."""
 SHARES = (5, 25, 50, 75, 95)
+DELAY_AXIS = f"{METRICS['delay_s'].title} per vehicle [{METRICS['delay_s'].unit}]"
 
 
 def delay_figure(content: ReportContent) -> Figure:
@@ -42,7 +43,7 @@ def delay_figure(content: ReportContent) -> Figure:
         _logarithmic(axes, min(delays) * 0.9, max(delays) * 1.1, "x")
     else:
         axes.set_xlim(0, max(1.0, max(delays) * 1.06))
-    axes.set_xlabel("delay per vehicle [s]")
+    axes.set_xlabel(DELAY_AXIS)
     return figure
 
 
@@ -149,7 +150,7 @@ def learning_figure(content: ReportContent) -> Figure | None:
     else:
         axes.set_ylim(0, max(values) * 1.08)
     axes.set_xlabel("training steps (decisions of one signal)")
-    axes.set_ylabel("delay per vehicle [s]")
+    axes.set_ylabel(DELAY_AXIS)
     label_right(axes, lines)
     return figure
 
@@ -188,12 +189,7 @@ def stress_figures(content: ReportContent) -> dict[str, Figure]:
             axes.set_ylim(0, max(means) * 1.08)
         axes.set_xticks(curve.levels, [f"{level:g}" for level in curve.levels])
         axes.set_xlabel(curve.unit)
-        axes.set_ylabel("delay per vehicle [s]")
+        axes.set_ylabel(DELAY_AXIS)
         label_right(axes, lines)
         found[curve.kind] = figure
     return found
-
-
-def finite(value: float, form: str) -> str:
-    """A number in that form, or a dash."""
-    return format(value, form) if math.isfinite(value) else "–"

@@ -12,13 +12,15 @@ import jinja2
 import matplotlib
 from matplotlib.figure import Figure
 
-from evaluation.report.captions import CAPTIONS, GLOSSARY
+from evaluation.metrics import METRICS, present
+from evaluation.report.captions import CAPTIONS, glossary
 from evaluation.report.content import ReportContent
 from evaluation.report.overview import delay_figure, distribution_figure, learning_figure, stress_figures
 from evaluation.report.signal_figures import find_focus, phases_figure, purdue_figure, time_space_figure
 from evaluation.report.style import SETTINGS, as_svg
 from evaluation.report.tables import (
     PageTable,
+    all_metrics_table,
     beyond_delay_table,
     delay_table,
     movements_table,
@@ -83,7 +85,7 @@ def page(content: ReportContent) -> str:
         ],
         versions=settings["versions"].items(),
         files=settings["files_sha256"].items(),
-        glossary=GLOSSARY,
+        glossary=glossary(present(METRICS, (entry.means for entry in content.ranked))),
     )
 
 
@@ -123,6 +125,7 @@ def _sections(content: ReportContent) -> list[_Section]:
     service = _Section("service", "Service and fairness", tables=[beyond_delay_table(content)])
     if content.signals.height:
         service.tables += [*signals_tables(content), movements_table(content)]
+    service.tables.append(all_metrics_table(content))
     stress = _Section(
         "stress",
         "Under stress",

@@ -12,12 +12,11 @@ import polars as pl
 from great_tables import GT, html, loc, style
 
 from evaluation.channels import channels_of
-from evaluation.report.captions import BEYOND_DELAY
+from evaluation.metrics import METRICS, present, shown
 from evaluation.report.content import ReportContent
-from evaluation.report.overview import finite
-from evaluation.results.signals import level_of_service
+from evaluation.results.signals import LEVELS, level_of_service
 from evaluation.results.statistics import Interval
-from evaluation.results.tables import with_interval
+from evaluation.results.summary import p_text, with_interval
 
 WORST_MOVEMENTS = 8
 LEAST_VEHICLES = 20.0
@@ -35,22 +34,19 @@ class PageTable:
 
 
 def delay_table(content: ReportContent) -> PageTable:
-    """Who has how much delay, against the best baseline, and how sure that is."""
+    """The delay of each controller, against the best baseline, and how sure that is."""
+    metrics = [key for key in _columns(content, "delay") if key != "delay_s"]
     rows = []
     for entry in content.ranked:
-        of, versus = entry.metrics, entry.versus
+        versus = entry.versus
         rows.append(
             {
                 "controller": content.labels[entry.controller],
-                "delay [s]": with_interval(of["delay_s"], entry.runs),
+                METRICS["delay_s"].heading: with_interval(entry.metrics["delay_s"], entry.runs),
                 "against the reference": "reference" if versus is None else _share(versus.share, entry.runs),
-                "p (Holm)": "" if versus is None else _p(versus.p_value_holm),
+                "p (Holm)": "" if versus is None else p_text(versus.p_value_holm, "< 0.001"),
                 "less delay on": "" if versus is None else f"{100 * versus.improvement.mean:.0f} % of seeds",
-                "waiting [s]": finite(of["waiting_time_s"].mean, ".1f"),
-                "stops": finite(of["stops"].mean, ".2f"),
-                "arrived": finite(of["arrived_veh"].mean, ",.0f"),
-                "under way": finite(of["running_veh"].mean, ",.0f"),
-                "never let in": finite(of["uninserted_veh"].mean, ",.0f"),
+                **{METRICS[key].heading: METRICS[key].text(entry.means[key]) for key in metrics},
                 "gridlocked runs": f"{entry.gridlocked_runs} of {entry.runs}",
             }
         )
@@ -64,43 +60,45 @@ def delay_table(content: ReportContent) -> PageTable:
 
 def beyond_delay_table(content: ReportContent) -> PageTable:
     """Queues, spillback, fairness, service, pedestrians, emissions: what exists in this evaluation."""
-    columns: list[tuple[str, str, str, float]] = [
-        ("throughput [veh/h]", "throughput_vph", ",.0f", 1),
-        ("standing, mean [veh]", "queue_veh", ".1f", 1),
-        ("standing, most [veh]", "queue_max_veh", ".0f", 1),
-        ("spillback [% of time]", "spillback_share", ".1f", 100),
-        ("spillback [events]", "spillback_events", ".1f", 1),
-        ("delay at a signal [s]", "signal_delay_s", ".1f", 1),
-        ("95 % of vehicles below [s]", "delay_p95_s", ".0f", 1),
-        ("worst vehicle [s]", "delay_max_s", ".0f", 1),
-        ("worst movement, 95 % below [s]", "movement_p95_s", ".0f", 1),
-        ("pedestrians wait, mean [s]", "person_waiting_s", ".1f", 1),
-        ("pedestrians wait, 95 % below [s]", "person_waiting_p95_s", ".0f", 1),
-        ("CO2 [g/veh]", "co2_g", ".0f", 1),
-        ("fuel [g/veh]", "fuel_g", ".0f", 1),
-    ]
-    present = [c for c in columns if any(math.isfinite(e.metrics[c[1]].mean) for e in content.ranked)]
     rows = []
     for entry in content.ranked:
         row = {"controller": content.labels[entry.controller]}
-        for title, metric, form, factor in present:
-            row[title] = finite(factor * entry.metrics[metric].mean, form)
-            if metric == "signal_delay_s":
-                row["level of service"] = level_of_service(entry.metrics[metric].mean)
+        for key in _columns(content, "beyond"):
+            row[METRICS[key].heading] = METRICS[key].text(entry.means[key])
+            if key == "signal_delay_s":
+                row["level of service"] = level_of_service(entry.means[key])
         rows.append(row)
-    note = BEYOND_DELAY
-    if not any(math.isfinite(e.metrics["co2_g"].mean) for e in content.ranked):
+    limits = ", ".join(f"{letter} ≤ {limit_s:g}" for limit_s, letter in LEVELS)
+    note = (
+        f"Means over runs. The level of service follows from the delay at a signal by HCM's thresholds ({limits} s)."
+    )
+    if not present(["co2_g"], (entry.means for entry in content.ranked)):
         note += " Emissions and fuel: run with --emissions."
     return PageTable(_html(content, rows, "beyond"), "More than delay", note)
+
+
+def all_metrics_table(content: ReportContent) -> PageTable:
+    """Every metric that exists in this evaluation, by the name that it has in the files."""
+    rows = []
+    for key in present(METRICS, (entry.means for entry in content.ranked)):
+        values = {f"{content.labels[e.controller]}|mean": METRICS[key].text(e.means[key]) for e in content.ranked}
+        rows.append({"metric": METRICS[key].heading, "in the files": key, **values})
+    note = "Means over runs. What each of them is stands under “What the words mean”."
+    return PageTable(_html(content, rows, "metrics"), note=note, folded="All metrics")
+
+
+def _columns(content: ReportContent, table: str) -> list[str]:
+    own = [key for key, metric in METRICS.items() if metric.table == table]
+    return present(own, (entry.means for entry in content.ranked))
 
 
 def signals_tables(content: ReportContent) -> list[PageTable]:
     """Signal by signal: the two compared, and all others folded away."""
     order = [entry.controller for entry in content.ranked]
-    shown = _signal_rows(content, content.shown)
+    compared = _signal_rows(content, content.shown)
     tables = [
         PageTable(
-            _html(content, shown, "signals", group="signal"),
+            _html(content, compared, "signals", group="signal"),
             "Signal by signal",
             "LOS: level of service by HCM's thresholds. Maxima are over all runs.",
         )
@@ -132,7 +130,7 @@ def _signal_rows(content: ReportContent, names: Sequence[str]) -> list[dict[str,
                         "queue, mean [m]": f"{of['queue_m']:.0f}",
                         "queue, most [m]": f"{of['queue_max_m']:.0f}",
                         "spillback [% of time]": f"{100 * of['spillback_share']:.1f}",
-                        "changes per hour": finite(float(of["changes_per_h"]), ".0f"),
+                        "changes per hour": shown(float(of["changes_per_h"]), ".0f"),
                     }
                 )
     return rows
@@ -175,7 +173,7 @@ def short(name: str, length: int = 26) -> str:
 def _html(content: ReportContent, rows: Sequence[Mapping[str, Any]], name: str, group: str | None = None) -> str:
     frame = pl.DataFrame(rows) if rows else pl.DataFrame({"": ["no data"]})
     table = GT(frame, id=f"table-{name}", groupname_col=group)
-    numbers = [c for c in frame.columns if c not in ("controller", "signal", "movement")]
+    numbers = [c for c in frame.columns if c not in ("controller", "signal", "movement", "metric", "in the files")]
     if rows:
         table = table.cols_align("right", columns=numbers)
         if "controller" in frame.columns:
@@ -203,7 +201,3 @@ def _share(of: Interval, runs: int) -> str:
         return "–"
     interval = f" [{100 * of.low:+.0f}, {100 * of.high:+.0f}]" if runs > 1 else ""
     return f"{100 * of.mean:+.0f} %{interval}".replace("-", "−")
-
-
-def _p(value: float) -> str:
-    return "–" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -8,7 +8,7 @@ from envs.sumo.simulation import STUCK_S
 from evaluation.report.content import ReportContent
 from evaluation.results.gridlock import gridlock_lines
 from evaluation.results.statistics import Interval
-from evaluation.results.tables import SIGNIFICANT, Comparison
+from evaluation.results.summary import SIGNIFICANT, Comparison
 
 
 def verdict(content: ReportContent) -> str:

@@ -1,21 +1,20 @@
-"""What an evaluation leaves: settings, tables and the report below --out, and the tables in a terminal."""
+"""What an evaluation leaves below --out: settings, tables and the report."""
 
 from __future__ import annotations
 
 import dataclasses
-import sys
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+import polars as pl
 
-from evaluation.contest import printable
 from evaluation.details.events import EventPlan
-from evaluation.results.gridlock import gridlock_lines
-from evaluation.results.tables import DEFINITION, Summary, as_table, curve_table, write_frame, write_tables
+from evaluation.results.summary import Summary
 from evaluation.runs import Evaluation, RunResult, folder_names
 from evaluation.stress import StressCurve, stress_table
+from plumbing.whole import write_whole
 
 
 def settings_of(evaluation: Evaluation, words: Sequence[str], about: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,36 +84,70 @@ def write_results(
     write_page(out / "report.html", page)
 
 
-def print_results(
-    evaluation: Evaluation,
-    results: list[RunResult],
-    summary: Summary,
-    stress: Sequence[StressCurve],
-    out: Path | None,
-) -> None:
-    """The tables on stdout, with the words that they need."""
-    scenario, seeds = evaluation.scenario, evaluation.seeds
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False, emoji=False)
-    console.print(as_table(summary))
-    counts = sorted({run.metrics.vehicles for run in results})
-    vehicles = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
-    same = seeds == list(range(seeds[0], seeds[0] + len(seeds)))
-    shown = f"{seeds[0]} to {seeds[-1]}" if same and len(seeds) > 1 else ", ".join(map(str, seeds))
-    console.print(
-        f"{scenario.name}, {scenario.demand} demand, {scenario.begin_s:g} to {scenario.end_s:g} s, "
-        f"{vehicles} vehicles, seeds {shown}\n{DEFINITION}",
-        soft_wrap=True,
+def run_table(results: Sequence[RunResult]) -> pl.DataFrame:
+    """One row per run."""
+    rows = [{"controller": run.controller, "seed": run.seed, **dataclasses.asdict(run.metrics)} for run in results]
+    return pl.DataFrame(rows).fill_nan(None)
+
+
+def vehicle_table(results: Sequence[RunResult]) -> pl.DataFrame:
+    """One row per vehicle of each run."""
+    return pl.concat(
+        [
+            run.vehicles.select(pl.lit(run.controller).alias("controller"), pl.lit(run.seed).alias("seed"), pl.all())
+            for run in results
+        ]
     )
-    if len(summary.controllers) > 1:
-        console.print(f"reference: {printable(summary.reference)}, the {summary.reference_is}", soft_wrap=True)
-    for contestant in evaluation.contestants:
-        if contestant.tuned:
-            console.print(printable(f"{contestant.name}: {contestant.tuned}"), soft_wrap=True)
-    if any(run.metrics.gridlocked for run in results):
-        console.print("red rows: runs that ended in gridlock; they are in the means", soft_wrap=True)
-        for line in gridlock_lines(results, scenario.network):
-            console.print(printable(line), soft_wrap=True)
-    for curve in stress:
-        console.print(curve_table(curve))
-    if out is not None:
-        console.print(printable(f"written to {out}"), soft_wrap=True)
+
+
+def summary_table(summary: Summary) -> pl.DataFrame:
+    """One row per controller; three columns per metric."""
+    rows: list[dict[str, Any]] = []
+    for entry in summary.controllers:
+        row: dict[str, Any] = {
+            "controller": entry.controller,
+            "runs": entry.runs,
+            "gridlocked_runs": entry.gridlocked_runs,
+        }
+        for metric, interval in entry.metrics.items():
+            row |= {metric: interval.mean, f"{metric}_low": interval.low, f"{metric}_high": interval.high}
+        rows.append(row)
+    return pl.DataFrame(rows).fill_nan(None)
+
+
+def write_tables(
+    folder: Path,
+    results: Sequence[RunResult],
+    summary: Summary,
+    content: Mapping[str, Any],
+    settings: Mapping[str, Any],
+) -> None:
+    """Results and summary as CSV and Parquet, vehicles.parquet, summary.json and settings.json.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    write_frame(folder, "results", run_table(results))
+    write_frame(folder, "summary", summary_table(summary))
+    write_whole(folder / "vehicles.parquet", _writer(vehicle_table(results).write_parquet))
+    for name, values in (("summary", content), ("settings", settings)):
+        text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+        write_whole(folder / f"{name}.json", _text_writer(text))
+
+
+def write_frame(folder: Path, name: str, frame: pl.DataFrame) -> None:
+    """A table as CSV and as Parquet.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    write_whole(folder / f"{name}.csv", _writer(frame.write_csv))
+    write_whole(folder / f"{name}.parquet", _writer(frame.write_parquet))
+
+
+def _writer(write: Callable[[str], object]) -> Callable[[Path], object]:
+    return lambda path: write(str(path))
+
+
+def _text_writer(text: str) -> Callable[[Path], object]:
+    return lambda path: path.write_text(text, encoding="utf-8")
