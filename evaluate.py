@@ -164,7 +164,7 @@ def _judge(options: argparse.Namespace, seeds: list[int], timing: Timing, words:
     about = {"scenario": scenario.name, "demand": scenario.demand, "seeds": seeds}
     settings = settings_of(evaluation, words, about)
     finished = finished_runs(evaluation)
-    _tell_of(finished, len(contestants) * len(seeds), evaluation.store)
+    _note_kept_runs(finished, len(contestants) * len(seeds), evaluation.store)
     progress = RunProgress(len(contestants) * len(seeds) - len(finished.runs))
     try:
         with open_engine(options, options.workers) as cluster:
@@ -207,13 +207,13 @@ def _stress_levels(kinds: list[str], seeds: int, evaluation: Evaluation) -> list
     return levels
 
 
-def _tell_of(finished: Finished, total: int, store: Path | None) -> None:
+def _note_kept_runs(finished: Finished, total: int, store: Path | None) -> None:
     """What an earlier start has left, in a line each on stderr."""
     if finished.runs:
         say(f"note: {len(finished.runs)} of {total} runs were finished before; taken from {store}", error=True)
-    if finished.strangers:
+    if finished.stale:
         say(
-            f"note: {finished.strangers} runs in {store} are of other settings, input or code, or damaged; run anew",
+            f"note: {finished.stale} runs in {store} are of other settings, input or code, or damaged; run anew",
             error=True,
         )
 

@@ -20,8 +20,8 @@ from controllers.programs import ProgramControl
 from controllers.registry import CONTROLLERS
 from envs.sumo.simulation import SimulationError
 from playback.page import write_page
-from playback.play import Episode, Live, Nobody, play
-from playback.replay import Replay, Source, save
+from playback.play import ControllerDecider, Episode, ProgramDecider, play
+from playback.replay_file import Replay, Source, save
 from playback.rerun import Verdict, counterfactual, show, verify
 from plumbing.command import run_command, say, say_json
 from plumbing.errors import InputError
@@ -151,10 +151,10 @@ def _record_there(options: argparse.Namespace, timing: Timing) -> int:
     scenario = source.load(options.begin, options.end, demand_from(options))
     if isinstance(controller, ProgramControl):
         episode = Episode(scenario, options.seed, timing, programs=controller.additional_xml(scenario))
-        played = play(episode, Nobody(), _Progress())
+        played = play(episode, ProgramDecider(), _Progress())
     else:
         episode = Episode(scenario, options.seed, timing, controller.sensing)
-        played = play(episode, Live(controller), _Progress())
+        played = play(episode, ControllerDecider(controller), _Progress())
     size = save(options.out, played, episode, source, {"name": _short(options.controller)})
     replay = Replay.read(options.out)
     _print(options, _about(replay, size), f"{_line(replay)}\nwritten to {options.out} ({size / 1e6:.2f} MB)")

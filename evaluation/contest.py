@@ -124,14 +124,14 @@ class Job(NamedTuple):
     """Of everything that determines it, where it is to be kept."""
 
 
-def printable(name: str) -> str:
+def without_invisible(name: str) -> str:
     """The name with a mark (U+FFFD) for each character that does not show, such as a line's end."""
     return "".join(c if c.isprintable() else "\ufffd" for c in name)
 
 
 def label_of(name: str) -> str:
     """A name that a path, a table and a figure can hold."""
-    text = printable(name)
+    text = without_invisible(name)
     if text == name and len(text) <= MOST_CHARACTERS:
         return name
     return f"{text[: MOST_CHARACTERS - 9]}~{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from xml.sax.saxutils import quoteattr
 
 from envs.sumo.outputs import INCIDENT_ID
+from evaluation.details.approaches import approaches_of
 from evaluation.details.corridor import planned_flows
-from evaluation.details.tables import approaches_of
 from plumbing.cache import cached_file
 from plumbing.errors import InputError
 from scenarios.scenario import Scenario

@@ -22,7 +22,7 @@ from envs.workers.cluster import Cluster, refusal_of
 from envs.workers.shipping import Parcel, files_of_scenario, fingerprint, scenario_here
 from evaluation.contest import Evaluation, Job, RunFailed, RunResult
 from evaluation.runs import TURN_S
-from evaluation.stage import Stage
+from evaluation.simulations import SimulationPool
 from plumbing.errors import InputError
 from plumbing.held import scratch
 from plumbing.whole import Draft
@@ -30,7 +30,7 @@ from plumbing.whole import Draft
 log = logging.getLogger("intergreen.ray")
 MOST_ATTEMPTS = 5
 """At one run. A machine that dies takes its runs with it; a run that never ends well is at fault itself."""
-LEFT = ("keep", "store")
+OUTPUT_FOLDERS = ("keep", "store")
 """The evaluation's folders that runs write into."""
 Outcome = tuple[str, Any]
 """("done", (result, files by name)), ("failed", why) or ("refused", why)."""
@@ -67,7 +67,7 @@ class RayRuns:
                     n = waiting.popleft()
                     contestant, seed, place, digest = jobs[n]
                     attempts[n] += 1
-                    bare = dataclasses.replace(contestant, make=_nobody)
+                    bare = dataclasses.replace(contestant, make=_no_controller)
                     call = task.remote(
                         token, lean, parcel, fingerprint(), Job(bare, seed, place, digest), contestant.make()
                     )
@@ -80,7 +80,7 @@ class RayRuns:
                         raise InputError(content)
                     if kind == "done":
                         result, files = content
-                        _leave(evaluation, files)
+                        _write_outputs(evaluation, files)
                         if result.stored is not None and evaluation.store is not None:
                             here = dataclasses.replace(result.stored, folder=evaluation.store / jobs[n].place)
                             result = dataclasses.replace(result, stored=here)
@@ -110,7 +110,7 @@ def _outcome(call: Any) -> Outcome:
     return outcome
 
 
-def _leave(evaluation: Evaluation, files: Mapping[tuple[str, Path], bytes]) -> None:
+def _write_outputs(evaluation: Evaluation, files: Mapping[tuple[str, Path], bytes]) -> None:
     """Write what a run has left into the evaluation's own folders, each folder whole."""
     folders: dict[Path, dict[str, bytes]] = {}
     for (kind, path), content in files.items():
@@ -123,11 +123,11 @@ def _leave(evaluation: Evaluation, files: Mapping[tuple[str, Path], bytes]) -> N
             draft.take_place()
 
 
-def _nobody() -> Controller:
+def _no_controller() -> Controller:
     raise NotImplementedError("controllers are made where the files are")
 
 
-_stages: dict[str, Stage] = {}
+_pools: dict[str, SimulationPool] = {}
 """In a task's process: simulations that wait for the next run of the same evaluation."""
 _open = contextlib.ExitStack()
 """What they hold."""
@@ -146,20 +146,20 @@ def _run(
     if refusal := refusal_of(sender):
         return "refused", refusal
     try:
-        stage = _stage(token, evaluation, parcel)
+        pool = _pool(token, evaluation, parcel)
         contestant = dataclasses.replace(job.contestant, make=lambda: controller)
-        result = stage.run(job._replace(contestant=contestant))
+        result = pool.run(job._replace(contestant=contestant))
     except InputError as error:
         return "refused", str(error)
     except RunFailed as error:
         return "failed", str(error)
-    return "done", (result, _collect(stage.evaluation))
+    return "done", (result, _collect(pool.evaluation))
 
 
 def _collect(evaluation: Evaluation) -> dict[tuple[str, Path], bytes]:
     """Take the files that a run has left on this machine."""
     files: dict[tuple[str, Path], bytes] = {}
-    for kind in LEFT:
+    for kind in OUTPUT_FOLDERS:
         folder: Path | None = getattr(evaluation, kind)
         for path in sorted(folder.rglob("*")) if folder is not None else ():
             if path.is_file():
@@ -168,13 +168,13 @@ def _collect(evaluation: Evaluation) -> dict[tuple[str, Path], bytes]:
     return files
 
 
-def _stage(token: str, evaluation: Evaluation, parcel: Parcel) -> Stage:
-    if token not in _stages:
-        _stages.clear()  # another evaluation's, or another level's of this one: it is over
+def _pool(token: str, evaluation: Evaluation, parcel: Parcel) -> SimulationPool:
+    if token not in _pools:
+        _pools.clear()  # another evaluation's, or another level's of this one: it is over
         _open.close()
         folder = _open.enter_context(scratch("evaluation"))
-        left = {kind: folder / kind for kind in LEFT if getattr(evaluation, kind) is not None}
+        left = {kind: folder / kind for kind in OUTPUT_FOLDERS if getattr(evaluation, kind) is not None}
         scenario = scenario_here(evaluation.scenario, parcel.unpack())
         here = dataclasses.replace(evaluation, scenario=scenario, **left)  # type: ignore[arg-type]
-        _stages[token] = _open.enter_context(contextlib.closing(Stage(here, folder, threading.Event())))
-    return _stages[token]
+        _pools[token] = _open.enter_context(contextlib.closing(SimulationPool(here, folder, threading.Event())))
+    return _pools[token]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.contest import Contestant, Evaluation, Job, RunFailed, RunResult, folder_names
-from evaluation.stage import OUTPUTS, OUTPUTS_OF, Stage, Stopped
+from evaluation.simulations import OUTPUTS, OUTPUTS_OF, SimulationPool, Stopped
 from evaluation.store import StoredRun, clear_partial, load_run
 from plumbing.errors import InputError
 from plumbing.held import scratch
@@ -35,7 +35,7 @@ class Finished:
 
     runs: Mapping[tuple[str, int], StoredRun]
     """By controller and seed."""
-    strangers: int
+    stale: int
     """Runs of the same name whose settings, input or code were others, or that are damaged."""
 
 
@@ -46,7 +46,7 @@ def finished_runs(evaluation: Evaluation) -> Finished:
     clear_partial(evaluation.store)
     folders = folder_names(evaluation.contestants)
     found: dict[tuple[str, int], StoredRun] = {}
-    strangers = 0
+    stale = 0
     for contestant in evaluation.contestants:
         for seed in evaluation.seeds:
             place = Path(folders[contestant.name]) / f"seed-{seed}"
@@ -55,8 +55,8 @@ def finished_runs(evaluation: Evaluation) -> Finished:
             if run is not None and (evaluation.keep is None or _keeps(evaluation.keep / place, digest)):
                 found[contestant.name, seed] = run
             elif run is None and (evaluation.store / place).exists():
-                strangers += 1
-    return Finished(found, strangers)
+                stale += 1
+    return Finished(found, stale)
 
 
 def _keeps(folder: Path, digest: str) -> bool:
@@ -126,14 +126,14 @@ def run_here(
     """The engine of this machine: a thread for each simulation at a time."""
     with contextlib.ExitStack() as stack:
         stop = threading.Event()
-        stage = stack.enter_context(
-            contextlib.closing(Stage(evaluation, stack.enter_context(scratch("evaluation")), stop))
+        simulations = stack.enter_context(
+            contextlib.closing(SimulationPool(evaluation, stack.enter_context(scratch("evaluation")), stop))
         )
-        pool = stack.enter_context(ThreadPoolExecutor(max(1, min(workers, len(jobs)))))
+        threads = stack.enter_context(ThreadPoolExecutor(max(1, min(workers, len(jobs)))))
         stack.callback(stop.set)  # whatever ends this block: first of all no further decision
         futures = []
         for job in jobs:
-            future = pool.submit(stage.run, job)
+            future = threads.submit(simulations.run, job)
             future.add_done_callback(lambda f: on_done(f.result()) if _succeeded(f) else None)
             futures.append(future)
         try:
@@ -143,9 +143,9 @@ def run_here(
                 waiting = bool(left) and not any(future.exception() for future in done)
         finally:
             stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+            threads.shutdown(wait=False, cancel_futures=True)
             while wait(futures, GRACE_S).not_done:  # whose simulation does not answer, and so hears of nothing
-                stage.kill()
+                simulations.kill()
         for future in futures:
             error = None if future.cancelled() else future.exception()
             if error is not None and not isinstance(error, Stopped):

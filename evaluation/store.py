@@ -22,6 +22,7 @@ from envs.sumo.outputs import VEHICLE_COLUMNS
 from evaluation.details import events, passages, trajectories
 from evaluation.details.tables import QUEUES, SERIES, STATES
 from evaluation.metrics import TYPES, RunMetrics
+from plumbing.digest import file_sha256
 from plumbing.held import sweep
 from plumbing.plain import finite_or_none, misfit, named, number, one_of, optional, parse, record, text, whole
 from plumbing.whole import Draft
@@ -75,13 +76,13 @@ class StoredRun:
 def load_run(folder: Path, digest: str) -> StoredRun | None:
     """The run in that folder if it is whole and the one asked for, else None."""
     try:
-        content = parse(_plain(folder / RUN_FILE).read_bytes())
+        content = parse(_regular(folder / RUN_FILE).read_bytes())
         misfit(_SHAPE, content)
         files: dict[str, str] = content["files"]
         if content["digest"] != digest or VEHICLES not in files:
             return None
         if any(
-            _sha256(_plain(folder / name)) != expected or not _is_ours(folder / name)
+            file_sha256(_regular(folder / name)) != expected or not _is_ours(folder / name)
             for name, expected in files.items()
         ):
             return None
@@ -92,7 +93,7 @@ def load_run(folder: Path, digest: str) -> StoredRun | None:
         return None
 
 
-def _plain(path: Path) -> Path:
+def _regular(path: Path) -> Path:
     """The path. Raises ValueError where it is no plain file, such as a pipe, which could be waited for in vain."""
     if not stat.S_ISREG(path.lstat().st_mode):
         raise ValueError(f"{path} is no plain file")
@@ -120,7 +121,7 @@ def save_run(
         for name, frame in sorted(tables.items()):
             path = draft.path / f"{name}.parquet"
             frame.write_parquet(path)
-            files[path.name] = _sha256(path)
+            files[path.name] = file_sha256(path)
         content = {
             "format": FORMAT,
             "digest": digest,
@@ -135,11 +136,6 @@ def save_run(
         (draft.path / RUN_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         draft.take_place()
     return StoredRun(folder, metrics)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def clear_partial(folder: Path) -> None:

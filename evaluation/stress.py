@@ -1,4 +1,4 @@
-"""How delay grows as conditions get worse: a curve per controller and kind of hardship, not a point.
+"""How delay grows as conditions get worse: a curve per controller and kind of disturbance, not a point.
 
 Each level is an evaluation of its own with the first few of the seeds; the undisturbed one is the main evaluation's.
 """
@@ -28,7 +28,7 @@ LATENCY_S = (1, 2, 4)
 
 
 @dataclass(frozen=True)
-class Hardship:
+class Disturbance:
     """One kind: its levels, and the evaluations that each takes."""
 
     kind: str
@@ -59,7 +59,7 @@ class StressCurve:
 class Level:
     """Evaluations still to be run for one level."""
 
-    hardship: Hardship
+    disturbance: Disturbance
     level: float
     parts: Sequence[Evaluation]
 
@@ -89,20 +89,22 @@ def _faulty(**fault: float) -> Callable[[Evaluation, float], list[Evaluation]]:
     return lambda of, level: [dataclasses.replace(of, faults=DetectorFaults(**{name: level * fault[name]}))]
 
 
-HARDSHIPS: Mapping[str, Sequence[Hardship]] = {
-    "demand": [Hardship("demand", "More and less traffic", "demand [share of the recorded]", 1.0, DEMAND, _demand)],
+DISTURBANCES: Mapping[str, Sequence[Disturbance]] = {
+    "demand": [
+        Disturbance("demand", "More and less traffic", "demand [share of the recorded]", 1.0, DEMAND, _demand)
+    ],
     "held-out": [
-        Hardship("held-out", "Demand that no training saw", "held-out demand [number]", 0.0, HELD_OUT, _held_out)
+        Disturbance("held-out", "Demand that no training saw", "held-out demand [number]", 0.0, HELD_OUT, _held_out)
     ],
     "incident": [
-        Hardship("incident", "A broken-down car blocks a lane", "blocked for [min]", 0.0, INCIDENT_MIN, _incident)
+        Disturbance("incident", "A broken-down car blocks a lane", "blocked for [min]", 0.0, INCIDENT_MIN, _incident)
     ],
     "detectors": [
-        Hardship("dropout", "Detectors that die", "share of loops [%]", 0.0, [100 * x for x in DROPOUT],
+        Disturbance("dropout", "Detectors that die", "share of loops [%]", 0.0, [100 * x for x in DROPOUT],
                  _faulty(dropout=0.01), True),
-        Hardship("stuck-on", "Detectors stuck on", "share of loops [%]", 0.0, [100 * x for x in STUCK_ON],
+        Disturbance("stuck-on", "Detectors stuck on", "share of loops [%]", 0.0, [100 * x for x in STUCK_ON],
                  _faulty(stuck_on=0.01), True),
-        Hardship("latency", "Detectors that are late", "age of readings [s]", 0.0, LATENCY_S,
+        Disturbance("latency", "Detectors that are late", "age of readings [s]", 0.0, LATENCY_S,
                  _faulty(latency_s=1.0), True),
     ],
 }  # fmt: skip
@@ -144,17 +146,17 @@ def uses_detectors(contestant: Contestant) -> bool:
 def plan_stress(main: Evaluation, kinds: Sequence[str], seeds: int) -> list[Level]:
     """What is to be run beside the main evaluation, with its first so many seeds."""
     levels = []
-    for hardship in (h for kind in kinds for h in HARDSHIPS[kind]):
-        contestants = [c for c in main.contestants if not hardship.detectors or uses_detectors(c)]
-        for level in hardship.levels:
-            if hardship.kind == "latency" and level > main.timing.decision_interval_s:
+    for disturbance in (each for kind in kinds for each in DISTURBANCES[kind]):
+        contestants = [c for c in main.contestants if not disturbance.detectors or uses_detectors(c)]
+        for level in disturbance.levels:
+            if disturbance.kind == "latency" and level > main.timing.decision_interval_s:
                 continue
-            store = None if main.store is None else main.store.parent / "stress" / f"{hardship.kind}-{level:g}"
+            store = None if main.store is None else main.store.parent / "stress" / f"{disturbance.kind}-{level:g}"
             base = dataclasses.replace(
                 main, contestants=contestants, seeds=main.seeds[:seeds], keep=None, store=store, details=False,
                 corridor=None, event_log=False,
             )  # fmt: skip
-            levels.append(Level(hardship, level, hardship.make(base, level)))
+            levels.append(Level(disturbance, level, disturbance.make(base, level)))
     return levels
 
 
@@ -178,9 +180,9 @@ def curves_of(
 ) -> list[StressCurve]:
     """The curves, the main evaluation's runs with the same seeds among them."""
     curves = []
-    for hardship in dict.fromkeys(level.hardship.kind for level in levels):
-        own = [(level, runs) for level, runs in zip(levels, results, strict=True) if level.hardship.kind == hardship]
-        first = own[0][0].hardship
+    for kind in dict.fromkeys(level.disturbance.kind for level in levels):
+        own = [(level, runs) for level, runs in zip(levels, results, strict=True) if level.disturbance.kind == kind]
+        first = own[0][0].disturbance
         seeds = {run.seed for run in own[0][1]}
         names = list(dict.fromkeys(run.controller for run in own[0][1]))
         points = {first.base: [run for run in main if run.seed in seeds and run.controller in names]}

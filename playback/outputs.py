@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from envs.sumo.outputs import person_row, vehicle_row
+from envs.sumo.outputs import not_whole, person_row, vehicle_row
 from playback.codec import IntArray, Tracks
-from plumbing.errors import InputError
+from plumbing.digest import file_sha256
 
 FloatArray = npt.NDArray[np.float64]
 VEHICLES, PERSONS, STATES, TRIPS = "vehicles.csv", "persons.csv", "states.csv", "tripinfo.xml"
@@ -89,9 +89,8 @@ def read_motion(path: Path, begin_s: float, sim_step_s: float, steps: int) -> Mo
     """
     names = ("time", "id", "x", "y", "angle", "speed", "lane", "type")
     try:
+        digest = file_sha256(path)
         with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            file.seek(0)
             columns = file.readline().decode().strip().split(";")
         chosen = {name: next((c for c in columns if c.endswith(f"_{name}")), None) for name in names}
         text = {c for n, c in chosen.items() if c is not None and n in ("id", "lane", "type")}
@@ -99,12 +98,10 @@ def read_motion(path: Path, begin_s: float, sim_step_s: float, steps: int) -> Mo
         table = pl.read_csv(path, glob=False, separator=";", quote_char=None, schema_overrides=kinds)
         _check_last(table[chosen["time"] or columns[0]], begin_s, sim_step_s, steps)
         if chosen["id"] is None:  # not one in the whole run
-            return _nobody(digest)
+            return _no_motion(digest)
         table = table.filter(pl.col(chosen["id"]).is_not_null())
     except (OSError, pl.exceptions.PolarsError, ValueError) as error:
-        raise InputError(
-            f"{path} is not SUMO's whole output ({error}); is the disk of {path.parent} full?"
-        ) from error
+        raise not_whole(path, error) from error
 
     def numbers(name: str) -> FloatArray:
         return table[chosen[name] or ""].to_numpy().astype(np.float64)
@@ -136,11 +133,7 @@ def _check_last(times: pl.Series, begin_s: float, sim_step_s: float, steps: int)
         raise ValueError(f"it ends after {last + 1} of {steps} steps")
 
 
-def _not_whole(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} is not SUMO's whole output ({error}); is the disk of {path.parent} full?")
-
-
-def _nobody(digest: str) -> Motion:
+def _no_motion(digest: str) -> Motion:
     none, numbers = np.zeros(0, np.int64), np.zeros(0)
     return Motion((), (), none, none, numbers, numbers, numbers, numbers, none.astype(np.int32), (), digest)
 
@@ -185,9 +178,7 @@ def read_states(path: Path, begin_s: float, sim_step_s: float, steps: int) -> Si
         digest = hashlib.sha256("\n".join(map(";".join, table.rows())).encode()).hexdigest()
         at_step = np.round((table["tlsState_time"].cast(pl.Float64).to_numpy() - begin_s) / sim_step_s).astype(int)
     except (OSError, pl.exceptions.PolarsError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path} is not SUMO's whole output ({error}); is the disk of {path.parent} full?"
-        ) from error
+        raise not_whole(path, error) from error
     found: dict[str, tuple[dict[str, int], list[tuple[int, int]]]] = {}
     for step, tls_id, state in zip(
         at_step.tolist(), table["tlsState_id"].to_list(), table["tlsState_state"].to_list(), strict=True
@@ -241,7 +232,7 @@ def read_trips(path: Path, end_s: float) -> Trips:
             elif element.tag == "personinfo" and (row := person_row(element)) is not None:
                 _append(persons, row | {"id": row["person_id"]})
     except (ElementTree.ParseError, KeyError, ValueError, OSError) as error:
-        raise _not_whole(path, error) from error
+        raise not_whole(path, error) from error
     return Trips(vehicles, persons, digest)
 
 

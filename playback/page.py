@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from playback import container
-from playback.replay import Replay
+from playback.replay_file import Replay
 from plumbing.command import check_text
 from plumbing.errors import InputError, printable
 from plumbing.whole import write_whole

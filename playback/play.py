@@ -72,7 +72,7 @@ class Decider(Protocol):
         """[S] the phases wanted at decision `number`, and [S, P] what the decider thinks of each."""
 
 
-class Live:
+class ControllerDecider:
     """A controller decides."""
 
     def __init__(self, controller: Controller) -> None:
@@ -89,10 +89,15 @@ class Live:
         return phases, getattr(self.controller, "last_scores", None)
 
 
-class Again:
+class RecordedDecider:
     """The decisions of an earlier run; from decision `until` on, those of another decider, which has watched."""
 
-    def __init__(self, decisions: Mapping[str, npt.NDArray[Any]], until: int | None = None, then: Live | None = None):
+    def __init__(
+        self,
+        decisions: Mapping[str, npt.NDArray[Any]],
+        until: int | None = None,
+        then: ControllerDecider | None = None,
+    ) -> None:
         self.wanted = decisions["wanted"]
         self._scores = decisions.get("scores")
         self._until = len(self.wanted) if until is None else until
@@ -120,7 +125,7 @@ class Again:
         return wanted, None if self._scores is None else self._scores[number].astype(float)
 
 
-class Nobody:
+class ProgramDecider:
     """SUMO's own programs run."""
 
     def begin(self, plan: SignalPlan, layout: Layout, seed: int) -> None:
@@ -231,7 +236,7 @@ def play(
     """
     scenario, timing = episode.scenario, episode.timing
     with scratch("replay") as folder:
-        with stage(episode, folder) as simulation:
+        with open_simulation(episode, folder) as simulation:
             log = DecisionLog(simulation.layout, episode.sensing)
             summary = run_through(simulation, decider, episode, on_progress, log)
         clock = scenario.begin_s, timing.sim_step_s, episode.steps
@@ -271,7 +276,7 @@ def run_through(
 
 
 @contextmanager
-def stage(episode: Episode, folder: Path | None, render: str = "") -> Iterator[RemoteSimulation]:
+def open_simulation(episode: Episode, folder: Path | None, render: str = "") -> Iterator[RemoteSimulation]:
     """The episode's simulation, set up as an evaluation does; its outputs go to `folder`, if given."""
     extra: list[Path] = []
     with scratch("programs") as programs:

@@ -13,8 +13,18 @@ from controllers.base import Controller
 from envs.sumo.gui import render_setup
 from envs.sumo.simulation import SimulationError
 from playback.codec import Tracks
-from playback.play import Again, Decider, Episode, Live, Nobody, Played, play, run_through, stage
-from playback.replay import SUMO, Replay, Source, result_of, sections_of, versions
+from playback.play import (
+    ControllerDecider,
+    Decider,
+    Episode,
+    Played,
+    ProgramDecider,
+    RecordedDecider,
+    open_simulation,
+    play,
+    run_through,
+)
+from playback.replay_file import SUMO, Replay, Source, result_of, sections_of, versions
 from plumbing.errors import InputError
 
 Progress = Callable[[float], None]
@@ -47,7 +57,7 @@ class Verdict:
 
 def again(replay: Replay) -> Decider:
     """The replay's own decisions."""
-    return Again(replay.decisions) if replay.programs is None else Nobody()
+    return RecordedDecider(replay.decisions) if replay.programs is None else ProgramDecider()
 
 
 def verify(replay: Replay, source: Source | None = None, on_progress: Progress = lambda share: None) -> Verdict:
@@ -156,7 +166,7 @@ def counterfactual(
     episode = replay.episode(source)
     interval_s = episode.timing.decision_interval_s
     number = math.ceil((from_s - begin_s) / interval_s - 1e-9)
-    decider = Again(replay.decisions, number, Live(controller))
+    decider = RecordedDecider(replay.decisions, number, ControllerDecider(controller))
     return episode, play(episode, decider, on_progress), begin_s + number * interval_s
 
 
@@ -169,7 +179,7 @@ def show(replay: Replay, source: Source | None = None, on_progress: Progress = l
     """
     render = render_setup("human")
     episode = replay.episode(source)
-    with stage(episode, None, render) as simulation:
+    with open_simulation(episode, None, render) as simulation:
         try:
             run_through(simulation, again(replay), episode, on_progress)
         except SimulationError as error:

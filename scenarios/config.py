@@ -64,7 +64,7 @@ def read_config(path: Path) -> SumoConfig:
                 left_out[name] += bool(value) and section.tag not in _OURS
             elif value:
                 found[name] = _without_variables(path, name, value)
-    sumo_input.tell(f"configuration {path}", +left_out)
+    sumo_input.note_left_out(f"configuration {path}", +left_out)
     if "net-file" not in found:
         raise InputError(f'configuration {path} names no network; add <net-file value="…"/> to its <input>')
     folder = path.absolute().parent

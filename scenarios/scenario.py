@@ -12,6 +12,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from plumbing.cache import cached_file
+from plumbing.digest import file_sha256
 from plumbing.errors import InputError, did_you_mean
 from scenarios import build, resco
 from scenarios.additional import check_programs, holds_demand, is_demand, releasing, with_additional_programs
@@ -168,8 +169,7 @@ class Scenario:
                 if name not in found:
                     break
                 name = f"{folder.name}/{name}"
-            with path.open("rb") as stream:
-                found[name] = hashlib.file_digest(stream, "sha256").hexdigest()
+            found[name] = file_sha256(path)
         return found
 
 

@@ -89,7 +89,7 @@ def admitted(path: Path, what: str, unwanted: Unwanted | None = None) -> Path:
     first.read()
     if first.clean and _means_itself(path):
         return path
-    tell(f"{what} {path}", first.left_out)
+    note_left_out(f"{what} {path}", first.left_out)
     return _copy(path, what, unwanted)
 
 
@@ -118,7 +118,7 @@ def left_out_line(name: str, what: Counter[str]) -> str:
     return f"{name}: left out, as it would write a file or is no input of SUMO's: {', '.join(told)}{more}"
 
 
-def tell(name: str, left_out: Counter[str]) -> None:
+def note_left_out(name: str, left_out: Counter[str]) -> None:
     """Say once what was left out of a file."""
     if left_out:
         _say(left_out_line(name, left_out))

@@ -139,6 +139,10 @@ class RoadNetwork:
                 found[tls_id] |= together - {tls_id}
         return {tls_id: tuple(sorted(others)) for tls_id, others in found.items()}
 
+    def edge_length_m(self, edge_id: str) -> float:
+        """Length of an edge, which is that of its longest lane [m]."""
+        return max(self.lanes[lane].length_m for lane in self.edges[edge_id].lane_ids)
+
     def junction_of(self, connection: Connection) -> str:
         """The junction that a connection leads over; for a crossing's the one that it lies at."""
         for edge in (self.edges[connection.to_edge], self.edges[connection.from_edge]):

@@ -16,7 +16,7 @@ sys.dont_write_bytecode = False
 # As the commands do it: the networks are small, and the tests beside these want the other core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from playback.replay import Replay  # noqa: E402  (numpy and torch read the environment as they are loaded)
+from playback.replay_file import Replay  # noqa: E402  (numpy and torch read the environment as they are loaded)
 from tests.recordings import record  # noqa: E402
 
 

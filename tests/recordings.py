@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import replay as command
-from playback.replay import Replay
+from playback.replay_file import Replay
 
 COLOGNE1 = ("--scenario", "cologne1", "--begin", "25200", "--end", "25500")
 

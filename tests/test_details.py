@@ -10,17 +10,10 @@ import pytest
 
 from controllers.registry import make
 from envs.sumo.outputs import VEHICLE_COLUMNS, Trips
+from evaluation.details.approaches import LEAST_APPROACH_M, Approach, approaches_of
 from evaluation.details.corridor import find_corridor
 from evaluation.details.passages import Ways, read_passages
-from evaluation.details.tables import (
-    LEAST_APPROACH_M,
-    SAMPLE_S,
-    Approach,
-    _queues,
-    approaches_of,
-    movement_table,
-    spill_events,
-)
+from evaluation.details.tables import SAMPLE_S, _queues, movement_table, spill_events
 from evaluation.results.signals import movements_table
 from evaluation.runs import Contestant, Evaluation, run_all
 from scenarios.scenario import load

@@ -26,7 +26,7 @@ from controllers.programs import Actuated
 from controllers.registry import make
 from envs.sumo.outputs import Statistics, Trips, read_statistics, read_trips
 from envs.sumo.simulation import EpisodeSummary
-from evaluation import stage as stages
+from evaluation import simulations
 from evaluation.measure import is_gridlocked, measure
 from evaluation.metrics import METRICS
 from evaluation.results.statistics import difference, mean_interval, relative_difference
@@ -258,12 +258,12 @@ def test_the_same_seeds_give_the_same_runs(judged: tuple[dict[str, Any], Path]) 
 
 
 def test_few_simulations_wait_however_many_kinds_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages, "MOST_IDLE", 1)
+    monkeypatch.setattr(simulations, "MOST_IDLE", 1)
     kinds = [Contestant(f"gap {gap}", lambda gap=gap: Actuated(max_gap_s=gap)) for gap in (2.0, 3.0, 4.0)]  # type: ignore[misc]
     evaluation = Evaluation(load("cologne1", end_s=BEGIN_S + 60), kinds, [5])
-    with contextlib.closing(stages.Stage(evaluation, tmp_path, threading.Event())) as stage:
-        delays = [stage.run(Job(kinds[n], 5, Path("any"))).metrics.delay_s for n in (0, 1, 2, 0)]
-        assert len(stage._idle) == 1
+    with contextlib.closing(simulations.SimulationPool(evaluation, tmp_path, threading.Event())) as pool:
+        delays = [pool.run(Job(kinds[n], 5, Path("any"))).metrics.delay_s for n in (0, 1, 2, 0)]
+        assert len(pool._idle) == 1
     assert delays[0] == delays[3]
 
 

@@ -31,7 +31,7 @@ COMMANDS = {
     "monitor": ["-m", "evaluation.monitor", "--help"],
     "download": ["-m", "deployment.download", "--help"],
     "emulator": ["-m", "deployment.emulator", *HERE, "--port=0", "--log-port=0", "--speed=1000", "--out", "cabinet"],
-    "benchmarks": ["-m", "benchmarks.replay", "--help"],
+    "benchmarks": ["-m", "benchmarks.replay_page", "--help"],
 }
 
 

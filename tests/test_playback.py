@@ -18,8 +18,8 @@ from controllers.heuristics import Greedy, MaxPressure, SelfOrganizing
 from controllers.registry import make
 from playback.curves import curves
 from playback.outputs import read_motion
-from playback.play import Episode, Live, play
-from playback.replay import Replay, Source, save
+from playback.play import ControllerDecider, Episode, play
+from playback.replay_file import Replay, Source, save
 from playback.rerun import counterfactual, show, verify
 from plumbing.errors import InputError
 from scenarios import build, resco
@@ -146,10 +146,10 @@ def test_what_was_decided_is_what_was_shown(pressed: Replay) -> None:
 def test_heuristics_keep_what_they_thought() -> None:
     scenario = load("tee", end_s=60)
     for controller in (Greedy(), MaxPressure(), SelfOrganizing()):
-        played = play(Episode(scenario, 1), Live(controller))
+        played = play(Episode(scenario, 1), ControllerDecider(controller))
         assert played.decisions["scores"].shape == played.decisions["mask"].shape
         assert np.abs(played.decisions["scores"]).max() > 0
-    played = play(Episode(scenario, 1), Live(make("random")))  # type: ignore[arg-type]
+    played = play(Episode(scenario, 1), ControllerDecider(make("random")))  # type: ignore[arg-type]
     assert "scores" not in played.decisions
 
 
@@ -233,7 +233,13 @@ def test_detectors_are_recorded_and_stay(pressed: Replay, tmp_path: Path) -> Non
         counterfactual(pressed, Arrivals(), 25300)
     source = Source("cologne1")
     episode = Episode(source.load(25200, 25320, "recorded"), 1, sensing="detectors")
-    save(tmp_path / "sensed.replay", play(episode, Live(Arrivals())), episode, source, {"name": "arrivals"})
+    save(
+        tmp_path / "sensed.replay",
+        play(episode, ControllerDecider(Arrivals())),
+        episode,
+        source,
+        {"name": "arrivals"},
+    )
     sensed = Replay.read(tmp_path / "sensed.replay")
     assert verify(sensed).identical
     decisions = sensed.decisions

@@ -14,7 +14,7 @@ import pytest
 
 from playback import container
 from playback.codec import encode_tracks
-from playback.replay import Replay
+from playback.replay_file import Replay
 from playback.rerun import verify
 from plumbing.errors import InputError
 from tests.recordings import COLOGNE1, run

@@ -19,7 +19,7 @@ import pytest
 from playback import container
 from playback.codec import decode_arrays, decode_tracks, decode_varints, encode_arrays, encode_tracks, encode_varints
 from playback.page import write_page
-from playback.replay import Replay
+from playback.replay_file import Replay
 from playback.rerun import again
 from plumbing.errors import InputError
 from scenarios.scenario import load

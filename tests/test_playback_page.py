@@ -13,7 +13,7 @@ import pytest
 
 import replay as command
 from playback.page import write_page
-from playback.replay import Replay
+from playback.replay_file import Replay
 from plumbing.errors import InputError
 
 CONTROLLERS = ("actuated", "max_pressure")

@@ -21,7 +21,7 @@ from agents.run import POLICY, _shape_of, load_controller, load_ensemble, save_t
 from envs.sumo.setup import make_setup
 from evaluation.report.content import ReportContent
 from evaluation.report.tables import delay_table
-from evaluation.report.words import cautions, verdict
+from evaluation.report.verdict import cautions, verdict
 from evaluation.results.signals import level_of_service
 from evaluation.results.statistics import Interval
 from evaluation.results.summary import summarise

@@ -18,7 +18,7 @@ import pytest
 
 import evaluate
 from controllers.registry import make
-from evaluation import stage
+from evaluation import simulations
 from evaluation.runs import Contestant, Evaluation, finished_runs, run_all
 from plumbing.errors import InputError
 from scenarios.scenario import load
@@ -111,7 +111,7 @@ def test_a_finished_run_of_anything_else_is_not_taken(evaluation: Evaluation) ->
         changed(evaluation, versions={"libsumo": "9"}),
     ):
         found = finished_runs(other)
-        assert (dict(found.runs), found.strangers) == ({}, 1)
+        assert (dict(found.runs), found.stale) == ({}, 1)
 
 
 def test_kept_outputs_are_those_of_the_run_that_is_taken(evaluation: Evaluation, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_kept_outputs_are_those_of_the_run_that_is_taken(evaluation: Evaluation,
     run_all(evaluation)  # of the longer window again, and nothing kept
     asked = changed(evaluation, keep=keep)
     found = finished_runs(asked)
-    assert (dict(found.runs), found.strangers) == ({}, 0)
+    assert (dict(found.runs), found.stale) == ({}, 0)
     run_all(asked, finished=found)
     assert 'time="25259.00"' in (keep / "greedy" / "seed-5" / "tls_states.xml").read_text()
     assert set(finished_runs(asked).runs) == {("greedy", 5)}
@@ -136,14 +136,14 @@ def test_kept_outputs_are_all_of_one_run_or_stay(
     keep = tmp_path / "sumo"
     first = changed(evaluation, keep=keep, scenario=load("cologne1", end_s=25230))
     run_all(first)
-    before, copy = files(keep), stage._copy
+    before, copy = files(keep), simulations._copy
 
     def breaks_off(source: Path, target: Path) -> None:
         if source.name == "statistics.xml":
             raise InputError("the disk is full")
         copy(source, target)
 
-    monkeypatch.setattr(stage, "_copy", breaks_off)
+    monkeypatch.setattr(simulations, "_copy", breaks_off)
     with pytest.raises(InputError, match="the disk is full"):
         run_all(changed(evaluation, keep=keep))
     assert files(keep) == before
@@ -156,10 +156,10 @@ def test_a_damaged_run_is_run_anew(evaluation: Evaluation, damage: str) -> None:
     content = path.read_bytes()
     path.write_bytes(content[:-20] + bytes(20))
     found = finished_runs(evaluation)
-    assert (dict(found.runs), found.strangers) == ({}, 1)
+    assert (dict(found.runs), found.stale) == ({}, 1)
     run_all(evaluation, finished=found)
     assert path.read_bytes() == content
-    assert finished_runs(evaluation).strangers == 0
+    assert finished_runs(evaluation).stale == 0
 
 
 def _rewritten(folder: Path, frame: pl.DataFrame | None, content: dict[str, Any]) -> None:

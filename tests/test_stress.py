@@ -154,7 +154,7 @@ def test_levels_and_curves() -> None:
     main = Evaluation(load("cologne1", end_s=25400), contestants, [5, 6])
     results = run_all(main)
     levels = [x for x in plan_stress(main, ["demand", "detectors"], 1) if x.level in (1.4, 40, 4)]
-    assert [(x.hardship.kind, x.level) for x in levels] == [
+    assert [(x.disturbance.kind, x.level) for x in levels] == [
         ("demand", 1.4), ("dropout", 40), ("stuck-on", 40), ("latency", 4),
     ]  # fmt: skip
     assert [x.size for x in levels] == [2, 1, 1, 1]  # only who uses detectors feels their faults
@@ -178,10 +178,10 @@ def test_levels_and_curves() -> None:
 def test_latency_beyond_a_decision_is_left_out() -> None:
     evaluation = Evaluation(load("cologne1", end_s=25400), [Contestant("loops", Watching)], [5])
     quick = Evaluation(**{**vars(evaluation), "timing": type(evaluation.timing)(decision_interval_s=2.0)})
-    assert [x.level for x in plan_stress(evaluation, ["detectors"], 1) if x.hardship.kind == "latency"] == [
+    assert [x.level for x in plan_stress(evaluation, ["detectors"], 1) if x.disturbance.kind == "latency"] == [
         *LATENCY_S
     ]
-    assert [x.level for x in plan_stress(quick, ["detectors"], 1) if x.hardship.kind == "latency"] == [1, 2]
+    assert [x.level for x in plan_stress(quick, ["detectors"], 1) if x.disturbance.kind == "latency"] == [1, 2]
 
 
 @pytest.mark.parametrize(

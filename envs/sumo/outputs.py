@@ -83,10 +83,13 @@ def read_trips(path: Path, end_s: float) -> Trips:
                         _append(persons, PERSON_COLUMNS, person)
                     element.clear()
     except (ElementTree.ParseError, KeyError, ValueError, OSError) as error:
-        raise InputError(
-            f"{path} is not SUMO's whole trip output ({error}); is the disk of {path.parent} full?"
-        ) from error
+        raise not_whole(path, error, "trip output") from error
     return Trips(_frame(vehicles, VEHICLE_COLUMNS), _frame(persons, PERSON_COLUMNS), own_veh)
+
+
+def not_whole(path: Path, error: Exception, what: str = "output") -> InputError:
+    """The error to raise for an output of SUMO's that is torn or misses something."""
+    return InputError(f"{path} is not SUMO's whole {what} ({error}); is the disk of {path.parent} full?")
 
 
 def _append(columns: dict[str, list[Any]], names: Mapping[str, Any], row: Mapping[str, Any]) -> None:
@@ -170,6 +173,4 @@ def read_statistics(path: Path) -> Statistics:
             emergency_brakings=int(safety["emergencyBraking"]),
         )
     except (ElementTree.ParseError, KeyError, ValueError, OSError) as error:
-        raise InputError(
-            f"{path} is not SUMO's whole statistic output ({error}); is the disk of {path.parent} full?"
-        ) from error
+        raise not_whole(path, error, "statistic output") from error

@@ -103,12 +103,12 @@ def _onward(network: RoadNetwork) -> dict[str, Connection]:
 def _laid_out(network: RoadNetwork, onward: dict[str, Connection], path: list[str]) -> Corridor:
     """The path with some road before its first signal, and not too much behind its last."""
     before = {c.to_edge: edge for edge, c in onward.items()}
-    lead_m = _length_m(network, path[0])
+    lead_m = network.edge_length_m(path[0])
     while lead_m < LEAD_M and (earlier := before.get(path[0])) is not None and earlier not in path:
         if onward[earlier].tls_id is not None:
             break
         path = [earlier, *path]
-        lead_m += _length_m(network, earlier)
+        lead_m += network.edge_length_m(earlier)
     last = max(n for n, edge in enumerate(path[:-1]) if onward[edge].tls_id is not None)
     begin_m: dict[str, float] = {}
     stops: list[StopLine] = []
@@ -117,8 +117,8 @@ def _laid_out(network: RoadNetwork, onward: dict[str, Connection], path: list[st
         if n > last + 1 and behind_m > LEAD_M:
             break
         begin_m[edge] = at_m
-        at_m += _length_m(network, edge)
-        behind_m = behind_m + _length_m(network, edge) if n > last else 0.0
+        at_m += network.edge_length_m(edge)
+        behind_m = behind_m + network.edge_length_m(edge) if n > last else 0.0
         if n + 1 == len(path):
             break
         connections = [c for c in network.connections if (c.from_edge, c.to_edge) == (edge, path[n + 1])]
@@ -134,7 +134,3 @@ def _laid_out(network: RoadNetwork, onward: dict[str, Connection], path: list[st
             inside_m = max(inside_m, along_m)
         at_m += inside_m
     return Corridor(begin_m, at_m, tuple(stops))
-
-
-def _length_m(network: RoadNetwork, edge: str) -> float:
-    return max(network.lanes[lane].length_m for lane in network.edges[edge].lane_ids)

@@ -19,8 +19,8 @@ from xml.sax.saxutils import quoteattr
 
 import polars as pl
 
+from envs.sumo.outputs import not_whole
 from evaluation.channels import GREEN, RED, YELLOW, Channel, channels_of, displays
-from plumbing.errors import InputError
 from signals.network import Program, RoadNetwork
 from signals.timing import Timing
 
@@ -213,6 +213,4 @@ def _loop_events(path: Path, plan: EventPlan) -> Iterator[tuple[float, str, int,
                     yield float(element.attrib["time"]), loop.tls_id, code, loop.number
                 element.clear()
     except (ElementTree.ParseError, KeyError, ValueError, OSError) as error:
-        raise InputError(
-            f"{path} is not SUMO's whole detector output ({error}); is the disk of {path.parent} full?"
-        ) from error
+        raise not_whole(path, error, "detector output") from error

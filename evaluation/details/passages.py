@@ -21,8 +21,7 @@ from xml.etree import ElementTree
 
 import polars as pl
 
-from envs.sumo.outputs import Trips
-from plumbing.errors import InputError
+from envs.sumo.outputs import Trips, not_whole
 from signals.links import internal_path
 from signals.network import RoadNetwork
 
@@ -54,7 +53,7 @@ class Ways:
 def ways_of(network: RoadNetwork) -> Ways:
     """The same for all runs of a scenario."""
     free_s = {
-        edge.id: max(network.lanes[lane].length_m for lane in edge.lane_ids)
+        edge.id: network.edge_length_m(edge.id)
         / max(0.1, max(network.lanes[lane].speed_mps for lane in edge.lane_ids))
         for edge in network.edges.values()
         if edge.function == "normal" and edge.lane_ids
@@ -101,9 +100,7 @@ def read_passages(path: Path, ways: Ways, trips: Trips) -> pl.DataFrame:
                             columns[name].append(value)
                 element.clear()
     except (ElementTree.ParseError, KeyError, ValueError, OSError) as error:
-        raise InputError(
-            f"{path} is not SUMO's whole route output ({error}); is the disk of {path.parent} full?"
-        ) from error
+        raise not_whole(path, error, "route output") from error
     return pl.DataFrame({name: columns[name] for name in COLUMNS}, schema=dict(COLUMNS))
 
 

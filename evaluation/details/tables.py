@@ -19,17 +19,15 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 import polars as pl
 
-from envs.sumo.outputs import Trips
+from envs.sumo.outputs import Trips, not_whole
+from evaluation.details.approaches import Approach, approaches_of
 from evaluation.details.passages import Ways, read_passages, ways_of
 from evaluation.measure import percentile
-from plumbing.errors import InputError
 from signals.network import RoadNetwork
 
 SAMPLE_S = 10.0
 """How often queues are looked at [s]; a red lasts longer."""
 JAM_SPACING_M = 7.5  # SUMO's default car: length 5.0 + minGap 2.5
-NEAR_M = 50.0
-LEAST_APPROACH_M = 15.0  # [m] two cars: on less, any vehicle would reach the upstream junction
 LEAST_PASSAGES = 20
 """Of a movement, for its percentiles to say anything."""
 
@@ -47,67 +45,6 @@ _SERIES = {
     "arrived_veh": "arrived",
 }
 SERIES = dict.fromkeys(_SERIES, pl.Float64)
-
-
-@dataclass(frozen=True)
-class Approach:
-    """The lanes from a stop line back to the next real junction: through places where one road just goes on, and
-    through whatever lies within `NEAR_M` of the stop line, as modelled junctions are often cut in pieces."""
-
-    tls_id: str
-    edge: str
-    """The edge at the stop line."""
-    behind_m: Mapping[str, float]
-    """Per lane, how far its downstream end is from the stop line [m]."""
-    reaches_m: Mapping[str, float]
-    """Per lane that begins at the upstream junction, its length [m]."""
-    length_m: float
-
-
-def approaches_of(network: RoadNetwork) -> list[Approach]:
-    """Every approach of every signal that motor vehicles use."""
-    found: list[Approach] = []
-    feeding: dict[str, set[str]] = defaultdict(set)
-    leading: dict[str, set[str]] = defaultdict(set)
-    signalled: set[str] = set()  # edges that begin behind a signal
-    for connection in network.connections:
-        one, other = network.edges[connection.from_edge], network.edges[connection.to_edge]
-        if one.function != "normal" or other.function != "normal" or not network.lanes[connection.from_lane].vehicles:
-            continue
-        if connection.direction == "t" or one.from_junction == other.to_junction:
-            continue  # turning round is no way that matters
-        feeding[other.id].add(one.id)
-        leading[one.id].add(other.id)
-        if connection.tls_id is not None:
-            signalled.add(other.id)
-    for tls_id, connections in sorted(network.controlled.items()):
-        edges = dict.fromkeys(
-            c.from_edge
-            for c in connections
-            if network.edges[c.from_edge].function == "normal" and network.lanes[c.from_lane].vehicles
-        )
-        for edge in edges:
-            behind, ends, frontier = {edge: 0.0}, list[str](), [edge]
-            while frontier:
-                at = frontier.pop(0)
-                begin_m = behind[at] + _length_m(network, at)
-                before = [other for other in sorted(feeding[at]) if other not in behind]
-                joint = len(feeding[at]) == 1 and all(leading[other] == {at} for other in before)
-                if at in signalled or not before or not (joint or begin_m < NEAR_M):
-                    ends.append(at)
-                    continue
-                behind |= dict.fromkeys(before, begin_m)
-                frontier += before
-            lanes = {lane: behind[e] for e in behind for lane in network.edges[e].lane_ids}
-            reaches = {lane: network.lanes[lane].length_m for e in ends for lane in network.edges[e].lane_ids}
-            length_m = max(behind[e] + _length_m(network, e) for e in ends)
-            if length_m >= LEAST_APPROACH_M:
-                found.append(Approach(tls_id, edge, lanes, reaches, length_m))
-    return found
-
-
-def _length_m(network: RoadNetwork, edge: str) -> float:
-    return max(network.lanes[lane].length_m for lane in network.edges[edge].lane_ids)
 
 
 @dataclass(frozen=True)
@@ -266,6 +203,4 @@ def _elements(path: Path) -> Iterator[ElementTree.Element]:
                 if element.tag != "lane":
                     element.clear()
     except (ElementTree.ParseError, KeyError, ValueError, OSError) as error:
-        raise InputError(
-            f"{path} is not SUMO's whole output ({error}); is the disk of {path.parent} full?"
-        ) from error
+        raise not_whole(path, error) from error

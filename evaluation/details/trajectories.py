@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 
 import polars as pl
 
+from envs.sumo.outputs import not_whole
 from evaluation.details.corridor import Corridor
-from plumbing.errors import InputError
 from scenarios.scenario import Scenario
 
 WINDOW_S = 600.0
@@ -54,7 +54,5 @@ def read_trajectories(path: Path, corridor: Corridor, scenario: Scenario) -> pl.
                         rows.append((time_s, of["id"], at_m, float(of["speed"])))
                 element.clear()
     except (ElementTree.ParseError, KeyError, ValueError, OSError) as error:
-        raise InputError(
-            f"{path} is not SUMO's whole output ({error}); is the disk of {path.parent} full?"
-        ) from error
+        raise not_whole(path, error) from error
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")

@@ -156,7 +156,7 @@ def learning_figure(content: ReportContent) -> Figure | None:
 
 
 def stress_figures(content: ReportContent) -> dict[str, Figure]:
-    """Per kind of hardship, delay by level and controller."""
+    """Per kind of disturbance, delay by level and controller."""
     found = {}
     for curve in content.stress:
         figure, (axes,) = new_figure(3.2)

@@ -28,7 +28,7 @@ from evaluation.report.tables import (
     signals_tables,
 )
 from evaluation.report.timeline import cumulative_figure, queue_figure
-from evaluation.report.words import cautions, verdict
+from evaluation.report.verdict import cautions, verdict
 from plumbing.whole import write_whole
 
 TEMPLATE = Path(__file__).with_name("page.html")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from evaluation.contest import printable
+from evaluation.contest import without_invisible
 from evaluation.metrics import METRICS, present, shown
 from evaluation.results.gridlock import gridlock_lines
 from evaluation.results.summary import Summary, p_text, with_interval
@@ -36,7 +36,7 @@ def as_table(summary: Summary) -> Table:
     for entry in sorted(summary.controllers, key=lambda entry: entry.metrics["delay_s"].mean):
         locked, versus = entry.gridlocked_runs, entry.versus
         table.add_row(
-            Text(printable(entry.controller)),
+            Text(without_invisible(entry.controller)),
             Text(with_interval(entry.metrics["delay_s"], entry.runs)),
             "" if versus is None else f"{shown(100 * versus.share.mean, '+.0f')} %",
             "" if versus is None else p_text(versus.p_value_holm),
@@ -60,7 +60,7 @@ def curve_table(curve: StressCurve) -> Table:
             f"{METRICS['delay_s'].text(v.mean)}{' (gridlock)' if n else ''}"
             for v, n in zip(values, jammed, strict=True)
         ]
-        table.add_row(Text(printable(name)), *cells)
+        table.add_row(Text(without_invisible(name)), *cells)
     return table
 
 
@@ -85,18 +85,20 @@ def print_results(
         soft_wrap=True,
     )
     if len(summary.controllers) > 1:
-        console.print(f"reference: {printable(summary.reference)}, the {summary.reference_is}", soft_wrap=True)
+        console.print(
+            f"reference: {without_invisible(summary.reference)}, the {summary.reference_is}", soft_wrap=True
+        )
     for contestant in evaluation.contestants:
         if contestant.tuned:
-            console.print(printable(f"{contestant.name}: {contestant.tuned}"), soft_wrap=True)
+            console.print(without_invisible(f"{contestant.name}: {contestant.tuned}"), soft_wrap=True)
     if any(run.metrics.gridlocked for run in results):
         console.print("red rows: runs that ended in gridlock; they are in the means", soft_wrap=True)
         for line in gridlock_lines(results, scenario.network):
-            console.print(printable(line), soft_wrap=True)
+            console.print(without_invisible(line), soft_wrap=True)
     for curve in stress:
         console.print(curve_table(curve))
     if out is not None:
-        console.print(printable(f"written to {out}"), soft_wrap=True)
+        console.print(without_invisible(f"written to {out}"), soft_wrap=True)
 
 
 def _definition() -> str:

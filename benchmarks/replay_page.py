@@ -31,7 +31,7 @@ WIDTH_PX, HEIGHT_PX = 1280, 800
 
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns its exit status."""
-    of = argparse.ArgumentParser(prog="benchmarks/replay.py", description=__doc__)
+    of = argparse.ArgumentParser(prog="benchmarks/replay_page.py", description=__doc__)
     of.add_argument("files", type=Path, nargs="+", metavar="REPLAY", help="one replay, or two")
     of.add_argument("--out", type=Path, default=Path("runs/replay-benchmark.html"), metavar="PAGE")
     of.add_argument("--share", type=float, default=0.7, help="which moment, 0 the begin, 1 the end (default: 0.7)")

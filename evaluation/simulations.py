@@ -48,93 +48,93 @@ class Stopped(Exception):
     """Another run failed, or somebody pressed Ctrl-C."""
 
 
-class Stage:
+class SimulationPool:
     """Simulations that wait for their next run; one serves all runs of the same setup."""
 
     def __init__(self, evaluation: Evaluation, scratch: Path, stop: threading.Event) -> None:
         self.evaluation, self._scratch, self._stop = evaluation, scratch, stop
-        self._idle: list[tuple[str, _Place]] = []
-        self._all: list[_Place] = []
+        self._idle: list[tuple[str, _Slot]] = []
+        self._all: list[_Slot] = []
         self._lock = threading.Lock()
         self._events = EventPlan.of(evaluation.scenario.network) if evaluation.event_log else None
         self._details = DetailPlan.of(evaluation.scenario.network) if evaluation.details else None
 
     def run(self, job: Job) -> RunResult:
         """One run. What is to be left of it goes to the job's place, below the folders that the evaluation names."""
-        contestant, seed, place_in, digest = job
+        contestant, seed, target, digest = job
         if self._stop.is_set():
             raise Stopped
         controller = contestant.make()
         corridor = self.evaluation.corridor_for(seed)
-        with self._place(controller, corridor) as place:
+        with self._slot(controller, corridor) as slot:
             try:
-                summary = place.episode(controller, seed, self._stop)
+                summary = slot.episode(controller, seed, self._stop)
             except (SimulationError, ArithmeticError) as error:
                 if self._stop.is_set():
                     raise Stopped from error
                 raise RunFailed(f"controller {contestant.name}, seed {seed}: {error}") from error
             scenario, keep, store = self.evaluation.scenario, self.evaluation.keep, self.evaluation.store
-            trips = read_trips(place.folder / "tripinfo.xml", scenario.end_s)
-            statistics = read_statistics(place.folder / "statistics.xml")
-            tables = {} if self._details is None else read_details(place.folder, self._details, trips)
+            trips = read_trips(slot.folder / "tripinfo.xml", scenario.end_s)
+            statistics = read_statistics(slot.folder / "statistics.xml")
+            tables = {} if self._details is None else read_details(slot.folder, self._details, trips)
             if self._events is not None:
                 timing, end_s = self.evaluation.timing, scenario.end_s
                 tables["events"] = read_events(
-                    place.folder, self._events, tables["states"], end_s, timing, place.programs
+                    slot.folder, self._events, tables["states"], end_s, timing, slot.programs
                 )
             if corridor is not None:
-                tables["trajectories"] = read_trajectories(place.folder / "trajectories.xml", corridor, scenario)
+                tables["trajectories"] = read_trajectories(slot.folder / "trajectories.xml", corridor, scenario)
             metrics = measure(
                 trips, statistics, summary, scenario.begin_s, detail_metrics(tables) if tables else None
             )
             if keep is not None:
-                _keep(place.folder, keep / place_in, digest)
+                _keep(slot.folder, keep / target, digest)
             stored = None
             if store is not None:
                 tables["vehicles"] = trips.vehicles
-                stored = save_run(store / place_in, digest, contestant.name, seed, metrics, tables)
-            for path in place.folder.glob("*.xml"):
+                stored = save_run(store / target, digest, contestant.name, seed, metrics, tables)
+            for path in slot.folder.glob("*.xml"):
                 if not path.name.endswith(".add.xml"):
                     path.unlink()
         return RunResult(contestant.name, seed, metrics, trips.vehicles, stored)
 
     @contextlib.contextmanager
-    def _place(self, controller: Controller | ProgramControl, corridor: Corridor | None) -> Iterator[_Place]:
+    def _slot(self, controller: Controller | ProgramControl, corridor: Corridor | None) -> Iterator[_Slot]:
         """A simulation for this controller; one that failed is not used again."""
         key = repr(controller) if isinstance(controller, ProgramControl) else controller.sensing
         key += "" if corridor is None else " on a corridor"
         with self._lock:
             number = next((n for n, (of, _) in enumerate(self._idle) if of == key), None)
             if number is not None:
-                place = self._idle.pop(number)[1]
+                slot = self._idle.pop(number)[1]
             else:
                 folder = self._scratch / str(len(self._all))
                 folder.mkdir()
-                place = _Place(self.evaluation, controller, folder, corridor)
-                self._all.append(place)
+                slot = _Slot(self.evaluation, controller, folder, corridor)
+                self._all.append(slot)
         try:
-            yield place
+            yield slot
         except BaseException:
-            place.simulation.close()
+            slot.simulation.close()
             raise
         with self._lock:
-            self._idle.append((key, place))
+            self._idle.append((key, slot))
             oldest = self._idle.pop(0)[1] if len(self._idle) > MOST_IDLE else None
         if oldest is not None:
             oldest.simulation.close()
 
     def kill(self) -> None:
         """End all worker processes at once; who waits for one is told so."""
-        for place in list(self._all):
-            place.simulation.kill()
+        for slot in list(self._all):
+            slot.simulation.kill()
 
     def close(self) -> None:
         """End all worker processes."""
-        for place in self._all:
-            place.simulation.close()
+        for slot in self._all:
+            slot.simulation.close()
 
 
-class _Place:
+class _Slot:
     """One simulation with the folder that SUMO writes into."""
 
     def __init__(
