@@ -60,19 +60,19 @@ EPILOG = """examples:
   python evaluate.py --scenario cologne1 --controllers greedy greedy@runs/tuned webster@runs/tuned --seeds 5
   python evaluate.py --scenario my.sumocfg --controllers fixed_time runs/mine --json > mine.json
 
-delay is time loss + departure delay, averaged over every vehicle that was to depart in the window: also
-those still on their way at the end, and those that never found room to enter. A run counts as gridlocked
-when at its end at least 5 vehicles and 5 % of those on their way had stood still for 300 s. All means include
-all runs. evaluation/metrics.py defines every metric.
+Delay is time loss + departure delay, averaged over every vehicle that was to depart in the window, also vehicles
+under way at the end and vehicles that never found room to enter. A run is gridlocked if at its end at least 5
+vehicles and 5 % of those under way had stood still for 300 s. Means include all runs. evaluation/metrics.py
+defines every metric.
 
-webster, actuated and delay_based are made by SUMO and its tools; cop plans by dynamic programming over the vehicles
-that it sees coming; mcts searches forks of the simulation and so knows the future: an upper reference, slow, for up
-to three signals. docs/evaluation.md has them all, with sources.
+webster, actuated and delay_based are SUMO's; cop plans by dynamic programming over the vehicles that it sees coming;
+mcts searches forks of the simulation and so knows the future: an upper reference, slow, for up to three signals.
+docs/evaluation.md describes all, with sources.
 
 --out gets report.html (open it in a browser); results (a row per run), summary (a row per controller), signals,
 movements and stress as .csv and .parquet; vehicles.parquet (a row per vehicle and run); summary.json (what --json
 prints) and settings.json. Each finished run is kept at once below DIR/runs: after a stop or a kill, the same
-command goes on from there. docs/evaluation.md explains it all.
+command continues from there. docs/evaluation.md explains the files.
 exit status: 0 ok, 1 a run failed, 2 bad input, 130 stopped by Ctrl-C."""
 
 
@@ -140,12 +140,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _judge(options: argparse.Namespace, seeds: list[int], timing: Timing, words: list[str]) -> int:
-    """Run all that is asked for, and show what came out. Returns the exit status."""
+    """Make the runs and show the results. Returns the exit status."""
     contestants = [_contestant(name, timing) for name in options.controllers]
     scenario = scenario_from(options)
     check_traffic(scenario)
     for contestant in contestants:
-        controller = contestant.make()  # whether it can be had here is better known now
+        controller = contestant.make()  # fail before the first run if it cannot be made here
         if isinstance(controller, ProgramControl):
             controller.additional_xml(scenario)
         elif isinstance(controller, TreeSearch):
@@ -179,7 +179,7 @@ def _judge(options: argparse.Namespace, seeds: list[int], timing: Timing, words:
     except KeyboardInterrupt:
         then = "no results written" if options.out is None else "the same command goes on from there"
         raise KeyboardInterrupt(f"stopped after {progress.done} of {progress.total} runs; {then}") from None
-    # who knows the future is compared like all others, but is nobody's reference
+    # mcts knows the future: it is compared like all others, but is never the reference
     summary = summarise(results, [c.name for c in contestants if c.baseline and c.name != "mcts"])
     stress = curves_of(results, levels, stressed)
     content = as_json(summary, about) | ({"stress": stress_json(stress)} if stress else {})
@@ -208,7 +208,7 @@ def _stress_levels(kinds: list[str], seeds: int, evaluation: Evaluation) -> list
 
 
 def _note_kept_runs(finished: Finished, total: int, store: Path | None) -> None:
-    """What an earlier start has left, in a line each on stderr."""
+    """Say on stderr how many runs of an earlier start are used, and how many are made again."""
     if finished.runs:
         say(f"note: {len(finished.runs)} of {total} runs were finished before; taken from {store}", error=True)
     if finished.stale:
@@ -240,7 +240,7 @@ def _try_writing(folder: Path) -> None:
 
 
 def _engine(cluster: Cluster | None) -> Engine | None:
-    """Who makes the runs; None for this machine."""
+    """The engine on a cluster; None for this machine."""
     if cluster is None:
         return None
     from evaluation.ray_runs import RayRuns  # only where Ray is asked for
@@ -263,11 +263,11 @@ def _contestant(name: str, timing: Timing) -> Contestant:
 
 
 def _bundles(name: str) -> Contestant:
-    """What export.py made of a run: a bundle, or a folder of one per signal."""
+    """A bundle of export.py, or a folder with one per signal."""
     from deployment.simulated import BundleController, bundle_folders, identity_of  # needs the extra `export`
 
     folders = bundle_folders(Path(name))
-    BundleController(folders)  # a damaged one is better known now than in the first run
+    BundleController(folders)  # fail on a damaged one before the first run
     return Contestant(name, lambda: BundleController(folders), False, identity_of(folders))
 
 

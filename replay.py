@@ -46,7 +46,7 @@ EPILOG = """examples:
   python replay.py gui dqn.replay
 
 A replay holds one episode: the scenario's hashes, the settings, the seed, every decision with what the controller
-saw, what each signal showed, and where everybody was. docs/replay.md describes the file and the page.
+saw, what each signal showed, and where all vehicles and persons were. docs/replay.md describes the file and the page.
 exit status: 0 ok (verify: identical), 1 a run failed or deviates, 2 bad input, 130 stopped by Ctrl-C."""
 SPEAK_EVERY_S = 5.0
 

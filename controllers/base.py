@@ -1,4 +1,4 @@
-"""What every controller is: something that is told the intersections once and then asked for phases."""
+"""The protocol of a controller: it gets the intersections once and is then asked for phases."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from signals.snapshot import Snapshot
 
 Phases = npt.NDArray[np.int64]
 TIE = 1e-9
-"""What the current phase gains over its equals."""
+"""Bonus of the current phase over phases of the same score."""
 
 
 class Controller(Protocol):
@@ -25,7 +25,7 @@ class Controller(Protocol):
     """
 
     sensing: str
-    """What it needs to see: "full" or "detectors"."""
+    """The snapshots that it needs: "full" or "detectors"."""
 
     def reset(self, intersections: Sequence[Intersection], layout: Layout, seed: int) -> None:
         """A new episode begins with these signals; `seed` is for controllers that draw at random."""

@@ -27,16 +27,16 @@ class Cop:
     """Controlled optimisation of phases, replanned at each decision.
 
     Source: Sen and Head 1997, Controlled optimization of phases at an intersection. A stage is a phase, in the order
-    of the program and beginning with the current one; how many steps it gets, change interval included, is chosen, 0
-    to skip it. The state after a stage is how many steps are used up. For each the least total delay is kept with the
-    queues that lead there (so the result is the best of these paths, not of all: as in the paper). It ends once a
-    round of phases improves nothing. The first phase of the best plan is asked for.
+    of the program and beginning with the current one; the choice is its number of steps, change interval included,
+    0 to skip it. The state after a stage is the number of steps used up. Each state keeps the least total delay with
+    its queues (so the result is the best of these paths, not of all: as in the paper). Planning ends once a round of
+    phases improves nothing. The first phase of the best plan is requested.
 
-    Assumed: who stands is in a queue at the stop line; who moves is spread evenly over their lane and arrives at its
-    speed limit; nobody comes from beyond the detection zones; a queue leaves at saturation flow, at half of it while
-    yielding, in proportion where a lane serves several movements. Queues have no length, signals plan without each
-    other, pedestrians do not count (the machine serves them at max green). Minimum and maximum greens and change
-    intervals are each signal's own.
+    Assumed: standing vehicles are in a queue at the stop line; moving ones are spread evenly over their lane and
+    arrive at its speed limit; no vehicle comes from beyond the detection zones. A queue leaves at saturation flow, at
+    half of it while yielding, in proportion where a lane serves several movements. Queues have no length, signals
+    plan without each other, pedestrians do not count (the machine serves them at max green). Minimum and maximum
+    greens and change intervals are each signal's own.
     """
 
     sensing = "full"
@@ -69,14 +69,14 @@ class Cop:
         self._prepare()
 
     def _prepare(self) -> None:
-        """What depends on the time between decisions, which the first two of them tell."""
+        """Tables that depend on the time between decisions, which the first two decisions show."""
         self._step_s = self._interval_s * math.ceil(LEAST_STEP_S / self._interval_s - ROUND_UP)
         steps = max(2, round(self.horizon_s / self._step_s))
         nearest, farthest = self._way_s  # [C, n] [s]
         ends = np.arange(steps + 1) * self._step_s
         reached = (ends - nearest[..., None]) / np.maximum(farthest - nearest, ROUND_UP)[..., None]
         self._share = np.diff(np.clip(reached, 0.0, 1.0), axis=-1)  # [C, n, N]
-        # whose lane begins at the stop line itself
+        # for a lane that begins at the stop line itself
         self._share[..., 0] += np.clip(-nearest / np.maximum(farthest - nearest, ROUND_UP), 0.0, 1.0)
 
     def decide(self, snapshot: Snapshot) -> Phases:
@@ -127,7 +127,7 @@ class Cop:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is to be planned: [S] signals, [P] phases, [C] lanes of a signal, [N] steps."""
+    """The planning problem: [S] signals, [P] phases, [C] lanes of a signal, [N] steps."""
 
     step_s: float
     queue: FloatArray
@@ -141,7 +141,7 @@ class Problem:
     least_green_s: FloatArray
     """[S, P]"""
     greatest_green_s: FloatArray
-    """[S, P] while somebody else is there to be served."""
+    """[S, P] while other phases have vehicles to serve."""
     phase_count: IntArray
     """[S]"""
     current: IntArray
@@ -197,7 +197,7 @@ def plan(of: Problem) -> Plan:
     for stage in range(4 * rounds):
         phase = (of.current + stage) % of.phase_count
         rate = of.rates[signals, phase]
-        alone = ~((there > 0) & (rate == 0)).any(axis=1)  # nobody else to serve: no greatest green
+        alone = ~((there > 0) & (rate == 0)).any(axis=1)  # no other phase has vehicles: no max green
         if stage == 0:
             lead_s = np.repeat(of.green_in_s[:, None], steps + 1, axis=1)
             least = np.repeat(_steps_up(of.held_s, of.step_s)[:, None], steps + 1, axis=1)

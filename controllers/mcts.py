@@ -25,7 +25,7 @@ TOGETHER = 4
 
 
 class Outcome(Protocol):
-    """What became of a plan that was tried."""
+    """The outcome of a tried plan."""
 
     @property
     def loss_s(self) -> float:
@@ -47,7 +47,7 @@ class _Node:
     plan: list[Phases]
     loss_s: float
     phases: npt.NDArray[np.int64]
-    """What was shown in the branch that the loss is of."""
+    """The phases shown in the branch with this loss."""
     visits: int = 1
     children: list[_Node] = field(default_factory=list)
     untried: list[Phases] | None = None
@@ -57,8 +57,8 @@ class TreeSearch:
     """MCTS with a rolling horizon, for up to three signals: an upper reference, not a fair competitor.
 
     At each decision the simulation is forked for each plan that is tried: its first decisions are the plan's, the
-    rest up to the horizon is COP's. A fork shares SUMO's random state, so the search knows who will come and how
-    they will drive. No controller in the field can.
+    rest up to the horizon is COP's. A fork shares SUMO's random state, so the search knows which vehicles come and
+    how they will drive. No controller in the field can.
 
     The tree's levels are decisions. A node's children are what its best branch did next, and that with one signal
     changed. Which leaf to try next follows UCT (Kocsis and Szepesvari 2006), with the best loss known below a node
@@ -72,7 +72,7 @@ class TreeSearch:
         self.branches, self.horizon_s, self.depth = branches, horizon_s, depth
         self.policy = Cop()
         self.try_plans: Try | None = None
-        """Set by whoever runs it."""
+        """Set by the runner of the episode."""
 
     @staticmethod
     def check(signals: int) -> None:
@@ -147,7 +147,7 @@ class TreeSearch:
         return chosen
 
     def _untried(self, node: _Node) -> list[Phases]:
-        """What a node's next decision could be beside what its own branch did."""
+        """The next decisions of a node that its own branch did not take."""
         if node.untried is None:
             depth = len(node.plan)
             node.untried = []

@@ -1,4 +1,4 @@
-"""What can be tuned about each controller, and the file that holds tuned values."""
+"""The tunable parameters of each controller, and the file of tuned values."""
 
 from __future__ import annotations
 
@@ -89,11 +89,11 @@ class Tuned:
     label: str
     """A short name of the file, for tables."""
     origin: str
-    """What they are and how they were found, in a line."""
+    """The values and how they were found, in a line."""
 
 
 def read_tuned(path: Path, name: str) -> Tuned:
-    """What `python -m evaluation.tune` has found for this controller; `path` is its file or its folder.
+    """The values that `python -m evaluation.tune` found for this controller; `path` is its file or folder.
 
     Raises:
         InputError: there is no such file, or nothing for this controller in it.

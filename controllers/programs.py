@@ -16,7 +16,7 @@ from signals.timing import Timing
 
 ACTUATED_MIN_S, ACTUATED_MAX_S = 5.0, 50.0  # [s] where the program states no bounds
 PROGRAM_TYPES = ("static", "actuated", "delay_based")
-"""Of programs that are timed anew; others (NEMA, rail) sense already or mean something else."""
+"""Program types that get new timings; others (NEMA, rail) have detectors already or mean something else."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Actuated(SensingProgram):
 
 @dataclass(frozen=True)
 class DelayBased(SensingProgram):
-    """SUMO's `delay_based` type: a green goes on while somebody on its approaches has lost time.
+    """SUMO's `delay_based` type: a green goes on while a vehicle on its approaches has lost time.
 
     Source: Oertel and Wagner 2011, Delay-time actuated traffic signal control for an isolated intersection.
     """
@@ -124,7 +124,7 @@ class DelayBased(SensingProgram):
     detector_range_m: float = 100.0
     """How far upstream vehicles are seen. SUMO's default."""
     min_time_loss_s: float = 1.0
-    """Who has lost less does not count. SUMO's default."""
+    """Vehicles that have lost less do not count. SUMO's default."""
 
     sumo_type: ClassVar[str] = "delay_based"
 
@@ -133,7 +133,7 @@ class DelayBased(SensingProgram):
 
 
 def extendable_rows(network: RoadNetwork, program: Program) -> dict[int, bool]:
-    """The rows whose length may be changed, and whether somebody may walk in each; none where nothing fits."""
+    """The rows whose length may be changed, and whether each has a walk; empty where none fits."""
     states = [row.state for row in program.rows]
     if program.type not in PROGRAM_TYPES or len({len(state) for state in states}) != 1 or len(states) < 2:
         return {}  # one that senses already, or that has nothing to extend

@@ -151,7 +151,7 @@ def _with_common_cycle(network: RoadNetwork, plans: Mapping[str, Program]) -> di
 def _offsets(
     scenario: Scenario, net: Path, routes: Path, plans: Mapping[str, Program], folder: Path
 ) -> dict[str, float]:
-    """What `tlsCoordinator.py` sets, per signal that it has coordinated [s]."""
+    """Offsets from `tlsCoordinator.py`, per coordinated signal [s]."""
     timed, out = folder / "timed.net.xml", folder / "offsets.add.xml"
     _write_net(net, plans, timed)
     _tool("tlsCoordinator.py", ["-n", str(timed), "-r", str(routes), "-o", str(out)], scenario)
@@ -222,7 +222,7 @@ def _tool(script: str, words: Sequence[str], scenario: Scenario) -> str:
 
 
 def _call(name: str, command: Sequence[str], scenario: Scenario) -> str:
-    """What it printed; raises InputError where it fails."""
+    """The tool's output; raises InputError where it fails."""
     settings = environment(SUMO_HOME=_sumo_home())
     try:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What is to be judged: contestants, the seeds and settings that all of them get, and what a run came to."""
+"""An evaluation as data: the contestants, their common seeds and settings, and the result of a run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from signals.loops import DetectorFaults
 from signals.timing import Timing
 
 MOST_CHARACTERS = 60
-"""Of a controller's label: at most 240 bytes, of the 255 that a folder's name may have."""
+"""Most characters of a controller's label: at most 240 bytes, of the 255 that a folder's name may have."""
 
 
 class RunFailed(RuntimeError):
@@ -34,26 +34,26 @@ class RunFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Contestant:
-    """Somebody to judge."""
+    """A controller to evaluate."""
 
     name: str
     make: Callable[[], Controller | ProgramControl]
-    """A new one for each run, since several run at a time."""
+    """Makes a new controller for each run, since several runs go on at a time."""
     baseline: bool = True
-    """Whether the others are compared with it."""
+    """Whether the others may be compared with it."""
     identity: str = ""
-    """What it is beside its name: the digest of a policy's weights and settings."""
+    """Distinguishes it beside its name: the digest of a policy's weights and settings."""
     trained_on: str = ""
-    """The scenario that it learned on."""
+    """The scenario that a policy was trained on."""
     trained_by: tuple[str, ...] = ()
-    """The lines that train it again, for the report."""
+    """The commands that train it again, for the report."""
     tuned: str = ""
     """Its tuned parameters and how they were found."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is to be run: each contestant with each seed."""
+    """The runs to make: each contestant with each seed."""
 
     scenario: Scenario
     contestants: Sequence[Contestant]
@@ -62,26 +62,26 @@ class Evaluation:
     emissions: bool = False
     """Compute CO2 and fuel, which makes SUMO about a third slower."""
     keep: Path | None = None
-    """Where to leave SUMO's outputs: keep/CONTROLLER/seed-N/{tripinfo,statistics,tls_states}.xml."""
+    """The folder for SUMO's own outputs: keep/CONTROLLER/seed-N/{tripinfo,statistics,tls_states}.xml."""
     store: Path | None = None
-    """Where finished runs are kept, and looked for: store/CONTROLLER/seed-N/."""
+    """The folder where finished runs are kept and found again: store/CONTROLLER/seed-N/."""
     details: bool = False
-    """Whether runs also tell of queues, signals and passages; only with `store`."""
+    """Record queues, signal states and passages as well; only with `store`."""
     corridor: Corridor | None = None
-    """Where the first seed's runs also tell of trajectories; only with `details`."""
+    """Record trajectories along it in the first seed's runs; only with `details`."""
     event_log: bool = False
-    """Whether runs also write the events of a signal controller's log; only with `details`."""
+    """Write a signal controller's event log as well; only with `details`."""
     faults: DetectorFaults = field(default_factory=DetectorFaults)
-    """What is wrong with the detectors of those who use them."""
+    """Detector faults, for the controllers that use detectors."""
     versions: Mapping[str, str] = field(default_factory=versions)
-    """Of what the runs depend on; part of what a kept run must agree with."""
+    """Versions of the packages that a run depends on. A kept run is used only with the same ones."""
 
     def _drawn(self, seed: int) -> bool:
-        """Whether this seed is the one that pictures are drawn of."""
+        """Whether the report draws this seed's runs."""
         return self.corridor is not None and seed == self.seeds[0]
 
     def corridor_for(self, seed: int) -> Corridor | None:
-        """Where a run with this seed tells of trajectories."""
+        """Where a run with this seed records trajectories; None: nowhere."""
         return self.corridor if self._drawn(seed) else None
 
     def digest(self, contestant: Contestant, seed: int) -> str:
@@ -114,14 +114,14 @@ class RunResult:
 
 
 class Job(NamedTuple):
-    """One run that is to be made."""
+    """One run to make."""
 
     contestant: Contestant
     seed: int
     place: Path
-    """CONTROLLER/seed-N: where, below the evaluation's folders, goes what is to be left of it."""
+    """CONTROLLER/seed-N: its folder below `keep` and `store`."""
     digest: str = ""
-    """Of everything that determines it, where it is to be kept."""
+    """Digest of everything that determines the run; empty where it is not stored."""
 
 
 def without_invisible(name: str) -> str:
@@ -130,7 +130,7 @@ def without_invisible(name: str) -> str:
 
 
 def label_of(name: str) -> str:
-    """A name that a path, a table and a figure can hold."""
+    """A name short and plain enough for a path, a table and a figure."""
     text = without_invisible(name)
     if text == name and len(text) <= MOST_CHARACTERS:
         return name
@@ -138,7 +138,7 @@ def label_of(name: str) -> str:
 
 
 def _whole_name(name: str) -> str:
-    """All of a path, as one folder's name."""
+    """The whole path as one folder name."""
     plain = name.strip(os.sep)
     if plain in (".", ".."):
         plain = str(Path(name).resolve()).strip(os.sep)

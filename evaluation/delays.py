@@ -1,4 +1,4 @@
-"""Mean delays of a few controllers on a few seeds: what a search needs, by the same runs as every other figure."""
+"""Mean delays of controllers per seed, for a search; from the same runs as every other figure."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
 """An incident: a broken-down car blocks a lane of a busy approach for some minutes.
 
-A standing vehicle, not a closed lane: drivers pass it where they can, exactly as they do in the street, and no route
-becomes invalid. Where and when follows from the seed; all controllers get the same one, to the second. The car itself
-is in no metric.
+The car is a standing vehicle, not a closed lane: drivers pass it where they can, as in the street, and no route
+becomes invalid. Place and time follow from the seed and are the same for all controllers, to the second. The car
+itself is in no metric.
 
-SUMO lets a car in where and when there is room, which depends on who controls. This one therefore parks beside the
-road from the run's beginning, when nobody is there, and moves onto its lane unchecked, with collisions ignored: who
-is just there drives on, who comes too close to brake ends up beyond it. It draws no random numbers: until then the
-run is the undisturbed one.
+SUMO inserts a car where and when there is room, which depends on the controller. The car therefore parks beside the
+road from the beginning of the run, when the road is empty, and later moves onto its lane unchecked, with collisions
+ignored. A vehicle that is just there drives on; one that is too close to brake ends up beyond the car. The car draws
+no random numbers, so the run is the undisturbed one until the incident.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from scenarios.scenario import Scenario
 LEAST_LANE_M = 40.0
 BEFORE_STOP_LINE_M = 60.0
 BUSIEST = 3
-"""Among so many of the busiest places one is drawn."""
+"""The place is drawn among this many of the busiest."""
 
 
 @dataclass(frozen=True)
 class Incident:
-    """What happens where and when."""
+    """One incident: its place and time."""
 
     lane: str
     lane_index: int
     """Among its edge's lanes."""
     edge: str
     onward: str
-    """The edge on which it leaves afterwards."""
+    """The edge on which the car leaves afterwards."""
     at_m: float
     from_s: float
     duration_s: float
 
     def xml(self, begin_s: float) -> str:
-        """The additional file that brings it about in a run that begins then."""
+        """SUMO's additional file with the incident, for a run that begins at `begin_s`."""
         place = f'lane={quoteattr(self.lane)} startPos="{self.at_m - 1:.1f}" endPos="{self.at_m:.1f}"'
         return (
             "<additional>\n"
@@ -62,8 +62,8 @@ class Incident:
 
 
 def find_incident(scenario: Scenario, seed: int, duration_s: float) -> Incident:
-    """Where it happens with this seed: on one of the busiest approaches, of two lanes or more if there are such, in
-    the second quarter of the run.
+    """The incident of this seed: on one of the busiest approaches, with two lanes or more if there are such, in the
+    second quarter of the run.
 
     Raises:
         InputError: no lane is long enough.
@@ -103,11 +103,11 @@ def find_incident(scenario: Scenario, seed: int, duration_s: float) -> Incident:
 
 
 def with_incident(scenario: Scenario, seed: int, duration_s: float) -> Scenario:
-    """The scenario in which it happens."""
+    """The scenario with this seed's incident."""
     data = find_incident(scenario, seed, duration_s).xml(scenario.begin_s).encode()
     digest = hashlib.sha256(data).hexdigest()[:20]
     path = cached_file(f"incident/{digest}/incident.add.xml", lambda: data)
-    options = {**dict(scenario.options), "collision.action": "none"}  # by default SUMO removes who stands too close
+    options = {**dict(scenario.options), "collision.action": "none"}  # by default SUMO removes overlapping vehicles
     files = (*scenario.additional_files, path)
     return dataclasses.replace(scenario, additional_files=files, options=tuple(options.items()))
 
@@ -120,7 +120,7 @@ def _leads(scenario: Scenario, lane: str) -> str:
 
 
 def _lanes_to_block(scenario: Scenario, edge: str) -> list[str]:
-    """Those of the road on which the car can stand and drive on afterwards."""
+    """The edge's lanes on which the car can stand and drive on afterwards."""
     network = scenario.network
     lanes = ((lane, network.lanes[lane]) for lane in network.edges[edge].lane_ids)
     return [lane for lane, of in lanes if of.vehicles and not of.rail and _leads(scenario, lane)]

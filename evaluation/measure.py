@@ -79,7 +79,7 @@ def measure(
 
 
 def is_gridlocked(summary: EpisodeSummary) -> bool:
-    """Whether enough vehicles were stuck at the end."""
+    """Whether at the end at least 5 vehicles and 5 % of those under way were stuck."""
     return summary.stuck_veh >= max(GRIDLOCK_LEAST_VEH, GRIDLOCK_SHARE * summary.running_veh)
 
 
@@ -92,12 +92,12 @@ def _resco_delay_s(vehicles: pl.DataFrame) -> float:
 
 
 def percentile(values: pl.Series, share: float) -> float:
-    """The value below which so many percent of what is there lie, interpolated; NaN over nobody."""
+    """The `share`-th percentile of the values that are not null, interpolated; NaN without any."""
     present = values.drop_nulls().to_numpy()
     return float(np.percentile(present, share)) if present.size else math.nan
 
 
 def _mean(values: pl.Series) -> float:
-    """The mean of what is there, always summed in the same order."""
+    """The mean of the values that are not null, summed in their order; NaN without any."""
     present = values.drop_nulls().to_list()
     return math.fsum(present) / len(present) if present else math.nan

@@ -22,22 +22,22 @@ RUN = "of the run"
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is called and shown."""
+    """Name, meaning and format of a metric."""
 
     title: str
     """Its heading in the report."""
     unit: str
-    """Of its value; "" for a share, and for what is only counted."""
+    """Unit of the value; "" for shares and plain counts."""
     population: str
-    """What the value of a run is taken over."""
+    """The population that a run's value is taken over."""
     caption: str
-    """What it is, as part of a sentence."""
+    """Its meaning, as part of a sentence."""
     form: str = ".1f"
-    """How its value is formatted."""
+    """Format of the value, as for `format`."""
     terminal: str = ""
-    """Its heading in the terminal's table; empty where it is left out there."""
+    """Heading in the terminal's table; empty: not shown there."""
     table: Literal["", "delay", "beyond"] = ""
-    """In which of the report's first two tables it has a column; the report's table of all metrics has every one."""
+    """The report's table with a column for it. The report's table of all metrics has every one."""
 
     @property
     def heading(self) -> str:
@@ -46,7 +46,7 @@ class Metric:
 
     @property
     def definition(self) -> str:
-        """What it is and over whom, such as for a glossary."""
+        """Meaning and population, for a glossary."""
         return f"{self.caption}; {self.population}"
 
     def row(self, key: str) -> str:
@@ -66,7 +66,7 @@ def shown(value: float, form: str) -> str:
 # fmt: off
 @dataclass(frozen=True)
 class RunMetrics:
-    """What one run came to. A mean over nobody is NaN.
+    """The metrics of one run. A mean over an empty population is NaN.
 
     A mean over the finished alone favours a controller that keeps vehicles out, so delay counts every vehicle that
     was to depart in [begin, end).
@@ -103,7 +103,7 @@ class RunMetrics:
     gridlocked: bool
     """Whether stuck_veh is at least 5 and at least 5 % of the vehicles under way."""
     gridlock_at: str
-    """Of a gridlocked run: the junction where a vehicle has been stuck for longest, inside it if any is."""
+    """The junction where a vehicle has been stuck for longest, inside it if any is; "" without gridlock."""
     gridlock_since_s: float
     """Since when that vehicle has stood still, in the scenario's time [s]; NaN where the run is not gridlocked."""
     delay_p95_s: Annotated[float, Metric("95 % of vehicles below", "s", "over the same vehicles as delay",
@@ -115,9 +115,9 @@ class RunMetrics:
     resco_delay_s: Annotated[float, Metric("RESCO's delay", "s",
         "mean over the vehicles that entered, and of those never inserted the ones planned after the last insertion",
         "delay as the RESCO benchmark counts it, for its published figures alone")]
-    persons_arrived: Annotated[int, Metric("persons arrived", "", RUN, "persons who ended their trip", ",.0f")]
+    persons_arrived: Annotated[int, Metric("persons arrived", "", RUN, "persons that ended their trip", ",.0f")]
     persons_unfinished: Annotated[int, Metric("persons under way", "", RUN,
-        "persons who set out and had not arrived; SUMO writes no waiting of theirs, so watch their number", ",.0f")]
+        "persons that set out and had not arrived; SUMO writes no waiting time of them", ",.0f")]
     person_waiting_s: Annotated[float, Metric("pedestrians wait, mean", "s", PERSONS,
         "time below 0.1 m/s, as at crossings", terminal="persons'\nwaiting s", table="beyond")]
     person_time_loss_s: Annotated[float, Metric("pedestrians' time loss", "s", PERSONS, "SUMO's time loss")]
@@ -158,12 +158,12 @@ METRICS: dict[str, Metric] = {
     for name, hint in typing.get_type_hints(RunMetrics, include_extras=True).items()
     if typing.get_origin(hint) is Annotated
 }
-"""By key, in order: all fields but those of the gridlock, which are no numbers to average."""
+"""All metrics by key, in the fields' order. The three fields of the gridlock are no numbers to average."""
 DETAILS = tuple(f.name for f in dataclasses.fields(RunMetrics) if f.default is not dataclasses.MISSING)
-"""The fields that only a run whose results are written has."""
+"""The fields that are NaN unless a run's results are written."""
 
 
 def present(metrics: Iterable[str], values: Iterable[Mapping[str, float]]) -> list[str]:
-    """Those of the metrics that have a value for anybody."""
+    """The metrics that have a value for at least one controller."""
     known = list(values)
     return [key for key in metrics if any(math.isfinite(each[key]) for each in known)]

@@ -1,4 +1,4 @@
-"""How far an evaluation is, on stderr: a bar in a terminal, else a line now and then."""
+"""Progress of an evaluation on stderr: a bar in a terminal, else a line every few seconds."""
 
 from __future__ import annotations
 

@@ -29,9 +29,9 @@ from plumbing.whole import Draft
 
 log = logging.getLogger("intergreen.ray")
 MOST_ATTEMPTS = 5
-"""At one run. A machine that dies takes its runs with it; a run that never ends well is at fault itself."""
+"""Most attempts at one run. A machine that dies loses its runs; a run that fails this often is itself at fault."""
 OUTPUT_FOLDERS = ("keep", "store")
-"""The evaluation's folders that runs write into."""
+"""The fields of `Evaluation` with folders that runs write into."""
 Outcome = tuple[str, Any]
 """("done", (result, files by name)), ("failed", why) or ("refused", why)."""
 
@@ -42,7 +42,7 @@ class RayRuns:
 
     cluster: Cluster
     repeated: int = 0
-    """Runs that were lost and begun anew."""
+    """Number of runs that were lost and started again."""
 
     def __call__(
         self, evaluation: Evaluation, jobs: Sequence[Job], workers: int, on_done: Callable[[RunResult], None]
@@ -111,7 +111,7 @@ def _outcome(call: Any) -> Outcome:
 
 
 def _write_outputs(evaluation: Evaluation, files: Mapping[tuple[str, Path], bytes]) -> None:
-    """Write what a run has left into the evaluation's own folders, each folder whole."""
+    """Write a run's files into the evaluation's folders here, each folder whole or not at all."""
     folders: dict[Path, dict[str, bytes]] = {}
     for (kind, path), content in files.items():
         folders.setdefault(getattr(evaluation, kind) / path.parent, {})[path.name] = content
@@ -128,9 +128,9 @@ def _no_controller() -> Controller:
 
 
 _pools: dict[str, SimulationPool] = {}
-"""In a task's process: simulations that wait for the next run of the same evaluation."""
+"""In a task's process: the simulations for further runs of the same evaluation, by token."""
 _open = contextlib.ExitStack()
-"""What they hold."""
+"""Closes the pools and removes their folders."""
 atexit.register(_open.close)
 
 
@@ -142,7 +142,7 @@ def _run(
     job: Job,
     controller: Controller | ProgramControl,
 ) -> Outcome:
-    """The task: one run, on whichever machine."""
+    """The Ray task: one run, on any machine."""
     if refusal := refusal_of(sender):
         return "refused", refusal
     try:
@@ -157,7 +157,7 @@ def _run(
 
 
 def _collect(evaluation: Evaluation) -> dict[tuple[str, Path], bytes]:
-    """Take the files that a run has left on this machine."""
+    """Read and remove the files of a run on this machine."""
     files: dict[tuple[str, Path], bytes] = {}
     for kind in OUTPUT_FOLDERS:
         folder: Path | None = getattr(evaluation, kind)

@@ -20,7 +20,7 @@ from plumbing.errors import InputError
 from plumbing.held import scratch
 from scenarios.scenario import Scenario
 
-# with what evaluation.contest defines: whoever runs something needs both
+# the names of evaluation.contest too: a caller that runs something needs both
 __all__ = [
     "Contestant", "Engine", "Evaluation", "Finished", "Job", "RunFailed", "RunResult",
     "check_traffic", "cores_here", "finished_runs", "folder_names", "run_all", "run_here",
@@ -31,16 +31,16 @@ GRACE_S = 5.0
 
 @dataclass(frozen=True)
 class Finished:
-    """What an earlier start of the same evaluation has left."""
+    """The usable runs of an earlier start of the same evaluation."""
 
     runs: Mapping[tuple[str, int], StoredRun]
-    """By controller and seed."""
+    """The usable runs by controller and seed."""
     stale: int
-    """Runs of the same name whose settings, input or code were others, or that are damaged."""
+    """Number of stored runs that cannot be used: damaged, or made with other settings, input or code."""
 
 
 def finished_runs(evaluation: Evaluation) -> Finished:
-    """Looks for them; what a kill in the middle of a write has left is removed."""
+    """Find them below `store`. Leftovers of a kill in the middle of a write are removed."""
     if evaluation.store is None:
         return Finished({}, 0)
     clear_partial(evaluation.store)
@@ -97,7 +97,7 @@ def run_all(
     """All runs but the finished ones, `workers` at a time; the results of all, contestant by contestant.
 
     Args:
-        engine: who makes the runs; by default processes on this machine.
+        engine: makes the runs; by default `run_here`, with processes on this machine.
 
     Raises:
         InputError: SUMO refuses the scenario, or the outputs cannot be written.
@@ -123,7 +123,7 @@ def run_all(
 def run_here(
     evaluation: Evaluation, jobs: Sequence[Job], workers: int, on_done: Callable[[RunResult], None]
 ) -> list[RunResult]:
-    """The engine of this machine: a thread for each simulation at a time."""
+    """The engine for this machine: one thread per simulation."""
     with contextlib.ExitStack() as stack:
         stop = threading.Event()
         simulations = stack.enter_context(
@@ -144,7 +144,7 @@ def run_here(
         finally:
             stop.set()
             threads.shutdown(wait=False, cancel_futures=True)
-            while wait(futures, GRACE_S).not_done:  # whose simulation does not answer, and so hears of nothing
+            while wait(futures, GRACE_S).not_done:  # their simulations do not answer, so they do not see `stop`
                 simulations.kill()
         for future in futures:
             error = None if future.cancelled() else future.exception()

@@ -1,4 +1,4 @@
-"""The simulations that runs are made in, each a process of its own with a folder that SUMO writes into."""
+"""A pool of simulations for the runs: each has a process of its own and a folder that SUMO writes into."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ from scenarios.sumo_input import admitted_text
 from signals.network import Program
 
 BRANCHES_AT_A_TIME = 2
-"""Of one run that looks ahead; more would only help where cores have nothing else to do."""
+"""Forks at a time in a run of `mcts`; more help only where cores are idle."""
 MOST_IDLE = 16
-"""Simulations that wait for a run of their kind: tuning has dozens of kinds, and each holds its network."""
+"""Most idle simulations: tuning has dozens of setups, and each simulation holds its network in memory."""
 OUTPUTS = ("tripinfo.xml", "statistics.xml", "tls_states.xml")
 OUTPUTS_OF = "digest.txt"
-"""Beside the outputs that are kept: the digest of the run that they are of."""
+"""The file beside kept outputs with the digest of their run."""
 
 
 class Stopped(Exception):
-    """Another run failed, or somebody pressed Ctrl-C."""
+    """Another run failed, or the user pressed Ctrl-C."""
 
 
 class SimulationPool:
-    """Simulations that wait for their next run; one serves all runs of the same setup."""
+    """Simulations, each reused for all runs of the same setup."""
 
     def __init__(self, evaluation: Evaluation, scratch: Path, stop: threading.Event) -> None:
         self.evaluation, self._scratch, self._stop = evaluation, scratch, stop
@@ -60,7 +60,7 @@ class SimulationPool:
         self._details = DetailPlan.of(evaluation.scenario.network) if evaluation.details else None
 
     def run(self, job: Job) -> RunResult:
-        """One run. What is to be left of it goes to the job's place, below the folders that the evaluation names."""
+        """Make one run. Its files go to the job's folder below the evaluation's `keep` and `store`."""
         contestant, seed, target, digest = job
         if self._stop.is_set():
             raise Stopped
@@ -100,7 +100,7 @@ class SimulationPool:
 
     @contextlib.contextmanager
     def _slot(self, controller: Controller | ProgramControl, corridor: Corridor | None) -> Iterator[_Slot]:
-        """A simulation for this controller; one that failed is not used again."""
+        """A simulation for this controller. After a failure it is not used again."""
         key = repr(controller) if isinstance(controller, ProgramControl) else controller.sensing
         key += "" if corridor is None else " on a corridor"
         with self._lock:
@@ -124,7 +124,7 @@ class SimulationPool:
             oldest.simulation.close()
 
     def kill(self) -> None:
-        """End all worker processes at once; who waits for one is told so."""
+        """End all worker processes at once; a thread that waits for one gets an error."""
         for slot in list(self._all):
             slot.simulation.kill()
 
@@ -148,7 +148,7 @@ class _Slot:
         self.folder = folder
         self.program = isinstance(controller, ProgramControl)
         self.programs: dict[str, Program] | None = None
-        """What SUMO runs at each signal; None where the controller decides."""
+        """The program that SUMO runs at each signal; None where the controller decides."""
         programs = controller.additional_xml(scenario) if isinstance(controller, ProgramControl) else ""
         if self.program:
             loaded = [admitted_text(programs, "programs")] if programs else []
@@ -172,7 +172,7 @@ class _Slot:
             "--tripinfo-output.write-unfinished": "true",
             "--tripinfo-output.write-undeparted": "true",
             "--statistic-output": str(folder / "statistics.xml"),
-            "--max-depart-delay": "-1",  # else SUMO drops who waits for longer, and they count
+            "--max-depart-delay": "-1",  # else SUMO drops vehicles that wait for longer, and they count
         }
         if evaluation.emissions:
             options["--device.emissions.probability"] = "1"
@@ -196,7 +196,7 @@ class _Slot:
         """One run to the end; the outputs are complete afterwards."""
         simulation, plan = self.simulation, self.simulation.setup.simulation.plan
         simulation.begin(seed)
-        nobody = np.zeros(0, np.int64)
+        no_phases = np.zeros(0, np.int64)
         if not isinstance(controller, ProgramControl):
             if isinstance(controller, TreeSearch):
                 controller.try_plans = self._try_plans
@@ -205,7 +205,7 @@ class _Slot:
             if stop.is_set():
                 raise Stopped
             own = isinstance(controller, ProgramControl)
-            simulation.decide(nobody if own else controller.decide(simulation.snapshot))  # type: ignore[union-attr]
+            simulation.decide(no_phases if own else controller.decide(simulation.snapshot))  # type: ignore[union-attr]
         return simulation.end()
 
     def _try_plans(
@@ -215,7 +215,7 @@ class _Slot:
 
 
 def _keep(folder: Path, kept: Path, digest: str) -> None:
-    """Copies SUMO's outputs, all of one run at once."""
+    """Copy SUMO's outputs of one run, all or none."""
     with Draft(kept) as draft:
         draft.path.mkdir()
         for name in OUTPUTS:
@@ -225,7 +225,7 @@ def _keep(folder: Path, kept: Path, digest: str) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copies a file of SUMO's, if it is whole."""
+    """Copy a file of SUMO's. Raises InputError if it is not whole."""
     with source.open("rb") as file:
         file.seek(max(0, source.stat().st_size - 64))
         if not file.read().rstrip().endswith(b">"):

@@ -2,7 +2,7 @@
 
 Each run is a folder OUT/runs/CONTROLLER/seed-N that appears whole or not at all: `run.json` (its metrics, the
 digest of all that determines it, and the other files' hashes) and tables as Parquet. A run counts as finished
-where that digest is the one asked for and every file has its hash; any other leftover is run anew, never mixed in.
+if that digest is the expected one and every file has its hash. Anything else is run again, never mixed in.
 """
 
 from __future__ import annotations
@@ -69,12 +69,12 @@ class StoredRun:
         return pl.read_parquet(self.folder / f"{name}.parquet", glob=False)
 
     def has(self, name: str) -> bool:
-        """Whether it has that table: what is dear to compute exists for one seed only."""
+        """Whether it has that table; trajectories exist for one seed only."""
         return (self.folder / f"{name}.parquet").is_file()
 
 
 def load_run(folder: Path, digest: str) -> StoredRun | None:
-    """The run in that folder if it is whole and the one asked for, else None."""
+    """The run in that folder if it is whole and has this digest, else None."""
     try:
         content = parse(_regular(folder / RUN_FILE).read_bytes())
         misfit(_SHAPE, content)
@@ -101,7 +101,7 @@ def _regular(path: Path) -> Path:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a table can be read and has the columns of ours."""
+    """Whether a table can be read and has our columns."""
     frame = pl.read_parquet(path, glob=False)
     filled = all(frame[name].null_count() == 0 for name in frame.columns if name not in _MAY_BE_NULL)
     return dict(frame.schema) == dict(TABLES[path.name]) and filled
@@ -139,6 +139,6 @@ def save_run(
 
 
 def clear_partial(folder: Path) -> None:
-    """Remove what a kill in the middle of a write has left, and put back what it had moved aside."""
+    """Clean up after a kill in the middle of a write: remove partial folders, put back a moved one."""
     for controller in folder.glob("*/"):
         sweep(controller)

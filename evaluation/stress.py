@@ -1,6 +1,6 @@
-"""How delay grows as conditions get worse: a curve per controller and kind of disturbance, not a point.
+"""Stress curves: delay of each controller as conditions get worse, one curve per kind of disturbance.
 
-Each level is an evaluation of its own with the first few of the seeds; the undisturbed one is the main evaluation's.
+Each level is an evaluation of its own with the first few seeds. The undisturbed level comes from the main evaluation.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ LATENCY_S = (1, 2, 4)
 
 @dataclass(frozen=True)
 class Disturbance:
-    """One kind: its levels, and the evaluations that each takes."""
+    """One kind of disturbance: its levels, and the evaluations of each level."""
 
     kind: str
     title: str
     unit: str
     base: float
-    """The level that the main evaluation is."""
+    """The undisturbed level, which is the main evaluation."""
     levels: Sequence[float]
     make: Callable[[Evaluation, float], list[Evaluation]]
     detectors: bool = False
-    """Whether only those who use detectors feel it."""
+    """Whether it affects only controllers that use detectors."""
 
 
 @dataclass(frozen=True)
 class StressCurve:
-    """Delay by level and controller, and the gridlocked runs among so many."""
+    """Delay and gridlocked runs by controller and level."""
 
     kind: str
     title: str
@@ -65,7 +65,7 @@ class Level:
 
     @property
     def size(self) -> int:
-        """How many runs that is."""
+        """Number of runs."""
         return sum(len(part.contestants) * len(part.seeds) for part in self.parts)
 
 
@@ -139,12 +139,12 @@ def check_kinds(kinds: Sequence[str], evaluation: Evaluation) -> None:
 
 
 def uses_detectors(contestant: Contestant) -> bool:
-    """Whether it sees what loops tell."""
+    """Whether its controller reads detectors."""
     return getattr(contestant.make(), "sensing", "") == "detectors"
 
 
 def plan_stress(main: Evaluation, kinds: Sequence[str], seeds: int) -> list[Level]:
-    """What is to be run beside the main evaluation, with its first so many seeds."""
+    """The levels to run beside the main evaluation, with the first `seeds` of its seeds."""
     levels = []
     for disturbance in (each for kind in kinds for each in DISTURBANCES[kind]):
         contestants = [c for c in main.contestants if not disturbance.detectors or uses_detectors(c)]

@@ -38,12 +38,12 @@ EPILOG = """examples:
   python -m evaluation.tune --scenario cologne1 --controllers max_pressure greedy sotl --out runs/tuned
   python evaluate.py --scenario cologne1 --controllers greedy greedy@runs/tuned --seeds 5
 
-the rule, the same for every controller: half of its runs try as many settings (its defaults and a stratified
-random draw) on one training seed; the best third goes on to two more seeds; the best half of these to another
-two. The least mean delay over all five seeds wins. Evaluation and validation seeds are never used.
+The rule is the same for every controller. Half of its runs try as many settings (the defaults and a stratified
+random draw) on one training seed. The best third runs on two more seeds, the best half of these on another two.
+The least mean delay over all five seeds wins. Evaluation and validation seeds are never used.
 
---out gets tuned.json, with everything that it takes to repeat it. Each finished run is kept at once below
-DIR/runs: after a stop or a kill, the same command goes on from there.
+--out gets tuned.json, with everything needed to repeat the search. Each finished run is kept at once below
+DIR/runs. After a stop or a kill, the same command continues from there.
 exit status: 0 ok, 1 a run failed, 2 bad input, 130 stopped by Ctrl-C."""
 
 
@@ -52,9 +52,9 @@ class Rung:
     """One round of the search."""
 
     settings: int
-    """How many are tried; the best of the round before."""
+    """Number of settings tried: the best of the round before."""
     seeds: tuple[int, ...]
-    """Further ones for each."""
+    """Seeds that each setting runs beside those of earlier rounds."""
 
 
 @dataclasses.dataclass
@@ -68,12 +68,12 @@ class Trial:
 
     @property
     def delay_s(self) -> float:
-        """Mean over its runs."""
+        """Mean delay over the runs so far [s]."""
         return statistics.fmean(run.metrics.delay_s for run in self.runs)
 
     @property
     def contestant(self) -> Contestant:
-        """It as somebody to judge."""
+        """The trial as a contestant of an evaluation."""
         return Contestant(
             f"{self.controller}-{self.number:02d}",
             lambda: make(self.controller, **self.parameters),
@@ -91,7 +91,7 @@ class Trial:
 
 
 def rungs(runs: int, seed: int) -> list[Rung]:
-    """The rounds that spend exactly `runs` on each controller, a multiple of 12."""
+    """The rounds that together spend exactly `runs` on each controller, a multiple of 12."""
     if runs < 12 or runs % 12:
         raise InputError(f"--runs is {runs}; give a multiple of 12, such as {RUNS}")
     seeds = [training_seed(seed, 0, episode) for episode in range(5)]
@@ -199,7 +199,7 @@ def _search(options: argparse.Namespace, names: Sequence[str], rounds: Sequence[
 def _content(
     base: Evaluation, trials: Mapping[str, list[Trial]], rounds: Sequence[Rung], seed: int, words: Sequence[str]
 ) -> dict[str, Any]:
-    """Everything that it takes to repeat it."""
+    """The content of tuned.json: everything needed to repeat the search."""
     scenario = base.scenario
     return {
         "format": FORMAT,

@@ -42,7 +42,7 @@ def encode_varints(values: npt.NDArray[np.integer]) -> bytes:
 
 
 def decode_varints(data: bytes) -> IntArray:
-    """What `encode_varints` was given.
+    """The inverse of `encode_varints`.
 
     Raises:
         CodecError: the last number is cut off, or one is too long.
@@ -67,7 +67,7 @@ def decode_varints(data: bytes) -> IntArray:
 
 @dataclass(frozen=True)
 class Tracks:
-    """Where things were, step by step: a piece for each time that one of them was there without a gap.
+    """Positions of vehicles or persons by step: a piece for each time that one of them was there without a gap.
 
     Pieces [N] are in the order of their first step; their points [T] lie one piece after the other.
     """
@@ -110,7 +110,7 @@ def encode_tracks(tracks: Tracks) -> bytes:
 
 
 def decode_tracks(data: bytes) -> Tracks:
-    """What `encode_tracks` was given.
+    """The inverse of `encode_tracks`.
 
     Raises:
         CodecError: it is something else.
@@ -174,7 +174,7 @@ def encode_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
 
 
 def decode_arrays(data: bytes) -> dict[str, npt.NDArray[Any]]:
-    """What `encode_arrays` was given.
+    """The inverse of `encode_arrays`.
 
     Raises:
         CodecError: it is something else.

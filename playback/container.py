@@ -1,4 +1,4 @@
-"""The .replay file: a head that anybody can read, packed sections, and a digest over it all.
+"""The .replay file: a head in plain JSON, packed sections, and a digest over all of it.
 
 | bytes | content |
 |---|---|
@@ -29,7 +29,7 @@ MAGIC = b"\x89RPLY\r\n\x1a"
 """A byte no text begins with, and line ends that a transfer as text would change."""
 VERSION = 1
 MOST_BYTES = 64 * 2**20
-"""Of a section, unpacked: a few bytes can unpack to gigabytes. A file has at most four times as many."""
+"""Most bytes of an unpacked section: a few bytes can unpack to gigabytes. A file has at most four times as many."""
 MOST_SECTIONS = 32
 _START = struct.Struct("<8sHI")
 _DIGEST = 32  # [bytes]

@@ -1,4 +1,4 @@
-"""What the head and the sections of a replay have to hold, whoever wrote the file: kinds, bounds, and what has to fit
+"""The required content of a replay's head and sections: kinds, bounds, and what has to fit
 together. docs/replay.md describes them; `check_head` and `check_section` hold a file to it."""
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from plumbing.plain import listed, misfit, named, number, one_of, optional, reco
 from signals.timing import timing_of
 
 MOST_STEPS = 10_000_000
-"""Of a run: a day in steps of a hundredth of a second has fewer."""
+"""Most steps of a run: a day in steps of a hundredth of a second has fewer."""
 MOST_SIGNALS = 100_000
 MOST_PHASES = 4096
 FAR_DM = 2**30
@@ -197,7 +197,7 @@ def _tracks(tracks: Tracks, head: Mapping[str, Any], ids: Any) -> None:
         return not values.size or bool(low <= values.min() and values.max() <= high)
 
     if not within(tracks.thing, 0, len(ids) - 1):
-        raise ValueError("a piece is of nobody whose id is there")
+        raise ValueError("a piece has a number without an id")
     if not within(tracks.first, 0, head["steps"] - 1) or not within(tracks.first + tracks.length, 1, head["steps"]):
         raise ValueError("a piece lies outside of the run")
     if not within(np.diff(tracks.first), 0, head["steps"]):
@@ -209,7 +209,7 @@ def _tracks(tracks: Tracks, head: Mapping[str, Any], ids: Any) -> None:
     order = np.lexsort((tracks.first, tracks.thing))
     thing, first, end = tracks.thing[order], tracks.first[order], (tracks.first + tracks.length)[order]
     if bool(((thing[1:] == thing[:-1]) & (first[1:] < end[:-1])).any()):
-        raise ValueError("somebody is in two places at once")
+        raise ValueError("one vehicle or person is in two places at once")
 
 
 _CHECKS: Mapping[str, Callable[[Any, Mapping[str, Any], Any], None]] = {

@@ -51,7 +51,7 @@ def curves(
 
 
 def _depart_delay(planned: FloatArray, waited: FloatArray, now_s: FloatArray) -> FloatArray:
-    """Summed at each moment: everybody's min(time since the planned departure, whole departure delay)."""
+    """At each moment the sum over all vehicles of min(time since the planned departure, whole departure delay)."""
     begins, ends = np.sort(planned), np.sort(planned + waited)
     begun, ended = np.searchsorted(begins, now_s), np.searchsorted(ends, now_s)
     sum_begins, sum_ends = (np.concatenate(([0.0], np.cumsum(t))) for t in (begins, ends))
@@ -70,11 +70,11 @@ def _time_loss(vehicles: Motion, trips: Trips, lane_speed_mps: Mapping[str, floa
         else:
             alone[-1] += time_loss  # never on the road at a step's end
     limits = np.array([lane_speed_mps.get(lane, np.inf) for lane in vehicles.lanes] or [np.inf])
-    desired = np.where(vehicles.lane >= 0, limits[vehicles.lane], np.inf) * factor[vehicles.who]
+    desired = np.where(vehicles.lane >= 0, limits[vehicles.lane], np.inf) * factor[vehicles.owner]
     rate = np.maximum(1.0 - vehicles.speed_mps / np.maximum(desired, 0.1), 0.0)
-    rate += 1e-9  # whoever lost time, although never seen to be slow
-    whole = np.bincount(vehicles.who, rate, len(place))
-    share = rate * np.divide(loss, whole, out=np.zeros_like(loss), where=whole > 0)[vehicles.who]
+    rate += 1e-9  # for a vehicle that lost time and was never slow at a sample
+    whole = np.bincount(vehicles.owner, rate, len(place))
+    share = rate * np.divide(loss, whole, out=np.zeros_like(loss), where=whole > 0)[vehicles.owner]
     per_step = np.bincount(vehicles.step, share, steps)[:steps] + alone
     result: FloatArray = np.cumsum(per_step)
     return result

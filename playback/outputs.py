@@ -1,4 +1,4 @@
-"""What SUMO wrote about a run, read into arrays: trajectories, signal states and trips, each with its digest.
+"""SUMO's outputs of a run, read into arrays: trajectories, signal states and trips, each with its digest.
 
 The digests are over what SUMO printed, before anything is rounded: two runs with the same digests were the same.
 """
@@ -34,19 +34,19 @@ def output_options(folder: Path) -> list[str]:
         "--tripinfo-output", str(folder / TRIPS),
         "--tripinfo-output.write-unfinished", "true",
         "--tripinfo-output.write-undeparted", "true",
-        "--max-depart-delay", "-1",  # as in an evaluation: who waits for longer counts
+        "--max-depart-delay", "-1",  # as in an evaluation: vehicles that wait for longer count
     ]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Motion:
-    """Everybody of a kind, step by step: [T] points in the order of time, then of SUMO's own list."""
+    """All vehicles or all persons, step by step: [T] points in the order of time, then of SUMO's list."""
 
     ids: tuple[str, ...]
     """[N] in the order of first appearance."""
     types: tuple[str, ...]
     """[N] their vehicle types."""
-    who: IntArray
+    owner: IntArray
     """[T] index into `ids`."""
     step: IntArray
     """[T] simulation step, from 0."""
@@ -61,18 +61,18 @@ class Motion:
 
     def tracks(self) -> Tracks:
         """The same as pieces, rounded to 0.1 m."""
-        order = np.lexsort((self.step, self.who))
-        who, step = self.who[order], self.step[order]
-        new = np.ones(len(who), bool)
-        new[1:] = (np.diff(who) != 0) | (np.diff(step) != 1)
+        order = np.lexsort((self.step, self.owner))
+        owner, step = self.owner[order], self.step[order]
+        new = np.ones(len(owner), bool)
+        new[1:] = (np.diff(owner) != 0) | (np.diff(step) != 1)
         starts = np.flatnonzero(new)
-        length = np.diff(np.append(starts, len(who)))
-        by_time = np.lexsort((who[starts], step[starts]))
+        length = np.diff(np.append(starts, len(owner)))
+        by_time = np.lexsort((owner[starts], step[starts]))
         piece = np.concatenate([np.arange(starts[n], starts[n] + length[n]) for n in by_time.tolist()] or [starts])
         points = order[piece.astype(np.int64)]
         begins = order[starts[by_time]]
         return Tracks(
-            who[starts][by_time],
+            owner[starts][by_time],
             step[starts][by_time],
             length[by_time],
             np.round(self.angle_deg[begins]).astype(np.int64) % 360,
@@ -82,7 +82,7 @@ class Motion:
 
 
 def read_motion(path: Path, begin_s: float, sim_step_s: float, steps: int) -> Motion:
-    """SUMO's fcd output as CSV, which names every step, also where nobody was.
+    """SUMO's fcd output as CSV, which has every step, also an empty one.
 
     Raises:
         InputError: it is not whole.
@@ -106,15 +106,15 @@ def read_motion(path: Path, begin_s: float, sim_step_s: float, steps: int) -> Mo
     def numbers(name: str) -> FloatArray:
         return table[chosen[name] or ""].to_numpy().astype(np.float64)
 
-    who, ids = _coded(table[chosen["id"]])
+    owner, ids = _coded(table[chosen["id"]])
     lane_column = chosen["lane"]
-    lane, lanes = _coded(table[lane_column]) if lane_column is not None else (np.full(len(who), -1, np.int64), ())
-    _, firsts = np.unique(who, return_index=True)
+    lane, lanes = _coded(table[lane_column]) if lane_column is not None else (np.full(len(owner), -1, np.int64), ())
+    _, firsts = np.unique(owner, return_index=True)
     types = table[chosen["type"] or ""].gather(firsts).to_list()
     return Motion(
         ids,
         tuple(str(name) for name in types),
-        who,
+        owner,
         np.round((numbers("time") - begin_s) / sim_step_s).astype(np.int64),
         numbers("x"),
         numbers("y"),
@@ -147,7 +147,7 @@ def _coded(column: pl.Series) -> tuple[IntArray, tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class SignalStates:
-    """What every signal showed: per tls the distinct states, and when it went over to which."""
+    """The displays of every signal: its distinct states, and the steps at which each began."""
 
     tls_ids: tuple[str, ...]
     states: tuple[tuple[str, ...], ...]
@@ -201,7 +201,7 @@ class Trips:
 
     @property
     def delay_s(self) -> float:
-        """Mean time loss + departure delay over all of them; NaN over nobody."""
+        """Mean time loss + departure delay over all of them; NaN without vehicles."""
         delays = self.vehicles["delay_s"]
         return math.fsum(delays) / len(delays) if delays else math.nan
 

@@ -46,7 +46,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class Episode:
-    """What is run: all that decides how it goes but the decisions."""
+    """An episode: everything that determines it except the decisions."""
 
     scenario: Scenario
     seed: int
@@ -58,15 +58,15 @@ class Episode:
 
     @property
     def steps(self) -> int:
-        """Of the simulation; the last one may begin shortly before the end and go beyond it."""
+        """Number of simulation steps; the last one may end after the episode's end."""
         return math.ceil(self.scenario.horizon_s / self.timing.sim_step_s - 1e-9)
 
 
 class Decider(Protocol):
-    """Who says what is shown next."""
+    """Chooses the phases at each decision."""
 
     def begin(self, plan: SignalPlan, layout: Layout, seed: int) -> None:
-        """A new episode with these signals."""
+        """Start an episode with these signals."""
 
     def decide(self, number: int, snapshot: Snapshot) -> tuple[Phases, Scores | None]:
         """[S] the phases wanted at decision `number`, and [S, P] what the decider thinks of each."""
@@ -83,14 +83,14 @@ class ControllerDecider:
         self.controller.reset(plan.intersections, layout, seed)
 
     def decide(self, number: int, snapshot: Snapshot) -> tuple[Phases, Scores | None]:
-        """What it decides; its scores where it shows them as `last_scores`."""
+        """The controller's phases, and its `last_scores` if it has them."""
         del number
         phases = self.controller.decide(snapshot)
         return phases, getattr(self.controller, "last_scores", None)
 
 
 class RecordedDecider:
-    """The decisions of an earlier run; from decision `until` on, those of another decider, which has watched."""
+    """The decisions of a recording; from decision `until` on those of `then`, which sees every snapshot before."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class RecordedDecider:
             self._then.begin(plan, layout, seed)
 
     def decide(self, number: int, snapshot: Snapshot) -> tuple[Phases, Scores | None]:
-        """As recorded, then as the other decides."""
+        """The recorded phases, then those of `then`."""
         other = None if self._then is None else self._then.decide(number, snapshot)
         if number >= self._until and other is not None:
             return other
@@ -162,7 +162,7 @@ class Played:
 
 
 class DecisionLog:
-    """What was seen and decided: D decisions, one after each decision interval; S signals, P phases.
+    """The log of snapshots and decisions: D decisions, one after each decision interval; S signals, P phases.
 
     | array | shape | meaning |
     |---|---|---|

@@ -1,4 +1,4 @@
-"""A replay: what is in the file of one episode, how it is made from a run, and how a run is made from it again."""
+"""A replay file: the record of one episode, made from a run, and the way back from it to the episode."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from signals.timing import Timing, timing_of
 
 PACKAGES = ("intergreen", "eclipse-sumo", "libsumo", "numpy")
 SUMO = "libsumo"
-"""The package whose version decides how traffic moves."""
+"""The package that moves the traffic: another version is another run."""
 _JSON = partial(parse, finite=False)
 SECTIONS: Mapping[str, tuple[Callable[[bytes], Any], str]] = {
     **dict.fromkeys(("network", "signals", "vehicles", "persons", "curves"), (_JSON, "")),
@@ -39,7 +39,7 @@ EXACT_S = 3  # digits of times; SUMO counts milliseconds
 
 @dataclass(frozen=True)
 class Source:
-    """Where a scenario was loaded from, as the user named it."""
+    """The source of a scenario, as the user named it."""
 
     scenario: str
     routes: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class Source:
 
 
 def versions() -> dict[str, str]:
-    """Of what decides how a run goes."""
+    """Versions of the packages that determine a run."""
     return installed(PACKAGES)
 
 
@@ -104,7 +104,7 @@ class Replay:
 
     @property
     def delay_s(self) -> float:
-        """Mean over all vehicles that were to depart; NaN over nobody."""
+        """Mean over all vehicles that were to depart; NaN without vehicles."""
         value = self.head["result"]["delay_s"]
         return float("nan") if value is None else float(value)
 
@@ -116,13 +116,13 @@ class Replay:
 
     @property
     def vehicle_tracks(self) -> Tracks:
-        """Of `vehicles`, by their number."""
+        """The tracks of `vehicles`, which they name by number."""
         tracks: Tracks = self.content("vehicle_tracks")
         return tracks
 
     @property
     def person_tracks(self) -> Tracks:
-        """Of `persons`, by their number."""
+        """The tracks of `persons`, which they name by number."""
         tracks: Tracks = self.content("person_tracks")
         return tracks
 
@@ -135,7 +135,7 @@ class Replay:
             raise InputError(f"replay {self.path}: its programs are no text ({error}); record it anew") from error
 
     def content(self, name: str) -> Any:
-        """What a section holds, decoded and checked.
+        """The content of a section, decoded and checked.
 
         Raises:
             InputError: it holds something else.
@@ -160,7 +160,7 @@ class Replay:
         return timing_of(self.head["timing"])
 
     def episode(self, source: Source | None = None) -> Episode:
-        """What to run to see the same again.
+        """The episode to run to see the same again.
 
         Args:
             source: where the scenario lies now, if not where the head says.
@@ -256,7 +256,7 @@ def result_of(played: Played) -> dict[str, Any]:
 
 
 def sections_of(episode: Episode, played: Played) -> dict[str, bytes]:
-    """What the file shows of a run."""
+    """The sections of a run's file."""
     return {
         "signals": _json(played.signals.as_json()),
         "vehicles": _json(_vehicles(episode.scenario, played)),

@@ -29,7 +29,7 @@ from plumbing.errors import InputError
 
 Progress = Callable[[float], None]
 CLOSED = "connection closed"
-"""What TraCI says when somebody has closed sumo-gui's window."""
+"""TraCI's message after the window of sumo-gui was closed."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Verdict:
     differing: tuple[str, ...]
     """Which outputs: of vehicles, persons, signals and trips."""
     shown_otherwise: tuple[str, ...]
-    """What the file itself shows otherwise than it was, although the outputs are the same: it was changed since."""
+    """The sections that differ from the run although the outputs are the same: the file was changed."""
     recorded_sumo: str
     sumo: str
     positions: int
@@ -123,8 +123,8 @@ def _compare(ids: list[str], tracks: Tracks, other_ids: list[str], other: Tracks
     width = int(max([*tracks.steps.tolist(), *other.steps.tolist()], default=0)) + 1
     keys = []
     for names, of in ((ids, tracks), (other_ids, other)):
-        who = np.array([number[name] for name in names], np.int64)
-        keys.append(np.repeat(who[of.thing], of.length) * width + of.steps)
+        owner = np.array([number[name] for name in names], np.int64)
+        keys.append(np.repeat(owner[of.thing], of.length) * width + of.steps)
     both, mine, theirs = np.intersect1d(keys[0], keys[1], assume_unique=True, return_indices=True)
     apart_m = np.hypot(tracks.x_dm[mine] - other.x_dm[theirs], tracks.y_dm[mine] - other.y_dm[theirs]) / 10.0
     alone = np.setxor1d(keys[0], keys[1], assume_unique=True)

@@ -1,4 +1,4 @@
-"""What stands still: the network's geometry and its signals, as the page draws and explains them."""
+"""The scene that the page draws: the network's geometry and its signals."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def scene(network: RoadNetwork, compiled: SignalPlan, decided: Sequence[str]) ->
     """Lanes, junctions and signals; lengths in 0.1 m, shapes as differences from point to point.
 
     Args:
-        compiled: the signals as they can be controlled, whoever controls them in this run.
+        compiled: the controllable signals, whatever controls them in this run.
         decided: the tls ids in the order of the decisions; empty where programs run.
     """
     lanes: list[dict[str, Any]] = []
@@ -68,7 +68,7 @@ def scene(network: RoadNetwork, compiled: SignalPlan, decided: Sequence[str]) ->
 
 
 def _outlines(network: RoadNetwork) -> tuple[list[list[int]], list[list[int]]]:
-    """Where roads meet, and where one only goes on."""
+    """Junctions where roads meet, and joints where one only goes on."""
     neighbours: dict[str, set[str]] = {}
     for edge in network.edges.values():
         if edge.function == "normal":

@@ -1,1 +1,1 @@
-"""What every package and command stands on: whole files, locks, caches, plain values, errors, starting Python."""
+"""Shared by every package and command: whole files, locks, caches, plain values, errors, starting Python."""

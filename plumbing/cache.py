@@ -1,4 +1,4 @@
-"""Where derived files live: a per-user cache in which a file is either whole or not there."""
+"""The per-user cache of derived files, in which a file is either whole or not there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def cache_dir() -> Path:
     """The cache folder `intergreen`, made when missing, mode 0700.
 
     Where the home is read-only: one in the temporary folder if it is this user's alone, else a private one that goes
-    with this process. What SUMO reads comes from here, so nobody else may have put it there.
+    with this process. SUMO reads files from here, so no other user may write there.
 
     Raises:
         InputError: none can be made.

@@ -1,4 +1,4 @@
-"""What all commands share: one line for bad input, exit statuses, names that are text."""
+"""Shared by all commands: one line for bad input, exit statuses, names that are text."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _nobody_reads(stream: TextIO) -> bool:
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    """As Ctrl-C, so that nothing is left behind."""
+    """End as after Ctrl-C, so that nothing is left behind."""
     del number, frame
     raise KeyboardInterrupt("terminated")
 
@@ -79,7 +79,7 @@ def _complain(message: str) -> int:
 def say(text: object, *, error: bool = False) -> None:
     """Print lines for people, on stderr where they tell of something wrong.
 
-    Names in them may be somebody else's, so what cannot be seen is spelled out.
+    Names in them may come from outside, so characters that cannot be seen are spelled out.
     """
     print("\n".join(map(visible, str(text).split("\n"))), file=sys.stderr if error else sys.stdout, flush=True)
 

@@ -1,4 +1,4 @@
-"""What a person did wrong, said so that they can put it right; and how what others wrote is quoted in it."""
+"""Errors that a user can put right, and quoting text from outside in them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import difflib
 from collections.abc import Iterable
 
 LONGEST_QUOTE = 200
-"""Characters of what others wrote that a line quotes."""
+"""Most characters of a quoted text."""
 LONGEST_LINE = 2000
-"""Characters of a whole message."""
+"""Most characters of a whole message."""
 
 
 class InputError(Exception):

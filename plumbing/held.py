@@ -1,5 +1,5 @@
-"""Hidden folders that belong to a running process. The system drops their lock with the process, however that ends:
-so whoever comes later knows the dead ones and sweeps them."""
+"""Hidden folders that belong to a running process. The system drops their lock with the process, however that ends.
+A later process thus recognises and sweeps those of dead processes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pathlib import Path
 
 NAME = re.compile(r"\.intergreen-[a-z]+-\w{8}\.held")
 NEW, OLD, DONE = "new", "old", "done"
-"""Of a draft (`plumbing.whole`): what is to take a place, what stood there, and that which is no longer needed."""
+"""Folders of a draft (`plumbing.whole`): the new content, the old content, and content no longer needed."""
 _swept: set[Path] = set()
-"""Where this process has looked already."""
+"""Folders that this process has swept."""
 
 
 class NoLocks(OSError):
@@ -30,7 +30,7 @@ def try_lock(folder: Path) -> int:
     Raises:
         BlockingIOError: another process has it.
         FileNotFoundError: the folder has gone, or another one has taken its place just now.
-        NoLocks: nobody can be kept away there.
+        NoLocks: the file system has no locks.
         OSError: it cannot be opened.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -56,7 +56,7 @@ class HeldFolder:
         """Dead ones beside it are swept first.
 
         Args:
-            purpose: small letters, for whoever finds it.
+            purpose: small letters, part of the folder's name.
 
         Raises:
             OSError: it cannot be made.
@@ -138,7 +138,7 @@ def _sweep_one(path: Path) -> None:
 def _put_back(held: Path) -> None:
     """Put back the folders that an exchange had moved aside: folders, no links to some, and where nothing stands.
 
-    Somebody else may have made all this, and packed it up for us to unpack: nothing outside of it is touched.
+    All this may come from an archive that a stranger packed: nothing outside of it is touched.
     """
     with contextlib.suppress(OSError), contextlib.ExitStack() as opened:  # mostly, nothing had been moved aside
         old = os.open(held / OLD, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

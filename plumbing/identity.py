@@ -1,5 +1,5 @@
-"""What a simulated episode depends on beside its input: the project's own code, and the versions of what it rests on.
-Two machines, or two starts of one evaluation, have to agree in it."""
+"""The code and versions that a simulated episode depends on beside its input. Two machines, or two starts of one
+evaluation, have to agree in them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from functools import cache
 from plumbing.interpreter import ROOT
 
 DETERMINING = ("plumbing", "signals", "scenarios", "envs", "controllers", "agents", "evaluation", "hatch_build.py")
-"""Whose code a run depends on; the last says how the compiled part is built."""
+"""The code that a run depends on; the last file builds the compiled part."""
 SHOWING = ("monitor", "report", "results", "progress.py", "stress.py", "tune.py")
-"""What in evaluation/ only shows what runs came to."""
+"""The parts of evaluation/ that only judge or show finished runs."""
 CODE = (".py", ".cpp", ".h", ".xml", ".yaml")
 PACKAGES = ("eclipse-sumo", "libsumo", "sumo-rl", "numpy", "polars", "torch", "intergreen")
 
@@ -38,12 +38,12 @@ def code_sha256(*more: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and the packages that a run depends on, where they are installed."""
+    """Versions of Python and of the installed packages that a run depends on."""
     return {"python": platform.python_version(), **installed(PACKAGES)}
 
 
 def installed(packages: Iterable[str]) -> dict[str, str]:
-    """The versions of those that are."""
+    """The versions of those packages that are installed."""
     found = {}
     for package in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

@@ -25,7 +25,7 @@ _NOISE = re.compile(r"proj_create|PROJ:|pj_obj_create")
 
 
 def command(module: str, *words: str) -> list[str]:
-    """What starts a module as a program; run it in `ROOT`, with `environment()`."""
+    """The command that starts a module as a program; run it in `ROOT`, with `environment()`."""
     return [sys.executable, "-P", "-c", _START, str(ROOT), module, *words]
 
 

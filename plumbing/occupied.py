@@ -64,16 +64,16 @@ def _locked(folder: Path, out: Path) -> Iterator[None]:
 
 
 def _lock(folder: Path, out: Path) -> int | None:
-    """The descriptor that holds the lock; None on a file system without locks, where nobody can be kept away."""
+    """The descriptor that holds the lock; None on a file system without locks."""
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             return try_lock(folder)
         except FileNotFoundError:
-            continue  # who had it before has removed it just now
+            continue  # its last holder has removed it just now
         except BlockingIOError:
-            who = _holder(folder)
-            raise InputError(f"--out {out} is in use by {who}; wait for its end or choose another") from None
+            holder = _holder(folder)
+            raise InputError(f"--out {out} is in use by {holder}; wait for its end or choose another") from None
         except NoLocks:
             return None
         except OSError as error:
@@ -83,7 +83,7 @@ def _lock(folder: Path, out: Path) -> int | None:
 
 
 def _holder(folder: Path) -> str:
-    """Who has locked it, where the system tells."""
+    """The process that has locked it, where the system says."""
     try:  # such as "1: FLOCK  ADVISORY  WRITE 4711 fe:00:2351135 0 EOF"
         inode = str(folder.stat().st_ino)
         lines = [line.split() for line in LOCKS.read_text().splitlines()]

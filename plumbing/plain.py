@@ -154,7 +154,7 @@ def named(shape: Shape, most: int = 100_000, name: Shape | None = None) -> Shape
 
 
 def record(needed: Mapping[str, Shape], others: Mapping[str, Shape] | None = None) -> Shape:
-    """An object with these names; it may have the others; what has further names is somebody else's affair."""
+    """An object with these names; it may have the others. Further names are not checked."""
 
     def check(value: Any) -> str | None:
         if not isinstance(value, dict):
@@ -175,7 +175,7 @@ def _plainly(fits: Callable[[Any], bool], what: str) -> Shape:
 
 
 def _wrong(value: Any, what: str) -> str:
-    """Of a large value only its type: its text may be many times as large."""
+    """The complaint. A large value shows only its type, since its text may be many times as large."""
     shown = (
         f"{type(value).__name__} of {len(value)}" if isinstance(value, (list, dict)) else printable(repr(value), 60)
     )
@@ -183,5 +183,5 @@ def _wrong(value: Any, what: str) -> str:
 
 
 def _under(found: str) -> str:
-    """What was found one level further down, with a dot before a name."""
+    """A complaint from one level further down, with a dot before a name."""
     return f" {found}" if found.startswith("is ") else found if found.startswith("[") else f".{found}"

@@ -1,4 +1,4 @@
-"""Reading YAML that somebody else may have written: plain values, and no more of them than there are in the file."""
+"""Reading YAML from outside: plain values, and no more of them than the file writes out."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _Plain(yaml.SafeLoader):
 
 
 class _Refused(yaml.YAMLError):
-    """What this reader does not take, and in which line it stands."""
+    """YAML that this reader refuses, with its line."""
 
     def __init__(self, why: str, where: Any) -> None:
         super().__init__(f"{why} (line {where.start_mark.line + 1})")

@@ -57,7 +57,7 @@ def _load(options: argparse.Namespace) -> Scenario:
 
 
 def summary(scenario: Scenario) -> dict[str, Any]:
-    """What the list says about a scenario."""
+    """A scenario's row of the list."""
     network = scenario.network
     signals = [tls for tls in network.controlled if tls in network.programs]
     lanes = {c.from_lane for tls in signals for c in network.controlled[tls] if network.lanes[c.from_lane].vehicles}

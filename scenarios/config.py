@@ -1,7 +1,7 @@
-"""What a .sumocfg asks for: its input files and times, and the options that a run of ours should keep.
+"""Reading a .sumocfg: its input files and times, and the options that a run of ours should keep.
 
 Only options on the list of `scenarios.sumo_input` are kept. What writes a file is not on it; nor are logging, TraCI
-port, window and random seed, which belong to whoever starts the run.
+port, window and random seed, which belong to the command that starts the run.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SYNONYMS = {
     "e": "end",
 }
 _OURS = frozenset({"report", "gui_only", "traci_server", "random_number", "configuration"})
-"""Sections that belong to whoever starts a run: nothing is said of them."""
+"""Sections that belong to the command that starts a run; they are left out without a note."""
 MOST_BYTES = 1 << 20
 """A configuration is a list of options."""
 _VARIABLE = re.compile(r"\$\{[^}]*\}")
@@ -122,9 +122,9 @@ def config_text(options: Sequence[tuple[str, str]]) -> str:
 
 
 def _without_variables(path: Path, name: str, value: str) -> str:
-    """The value. SUMO would put the environment into it, and a replay would carry that to whoever it is given to."""
+    """The value. SUMO would put the environment into it, and a replay would pass that on to its readers."""
     if "${SUMO_HOME}" in value:
-        import sumo  # the wheel knows its place, so that nobody has to set SUMO_HOME
+        import sumo  # the wheel knows its place, so SUMO_HOME need not be set
 
         value = value.replace("${SUMO_HOME}", str(sumo.SUMO_HOME))
     if found := _VARIABLE.search(value):

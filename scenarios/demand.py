@@ -1,4 +1,4 @@
-"""What route files hold: how many vehicles and persons are planned, when, and whether the network fits."""
+"""The demand in route files: planned vehicles and persons, their window, and whether the network fits."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Flow:
     number: int | None
     period_s: float | None
     rate_per_s: float | None
-    """Of departures that are drawn at random (probability, exp(…))."""
+    """Mean rate of departures that are drawn at random (probability, exp(…)) [1/s]."""
 
     def expected(self, begin_s: float, end_s: float) -> float:
-        """How many are expected to depart in [begin, end)."""
+        """Expected number of departures in [begin, end)."""
         if self.rate_per_s is not None:
             span_s = min(end_s, self.end_s) - max(begin_s, self.begin_s)
             count = max(0.0, span_s) * self.rate_per_s

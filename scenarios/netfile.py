@@ -92,7 +92,7 @@ def _network(root: Element, source: str) -> RoadNetwork:
             junctions[element.attrib["id"]] = _junction(element)
         elif tag in ("WAUT", "wautJunction", "include"):
             raise InputError(
-                f"network {source} holds a <{tag}>, which could take signals away from who controls them; "
+                f"network {source} holds a <{tag}>, which could take signals away from their controller; "
                 "move it to an additional file (--additional)"
             )
         elif tag == "tlLogic":

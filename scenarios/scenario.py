@@ -25,7 +25,7 @@ from scenarios.xmlfile import LARGEST, require_file, root_tag
 from signals.network import RoadNetwork
 
 CLEARING_S = 600.0
-"""How long a run goes on after the last departure where nobody says when to end."""
+"""Time after the last departure at which a run ends by default."""
 _OPEN_END_S = 3600.0  # for demand that never ends
 MOST_DEPARTURES = 10_000_000
 """In a window: a whole country's day. More is a slip in a rate."""
@@ -124,7 +124,7 @@ class Scenario:
 
     @cached_property
     def sumo_files(self) -> SumoFiles:
-        """What SUMO is handed of the scenario's files, read once."""
+        """The files to hand to SUMO, read once."""
         options = {
             name: ",".join(str(admitted(Path(file), name)) for file in value.split(","))
             for name, value in self.options
@@ -134,7 +134,7 @@ class Scenario:
         return SumoFiles(admitted(self.net_file, "network"), routes, options)
 
     def without_waut(self, tls_ids: Collection[str]) -> tuple[Path, ...]:
-        """What SUMO is handed of the additional files, without what would switch these signals."""
+        """The additional files to hand to SUMO, without elements that would switch these signals."""
         return tuple(admitted(path, "additional file", releasing(tls_ids)) for path in self.additional_files)
 
     def held_out(self, seed: int) -> Scenario:
@@ -335,7 +335,7 @@ def _with_window(found: Scenario, begin_s: float | None, end_s: float | None) ->
 
 
 def _demand_of(demand: str) -> Callable[[Scenario], Scenario]:
-    """What makes the scenario of a recorded one."""
+    """The function that changes a recorded scenario to this demand."""
     if demand == "recorded":
         return lambda found: found
     if match := re.fullmatch(r"held-out:(\d+)", demand):

@@ -42,7 +42,7 @@ _TRIGGERS = frozenset({"calibrator", "rerouter", "variableSpeedSign"})
 """Their `file` holds what may as well stand inside of them."""
 _SCHEMA = "xsi:noNamespaceSchemaLocation"
 _UNSAID = frozenset({"metadata", _SCHEMA})
-"""What SUMO does nothing with."""
+"""Elements that SUMO ignores."""
 _SCHEMAS = ("http://sumo.dlr.de/xsd/", "http://sumo-sim.org/xsd/", "http://sumo.sf.net/xsd/")
 _UTF_8 = frozenset({"utf-8", "us-ascii"})
 _PLAIN_NAME = re.compile(r"[^\x00-\x1f,%]+")
@@ -56,7 +56,7 @@ Unwanted = Callable[[str, Mapping[str, str]], bool]
 
 @dataclass(frozen=True)
 class Lists:
-    """What is let in."""
+    """The elements and attributes that are admitted."""
 
     elements: frozenset[str]
     attributes: frozenset[str]
@@ -76,7 +76,7 @@ def lists() -> Lists:
 
 
 def admitted(path: Path, what: str, unwanted: Unwanted | None = None) -> Path:
-    """What SUMO may be handed in place of a file: the file itself, or a copy of what may pass.
+    """The file to hand to SUMO: the file itself, or a copy with only its admitted content.
 
     Args:
         what: the file's kind, for messages: "network", "route file", "additional file".
@@ -112,7 +112,7 @@ def parts(path: Path, what: str) -> list[Path]:
 
 
 def left_out_line(name: str, what: Counter[str]) -> str:
-    """What was left out of a file, in one line."""
+    """The content left out of a file, in one line."""
     told = [printable(word, 60) + (f" ({count})" if count > 1 else "") for word, count in what.most_common(6)]
     more = f" and {len(what) - 6} more" if len(what) > 6 else ""
     return f"{name}: left out, as it would write a file or is no input of SUMO's: {', '.join(told)}{more}"

@@ -16,8 +16,8 @@ Element = ElementTree.Element
 LARGEST = 1e9
 """No time [s], length [m] or count of SUMO's is larger: thirty years, twenty times around the earth."""
 MOST_UNPACKED_BYTES, MOST_RATIO, SMALL_BYTES = 1 << 32, 100, 1 << 26
-"""Of a gzipped file. SUMO's XML packs to a tenth or a thirtieth; gzip packs what is all the same to a thousandth.
-What unpacks to no more than the last is taken at any ratio."""
+"""Bounds of a gzipped file: most unpacked bytes, most unpacked bytes per packed one, and a size up to which any ratio
+passes. SUMO's XML packs to a tenth or a thirtieth; gzip packs uniform content to a thousandth."""
 UNREADABLE = (ElementTree.ParseError, OSError, EOFError, zlib.error, ValueError, LookupError)  # an unknown encoding
 
 
@@ -141,7 +141,7 @@ def _children(path: Path, what: str) -> Iterator[Element]:
 
 
 def broken(path: Path, what: str, error: Exception) -> InputError:
-    """What to say of a file that cannot be read as XML."""
+    """The error for a file that cannot be read as XML."""
     return InputError(f"{what} {path} cannot be read: {error}; is it a whole, well-formed XML file?")
 
 

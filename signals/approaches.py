@@ -1,4 +1,4 @@
-"""Where vehicles are seen: the lanes that lead to each stop line, upstream through unsignalised joints.
+"""Detection zones: the lanes that lead to each stop line, upstream through unsignalised joints.
 
 An approach may reach its signal through a lane of a metre (ingolstadt7 has such ones); looking at controlled
 lanes alone then sees nothing. Detection therefore reaches back until it has covered enough road, or until
@@ -20,7 +20,7 @@ PASSING_M = 15.0  # [m] two queued cars: what is shorter inside a junction is pa
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """What is watched for one controlled lane."""
+    """The detection zone of one controlled lane."""
 
     lane_id: str
     upstream: tuple[tuple[str, float], ...]

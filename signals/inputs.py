@@ -1,4 +1,4 @@
-"""What a policy that leaves the simulation is given: of a signal's row, the elements that change, in physical units.
+"""The inputs of an exported policy: the elements of a signal's row that change, in physical units.
 
 Constants (which slots exist, which phase serves what) stay with the policy. The same table serves the graph that is
 exported, the list of inputs that an engineer reads, and the runtime that fills them.
@@ -19,7 +19,7 @@ from signals.snapshot import Snapshot
 Row = npt.NDArray[np.float32]
 DETECTORS = "detectors"
 OF_WALKERS = ("call", "pedestrians")
-"""What is seen of a crossing; all other features of a movement are of vehicles."""
+"""The features of a crossing; all other features of a movement are of vehicles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Input:
     place: int
     """The feature's place in its block."""
     scale: float
-    """What it is divided by; the quotient is then held within 0 and `signals.observations.LIMIT`."""
+    """Divisor of the value; the quotient is then clipped to 0 and `signals.observations.LIMIT`."""
 
 
 class InputTable:

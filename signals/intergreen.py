@@ -58,7 +58,7 @@ class ChangeTimes:
         if pair not in self._clearances:
             link, timing = self.table.links[ending], self.timing
             own = max(timing.red_clearance_s, self._own_clearance[ending])
-            walk = walk_clearance_s(self.table, ending, timing)  # 0 where nobody walks
+            walk = walk_clearance_s(self.table, ending, timing)  # 0 without a walk
             if link.pedestrian:
                 needed = 0.0
             elif timing.change_interval == "fixed":
@@ -74,12 +74,12 @@ class ChangeTimes:
 
 
 def change_intervals(old: Phase, new: Phase, times: ChangeTimes) -> tuple[Interval, ...]:
-    """What is shown between two phases, in order; empty where nothing has to end first."""
+    """The displays between two phases, in order; empty where no link has to end first."""
     table, step = times.table, times.timing.sim_step_s
     pairs = list(zip(old.state, new.state, strict=True))
     starting = [i for i, (a, b) in enumerate(pairs) if is_green(b) and not is_green(a)]
     ending = [i for i, (a, b) in enumerate(pairs) if is_green(a) and not is_green(b)]
-    # a link that need no longer yield begins, too: its drivers look out for nobody from then on
+    # a link that gains priority begins, too: its drivers yield to none from then on
     raised = [i for i, (a, b) in enumerate(pairs) if a in "go" and b in "GO"]
     # a link that keeps its green but loses its priority to a foe that begins has to be ended first, too
     ending += [
@@ -134,7 +134,7 @@ def settling_s(old: Phase, new: Phase, later: Phase, shown: tuple[Interval, ...]
         if is_green(c) and (not is_green(b) or (b in "go" and c in "GO"))
     ]
     for i, (a, b) in enumerate(zip(old.state, new.state, strict=True)):
-        lowered = a in "GO" and b in "go"  # keeps its green, yet who entered with priority has to get out
+        lowered = a in "GO" and b in "go"  # keeps its green, but vehicles that entered with priority have to get out
         if not is_green(a) or (is_green(b) and not lowered):
             continue
         clear = max((times.clearance_s(i, j) for j in begins if j != i and table.conflicts[i, j]), default=None)

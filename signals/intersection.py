@@ -200,7 +200,7 @@ def _movements(network: RoadNetwork, table: LinkTable) -> tuple[Movement, ...]:
         for c in link.connections:
             entry = (link.index, c.from_lane, c.to_lane, c.direction, link.pedestrian)
             ends = (c.from_edge, c.to_edge)
-            if network.edges[c.from_edge].function == "crossing":  # who walks the other way comes from its far end
+            if network.edges[c.from_edge].function == "crossing":  # pedestrians the other way come from its far end
                 ends = (c.to_edge, c.from_edge)
             groups.setdefault(ends, []).append(entry)
     return tuple(

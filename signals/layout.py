@@ -52,7 +52,7 @@ class Gather:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything is in the arrays of a run; the same for every snapshot of it."""
+    """Positions of everything in the arrays of a run; the same for every snapshot of it."""
 
     tls_ids: tuple[str, ...]
     lanes: tuple[str, ...]

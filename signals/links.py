@@ -1,6 +1,6 @@
 """The links of one signal, and which of them conflict.
 
-Within a junction SUMO's own right-of-way table says who is whose foe; where one signal spans several
+Within a junction SUMO's own right-of-way table says which links conflict; where one signal spans several
 junctions, the paths' geometry does.
 """
 
@@ -20,7 +20,7 @@ BoolMatrix = npt.NDArray[np.bool_]
 Place = tuple[Junction | None, int]
 """A junction and a row of its right-of-way table."""
 LEAST_SPEED_MPS = 0.1  # a closed lane's limit may be 0: it clears never, and must not break a quotient
-STRAIGHT_RAD = math.radians(30.0)  # who bends off by less goes straight on
+STRAIGHT_RAD = math.radians(30.0)  # a path that bends by less goes straight on
 SAMPLE_M = 0.5  # [m] spacing of the points at which two paths are compared
 
 
@@ -184,7 +184,7 @@ def _relation(one: Link, at: Place, a: int, other: Link, there: Place, b: int) -
                 return [(False, False)]  # the table's right of way is for the hours in which the signal is off
             first = _bit(junction.response, request, second_request)
             return [(first, _bit(junction.response, second_request, request))]
-        return [(True, True)] if merge else []  # whoever has no priority looks out when changing lanes into one
+        return [(True, True)] if merge else []  # without priority, a merging vehicle yields
     if one.pedestrian and other.pedestrian:
         return []
     if first_way.to_lane == second_way.from_lane or second_way.to_lane == first_way.from_lane:
@@ -216,7 +216,7 @@ def _bit(rows: tuple[str, ...], i: int, j: int) -> bool:
 
 @lru_cache(maxsize=1024)  # each path is compared with all of its signal's others
 def _samples(path: tuple[Point, ...]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Points every half metre along a path [n, 2], and their distance from its start [n]; nobody may write there."""
+    """Points every half metre along a path [n, 2], and their distance from its start [n]; read-only."""
     corners = np.asarray(path, float)[:, :2]
     lengths = np.hypot(*np.diff(corners, axis=0).T)
     along = np.concatenate(([0.0], np.cumsum(lengths)))

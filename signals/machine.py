@@ -131,7 +131,7 @@ class SignalMachine:
         """[S, P] which phases may be chosen now; at least one of every signal.
 
         Args:
-            calls: [S, P] whether anybody waits for a phase that is not green.
+            calls: [S, P] whether a vehicle or pedestrian waits for a phase that is not green.
         """
         return self._mask(calls).copy()
 
@@ -194,7 +194,7 @@ class SignalMachine:
         return list(zip(changed.tolist(), self._entry[changed, old, new].tolist(), strict=True))
 
     def follow(self, signal: int, phase: int, green_since_s: float) -> None:
-        """Take over what somebody else, such as a controller in the field, shows.
+        """Take over the display of another controller, such as one in the field.
 
         Args:
             phase: the one that is green or comes next.

@@ -1,4 +1,4 @@
-"""What follows from one snapshot: the quantities that observations, rewards and controllers share."""
+"""Quantities of one snapshot that observations, rewards and controllers share."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def lanes_green(layout: Layout, snapshot: Snapshot) -> BoolArray:
 
 
 def detector_calls(layout: Layout, snapshot: Snapshot) -> BoolArray:
-    """[S, P] whether detectors tell that anybody waits who is served by a phase but not by the current one."""
+    """[S, P] whether detectors report a waiting vehicle that a phase serves and the current one does not."""
     # a loop that is not believed calls all the time, as a controller's failed detectors do
     present = snapshot.arrivals_veh + snapshot.occupied + (1.0 - snapshot.healthy)
     red = np.where(lanes_green(layout, snapshot), 0.0, present)
@@ -65,7 +65,7 @@ def detector_calls(layout: Layout, snapshot: Snapshot) -> BoolArray:
 
 
 def pedestrian_demand(layout: Layout, snapshot: Snapshot) -> FloatArray:
-    """[S, P] waiting pedestrians whom a phase would serve and the current one does not."""
+    """[S, P] waiting pedestrians that a phase would serve and the current one does not."""
     if not layout.crossing_edges:
         return np.zeros(layout.phase_exists.shape)
     signals = np.arange(len(snapshot.phase))

@@ -13,10 +13,10 @@ from signals.network import Program
 from signals.timing import Timing, pedestrian_clearance_s
 
 RANK = {"r": 0, "u": 0, "y": 0, "s": 1, "o": 2, "g": 2, "O": 3, "G": 3}
-"""How much a character lets go: nothing, after a stop, yielding, with priority."""
+"""How permissive a character is: stop, go after a stop, yielding green, green with priority."""
 STATE_CHARACTERS = "rygGsuoO"
 LIT = str.maketrans("oO", "gG")
-"""What lets go as much as a dark or blinking signal, but ends with a yellow as every green does."""
+"""Maps the characters of a switched-off signal to greens: as permissive, but ended by a yellow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Phase:
 class PhaseSet:
     phases: tuple[Phase, ...]
     notes: tuple[str, ...]
-    """What was changed or left out, and why; a line each."""
+    """Changes and omissions with their reasons, a line each."""
 
 
 def is_green(character: str) -> bool:
@@ -134,7 +134,7 @@ def _phase(index: int, state: str, number: int, program: Program, table: LinkTab
 
 
 def _name(state: str, table: LinkTable) -> str:
-    """Where from and which way: "north straight+left, …"; edges' ids stand for the compass."""
+    """Directions and turns: "north straight+left, …"; edges' ids stand for the compass."""
     parts: dict[str, list[str]] = {}
     words = {"s": "straight", "l": "left", "L": "left", "r": "right", "R": "right", "t": "turn"}
     for character, link in zip(state, table.links, strict=True):

@@ -1,4 +1,4 @@
-"""What a decision sees, as arrays in place. `signals.layout` says which element is what."""
+"""The traffic that a decision sees, as arrays in place. `signals.layout` says which element is what."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 @dataclass
 class Snapshot:
-    """What a decision sees. Plain arrays, written in place by the simulation at each decision.
+    """The traffic that a decision sees. Plain arrays, written in place by the simulation at each decision.
 
     The lanes' arrays hold true values (sensing `full`). The controlled lanes' arrays are what detectors tell
     (sensing `detectors`); where there are none they stay 0.
@@ -41,7 +41,7 @@ class Snapshot:
     healthy: FloatArray
     """[C] 1 while both detectors of a lane are plausible."""
     pedestrians: FloatArray
-    """[S, K] pedestrians who wait at a crossing."""
+    """[S, K] pedestrians waiting at a crossing."""
     phase: IntArray
     """[S] the phase that is green or, during a change, the one that comes next."""
     changing: BoolArray
@@ -53,7 +53,7 @@ class Snapshot:
     mask: BoolArray
     """[S, P] the phases that may be chosen now."""
     calls: BoolArray
-    """[S, P] whether anybody waits who is served by a phase but not by the current one."""
+    """[S, P] whether a vehicle or pedestrian waits that a phase serves and the current one does not."""
 
     @property
     def vehicles(self) -> FloatArray:

@@ -171,7 +171,7 @@ def test_somebody_in_two_places_is_told(parts: Parts, tmp_path: Path) -> None:
     tracks = decode_tracks(sections["vehicle_tracks"])
     tracks.thing[:] = 0
     found = outcome(head, {**sections, "vehicle_tracks": encode_tracks(tracks)}, tmp_path)
-    assert "somebody is in two places at once" in found
+    assert "one vehicle or person is in two places at once" in found
 
 
 def test_a_few_bytes_do_not_become_gigabytes(parts: Parts, tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def test_who_is_no_baseline_is_not_called_one() -> None:
     content = dataclasses.replace(content_of(three, []), summary=summarise(three, ["greedy", "sotl"]))
     assert "and sotl, the next best" in verdict(content)
     alone = dataclasses.replace(content_of(three[:16], []), summary=summarise(three[:16], ["greedy"]))
-    assert "more than mcts, who knows the future" in verdict(alone)
+    assert "more than mcts, which knows the future" in verdict(alone)
 
 
 def test_one_run_has_no_interval() -> None:

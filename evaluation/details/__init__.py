@@ -1,1 +1,1 @@
-"""What a run tells beside its trips: queues, signal states, passages, events, trajectories; from SUMO's outputs."""
+"""The tables of a run beside its trips, from SUMO's outputs: queues, states, passages, events, trajectories."""

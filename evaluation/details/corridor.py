@@ -1,4 +1,4 @@
-"""The road along which trajectories are drawn: most signals in a line, then most traffic, going straight on."""
+"""The road of the time-space diagram: straight on, with most signals in a line, then most traffic."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from signals.links import internal_path
 from signals.network import Connection, RoadNetwork
 
 LEAD_M = 200.0
-"""How much road is shown before the first signal and behind the last."""
+"""Length of road shown before the first signal and behind the last."""
 
 
 @dataclass(frozen=True)
 class StopLine:
-    """Where the corridor meets a signal."""
+    """A stop line on the corridor."""
 
     tls_id: str
     at_m: float
     """From the corridor's start to the stop line."""
     links: tuple[int, ...]
-    """Of the way straight on."""
+    """Link indices of the way straight on."""
     from_edge: str
 
 
@@ -33,19 +33,21 @@ class Corridor:
     """One direction of a road through one or more signals."""
 
     begin_m: dict[str, float]
-    """Per edge, those inside junctions included, how far from the start it begins."""
+    """Per edge, also inside junctions: distance of its beginning from the corridor's start."""
     length_m: float
     stops: tuple[StopLine, ...]
 
     def at_m(self, lane: str, position_m: float) -> float | None:
-        """Where a vehicle is along the corridor; None beside it."""
+        """Distance of a vehicle along the corridor; None off it."""
         begin_m = self.begin_m.get(lane.rpartition("_")[0])
         return None if begin_m is None else begin_m + position_m
 
 
 def planned_flows(scenario: Scenario) -> Counter[tuple[str, str]]:
-    """How many of the window's planned vehicles go from each edge to each next one, as far as their routes are
-    written out; of trips, the edges that they name count as if they followed each other."""
+    """Planned vehicles of the window by pair of consecutive edges of their routes.
+
+    A trip's edges (from, via, to) count as consecutive.
+    """
     flows: Counter[tuple[str, str]] = Counter()
     routes: dict[str, list[str]] = {}
     for path in (*scenario.additional_files, *scenario.route_files):
@@ -70,7 +72,7 @@ def planned_flows(scenario: Scenario) -> Counter[tuple[str, str]]:
 
 
 def find_corridor(scenario: Scenario) -> Corridor | None:
-    """The corridor of a scenario; None where no vehicle meets a signal."""
+    """The corridor of a scenario; None where no way leads through a signal."""
     network = scenario.network
     flows = planned_flows(scenario)
     onward = _onward(network)
@@ -87,7 +89,7 @@ def find_corridor(scenario: Scenario) -> Corridor | None:
 
 
 def _onward(network: RoadNetwork) -> dict[str, Connection]:
-    """Per edge, the way straight on: the connection of the most lanes there."""
+    """Per edge, the way straight on: the connection that most lanes have."""
     found: dict[str, Counter[str]] = {}
     first: dict[tuple[str, str], Connection] = {}
     for c in network.connections:
@@ -101,7 +103,7 @@ def _onward(network: RoadNetwork) -> dict[str, Connection]:
 
 
 def _laid_out(network: RoadNetwork, onward: dict[str, Connection], path: list[str]) -> Corridor:
-    """The path with some road before its first signal, and not too much behind its last."""
+    """The path as a corridor, with `LEAD_M` of road before its first signal and behind its last."""
     before = {c.to_edge: edge for edge, c in onward.items()}
     lead_m = network.edge_length_m(path[0])
     while lead_m < LEAD_M and (earlier := before.get(path[0])) is not None and earlier not in path:

@@ -35,7 +35,7 @@ ADVANCE_M = 60.0
 DAY = datetime.datetime(2000, 1, 1)
 """Simulation second 0."""
 SENSING_TYPES = ("actuated", "delay_based")
-"""Of SUMO's programs, those that extend a green by what they sense."""
+"""SUMO's program types that extend a green by detectors."""
 Spell = tuple[float, float, str]
 """From, to [s], and what was shown."""
 SCHEMA: dict[str, Any] = {
@@ -162,7 +162,7 @@ def _signal_events(
 
 
 def longest_greens(program: Program) -> dict[str, float]:
-    """By its state, how long SUMO extends a row at most [s]; rows that it does not extend are left out.
+    """The longest time to which SUMO extends a row, by the row's state [s]; rows without extension are left out.
 
     A row without minDur has its duration as the least; without maxDur, too, it is fixed; with minDur alone it has no
     greatest length (as libsumo's getAllProgramLogics tells them).

@@ -1,13 +1,13 @@
-"""Each vehicle's way cut at the signals: what it lost at each, from SUMO's route output with exit times.
+"""Each vehicle's delay per signal, from SUMO's route output with exit times.
 
-A section runs from the junction of the signal before (or from the planned departure) to behind the junction of
-the next signal, so that all time lost on the way to a signal, in however long a queue, counts for it. What is
-lost after the last signal counts for none. SUMO 1.28 writes an edge's exit time when the junction behind it has
-been left, and -1 for what a vehicle has not left by the end.
+The way is cut at the signals. A section runs from the junction of the signal before (or from the planned departure)
+to behind the junction of the next signal, so that all time lost on the way to a signal counts for it, however long
+the queue. Time lost after the last signal counts for no signal. SUMO 1.28 writes an edge's exit time when a vehicle
+has left the junction behind it, and -1 for edges not left by the end.
 
-Free driving time is the sections' length over the speed limit, times one factor per vehicle: that which makes
-the sections' losses add up to SUMO's own time loss for the trip. So a bus or a bicycle, whose own speed is below
-the limit, is not counted as delayed.
+Free driving time is the section's length over the speed limit, times one factor per vehicle. The factor makes the
+sections' losses add up to SUMO's own time loss for the trip. So a bus or a bicycle, which drives below the limit, is
+not counted as delayed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _FACTOR_BOUNDS = (0.5, 20.0)  # what a vehicle's own speed can explain; beyond, 
 
 @dataclass(frozen=True)
 class Ways:
-    """The network as vehicles drive it: how long an edge takes freely, and where the signals are."""
+    """Free driving times of the network, and its signals."""
 
     free_s: Mapping[str, float]
     """Per edge, at the speed limit [s]."""
@@ -73,7 +73,7 @@ def ways_of(network: RoadNetwork) -> Ways:
 
 
 def read_passages(path: Path, ways: Ways, trips: Trips) -> pl.DataFrame:
-    """One row per vehicle and signal on its way, those ahead of it at the end left out.
+    """One row per vehicle and signal that it came to.
 
     Raises:
         InputError: the output is not whole.
@@ -138,7 +138,7 @@ def _sections(trip: Mapping[str, Any], edges: list[str], exits: list[float], way
 
 
 def _factor(trip: Mapping[str, Any], edges: list[str], exits: list[float], ways: Ways) -> float:
-    """How much longer than the speed limit this vehicle needs when nothing is in its way."""
+    """Free driving time of this vehicle over that at the speed limit."""
     if trip["arrival_s"] is None or not exits:
         return 1.0
     nominal_s = _nominal_s(edges, 0, len(edges) - 1, ways)

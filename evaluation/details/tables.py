@@ -1,8 +1,8 @@
-"""What a run is asked to tell beside its trips: queues, signals, passages, and the measures made from them.
+"""The tables of a run beside its trips: series, queues, signal states and passages, and the metrics from them.
 
 All of it is SUMO's own output; nothing is read while a simulation runs. Together the outputs cost some percent of
-SUMO's time (benchmarks/README.md), so that every run whose results are written has them. Trajectories are dear and
-only asked for along one corridor with one seed.
+SUMO's time (benchmarks/README.md), so every run with --out has them. Trajectories cost more: they are recorded
+along one corridor with one seed.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from evaluation.measure import percentile
 from signals.network import RoadNetwork
 
 SAMPLE_S = 10.0
-"""How often queues are looked at [s]; a red lasts longer."""
+"""Sampling interval of queues [s]; a red lasts longer."""
 JAM_SPACING_M = 7.5  # SUMO's default car: length 5.0 + minGap 2.5
 LEAST_PASSAGES = 20
-"""Of a movement, for its percentiles to say anything."""
+"""Least vehicles of a movement for a 95th percentile."""
 
 
 QUEUES = {
@@ -49,7 +49,7 @@ SERIES = dict.fromkeys(_SERIES, pl.Float64)
 
 @dataclass(frozen=True)
 class DetailPlan:
-    """What the details of all runs of a scenario are read with."""
+    """The network's part in reading the details, the same for all runs of a scenario."""
 
     ways: Ways
     approaches: tuple[Approach, ...]
@@ -61,7 +61,7 @@ class DetailPlan:
 
 
 def detail_options(folder: Path) -> dict[str, str]:
-    """SUMO's options for them."""
+    """SUMO's options for these outputs."""
     return {
         "--summary-output": str(folder / "summary.xml"),
         "--summary-output.period": f"{SAMPLE_S:g}",
@@ -74,7 +74,7 @@ def detail_options(folder: Path) -> dict[str, str]:
 
 
 def detail_additional(folder: Path) -> str:
-    """The additional file for them."""
+    """SUMO's additional file for these outputs."""
     switches = quoteattr(str(folder / "switches.xml"))
     return f'<additional>\n    <timedEvent type="SaveTLSSwitchStates" dest={switches}/>\n</additional>\n'
 
@@ -114,7 +114,7 @@ def detail_metrics(tables: Mapping[str, pl.DataFrame]) -> dict[str, float]:
 
 
 def spill_events(queues: pl.DataFrame) -> int:
-    """How often a queue comes to reach its upstream junction: beginnings of spells of samples in a row."""
+    """How often a queue comes to reach its upstream junction. Samples in a row are one event."""
     spilled = queues.filter(pl.col("spilled")).sort("tls_id", "edge", "time_s")
     same = (spilled["tls_id"] == spilled["tls_id"].shift(1)) & (spilled["edge"] == spilled["edge"].shift(1))
     near = (spilled["time_s"] - spilled["time_s"].shift(1)) <= 1.5 * SAMPLE_S
@@ -122,7 +122,7 @@ def spill_events(queues: pl.DataFrame) -> int:
 
 
 def movement_table(passages: pl.DataFrame) -> pl.DataFrame:
-    """Per movement: vehicles that came to it, those that passed, and what they lost there."""
+    """Per movement: vehicles that came to it, vehicles that passed, and their delay there."""
     return _lost(passages, ["tls_id", "from_edge", "to_edge"])
 
 
@@ -156,7 +156,7 @@ def _series(path: Path) -> pl.DataFrame:
 
 
 def _queues(path: Path, approaches: tuple[Approach, ...]) -> pl.DataFrame:
-    """Where and when vehicles stand before a signal: how far back [m], and whether up to the upstream junction."""
+    """Per approach and sample: length of the queue [m], and whether it reaches the upstream junction."""
     at: dict[str, list[Approach]] = defaultdict(list)
     for approach in approaches:
         for lane in approach.behind_m:

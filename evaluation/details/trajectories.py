@@ -1,4 +1,4 @@
-"""Trajectories along one corridor for some minutes: what a time-space diagram is drawn from. One seed only."""
+"""Trajectories along one corridor for ten minutes, for the time-space diagram; one seed only."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SCHEMA = {"time_s": pl.Float64, "vehicle_id": pl.String, "at_m": pl.Float64, "sp
 
 
 def window_of(scenario: Scenario) -> tuple[float, float]:
-    """The minutes that are shown: in the middle of the run, when traffic has built up."""
+    """Begin and end of the recorded minutes: the middle of the run, when traffic has built up."""
     begin_s = scenario.begin_s + max(0.0, round((scenario.horizon_s - WINDOW_S) / 2))
     return begin_s, min(begin_s + WINDOW_S, scenario.end_s)
 
 
 def trajectory_options(folder: Path, corridor: Corridor, scenario: Scenario) -> dict[str, str]:
-    """SUMO's options for them; the file that names the corridor's edges is written into the folder."""
+    """SUMO's options for trajectories. The file with the corridor's edges is written into the folder."""
     edges = folder / "corridor.txt"
     edges.write_text("".join(f"edge:{edge}\n" for edge in corridor.begin_m))
     return {
@@ -34,7 +34,7 @@ def trajectory_options(folder: Path, corridor: Corridor, scenario: Scenario) -> 
 
 
 def read_trajectories(path: Path, corridor: Corridor, scenario: Scenario) -> pl.DataFrame:
-    """Where each vehicle on the corridor was at each second of the window.
+    """The place of each vehicle on the corridor at each second of the window.
 
     Raises:
         InputError: the output is not whole.

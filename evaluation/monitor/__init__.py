@@ -22,8 +22,8 @@ their centre lines cross; never when they leave one lane):
   than `net.clearance_s` asks for. To start is to turn green, or to turn from g to G against an i
   that j has yielded to until then: a turn that waited for gaps must not be released into a foe's tail.
 * `short_protection_change`: i went from G to g, and a j that i has to yield to starts before i has shown g
-  for `yellow_s` plus its red clearance (a crossing: its clearance). Who entered under G must be able to
-  leave, as after a yellow.
+  for `yellow_s` plus its red clearance (a crossing: its clearance). Vehicles that entered under G must
+  be able to leave, as after a yellow.
 
 What was on display when the recording began or ended is not judged for its length; o and O (switched off)
 are not green, but a green that starts next to them is judged only after they have ended.

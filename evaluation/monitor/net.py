@@ -1,4 +1,4 @@
-"""What the safety monitor knows of a network: every signal's links, which conflict, and who yields.
+"""The safety monitor's view of a network: the links of each signal, their conflicts, and right of way.
 
 Read afresh from the .net.xml alone. It shares no code with the part of the project that drives the signals,
 since it exists to catch that part's mistakes.
@@ -28,7 +28,7 @@ BROKEN_FILE = (
     ValueError,
     LookupError,
 )
-STRAIGHT_DEG = 20.0  # who bends by less does not turn
+STRAIGHT_DEG = 20.0  # a path that bends by less does not turn
 DEFAULT_WIDTH_M = 3.2  # SUMO's lane width where the net names none
 
 
@@ -53,9 +53,9 @@ class LinkPath:
     crossing_length_m: float | None
     """Length of a pedestrian crossing; None for vehicles."""
     bend_deg: float
-    """By how much it leads off the approach's direction, to either side; 0 for a crossing."""
+    """Angle to the approach's direction, to either side; 0 for a crossing."""
     edges: tuple[str, str]
-    """From where to where."""
+    """Incoming and outgoing edge."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class Relation:
     """In every pair of paths that meet at least one yields."""
     pairs: tuple[tuple[LinkPath, LinkPath], ...]
     streets: bool
-    """Two of the paths neither turn nor merge: two streets, or a street and who walks over it. To yield there is
-    for the hours in which the signal is off, not for a green."""
+    """Two of the paths neither turn nor merge: two streets, or a street and its crossing. Their right of way is for
+    the hours in which the signal is off, not for a green."""
 
 
 @dataclass
@@ -255,12 +255,12 @@ class _Net:
         return apart and max(a.bend_deg, b.bend_deg) < STRAIGHT_DEG
 
     def _meet(self, a: LinkPath, b: LinkPath) -> tuple[bool, bool] | None:
-        """None when two paths never meet, else who yields: (a to b, b to a)."""
+        """Which path yields, as (a to b, b to a); None when the two never meet."""
         if a.from_lane == b.from_lane:
             return None  # one lane: they follow each other
         merge = a.to_lane == b.to_lane and a.crossing_length_m is None
         if a.junction != b.junction or a.request is None or b.request is None:
-            # no table holds this pair, so nobody is told to yield
+            # no table holds this pair, so neither yields
             crosses = a.line is not None and b.line is not None and centre_lines_cross(a.line, b.line)
             return (False, False) if crosses or merge else None
         foes, response = self.foes[a.junction], self.response[a.junction]

@@ -19,7 +19,7 @@ LONGEST_CLEARANCE_S = 120.0  # no crossing is 128 m long; saves most of the geom
 
 @dataclass(frozen=True)
 class Rules:
-    """What the states are judged by."""
+    """The limits that the states are judged by."""
 
     yellow_s: float = 3.0
     """Least yellow of a vehicle link."""

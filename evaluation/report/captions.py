@@ -9,7 +9,7 @@ from evaluation.metrics import METRICS
 
 
 class Caption(NamedTuple):
-    """What stands over a figure."""
+    """Title and text over a figure, or a term and its meaning."""
 
     title: str
     text: str
@@ -28,13 +28,13 @@ CAPTIONS = {
     ),
     "fig-cumulative": Caption(
         "Cumulative departures and arrivals",
-        "Above: the planned departures (dashed) and who has arrived. Below: what lies between, everybody who is "
-        "due and has not arrived, under way or not yet let in.",
+        "Above: planned departures (dashed) and arrivals. Below: the difference, which is all vehicles that are "
+        "due and have not arrived, under way or not yet let in.",
     ),
     "fig-time-space": Caption(
         "Time-space diagram",
         "Each thin line is a vehicle, level where it stands, on the road with most signals in line. Bars are what "
-        "a signal showed to those who go straight on: green, amber, red. Lines that begin or end at a signal turn.",
+        "a signal showed to through traffic: green, amber, red. Lines that begin or end at a signal turn.",
     ),
     "fig-phases": Caption(
         "Phases and splits",
@@ -71,6 +71,6 @@ WORDS = [
 
 
 def glossary(metrics: Iterable[str]) -> list[Caption]:
-    """What the words on the page mean: these metrics, and what is no metric."""
+    """The glossary of the page: these metrics, and the other terms."""
     found = [Caption(METRICS[key].heading, METRICS[key].definition) for key in metrics]
     return [*found, *WORDS]

@@ -1,4 +1,4 @@
-"""What the report is made of, gathered in one place."""
+"""The content of the report, gathered in one place."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from scenarios.scenario import Scenario
 
 @dataclass(frozen=True)
 class ReportContent:
-    """Everything that the page shows; all results are those of one evaluation."""
+    """The content of the page; all results are those of one evaluation."""
 
     scenario: Scenario
     summary: Summary
@@ -35,13 +35,13 @@ class ReportContent:
     signals: pl.DataFrame
     movements: pl.DataFrame
     trained_by: Sequence[str] = ()
-    """The lines that train the agents again."""
+    """The commands that train the agents again."""
     corridor: Corridor | None = None
     stress: Sequence[StressCurve] = field(default_factory=tuple)
 
     @cached_property
     def ranked(self) -> list[ControllerSummary]:
-        """By mean delay, the least first."""
+        """The controllers by mean delay, the least first."""
         return sorted(self.summary.controllers, key=lambda entry: entry.metrics["delay_s"].mean)
 
     @cached_property
@@ -51,14 +51,14 @@ class ReportContent:
 
     @cached_property
     def subject(self) -> str:
-        """Whom the report is about: the best agent; without one, the controller with the least delay."""
+        """The controller that the report is about: the best agent; without one, the least delay."""
         agents = [entry.controller for entry in self.ranked if entry.controller in self.agents]
         ranked = [entry.controller for entry in self.ranked]
         return agents[0] if agents else next((name for name in ranked if name != "mcts"), ranked[0])
 
     @cached_property
     def rival(self) -> str | None:
-        """Whom the subject is shown beside: the best baseline, or the next where it is that itself."""
+        """The controller shown beside the subject: the best baseline, or the next best."""
         others = [entry.controller for entry in self.ranked if entry.controller != self.subject]
         if self.reference != self.subject:
             return self.reference
@@ -66,14 +66,14 @@ class ReportContent:
 
     @cached_property
     def rival_is(self) -> str:
-        """Who that is, in words."""
+        """The rival's role, in words."""
         if self.rival == "mcts":
-            return "who knows the future"
+            return "which knows the future"
         return f"the {self.summary.reference_is}" if self.rival == self.reference else "the next best"
 
     @property
     def shown(self) -> list[str]:
-        """The two that detailed pictures are drawn of."""
+        """The controllers with detailed figures: subject and rival."""
         return [self.subject] if self.rival is None else [self.subject, self.rival]
 
     def entry(self, controller: str) -> ControllerSummary:

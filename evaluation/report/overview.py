@@ -17,7 +17,7 @@ from evaluation.report.style import BLUE, INK, colour_of, label_right, new_figur
 BEYOND = 2.5
 """How many times what the two compared reach a picture shows; what is beyond is said in words."""
 MOST_BYTES = 2**24
-"""Of a learning curve."""
+"""Largest file that is read as a learning curve."""
 SHARES = (5, 25, 50, 75, 95)
 DELAY_AXIS = f"{METRICS['delay_s'].title} per vehicle [{METRICS['delay_s'].unit}]"
 

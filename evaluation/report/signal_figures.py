@@ -107,7 +107,7 @@ def _of(channel: Channel) -> pl.Expr:
 
 
 def phases_figure(content: ReportContent, focus: Focus) -> Figure | None:
-    """What each movement of the signal was shown for five minutes, and how long its greens lasted."""
+    """Five minutes of each movement's display, and the lengths of its greens in the whole run."""
     if not all(_has(content, name, "states") for name in content.shown):
         return None
     channels = channels_of(content.scenario.network, focus.tls_id)[::-1]

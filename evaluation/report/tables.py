@@ -24,13 +24,13 @@ LEAST_VEHICLES = 20.0
 
 @dataclass(frozen=True)
 class PageTable:
-    """A table as it stands on the page."""
+    """A table of the page."""
 
     html: str
     title: str = ""
     note: str = ""
     folded: str = ""
-    """The words to unfold it with, where it is folded."""
+    """Label of the fold; empty: the table is not folded."""
 
 
 def delay_table(content: ReportContent) -> PageTable:
@@ -137,7 +137,7 @@ def _signal_rows(content: ReportContent, names: Sequence[str]) -> list[dict[str,
 
 
 def movements_table(content: ReportContent) -> PageTable:
-    """Who waits longest under the subject, and what the same movement has under its rival."""
+    """The movements with the longest waits under the subject, and the same ones under its rival."""
     own = content.movements.filter(controller=content.subject).filter(pl.col("vehicles") >= LEAST_VEHICLES)
     rows = []
     for of in own.sort("delay_p95_s", descending=True).head(WORST_MOVEMENTS).iter_rows(named=True):

@@ -72,7 +72,7 @@ def cumulative_figure(content: ReportContent) -> Figure:
 
 
 def _top(content: ReportContent, highest: Mapping[str, float]) -> float:
-    """Where an axis ends: above all lines, unless one is far beyond the two compared."""
+    """The end of an axis: above all lines, unless one is far beyond the two compared."""
     return 1.15 * max(1.0, min(max(highest.values()), BEYOND * max(highest[name] for name in content.shown)))
 
 

@@ -1,4 +1,4 @@
-"""The verdict in a sentence, and what a reader must know to weigh it."""
+"""The verdict in a sentence, and the cautions that a reader must know to weigh it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from evaluation.results.summary import SIGNIFICANT, Comparison
 
 
 def verdict(content: ReportContent) -> str:
-    """One sentence: who against whom, by how much, how sure, and whether anything jammed."""
+    """One sentence: the two controllers, the difference, how sure it is, and whether a run gridlocked."""
     subject, rival = content.subject, content.rival
     name = content.labels[subject]
     seeds = len(content.settings["seeds"])
@@ -46,11 +46,11 @@ def verdict(content: ReportContent) -> str:
 
 
 PROGRAMS = ("fixed_time", "webster", "actuated", "delay_based")
-"""Run by SUMO, past the state machine."""
+"""Controllers that SUMO runs, past the state machine."""
 
 
 def cautions(content: ReportContent) -> list[str]:
-    """What the verdict does not say by itself."""
+    """What weakens the verdict, a sentence each."""
     found = []
     seeds = len(content.settings["seeds"])
     comparisons = sum(entry.versus is not None for entry in content.summary.controllers)
@@ -86,8 +86,8 @@ def cautions(content: ReportContent) -> list[str]:
         )
     if "mcts" in known:
         found.append(
-            "mcts tries its plans in forks of the very simulation, so it knows who will come: an upper reference "
-            "that no controller in the field can reach."
+            "mcts tries its plans in forks of the very simulation, so it knows the future: an upper reference that "
+            "no controller in the field can reach."
         )
     found.append(
         "Intervals and tests speak of other seeds (driver behaviour, arrival details), not of other demand or "
@@ -97,7 +97,7 @@ def cautions(content: ReportContent) -> list[str]:
 
 
 def _stressed(content: ReportContent) -> list[str]:
-    """Where the subject jams, or falls behind its rival, once conditions change."""
+    """The levels of stress at which the subject gridlocks or has more delay than its rival."""
     found = []
     name = content.labels[content.subject]
     for curve in content.stress:

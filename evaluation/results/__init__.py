@@ -1,1 +1,1 @@
-"""What all runs of an evaluation came to: statistics, summary, tables, files and the text in a terminal."""
+"""The results of all runs of an evaluation: statistics, summary, tables per signal, files, terminal."""

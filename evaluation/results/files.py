@@ -1,4 +1,4 @@
-"""What an evaluation leaves below --out: settings, tables and the report."""
+"""The files that an evaluation writes below --out: settings, tables and the report."""
 
 from __future__ import annotations
 

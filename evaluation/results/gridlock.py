@@ -1,7 +1,7 @@
-"""Where runs came to a standstill, and whether a signal is there.
+"""Where runs gridlocked, and whether a signal is there.
 
-Place and time, not the cause: a queue that reaches back from a signal may stand at a junction without one, and it
-depends on the signals who meets there.
+It names place and time, not the cause: a queue from a signal may reach back to a junction without one, and the
+signals decide which vehicles meet there.
 """
 
 from __future__ import annotations

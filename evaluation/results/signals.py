@@ -1,4 +1,4 @@
-"""Per signal and per movement what all runs of each controller came to, level of service included."""
+"""The results of all runs of a controller per signal and per movement, with the level of service."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _stored(results: Sequence[RunResult]) -> list[RunResult]:
 def _over_runs(
     parts: list[pl.DataFrame], keys: list[str], means: Iterable[str], greatest: Iterable[str]
 ) -> pl.DataFrame:
-    """One row per key; a run in which nobody came there has no row in its part, but counts for the counts."""
+    """One row per key. A run without vehicles there has no row in its part, but counts in the mean of the counts."""
     schema = {**dict.fromkeys(keys, pl.String), **dict.fromkeys((*COUNTS, *means, *greatest), pl.Float64)}
     if not parts:
         return pl.DataFrame(schema=schema)

@@ -1,7 +1,7 @@
 """Means over runs with bootstrap intervals, and paired comparisons with a test. Runs with the same seed are pairs.
 
-An interval says how far other seeds would have moved the mean, nothing about other demand. With the usual
-handful of seeds, percentile intervals are on the narrow side; with one seed there is none: low = high = mean.
+An interval shows how far other seeds move the mean. It says nothing about other demand. With a handful of seeds
+percentile intervals are on the narrow side; with one seed low = high = mean.
 """
 
 from __future__ import annotations
@@ -55,9 +55,10 @@ def relative_difference(values: Sequence[float], reference: Sequence[float]) -> 
 
 
 def paired_test(values: Sequence[float], reference: Sequence[float]) -> float:
-    """Two-sided p of the exact sign-flip test: how often would pairs whose two values are exchanged at random
-    differ as much in the mean? It assumes nothing about the distribution. With n pairs it is at least 2 / 2^n, so
-    five seeds cannot come below 0.0625, and six can (0.031). NaN where a run has no value.
+    """Two-sided p of the exact sign-flip test, NaN where a run has no value.
+
+    It is the share of random exchanges within the pairs that give at least as great a difference of the means. It
+    assumes no distribution. With n pairs p is at least 2 / 2^n: 0.0625 with five seeds, 0.031 with six.
 
     Source: Fisher 1935, The design of experiments, section 21. Up to 16 pairs exact, beyond with 100,000 draws.
     """

@@ -28,15 +28,15 @@ class Comparison:
     """A controller's delay against the reference's, in pairs of equal seeds."""
 
     difference_s: Interval
-    """Its delay less the reference's [s]; negative is better."""
+    """Delay minus the reference's delay [s]; negative is better."""
     share: Interval
-    """By what share its mean delay is above the reference's; negative is better."""
+    """The same as a share of the reference's mean delay; negative is better."""
     p_value: float
-    """Of the exact paired test that there is no difference."""
+    """p of the exact paired test for no difference."""
     p_value_holm: float
-    """The same, corrected for as many comparisons as the evaluation makes."""
+    """p after Holm's correction for all comparisons of the evaluation."""
     improvement: Interval
-    """How likely it is to have less delay than the reference on a new seed."""
+    """Probability of less delay than the reference on a new seed."""
 
     @property
     def verdict(self) -> str:
@@ -53,7 +53,7 @@ class ControllerSummary:
     controller: str
     runs: int
     gridlocked_runs: int
-    """They are in the means as well: the metrics hold for every vehicle, gridlock or not."""
+    """Number of gridlocked runs. They are in the means as well."""
     metrics: Mapping[str, Interval]
     versus: Comparison | None
     """None for the reference itself."""
@@ -66,7 +66,7 @@ class ControllerSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """What an evaluation comes to."""
+    """The result of an evaluation."""
 
     controllers: tuple[ControllerSummary, ...]
     reference: str
@@ -117,7 +117,7 @@ def summarise(results: Sequence[RunResult], baselines: Sequence[str]) -> Summary
 
 
 def as_json(summary: Summary, about: Mapping[str, Any]) -> dict[str, Any]:
-    """What `--json` prints; `about` comes first. A value that does not exist is null."""
+    """The content of `--json`: `about` first, then the controllers. A missing value is null."""
     return {
         **about,
         "reference": summary.reference,

@@ -1,4 +1,4 @@
-"""What an evaluation prints in a terminal: the table of controllers, stress curves, and the words that they need."""
+"""The printed result of an evaluation: the table of controllers, stress curves, and the notes to them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from evaluation.stress import StressCurve
 
 
 def as_table(summary: Summary) -> Table:
-    """One row per controller, best delay first. A metric that exists for nobody has no column."""
+    """One row per controller, best delay first. A metric without any value has no column."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     in_terminal = [key for key, metric in METRICS.items() if metric.terminal and key != "delay_s"]
     metrics = present(in_terminal, (entry.means for entry in summary.controllers))
@@ -71,7 +71,7 @@ def print_results(
     stress: Sequence[StressCurve],
     out: Path | None,
 ) -> None:
-    """The tables on stdout, with the words that they need."""
+    """Print the tables with their notes on stdout."""
     scenario, seeds = evaluation.scenario, evaluation.seeds
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False, emoji=False)
     console.print(as_table(summary))
