@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -22,6 +21,8 @@ from scenarios.resco import MAPS
 from scenarios.scenario import load, names
 from signals.intersection import compile_signals
 from tests.scenario_files import sumo
+
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 ROOT = Path(__file__).resolve().parents[1]
 SIGNALS = {
@@ -49,13 +50,6 @@ VEHICLES = {
     "ingolstadt7": 3031,
     "ingolstadt21": 4281,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.mark.parametrize("name", [*MAPS, *build.EMBEDDED])
