@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 ALL = "mean over every vehicle that was to depart, arrived or not"
 ENTERED = "mean over the vehicles that entered the network"
 PERSONS = "mean over the persons that arrived"
-RUN = "of the run"
+RUN = "number in the run"
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class RunMetrics:
         "the delay that 5 % of the vehicles exceed", ".0f", table="beyond")]
     delay_max_s: Annotated[float, Metric("worst vehicle", "s", "over the same vehicles as delay",
         "the greatest delay", ".0f", table="beyond")]
-    throughput_vph: Annotated[float, Metric("throughput", "veh/h", RUN,
+    throughput_vph: Annotated[float, Metric("throughput", "veh/h", "over the run",
         "arrived vehicles per hour of the window", ",.0f", table="beyond")]
     resco_delay_s: Annotated[float, Metric("RESCO's delay", "s",
         "mean over the vehicles that entered, and of those never inserted the ones planned after the last insertion",
