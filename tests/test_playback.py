@@ -253,11 +253,11 @@ def test_detectors_are_recorded_and_stay(pressed: Replay, tmp_path: Path) -> Non
 
 
 def test_nobody_on_the_road_makes_empty_curves() -> None:
-    from playback.outputs import Trips, _nobody
+    from playback.outputs import Trips, _no_motion
 
     empty = Trips({name: [] for name in ("id", "planned_s", "depart_delay_s", "depart_s", "arrival_s",
                                          "time_loss_s", "speed_factor", "delay_s")}, {}, "")  # fmt: skip
-    found = curves(_nobody(""), empty, {}, 0.0, 10, 1.0)
+    found = curves(_no_motion(""), empty, {}, 0.0, 10, 1.0)
     assert all(len(values) == 10 and not values.any() for values in found.values())
     assert math.isnan(empty.delay_s)
 

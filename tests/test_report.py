@@ -70,7 +70,9 @@ def test_a_matplotlibrc_where_it_is_started_changes_nothing(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     assert "#ff0000" not in (tmp_path / "out" / "report.html").read_text()
     (tmp_path / "matplotlibrc").write_bytes(b"\xff\xfe")
-    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    checkout = str(Path(evaluate.__file__).parent)
+    drawing = f"import sys; sys.path.insert(0, {checkout!r}); import evaluation.report.page"
+    again = subprocess.run([sys.executable, "-c", drawing], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
 
 
