@@ -25,8 +25,8 @@ from scenarios.scenario import load
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = ["--scenario", "cologne1", "--end", "25320", "--controllers", "greedy", "random"]
-WORDS += ["--seeds", "4", "--workers", "1", "--out", "out"]
-RUNS = 2 * 4
+WORDS += ["--seeds", "3", "--workers", "1", "--out", "out"]
+RUNS = 2 * 3
 
 
 def start(folder: Path, temporary: Path) -> subprocess.Popen[str]:
