@@ -117,14 +117,14 @@ def test_a_checkout_with_a_colon_in_its_name_runs_its_own_code(tmp_path: Path) -
     for package in OURS:
         shutil.copytree(ROOT / package, checkout / package, ignore=shutil.ignore_patterns("__pycache__"))
     script = shutil.copy(ROOT / "evaluate.py", checkout)
-    with (checkout / "envs" / "worker.py").open("a") as worker:
+    with (checkout / "envs" / "workers" / "server.py").open("a") as worker:
         worker.write(f"\nwith open({str(told)!r}, 'a') as told:\n    print(__file__, file=told)\n")
     folder = foreign_folder(tmp_path)
     poison(tmp_path / "check")  # what PYTHONPATH would make of the checkout's name
     done = run_there(folder, [script, *HERE, "--controllers", "cop", "--seeds", "1"])
     assert imported(folder) == imported(tmp_path / "check") == []
     assert done.returncode == 0, done.stderr
-    assert set(told.read_text().split()) == {str(checkout / "envs" / "worker.py")}
+    assert set(told.read_text().split()) == {str(checkout / "envs" / "workers" / "server.py")}
 
 
 @pytest.mark.slow
