@@ -33,8 +33,10 @@ class Gather:
         """`values` [..., elements] to sums [..., *shape], where shape is `index.shape[:-1]`.
 
         Products first, then numpy's own sum: no matrix product, whose order of adding up differs between machines.
+        `take` lays each group's elements side by side, so that they are added up in one order however many
+        quantities there are.
         """
-        result: FloatArray = (values[..., self.index] * self.weight).sum(axis=-1)
+        result: FloatArray = (values.take(self.index, axis=-1) * self.weight).sum(axis=-1)
         return result
 
     @staticmethod

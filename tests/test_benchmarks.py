@@ -22,7 +22,7 @@ from benchmarks.systems import System
 from benchmarks.tables import Laps, Sample, against, cost, flatness, growth_plot, markdown, rows_of, summary
 from plumbing.errors import InputError
 from scenarios.scenario import load
-from tests.test_getters import needs_library
+from tests.compiled import needs_library
 
 STATES = """<tlsStates>
   <tlsState time="10.00" id="a" programID="x" phase="0" state="Gr"/>

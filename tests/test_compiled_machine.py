@@ -8,14 +8,13 @@ import random
 import numpy as np
 import pytest
 
-from envs.native.machine import CompiledMachine
 from scenarios.scenario import load
 from signals.intersection import compile_signals
 from signals.layout import build_layout
 from signals.machine import SignalMachine
 from signals.snapshot import Snapshot
 from signals.timing import Timing
-from tests.test_getters import needs_library
+from tests.compiled import CompiledMachine, needs_library
 
 STATE = ("phase", "green_since_s", "settled_at_s", "served_until_s", "_held_until_s", "_max_until_s")
 
@@ -28,8 +27,9 @@ def test_both_machines_go_the_same_way(name: str, decision_s: float, max_green_s
     timing = Timing(decision_interval_s=decision_s, max_green_s=max_green_s, sim_step_s=0.1)
     items = compile_signals(network, timing).intersections
     layout = build_layout(items, network)
-    machines = [kind(items, timing, layout.shape[1]) for kind in (SignalMachine, CompiledMachine)]
-    seen = [Snapshot.empty(layout) for _ in machines]
+    compiled = CompiledMachine(items, timing, network)
+    machines = [SignalMachine(items, timing, layout.shape[1]), compiled]
+    seen = [Snapshot.empty(layout), compiled.seen]
     draw, shape, changes, forced = random.Random(name), layout.shape[:2], 0, 0
     generator, now_s = np.random.default_rng(7), 25200.0
     for machine in machines:
@@ -70,14 +70,17 @@ def test_both_machines_go_the_same_way(name: str, decision_s: float, max_green_s
 def test_odd_arrays_are_taken_or_refused_but_never_read_beyond() -> None:
     network = load("cologne3").network
     items = compile_signals(network).intersections
-    machine = CompiledMachine(items, Timing())
-    machine.reset(0.0)
-    machine.advance(100.0)
-    calls = np.ones(machine.exists.shape, bool)
-    plain = machine.mask(calls)
-    assert (machine.mask(np.ones((calls.shape[0], 2 * calls.shape[1]), bool)[:, ::2]) == plain).all()  # strided
-    assert (machine.mask(calls.astype(np.int64)) == plain).all()
-    with pytest.raises(ValueError, match="broadcast"):
-        machine.request(np.zeros(len(items) - 1, np.int64), calls)
-    with pytest.raises(ValueError, match="broadcast"):
-        machine.mask(calls[:, :-1])
+    decision = CompiledMachine(items, Timing(), network).decision
+    before = decision.wanted.copy()
+    for wrong in (np.zeros(len(items) - 1, np.int64), np.zeros((2, len(items)), np.int64)):
+        with pytest.raises(ValueError, match="broadcast"):
+            decision.step(0.0, wrong)
+        assert (decision.wanted == before).all()
+    asked = np.arange(2 * len(items), dtype=np.int32)[::2]  # strided, and of another type
+    with pytest.raises(RuntimeError):  # no SUMO runs here
+        decision.step(0.0, asked)
+    assert decision.wanted.tolist() == asked.tolist()
+    rows = np.zeros((len(items), 2 * decision.row_size), np.float32)
+    for odd in (rows[:, ::2], rows, rows[:, : decision.row_size].astype(np.float64)):
+        with pytest.raises(AssertionError):
+            decision.observe(odd)

@@ -17,7 +17,6 @@ import sumo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from envs.native.machine import make_machine
 from evaluation.monitor.check import check
 from evaluation.monitor.rules import Rules
 from scenarios.netfile import read_network
@@ -27,6 +26,7 @@ from signals.machine import FOREVER_S, SignalMachine, program_rows
 from signals.network import Program, ProgramRow, RoadNetwork
 from signals.phases import unsafe_pairs
 from signals.timing import Timing
+from tests.compiled import CompiledMachine, needs_library
 
 BIN = Path(sumo.SUMO_HOME) / "bin"
 
@@ -87,11 +87,10 @@ def drawn_program(table: LinkTable, draw: random.Random) -> list[tuple[float, st
 # --- displays
 
 
-def displays(
-    item: Intersection, timing: Timing, requests: list[int], draw: random.Random, begin_s: float
-) -> list[str]:
+def displays(machine: SignalMachine, requests: list[int], draw: random.Random, begin_s: float) -> list[str]:
     """What a simulator shows, step by step, that runs the machine's program and is told to jump as it says."""
-    machine, step = make_machine([item], timing), timing.sim_step_s
+    (item,), timing = machine.intersections, machine.timing
+    step = timing.sim_step_s
     machine.reset(begin_s)
     now_s, row, left, shown = begin_s, 0, FOREVER_S, []
     for wanted in requests:
@@ -117,11 +116,13 @@ def recorded(folder: Path, shown: list[str], step_s: float, begin_s: float) -> P
     return file
 
 
+@needs_library
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32), step=st.sampled_from((0.1, 0.5, 1.0)), decision=st.sampled_from((1.0, 5.0)))
 def test_no_program_and_no_request_leads_to_a_finding(
     pair: Path, tmp_path: Path, seed: int, step: float, decision: float
 ) -> None:
+    """Of the compiled machine, and of the plain one, which shows the same."""
     network, draw = read_network(pair), random.Random(seed)
     size = len(network.programs["T"][-1].rows[0].state)
     network = with_rows(network, drawn_program(link_table(network, "T", size), draw))
@@ -131,7 +132,11 @@ def test_no_program_and_no_request_leads_to_a_finding(
         assert "T" in [refusal.tls_id for refusal in plan.refusals]
         return
     requests = [draw.choice((-1, 2**62, *range(8))) for _ in range(60)]
-    shown = displays(plan.intersections[0], timing, requests, draw, 57600.0)
+    compiled, plain = CompiledMachine(plan.intersections, timing, network), SignalMachine(plan.intersections, timing)
+    same = random.Random()
+    same.setstate(draw.getstate())
+    shown = displays(compiled, requests, draw, 57600.0)
+    assert shown == displays(plain, requests, same, 57600.0)
     rules = Rules(min_green_s=timing.min_green_s, deceleration_mps2=3.048)
     assert check(pair, recorded(tmp_path, shown, step, 57600.0), rules) == []
 

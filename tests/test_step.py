@@ -1,7 +1,8 @@
-"""A decision in one compiled call and the same call by call: equal to the bit, in what they say of failures, too."""
+"""Compiled decisions and the same call by call: equal to the bit, in what they say of failures, too."""
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import hashlib
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from envs.native import library
-from envs.native.kernel import REWARDS, Kernel
+from envs.native.decision import CompiledDecision
 from envs.sumo.setup import SimulationSetup, make_setup
 from envs.sumo.simulation import SimulationError
 from envs.workers.client import RemoteSimulation
@@ -21,11 +22,13 @@ from envs.workers.server import WorkerSetup
 from scenarios.scenario import load
 from signals.layout import Gather
 from signals.loops import DetectorFaults
-from signals.rewards import reward_for
+from signals.machine import SignalMachine
+from signals.measures import ApproachMeasures
+from signals.observations import PhaseObservation
 from signals.snapshot import Snapshot
 from signals.timing import Timing
+from tests.compiled import needs_library
 from tests.scenario_files import user_folder
-from tests.test_getters import needs_library
 
 WAYS = ("0", "1")
 
@@ -72,14 +75,6 @@ def test_both_ways_give_the_same_episodes(
             seen[way] = [decisions(worker, seed, fcd) for seed in (3, 4)]
     assert seen["0"] == seen["1"]
     assert seen["0"][0] != seen["0"][1], "another seed is another episode"
-
-
-@needs_library
-def test_this_libsumo_exports_what_the_step_takes() -> None:
-    """Else it would go call by call in silence, and nobody would know why it is slow."""
-    compiled = library.native()
-    assert compiled is not None
-    assert all(compiled.steps)
 
 
 def failure(setup: SimulationSetup) -> str:
@@ -129,21 +124,26 @@ def nonnegative(random: np.random.Generator, size: int) -> npt.NDArray[np.float6
 @pytest.mark.parametrize("width", [1, 2, 7, 8, 9, 15, 16, 23, 128, 129, 200, 300, 1000])
 def test_sums_are_numpys_whatever_their_width(width: int) -> None:
     """Some rows full, some empty, some in between."""
-    layout = load_layout()
+    setup = make_setup(load("ingolstadt21"))
+    layout = setup.layout
     random, controlled = np.random.default_rng(width), len(layout.controlled)
-    lengths = [0, width, *random.integers(0, width + 1, layout.shape[0] - 2)]
+    shape = layout.shape[:2]
+    lengths = [0, width, *random.integers(0, width + 1, shape[0] * shape[1] - 2)]
     groups = [[(int(random.integers(controlled)), float(random.random())) for _ in range(n)] for n in lengths]
-    layout = dataclasses.replace(layout, signal_lanes=Gather.build(groups, (layout.shape[0],)))
-    snapshot = Snapshot.empty(layout)
-    kernel, found = Kernel(layout, snapshot), np.zeros(layout.shape[0])
+    layout = dataclasses.replace(layout, phase_lanes=Gather.build(groups, shape))
+    snapshot, machine = Snapshot.empty(layout), SignalMachine(setup.plan.intersections, setup.timing, shape[1])
+    compiled = library.native()
+    assert compiled is not None
+    decision = CompiledDecision(compiled, layout, machine, snapshot, np.zeros(1), end_s=setup.end_s, measures=True)
+    observation = PhaseObservation(layout)
+    rows = observation(snapshot)
     for _ in range(20):
         snapshot.lanes[:] = nonnegative(random, snapshot.lanes.size).reshape(snapshot.lanes.shape)
         snapshot.lanes[1:, snapshot.lanes[0] == 0.0] = 0.0  # an empty lane
-        kernel.measure()
-        for name in REWARDS:
-            kernel.reward(name, found)
-            assert found.tobytes() == reward_for(name)(layout, snapshot, snapshot).tobytes()
-
-
-def load_layout() -> Any:
-    return make_setup(load("ingolstadt21")).layout
+        snapshot.phase[:] = random.integers(0, shape[1], shape[0])
+        compiled.library.measure(ctypes.c_void_p(decision.address))
+        found = ApproachMeasures(layout, snapshot).phases
+        assert decision.on_phases.tobytes() == np.ascontiguousarray(found.transpose(1, 2, 0)).tobytes()
+        assert (snapshot.calls == (found[-1] > 0)).all()
+        decision.observe(rows)
+        assert rows.tobytes() == observation(snapshot).tobytes()

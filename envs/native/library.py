@@ -1,61 +1,44 @@
-"""The one loader of the compiled library: whether it may be used, and where libsumo's own functions are."""
+"""The one loader of the compiled library: whether it may be used, and whether libsumo has what it calls."""
 
 from __future__ import annotations
 
 import ctypes
 import hashlib
+import logging
 import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+log = logging.getLogger("intergreen.native")
 LIBRARY = Path(__file__).parent / "libintergreen.so"
 SWITCH = "INTERGREEN_NATIVE"
-"""Set to 0 in the environment to do without the library, as where it was not built."""
-LANES = ("getLastStepVehicleNumber", "getLastStepHaltingNumber", "getLastStepMeanSpeed", "getWaitingTime")
-LOOPS = ("getIntervalVehicleNumber", "getIntervalOccupancy", "getTimeSinceDetection")
-BY_NAME = "ERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE"
-"""How the compiler writes a function of one `const std::string&` (Itanium C++ ABI)."""
+"""In the environment: 0 to do without the library, as where it was not built. For benchmarks/native_parts.py alone, a
+list of `PARTS` to do without, such as "look,observe"."""
+PARTS = ("step", "look", "observe")
+
+
+class SumoFunctions(ctypes.Structure):
+    """The struct `Sumo` of decision.h: where functions of libsumo's C++ interface are."""
+
+    _fields_ = [(n, ctypes.c_void_p) for n in ("set_phase", "step", "vehicles", "halting", "waiting", "mean_speed")]
 
 
 class Native:
     """The compiled library, joined to the libsumo of this process."""
 
-    def __init__(self, library: ctypes.CDLL, module: str) -> None:
-        self.library = library
-        self._module = os.fsencode(module)
-        library.find_symbol.restype = library.new_names.restype = ctypes.c_void_p
-        library.free_names.argtypes = [ctypes.c_void_p]
-        for function in (library.read_ints, library.read_doubles):
-            function.argtypes = [ctypes.c_void_p] * 3
-        library.read_lanes.argtypes = [ctypes.c_void_p] * 2
-        library.measure.argtypes = [ctypes.c_void_p]
-        library.observe.argtypes = [ctypes.c_void_p] * 2
-        library.minus_sum.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
-        pointer, double = ctypes.c_void_p, ctypes.c_double
-        library.machine_mask.argtypes = library.machine_request.argtypes = [pointer, double, pointer, pointer]
-        library.machine_request.restype = ctypes.c_int64
-        library.machine_advance.argtypes = [pointer, double]
-        library.machine_show.argtypes = [pointer, double, *[pointer] * 4]
-        library.machine_mask.restype = library.machine_advance.restype = library.machine_show.restype = None
-        library.look.argtypes = [pointer, double]
-        library.step_to_next.argtypes, library.step_to_next.restype = [pointer], double
-        library.measure.restype = library.observe.restype = library.minus_sum.restype = None
-        self.lanes = [self.address("Lane", name) for name in LANES]
-        self.loops = [self.address("InductionLoop", name) for name in LOOPS]
-        self.steps = [
-            self.address("TrafficLight", "setPhase", f"{BY_NAME}i"),
-            self.address("Simulation", "step", "Ed"),
-        ]
-        """Where a signal is set, and where SUMO is stepped; None where this libsumo does not export it."""
-        self.complete = all(self.lanes) and all(self.loops)
-        """Whether this libsumo exports all that is read of it."""
-
-    def address(self, domain: str, name: str, arguments: str = BY_NAME) -> int | None:
-        """Where `libsumo::DOMAIN::NAME(ARGUMENTS)` is, None where it is not."""
-        symbol = f"_ZN7libsumo{len(domain)}{domain}{len(name)}{name}{arguments}"
-        found: int | None = self.library.find_symbol(self._module, symbol.encode())
-        return found
+    def __init__(self, library: ctypes.CDLL, sumo: SumoFunctions) -> None:
+        self.library, self.sumo = library, sumo
+        pointer, seconds = ctypes.c_void_p, ctypes.c_double
+        library.new_names.restype = pointer
+        for name, arguments in {
+            "ask_lane": [pointer, ctypes.c_char_p, pointer],
+            "decision_step": [pointer, seconds, pointer],
+            "decision_look": [pointer, seconds],
+            "observe": [pointer, pointer],
+        }.items():
+            getattr(library, name).argtypes = arguments
+        library.decision_step.restype, library.observe.restype = seconds, None
 
     def names(self, names: Sequence[str]) -> int:
         """A list of names on the other side; it lives as long as the process."""
@@ -66,31 +49,51 @@ class Native:
         return made
 
 
+def parts_used() -> frozenset[str]:
+    """Those of `PARTS` that are to be used where there is a library."""
+    said = os.environ.get(SWITCH, "")
+    return frozenset() if said == "0" else frozenset(PARTS).difference(said.split(","))
+
+
 @cache
 def native() -> Native | None:
-    """The compiled library, or None where it was not built, is older than its sources, does not fit or is off."""
+    """The compiled library, or None where it was not built, is older than its sources, does not fit or is off.
+
+    libsumo's functions are C++, so they are found by the symbols that a compiler has made of their names. Each is
+    used only if its symbol lies in libsumo itself and reads, demangled, as this very function with the parameters
+    that it is called with: both names follow from the type through which it is called (`find` in decision.cpp). No
+    symbol says what a function returns, so each episode asks for a lane's numbers both ways before it trusts any
+    (`CompiledDecision.agrees`); the two that change something, `setPhase` and `step`, return nothing.
+
+    No check covers a function of the same name and parameters that does something else in another SUMO. The tests
+    compare whole episodes with the installed one.
+    """
     library = load_library(LIBRARY)
     if library is None:
         return None
     from libsumo import _libsumo
 
-    try:
-        found = Native(library, _libsumo.__file__)
-    except AttributeError:
+    sumo = SumoFunctions()
+    if not library.find_sumo(os.fsencode(_libsumo.__file__), ctypes.byref(sumo)):
+        log.debug("%s is not used: this libsumo does not export what it calls", LIBRARY.name)
         return None
-    return found if found.complete else None
+    return Native(library, sumo)
 
 
 def load_library(path: Path) -> ctypes.CDLL | None:
-    """One of the compiled libraries, None where it was not built, is older than its sources or is off."""
-    if os.environ.get(SWITCH) == "0" or not path.is_file():
-        return None
-    try:
-        library = ctypes.CDLL(str(path))
-        library.sources.restype = ctypes.c_char_p
-        return library if library.sources() == sources_sha256(path.parent) else None
-    except (OSError, AttributeError):
-        return None
+    """A compiled library; None, and why in the log, where it was not built, is older than its sources or is off."""
+    reason = f"{SWITCH} is {os.environ.get(SWITCH)}"
+    if parts_used():
+        try:
+            library = ctypes.CDLL(str(path))
+            library.sources.restype = ctypes.c_char_p
+            if library.sources() == sources_sha256(path.parent):
+                return library
+            reason = "it was built from other sources"
+        except (OSError, AttributeError) as error:
+            reason = str(error)
+    log.debug("%s is not used: %s", path.name, reason)
+    return None
 
 
 def sources_sha256(folder: Path) -> bytes:

@@ -6,20 +6,13 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "decision.h"
+
 namespace {
 
 // What is read of a lane: vehicles, halting, waiting, loss. What is summed: these, and the vehicles that the current
 // phase misses.
 const int READ = 4, SEEN = READ + 1;
-
-// Weighted sums over few elements each: those of row r are index and weight from first[r] to first[r + 1]. numpy adds
-// up rows of one width, padded with zeros, which decides the order and is why the width is known here, too.
-struct Gather {
-    const std::int64_t* first;         // [count + 1]
-    const std::int32_t* index;
-    const double* weight;
-    std::int64_t count, width;
-};
 
 // W sums side by side: `values` holds W numbers for each element.
 template <int W>
@@ -85,110 +78,75 @@ Sums<W> gathered(const Gather& gather, std::int64_t row, const double* values) {
 
 extern "C" {
 
-// The field order is that of `_Tables` in envs/native/kernel.py.
-struct Tables {
-    std::int64_t signals, phases, movements, lanes, controlled;
-    Gather zone, signal_lanes, phase_lanes, movement_lanes, phase_exits, movement_exits;
-    const std::int64_t* controlled_signal;
-    const std::uint8_t* lane_served;      // [C, P]
-    const double* service;                // [S, P, K]
-    const double* change_s;               // [S, P, P]
-    const double* phase_size;             // [S, P]
-    const double* movement_size;          // [S, K]
-    const float* phase_factor;            // [14]
-    const float* movement_factor;         // [9]
-    float limit;
-    std::int32_t walks;                   // whether any movement is a crossing
-    // the snapshot
-    const double* read;                   // [4, L]
-    const double* pedestrians;            // [S, K]
-    const std::int64_t* phase;            // [S]
-    const std::uint8_t* changing;         // [S]
-    const double* green_age_s;            // [S]
-    const double* since_served_s;         // [S, P]
-    const std::uint8_t* mask;             // [S, P]
-    std::uint8_t* calls;                  // [S, P]
-    // room for intermediate results, side by side for each element
-    double* zones;                        // [C, SEEN]
-    double* on_phases;                    // [S, P, SEEN]
-};
-
 // Zones, sums per phase, and calls.
-void measure(const Tables* t) {
-    const std::int64_t C = t->controlled, L = t->lanes, P = t->phases, K = t->movements;
+void measure(const Decision* d) {
+    const std::int64_t C = d->controlled, L = d->lanes, P = d->phases, K = d->movements;
     for (std::int64_t c = 0; c < C; ++c) {
-        double* zone = t->zones + SEEN * c;
-        zone[0] = gathered<1>(t->zone, c, t->read).of[0];
+        double* zone = d->zones + SEEN * c;
+        zone[0] = gathered<1>(d->zone, c, d->read).of[0];
         if (zone[0] == 0.0) {  // what an empty lane holds is 0, and most are empty
             std::fill(zone + 1, zone + SEEN, 0.0);
             continue;
         }
         for (int n = 1; n < READ; ++n) {
-            zone[n] = gathered<1>(t->zone, c, t->read + n * L).of[0];
+            zone[n] = gathered<1>(d->zone, c, d->read + n * L).of[0];
         }
-        const bool green = t->lane_served[c * P + t->phase[t->controlled_signal[c]]];
+        const bool green = d->lane_served[c * P + d->phase[d->controlled_signal[c]]];
         zone[READ] = green ? 0.0 : zone[0];
     }
-    for (std::int64_t cell = 0; cell < t->signals * P; ++cell) {
-        const Sums<SEEN> sums = gathered<SEEN>(t->phase_lanes, cell, t->zones);
-        std::copy(sums.of, sums.of + SEEN, t->on_phases + SEEN * cell);
+    for (std::int64_t cell = 0; cell < d->signals * P; ++cell) {
+        const Sums<SEEN> sums = gathered<SEEN>(d->phase_lanes, cell, d->zones);
+        std::copy(sums.of, sums.of + SEEN, d->on_phases + SEEN * cell);
         bool called = sums.of[READ] > 0.0;
         const std::int64_t s = cell / P;
-        const double* served = t->service + cell * K;
-        const double* now = t->service + (s * P + t->phase[s]) * K;
-        for (std::int64_t k = 0; k < K && !called && t->walks; ++k) {
-            called = served[k] > 0.0 && !(now[k] > 0.0) && t->pedestrians[s * K + k] > 0.0;
+        const double* served = d->service + cell * K;
+        const double* now = d->service + (s * P + d->phase[s]) * K;
+        for (std::int64_t k = 0; k < K && !called && d->walks; ++k) {
+            called = served[k] > 0.0 && !(now[k] > 0.0) && d->pedestrians[s * K + k] > 0.0;
         }
-        t->calls[cell] = called;
+        d->calls[cell] = called;
     }
 }
 
 // The rows of signals.observations.PhaseObservation; their constant elements are there already.
-void observe(const Tables* t, float* rows) {
-    const std::int64_t L = t->lanes, P = t->phases, K = t->movements;
+void observe(const Decision* d, float* rows) {
+    const std::int64_t L = d->lanes, P = d->phases, K = d->movements;
     const int phase_features = 14, movement_features = 9;
-    const double* halting = t->read + L;
+    const double* halting = d->read + L;
     float* row = rows;
-    for (std::int64_t s = 0; s < t->signals; ++s) {
+    for (std::int64_t s = 0; s < d->signals; ++s) {
         for (std::int64_t p = 0; p < P; ++p, row += phase_features) {
             const std::int64_t cell = s * P + p;
-            const bool current = t->phase[s] == p;
-            row[1] = t->mask[cell];
+            const bool current = d->phase[s] == p;
+            row[1] = d->mask[cell];
             row[2] = current;
-            row[3] = current && t->changing[s];
-            row[4] = current ? static_cast<float>(t->green_age_s[s]) : 0.0F;
-            row[5] = static_cast<float>(t->since_served_s[cell]);
-            row[6] = static_cast<float>(t->change_s[(s * P + t->phase[s]) * P + p]);
-            row[7] = static_cast<float>(t->phase_size[cell]);
+            row[3] = current && d->changing[s];
+            row[4] = current ? static_cast<float>(d->green_age_s[s]) : 0.0F;
+            row[5] = static_cast<float>(d->since_served_s[cell]);
+            row[6] = static_cast<float>(d->change_s[(s * P + d->phase[s]) * P + p]);
+            row[7] = static_cast<float>(d->phase_size[cell]);
             for (int k = 0; k < SEEN; ++k) {
-                row[8 + k] = static_cast<float>(t->on_phases[SEEN * cell + k]);
+                row[8 + k] = static_cast<float>(d->on_phases[SEEN * cell + k]);
             }
-            row[13] = static_cast<float>(gathered<1>(t->phase_exits, cell, halting).of[0]);
+            row[13] = static_cast<float>(gathered<1>(d->phase_exits, cell, halting).of[0]);
             for (int k = 1; k < phase_features; ++k) {
-                row[k] = std::min(row[k] * t->phase_factor[k], t->limit);
+                row[k] = std::min(row[k] * d->phase_factor[k], d->limit);
             }
         }
         row += P * K;
         for (std::int64_t k = 0; k < K; ++k, row += movement_features) {
             const std::int64_t cell = s * K + k;
-            const Sums<SEEN> sums = gathered<SEEN>(t->movement_lanes, cell, t->zones);
-            row[2] = static_cast<float>(t->movement_size[cell]);
+            const Sums<SEEN> sums = gathered<SEEN>(d->movement_lanes, cell, d->zones);
+            row[2] = static_cast<float>(d->movement_size[cell]);
             for (int n = 0; n < READ; ++n) {
                 row[3 + n] = static_cast<float>(sums.of[n]);
             }
-            row[7] = static_cast<float>(gathered<1>(t->movement_exits, cell, halting).of[0]);
-            row[8] = static_cast<float>(t->pedestrians[cell]);
+            row[7] = static_cast<float>(gathered<1>(d->movement_exits, cell, halting).of[0]);
+            row[8] = static_cast<float>(d->pedestrians[cell]);
             for (int n = 2; n < movement_features; ++n) {
-                row[n] = std::min(row[n] * t->movement_factor[n], t->limit);
+                row[n] = std::min(row[n] * d->movement_factor[n], d->limit);
             }
         }
-    }
-}
-
-// Minus the sum of one of the zones' quantities over each signal: the rewards time_loss (3) and queue_veh (1).
-void minus_sum(const Tables* t, int quantity, double* reward) {
-    for (std::int64_t s = 0; s < t->signals; ++s) {
-        reward[s] = -gathered<SEEN>(t->signal_lanes, s, t->zones).of[quantity];
     }
 }
 

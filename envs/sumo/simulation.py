@@ -8,6 +8,7 @@ process is not exact. `envs.workers.server` therefore runs each episode in a pro
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -19,19 +20,20 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 import numpy.typing as npt
 
-from envs.native.kernel import REWARDS, Kernel, Look, usable
-from envs.native.machine import CompiledMachine, make_machine
-from envs.native.step import CompiledStep, make_step
+from envs.native.decision import CompiledDecision
+from envs.native.library import native, parts_used
 from envs.sumo.gui import GuiBackend
-from envs.sumo.reading import LaneReader, LoopGetters
+from envs.sumo.reading import read_lane, read_lanes, read_loops
 from envs.sumo.setup import SimulationSetup
 from plumbing.errors import InputError
 from plumbing.held import scratch
 from signals.loops import LoopPlan, LoopReader
+from signals.machine import SignalMachine
 from signals.measures import ApproachMeasures, detector_calls, lanes_green, pedestrian_demand
 from signals.snapshot import Snapshot
 
 Readings = tuple[float, npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]
+log = logging.getLogger("intergreen.native")
 STUCK_S = 300.0  # [s] a vehicle that has stood still for so long is stuck: no sane cycle lasts half of that
 
 
@@ -55,9 +57,20 @@ class EpisodeSummary:
 
 
 class Simulation:
-    """One run of SUMO at a time: `begin`, then `decide` until `done`, then `end`."""
+    """One run of SUMO at a time: `begin`, then `decide` until `done`, then `end`.
 
-    def __init__(self, setup: SimulationSetup, snapshot: Snapshot | None = None) -> None:
+    Args:
+        setup: what is run.
+        snapshot: the arrays that each decision fills; by default its own.
+        sumo_s: [1] to which is added how long SUMO's own steps take; whatever else a decision takes is ours.
+    """
+
+    def __init__(
+        self,
+        setup: SimulationSetup,
+        snapshot: Snapshot | None = None,
+        sumo_s: npt.NDArray[np.float64] | None = None,
+    ) -> None:
         self._sumo: Any
         self._low: Any
         if setup.render:
@@ -69,27 +82,22 @@ class Simulation:
             self._sumo, self._low = libsumo, _libsumo
         self.setup = setup
         self.layout = layout = setup.layout
-        compiled = not setup.render
-        self._lane_reader = LaneReader(self._low, layout.lanes, layout.lane_speed_mps, compiled=compiled)
-        self.machine = make_machine(setup.plan.intersections, setup.timing, layout.shape[1])
+        self.machine = SignalMachine(setup.plan.intersections, setup.timing, layout.shape[1])
         self.snapshot = snapshot if snapshot is not None else Snapshot.empty(setup.layout)
-        self.kernel = Kernel(layout, self.snapshot) if compiled and usable(setup.sensing) else None
-        self._look = None
-        if self.kernel is not None and isinstance(self.machine, CompiledMachine):
-            self._look = Look(self._lane_reader, self.machine, self.kernel, self.snapshot)
-        self._compiled_step = None
+        self._sumo_s = sumo_s if sumo_s is not None else np.zeros(1)
         self._late_s = setup.faults.latency_s if setup.loops is not None else 0.0
-        if compiled and not self._late_s:  # else it has to look in the middle of a step
-            look = None if layout.crossing_edges else self._look
-            self._compiled_step = make_step(self.machine, self.snapshot, layout.tls_ids, setup.end_s, look)
-        self.count_in(np.zeros(1))
+        self._loops = None if setup.loops is None else LoopReader(setup.loops, layout, setup.faults)
         self.now_s = setup.begin_s
         self.running = False
         self.summary = EpisodeSummary()
-        self._loops = None
-        if setup.loops is not None:
-            self._loops = LoopReader(setup.loops, self.layout, setup.faults)
-            self._loop_getters = LoopGetters(self._low, self._loops.ids, compiled=compiled)
+        compiled = None if setup.render else native()
+        self._decision = None
+        if compiled is not None:
+            self._decision = CompiledDecision(
+                compiled, layout, self.machine, self.snapshot, self._sumo_s,
+                end_s=setup.end_s, measures=self._loops is None,
+            )  # fmt: skip
+        self._bind_parts()
         self._readings: Readings | None = None
         self._logics = [] if setup.render else self._make_logics()  # sumo-gui knows none of it before it runs
 
@@ -127,9 +135,28 @@ class Simulation:
             self._loops.reset(self.now_s, setup.end_s, seed)
         if setup.warm_up_s:
             self._warm_up()
-        if self._compiled_step is not None:
-            self._compiled_step.begin(self.now_s)
+        self._check_compiled()
         self.read()
+
+    def _bind_parts(self) -> None:
+        """Which parts of a decision are compiled; None where Python does the same call by call."""
+        parts = parts_used() if self._decision is not None else frozenset[str]()
+        # who senses late has to look in the middle of a step
+        self._step_compiled = self._decision if "step" in parts and not self._late_s else None
+        self._look_compiled = self._decision if "look" in parts else None
+        observes = {"look", "observe"} <= parts and self._loops is None
+        self.observe_compiled = self._decision.observe if self._decision is not None and observes else None
+        """Writes the rows of a `PhaseObservation`."""
+
+    def _check_compiled(self) -> None:
+        """Do without compiled code in this episode if SUMO does not say the same through both of its interfaces."""
+        if self._decision is None or not self.layout.lanes:
+            return
+        lane = self.layout.lanes[0]
+        if not self._decision.agrees(lane, read_lane(self._low, lane)):
+            log.debug("SUMO says something else of lane %s when compiled code asks, which is not used", lane)
+            self._decision = None
+            self._bind_parts()
 
     def _make_logics(self) -> list[Any]:
         """Each signal's program as SUMO takes it; to put these together takes longer than to hand them over."""
@@ -162,69 +189,15 @@ class Simulation:
         Raises:
             SimulationError: SUMO failed on the way.
         """
-        compiled = self._compiled_step
         try:
-            if compiled is not None:
-                self.now_s = self.machine.now_s = compiled.to_next(phases)
+            if self._step_compiled is not None:
+                self.now_s = self.machine.now_s = self._step_compiled.step(self.now_s, phases)
             else:
                 self._apply(self.machine.request(phases, self.snapshot.calls))
                 self._step()
         except Exception as error:
             raise SimulationError(f"SUMO failed at {self.now_s:g} s: {error}") from error
-        if compiled is None or not compiled.looks:
-            self.read()
-
-    def tell(
-        self,
-        phases: npt.NDArray[np.int64],
-        reward: str,
-        rewards: npt.NDArray[np.float64],
-        rows: npt.NDArray[np.float32] | None,
-    ) -> bool:
-        """Take over arrays that stay where they are, so that a decision writes reward and observation as it goes.
-
-        Args:
-            phases: [S] what `decide` will be given.
-            reward, rewards, rows: as for `envs.native.kernel.Look.tell`.
-
-        Returns:
-            Whether it does; else they are computed from the snapshot.
-        """
-        if self._compiled_step is not None:
-            self._compiled_step.read_wanted_from(phases)
-        if self._look is None or reward not in ("", *REWARDS):
-            return False
-        self._look.tell(reward, rewards, rows)
-        return True
-
-    def count_in(self, sumo_s: npt.NDArray[np.float64]) -> None:
-        """Add to this number [1] how long SUMO's own steps take; whatever else a decision takes is ours."""
-        self._sumo_s = sumo_s
-        if self._compiled_step is not None:
-            self._compiled_step.count_in(sumo_s)
-
-    @property
-    def whole_step(self) -> CompiledStep | None:
-        """The compiled step where a decision is nothing else; tell `stepped` after it was taken without `decide`."""
-        compiled = self._compiled_step
-        return compiled if compiled is not None and compiled.looks else None
-
-    def stepped(self, reached: float) -> None:
-        """Take over how far `whole_step` has come.
-
-        Args:
-            reached: what the last step said.
-
-        Raises:
-            SimulationError: that it failed.
-        """
-        assert self._compiled_step is not None
-        self.now_s = self.machine.now_s = self._compiled_step.now_s
-        try:
-            if reached < 0.0:
-                self._compiled_step.say_why(reached)
-        except Exception as error:
-            raise SimulationError(f"SUMO failed at {self.now_s:g} s: {error}") from error
+        self.read()
 
     def _apply(self, rows: list[tuple[int, int]]) -> None:
         set_phase = self._low.trafficlight_setPhase
@@ -253,18 +226,16 @@ class Simulation:
         layout, snapshot, machine = self.layout, self.snapshot, self.machine
         if layout.crossing_edges:
             self._read_pedestrians()
-        if self._look is not None:
-            self._look.at(self.now_s)
+        if self._look_compiled is None or not self._look_compiled.look(self.now_s):
+            # this also says which lane SUMO does not know, where that is why the other could not
+            read_lanes(self._low, layout.lanes, layout.lane_speed_mps, snapshot.lanes)
+            snapshot.time_s[0] = self.now_s
+            machine.show(snapshot)
+        elif self._loops is None:
             return
-        self._lane_reader.read(snapshot.lanes)
-        snapshot.time_s[0] = self.now_s
-        machine.show(snapshot)
         if self._loops is not None:
             self._read_loops(self._loops)
-        if self.kernel is not None:
-            self.kernel.measure()
-        else:
-            snapshot.calls[:] = self._calls()
+        snapshot.calls[:] = self._calls()
         machine.show_mask(snapshot)
 
     def _calls(self) -> npt.NDArray[np.bool_]:
@@ -344,7 +315,8 @@ class Simulation:
     def _sense(self, now_s: float) -> Readings:
         """When, and per loop: vehicles counted, seconds occupied, time since the last vehicle."""
         elapsed = now_s - self.setup.begin_s
-        counts, percent, gaps = self._loop_getters.read()
+        assert self._loops is not None
+        counts, percent, gaps = read_loops(self._low, self._loops.ids)
         return now_s, counts, percent / 100.0 * elapsed, gaps
 
 

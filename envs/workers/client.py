@@ -54,6 +54,7 @@ class RemoteSimulation:
         self._process: subprocess.Popen[bytes] | None = None
         self._log_read = 0
         self._last_errors: list[str] = []
+        self._notes: set[str] = set()
         self._finalizer: weakref.finalize[Any, Any] | None = None
 
     @property
@@ -144,6 +145,10 @@ class RemoteSimulation:
         self._report()
         if kind == "begun":
             self.running = True
+            for line in content:
+                if line not in self._notes:
+                    log.debug("worker: %s", line)
+            self._notes.update(content)
             return
         if kind == "refused":
             raise InputError(content)

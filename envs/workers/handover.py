@@ -1,8 +1,7 @@
 """Arrays that two processes share, and a hand-over between them that costs microseconds.
 
-A decision goes to the worker and comes back over a counter that each side looks at for a moment before it goes to
-sleep; who sleeps is woken by a bell. native/channel.cpp does the same where it was built, and answers whole decisions
-without the interpreter.
+A decision goes to the worker and comes back over a counter that each side looks at for a while before it goes to
+sleep; who sleeps is woken by a bell. To be woken takes a tenth of a millisecond on either side.
 """
 
 from __future__ import annotations
@@ -22,30 +21,32 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from envs.native.library import LIBRARY, load_library
-
 Shapes = Mapping[str, tuple[tuple[int, ...], type]]
 ALIGN = 64  # [bytes] a cache line, so that the two sides' counters never share one
 COUNTERS: Shapes = {
     **dict.fromkeys(("asked", "taken", "answered", "failed", "asker_asleep", "answerer_asleep"), ((1,), np.int64)),
     **dict.fromkeys(("decided_s", "sumo_s", "thought_s"), ((1,), np.float64)),
 }
-"""The hand-over's own, how long the episode's decisions took in the worker so far, and SUMO's steps of that; and how
-long the worker looks for its next question."""
+"""The hand-over's own; how long the episode's decisions took in the worker so far, and SUMO's steps of that; and how
+long the worker looks for its next question before it sleeps."""
 MAP_FIXED = 0x10  # Linux's and BSD's <sys/mman.h>; Python's mmap does not name it
 RING = (1).to_bytes(8, sys.byteorder)
 """What an eventfd takes: a number of eight bytes that is added to it."""
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-# [s] how long one looks before going to sleep; to be woken takes a tenth of a millisecond, on either side
-SPIN_S = 0.0003  # as long as the other side needs for a hand-over
-THOUGHT_SPIN_S = 0.002  # as long as most agents think, where a core is free
-WAIT_SPIN_S = 0.02  # as long as most steps take, where a core is free
-DOZE_S = 0.05  # [s] after which a sleeper looks itself: whoever is to wake it may have died
+SPIN_S = 0.0003
+"""[s] Spin time of a worker without a core to spare: as long as the other side needs for a hand-over."""
+THOUGHT_SPIN_S = 0.002
+"""[s] Spin time of a worker with a core to spare: as long as most agents think."""
+WAIT_SPIN_S = 0.02
+"""[s] Spin time of who waits for a worker: as long as most steps take."""
+TAKEN_S = 0.0003
+"""[s] within which a worker takes a question, unless it waits for the very core that looks for its answer."""
+DOZE_S = 0.05
+"""[s] after which a sleeper looks itself: whoever is to wake it may have died."""
+MOST_SKIPPED = 63
+"""Waits in a row without spinning, where it has always been in vain."""
 _give_way: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
-"""While it looks at the counter, a side leaves its core to whoever needs it."""
-
-
-REACHED = ("asked", "taken", "answered", "failed", "asker_asleep", "answerer_asleep", "decided_s", "thought_s")
+"""While it spins, a side leaves its core to whoever needs it."""
 
 
 def readable(descriptors: Iterable[int], within_s: float) -> set[int]:
@@ -59,35 +60,8 @@ def readable(descriptors: Iterable[int], within_s: float) -> set[int]:
     return {descriptor for descriptor, _ in poller.poll(within_s * 1000.0)}
 
 
-class _Channel(ctypes.Structure):
-    """The struct `Channel` of native/channel.cpp."""
-
-    _fields_ = [
-        *((name, ctypes.c_void_p) for name in REACHED),
-        *((name, ctypes.c_int64) for name in ("bell", "other", "skip", "skipped")),
-    ]
-
-
-def _library() -> ctypes.CDLL | None:
-    """The compiled hand-over, None where it was not built."""
-    library = load_library(LIBRARY)
-    if library is None:
-        return None
-    pointer, number, seconds = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
-    for name, arguments in {
-        "channel_ask": (pointer,),
-        "channel_wait": (pointer, number, pointer, number, seconds, seconds),
-        "channel_await": (pointer, number, seconds),
-        "channel_serve": (pointer, pointer, number, seconds),
-    }.items():
-        getattr(library, name).argtypes = arguments
-    library.channel_ask.restype = None
-    library.channel_serve.restype = seconds
-    return library
-
-
 def thought_spin_s(workers: int) -> float:
-    """[s] how long each of so many workers looks for its next question: without a core to spare it is in the way."""
+    """[s] Spin time of each of so many workers: without a core to spare it is in the way."""
     return THOUGHT_SPIN_S if workers < CORES else SPIN_S
 
 
@@ -169,19 +143,53 @@ class Bell:
             os.close(fd)
 
 
+class _Spin:
+    """Looks at something until it is so, as long as that pays.
+
+    Who spins where cores are scarce may keep the very one that the other side waits for, whatever it offers. So each
+    time in vain doubles the number of waits that do without.
+    """
+
+    def __init__(self) -> None:
+        self._skip = self._skipped = 0
+
+    def sees(self, is_so: Callable[[], bool], spin_s: float, taken: Callable[[], bool] | None = None) -> bool:
+        """Whether it is so within that time.
+
+        Args:
+            spin_s: [s] 0 to do without.
+            taken: what has to be so before `TAKEN_S` is over, or spinning is in vain.
+        """
+        if spin_s <= 0.0:
+            return False
+        if self._skip:
+            self._skip -= 1
+            return False
+        found = (taken is None or _within(taken, TAKEN_S)) and _within(is_so, spin_s)
+        self._skipped = self._skipped // 2 if found else min(2 * self._skipped + 1, MOST_SKIPPED)
+        self._skip = self._skipped
+        return found
+
+
+def _within(is_so: Callable[[], bool], spin_s: float) -> bool:
+    until_s = time.perf_counter() + spin_s
+    while not is_so():
+        if time.perf_counter() >= until_s:
+            return False
+        _give_way()
+    return True
+
+
 class _Side:
-    """One side: the counters, and where the compiled code finds them."""
+    """One side: the counters, and the bells."""
 
     def __init__(self, shared: SharedArrays, bell: Bell, other: Bell) -> None:
         self.shared, self._bell, self._other = shared, bell, other
         # looked at as plain numbers: numpy's take several times as long, and nothing of them is in the caches here
-        self._asked, self._answered, self._failed, self._asker_asleep, self._answerer_asleep = (
+        self._asked, self._taken, self._answered, self._failed, self._asker_asleep, self._answerer_asleep = (
             memoryview(shared[name].data)
-            for name in ("asked", "answered", "failed", "asker_asleep", "answerer_asleep")
+            for name in ("asked", "taken", "answered", "failed", "asker_asleep", "answerer_asleep")
         )
-        self._library = _library()
-        self._channel = _Channel(*(shared[name].ctypes.data for name in REACHED), bell.fd, other.ring_fd)
-        self.address = ctypes.addressof(self._channel)
 
 
 class Asker(_Side):
@@ -189,9 +197,6 @@ class Asker(_Side):
 
     def ask(self) -> None:
         """Hand over."""
-        if self._library is not None:
-            self._library.channel_ask(self.address)
-            return
         self._asked[0] += 1
         if self._answerer_asleep[0]:
             self._other.ring()
@@ -199,6 +204,10 @@ class Asker(_Side):
     def answered(self) -> bool:
         """Whether the answer is there, or never will be because the other side failed."""
         return self._answered[0] == self._asked[0] or self._failed[0] != 0
+
+    def taken(self) -> bool:
+        """Whether the other side has begun with it."""
+        return self._taken[0] == self._asked[0]
 
     @property
     def failed(self) -> bool:
@@ -210,41 +219,36 @@ class Waiting:
     """Waits for any of several askers. To be made once for those that are waited for again and again."""
 
     def __init__(self, askers: Sequence[Asker]) -> None:
-        self._askers = askers
-        self._library = askers[0]._library if askers else None
-        self._addresses = (ctypes.c_void_p * len(askers))(*(asker.address for asker in askers))
+        self._askers, self._spin = askers, _Spin()
 
     def wait(self, others: Sequence[int] = (), spin_s: float = WAIT_SPIN_S) -> bool:
         """Until one has its answer or something can be read from `others`; `DOZE_S` at most.
 
         Args:
-            spin_s: how long to look at the counters before going to sleep.
+            spin_s: how long to look at the counters before going to sleep [s].
 
         Returns:
             Whether one has its answer.
         """
         askers = self._askers
-        if self._library is not None:
-            fds = (ctypes.c_int * len(others))(*others) if others else None
-            count, other_count = len(askers), len(others)
-            return bool(self._library.channel_wait(self._addresses, count, fds, other_count, spin_s, DOZE_S))
-        until = time.perf_counter() + min(spin_s, SPIN_S)
-        while True:
-            if any(asker.answered() for asker in askers):
-                return True
-            if time.perf_counter() >= until:
-                break
-            _give_way()
+        if self._answered() or (askers and self._spin.sees(self._answered, spin_s, self._taken)):
+            return True
         for asker in askers:
             asker._asker_asleep[0] = 1
         # looked at once more: one may have answered before it could see that we sleep
-        if not any(asker.answered() for asker in askers):
+        if not self._answered():
             bells = {asker._bell.fd: asker._bell for asker in askers}
             for fd in bells.keys() & readable([*bells, *others], DOZE_S):
                 bells[fd].silence()
         for asker in askers:
             asker._asker_asleep[0] = 0
-        return any(asker.answered() for asker in askers)
+        return self._answered()
+
+    def _answered(self) -> bool:
+        return any(asker.answered() for asker in self._askers)
+
+    def _taken(self) -> bool:
+        return all(asker.taken() for asker in self._askers)
 
 
 class Answerer(_Side):
@@ -252,34 +256,17 @@ class Answerer(_Side):
 
     def __init__(self, shared: SharedArrays, commands_fd: int, bell: Bell, other: Bell) -> None:
         super().__init__(shared, bell, other)
-        self._commands_fd = commands_fd
+        self._commands_fd, self._spin = commands_fd, _Spin()
+        self._spin_s = memoryview(shared["thought_s"].data)
 
     def wait(self) -> bytes | None:
         """Until something is asked (None) or a command byte comes over the pipe (that byte; b"" at its end)."""
-        if self._library is not None:
-            found = self._library.channel_await(self.address, self._commands_fd, DOZE_S)
-            return os.read(self._commands_fd, 1) if found else None
-        done, spins = int(self._answered[0]), True
-        while self._asked[0] == done:
-            if not (spins and self._spin(done)) and self._sleep(done):
-                return os.read(self._commands_fd, 1)
-            spins = False
-        self.shared["taken"][0] = self._asked[0]
+        if not self._is_asked() and not self._spin.sees(self._is_asked, self._spin_s[0]):
+            while not self._is_asked():
+                if self._sleep():
+                    return os.read(self._commands_fd, 1)
+        self._taken[0] = self._asked[0]
         return None
-
-    def serve(self, step: int) -> tuple[float, bytes | None]:
-        """Take decisions and answer them without coming back, until a command byte comes or a step fails.
-
-        Args:
-            step: the address of a `CompiledStep` that needs nothing beside it; only where there is a library.
-
-        Returns:
-            What the step that failed said, with None, as for `CompiledStep`; nothing has been answered then. Else a
-            number above 0 and the byte, as of `wait`.
-        """
-        assert self._library is not None, "a step that was compiled comes from the same library"
-        said: float = self._library.channel_serve(self.address, step, self._commands_fd, DOZE_S)
-        return said, os.read(self._commands_fd, 1) if said > 0.0 else None
 
     def answer(self, failed: bool = False) -> None:
         """Hand back."""
@@ -288,21 +275,15 @@ class Answerer(_Side):
         if self._asker_asleep[0]:
             self._other.ring()
 
-    def _spin(self, done: int) -> bool:
-        """Whether something is asked within the moment."""
-        asked, until = self._asked, time.perf_counter() + SPIN_S
-        while asked[0] == done:
-            _give_way()
-            if time.perf_counter() >= until:
-                return False
-        return True
+    def _is_asked(self) -> bool:
+        return self._asked[0] != self._answered[0]
 
-    def _sleep(self, done: int) -> bool:
+    def _sleep(self) -> bool:
         """Sleep until the bell rings, a command comes or `DOZE_S` is over; whether a command is there."""
         self._answerer_asleep[0] = 1
         found: set[int] = set()
         # looked at once more: it may have been asked before it could be seen that we sleep
-        if self._asked[0] == done:
+        if not self._is_asked():
             found = readable([self._bell.fd, self._commands_fd], DOZE_S)
         self._answerer_asleep[0] = 0
         if self._bell.fd in found:

@@ -7,6 +7,7 @@ process does not (SUMO orders some things by address).
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import signal
@@ -19,7 +20,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from envs.native.kernel import REWARDS as KERNEL_REWARDS
 from envs.sumo.gui import FRAME_SHAPE
 from envs.sumo.setup import SimulationSetup
 from envs.sumo.simulation import Simulation, SimulationError
@@ -70,8 +70,8 @@ class World:
         self.setup, self.shared = setup, shared
         layout = setup.simulation.layout
         snapshot = Snapshot(**{name: shared[name] for name in Snapshot.shapes(layout)})
-        self.simulation = Simulation(setup.simulation, snapshot)
-        # also where the kernel writes the rows: it leaves to this what never changes in them
+        self.simulation = Simulation(setup.simulation, snapshot, shared["sumo_s"])
+        # also where compiled code writes the rows: it leaves to this what never changes in them
         self._observe = (
             observation_for(setup.simulation.sensing, layout, shared["observation"]) if setup.observe else None
         )
@@ -79,12 +79,6 @@ class World:
         self._reference: Reference | None = None
         self._compares = setup.reward in COMPARING
         self._action = shared["action"]
-        rows = shared["observation"] if setup.observe else None
-        self._told = not setup.simulation.reference and self.simulation.tell(
-            self._action, setup.reward, shared["reward"], rows
-        )
-        """Whether the simulation writes reward and observation as it decides."""
-        self.simulation.count_in(shared["sumo_s"])
 
     def begin(self, seed: int) -> None:
         """Start an episode."""
@@ -96,20 +90,6 @@ class World:
         self.shared["reward"][:] = 0.0
         self._publish()
 
-    def serve(self, answerer: Answerer) -> bytes | None:
-        """Until a command comes: that byte, as of `Answerer.wait`. None: a decision is asked for that is to be taken
-        by `decide` and answered; all others have been.
-
-        Raises:
-            SimulationError: SUMO failed; this is not answered.
-        """
-        step = self.simulation.whole_step if self._told else None
-        if step is None:
-            return answerer.wait()
-        reached, byte = answerer.serve(step.address)
-        self.simulation.stepped(reached)
-        return byte
-
     def decide(self) -> None:
         """Take the shared actions, run to the next decision."""
         began = time.perf_counter()
@@ -117,31 +97,37 @@ class World:
         self.shared["decided_s"][0] += time.perf_counter() - began
 
     def _decide(self) -> None:
-        if self._told:
-            self.simulation.decide(self._action)
-            return
-        kernel = self.simulation.kernel
         before = self.simulation.snapshot.copy() if self._compares else self.simulation.snapshot
         self.simulation.decide(self._action)
         if self._reference is not None and self._reference.reward_name:
             self.shared["reward"][:] = self._reference.reward()
-        elif kernel is not None and self.setup.reward in KERNEL_REWARDS:
-            kernel.reward(self.setup.reward, self.shared["reward"])
         elif self._reward is not None:
             layout = self.setup.simulation.layout
             self.shared["reward"][:] = self._reward(layout, before, self.simulation.snapshot)
         self._publish()
 
     def _publish(self) -> None:
-        kernel = self.simulation.kernel
-        if self._observe is not None and kernel is not None:
-            kernel.observe(self.shared["observation"])
-        elif self._observe is not None:
-            self._observe.write(self.simulation.snapshot)
+        if self._observe is not None:
+            if self.simulation.observe_compiled is not None:
+                self.simulation.observe_compiled(self.shared["observation"])
+            else:
+                self._observe.write(self.simulation.snapshot)
         if self._reference is not None:
             self._reference.observe(self.shared["reference"])
         if self.setup.simulation.render == "rgb_array":
             self.shared["frame"][:] = self.simulation.frame()
+
+
+class Notes(logging.Handler):
+    """Keeps what is logged in this process, whose own output nobody reads, for the environment's log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it."""
+        self.lines.append(record.getMessage())
 
 
 def send(stream: BinaryIO, kind: str, content: object = None) -> None:
@@ -181,7 +167,13 @@ def prepared(setup: WorkerSetup, shared: SharedArrays) -> World | None:
 
 
 def episode(
-    setup: WorkerSetup, world: World | None, answerer: Answerer, commands: int, answers: BinaryIO, seed: int
+    setup: WorkerSetup,
+    world: World | None,
+    answerer: Answerer,
+    commands: int,
+    answers: BinaryIO,
+    seed: int,
+    notes: Notes,
 ) -> None:
     """One episode, in a child of its own: begin, decide as often as asked, end."""
     try:
@@ -196,10 +188,10 @@ def episode(
     except Exception as error:
         send(answers, "error", f"{type(error).__name__}: {error}")
         return
-    send(answers, "begun")
+    send(answers, "begun", notes.lines)
     while True:
         try:
-            byte = world.serve(answerer)
+            byte = answerer.wait()
             if byte is None:
                 world.decide()
                 answerer.answer()
@@ -227,6 +219,9 @@ def main() -> None:
     """
     commands_fd, answers_fd, memory_fd, *bells = (int(a) for a in sys.argv[1:8])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the environment decides what Ctrl-C means
+    notes, ours = Notes(), logging.getLogger("intergreen")
+    ours.addHandler(notes)
+    ours.setLevel(logging.DEBUG)
     answers = os.fdopen(answers_fd, "wb")
     with os.fdopen(os.dup(commands_fd), "rb", buffering=0) as commands:
         _, setup = receive(commands)
@@ -246,7 +241,7 @@ def main() -> None:
         if child == 0:
             status = 0
             try:
-                episode(setup, world, answerer, commands_fd, answers, seed)
+                episode(setup, world, answerer, commands_fd, answers, seed, notes)
             except BaseException:
                 status = 1
             finally:

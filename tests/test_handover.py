@@ -1,4 +1,4 @@
-"""The hand-over between two processes, compiled and not, in every mixture."""
+"""The hand-over between two processes."""
 
 from __future__ import annotations
 
@@ -19,21 +19,17 @@ from envs.workers.client import RemoteSimulation
 from envs.workers.handover import SPIN_S, THOUGHT_SPIN_S, Answerer, Asker, Bell, SharedArrays, Waiting
 from envs.workers.server import WorkerSetup
 from scenarios.scenario import load
-from tests.test_getters import needs_library
-
-WAYS = ("0", "1")
+from tests.compiled import needs_library
 
 
 class Sides:
     """Both sides, as in two processes but for the process; the answer to a number is its double."""
 
-    def __init__(self, asker: str, answerer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.shared = SharedArrays({"number": ((1,), np.int64)})
         self._bells, (self.commands, self.order) = (Bell(), Bell()), os.pipe()
-        monkeypatch.setenv(library.SWITCH, asker)
         self.asker = Asker(self.shared, *self._bells)
         self.waiting = Waiting([self.asker])
-        monkeypatch.setenv(library.SWITCH, answerer)
         self.answerer = Answerer(self.shared, self.commands, *self._bells[::-1])
         self.pause_s = 0.0
         self.ended_with: bytes | None = None
@@ -66,15 +62,14 @@ class Sides:
         self.shared.close()
 
 
-@pytest.fixture(params=[(a, b) for a in WAYS for b in WAYS], ids=lambda ways: "asker {}, answerer {}".format(*ways))
-def sides(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sides]:
-    made = Sides(*request.param, monkeypatch)
+@pytest.fixture
+def sides() -> Iterator[Sides]:
+    made = Sides()
     yield made
     made.end()
     assert made.ended_with == b"e"
 
 
-@needs_library
 def test_every_question_has_its_own_answer_whoever_sleeps(sides: Sides) -> None:
     """Neither side, one or both have gone to sleep when the other one is ready."""
     for asker_s, answerer_s in ((0.0, 0.0), (0.002, 0.0), (0.0, 0.006), (0.002, 0.006)):
@@ -84,7 +79,6 @@ def test_every_question_has_its_own_answer_whoever_sleeps(sides: Sides) -> None:
             assert sides.doubled(number) == 2 * number
 
 
-@needs_library
 def test_who_waits_longer_than_a_doze_is_told_that_there_is_no_answer_yet(sides: Sides) -> None:
     """So that it can look whether the other side lives."""
     sides.pause_s = 0.2
@@ -96,7 +90,6 @@ def test_who_waits_longer_than_a_doze_is_told_that_there_is_no_answer_yet(sides:
         pass
 
 
-@needs_library
 def test_an_idle_worker_leaves_the_cores_alone() -> None:
     """It looks at its counter for a moment only, however long nothing is asked."""
     with RemoteSimulation(WorkerSetup(make_setup(load("cologne1")))) as worker:
@@ -118,7 +111,7 @@ def test_workers_look_long_for_their_next_question_only_where_a_core_is_free(mon
 
 
 @needs_library
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ["0", "1"])
 def test_a_worker_tells_how_long_its_decisions_took(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(library.SWITCH, way)
     with RemoteSimulation(WorkerSetup(make_setup(load("cologne1")))) as worker:
@@ -143,14 +136,12 @@ def _cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_descriptors_have_no_greatest_number(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+def test_descriptors_have_no_greatest_number() -> None:
     """Whoever has more than a thousand files open has simulations, too."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 1200), hard), hard))
     held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1024)]
     try:
-        monkeypatch.setenv(library.SWITCH, way)
         worker = RemoteSimulation(WorkerSetup(make_setup(load("single", end_s=20))))
         batch = SignalBatch([worker], lambda worker, episode: 1)
         try:

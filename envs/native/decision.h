@@ -1,0 +1,98 @@
+// What a decision reads and writes. The field order is that of `_Decision` in envs/native/decision.py.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+// Names that Python hands over once: of lanes or signals.
+struct Names {
+    std::vector<std::string> list;
+};
+
+// Weighted sums over few elements each: those of row r are index and weight from first[r] to first[r + 1]. numpy adds
+// up rows of one width, padded with zeros, which decides the order and is why the width is known here, too.
+struct Gather {
+    const std::int64_t* first;         // [count + 1]
+    const std::int32_t* index;
+    const double* weight;
+    std::int64_t count, width;
+};
+
+// Functions of libsumo's public C++ interface.
+struct Sumo {
+    void (*set_phase)(const std::string&, int);
+    void (*step)(double);
+    int (*vehicles)(const std::string&);
+    int (*halting)(const std::string&);
+    double (*waiting)(const std::string&);
+    double (*mean_speed)(const std::string&);
+};
+
+struct Decision {
+    std::int64_t signals, phases, movements, lanes, controlled;  // S, P, K, L, C
+    Sumo sumo;
+    const Names* tls_ids;              // [S]
+    const Names* lane_ids;             // [L] in the order in which they are asked for
+    const std::int64_t* place;         // [L] of each among the numbers
+    const double* speed_mps;           // [L] of each
+    // signals/machine.py: constants, and state, which both sides write
+    double interval_s, end_s;
+    std::int64_t settles;
+    const std::uint8_t* exists;        // [S, P]
+    const std::int64_t* entry;         // [S, P, P]
+    const double* change_s;            // [S, P, P]
+    const double* min_green_s;         // [S, P]
+    const double* max_green_s;         // [S, P]
+    const double* settling_s;          // [S, P, P, P]
+    std::int64_t* current;             // [S]
+    double* green_since_s;             // [S]
+    double* settled_at_s;              // [S, P]
+    double* served_until_s;            // [S, P]
+    double* held_until_s;              // [S]
+    double* max_until_s;               // [S]
+    // signals/layout.py
+    Gather zone, phase_lanes, movement_lanes, phase_exits, movement_exits;
+    const std::int64_t* controlled_signal;  // [C]
+    const std::uint8_t* lane_served;   // [C, P]
+    const double* service;             // [S, P, K]
+    const double* phase_size;          // [S, P]
+    const double* movement_size;       // [S, K]
+    // signals/observations.py
+    const float* phase_factor;         // [14]
+    const float* movement_factor;      // [9]
+    float limit;
+    std::int32_t walks;                // whether any movement is a crossing
+    std::int64_t measures;             // whether calls and mask follow from the lanes, not from detectors
+    // the snapshot
+    double* time_s;                    // [1]
+    double* read;                      // [4, L] vehicles, halting, waiting, loss
+    const double* pedestrians;         // [S, K]
+    std::int64_t* phase;               // [S]
+    std::uint8_t* changing;            // [S]
+    double* green_age_s;               // [S]
+    double* since_served_s;            // [S, P]
+    std::uint8_t* mask;                // [S, P]
+    std::uint8_t* calls;               // [S, P]
+    // workspace
+    double* zones;                     // [C, 5] side by side for each element
+    double* on_phases;                 // [S, P, 5]
+    std::uint8_t* allowed;             // [S, P]
+    std::int64_t* signal;              // [S] which signals change
+    std::int64_t* row;                 // [S] and what each then shows
+    double* sumo_s;                    // [1] that SUMO's own steps took so far
+    char said[1024];                   // SUMO's last words
+};
+
+extern "C" {
+
+// machine.cpp
+void machine_mask(const Decision* d, double now_s, const std::uint8_t* calls, std::uint8_t* mask);
+std::int64_t machine_request(const Decision* d, double now_s, const std::int64_t* wanted, const std::uint8_t* calls);
+void machine_advance(const Decision* d, double now_s);
+void machine_show(const Decision* d, double now_s);
+
+// measures.cpp
+void measure(const Decision* d);
+
+}  // extern "C"
