@@ -15,7 +15,7 @@ import random
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.children import lapped_child
+from benchmarks.children import stepwise_child
 from benchmarks.course import SEED
 from benchmarks.speed import window
 from envs.sumo.setup import make_setup
@@ -57,12 +57,12 @@ def measure(scenario: Scenario, decisions: int, turns: int) -> dict[str, npt.NDA
     """[turns, decisions] what each decision's steps took, by variant [s]."""
     setup, order = make_setup(scenario, controlled=False), random.Random(SEED)
     until_s = [min(setup.begin_s + 5.0 * (n + 1), setup.end_s) for n in range(decisions)]
-    request = {"args": ["sumo", *setup.sumo_args, "--seed", str(SEED)], "until_s": until_s, "laps": True}
+    request = {"args": ["sumo", *setup.sumo_args, "--seed", str(SEED)], "until_s": until_s, "stepwise": True}
     taken = {variant: np.zeros((turns, decisions)) for variant in VARIANTS}
     for turn in range(turns):
         with contextlib.ExitStack() as stack:
             runs = {
-                variant: stack.enter_context(lapped_child("bare", request, preload=preload))
+                variant: stack.enter_context(stepwise_child("bare", request, preload=preload))
                 for variant, preload in VARIANTS.items()
             }
             for n in range(decisions):

@@ -1,9 +1,8 @@
 """libsumo, stepped from decision to decision without reading or setting anything: what everything is compared with.
 
 Reads one JSON line, {"args": SUMO's command line, "until_s": the moments to step to}, and answers {"seconds": …}.
-With "laps": true it answers so
-once it has started and then after every further line, a number of moments to go on by: whoever asks can run something
-else in between.
+With "stepwise": true it answers so once it has started, and after every further line, which is a number of moments to
+go on by: whoever asks can run something else in between.
 """
 
 from __future__ import annotations
@@ -26,17 +25,17 @@ def main() -> None:
     answers = quiet()
     libsumo.start(request["args"])
     moments = iter(request["until_s"])
-    if request.get("laps"):
+    if request.get("stepwise"):
         os.write(answers, line(0.0))
         for asked in sys.stdin:
-            os.write(answers, line(lap(itertools.islice(moments, int(asked)))))
+            os.write(answers, line(go_on(itertools.islice(moments, int(asked)))))
         return
-    taken = lap(moments)
+    taken = go_on(moments)
     libsumo.close()
     os.write(answers, line(taken))
 
 
-def lap(moments: Iterable[float]) -> float:
+def go_on(moments: Iterable[float]) -> float:
     """Step from one to the next [s]."""
     began = time.perf_counter()
     for moment in moments:

@@ -50,7 +50,9 @@ def run_child(
 
 
 @contextlib.contextmanager
-def lapped_child(module: str, request: dict[str, Any], *, preload: bool = False) -> Iterator[Callable[[int], float]]:
+def stepwise_child(
+    module: str, request: dict[str, Any], *, preload: bool = False
+) -> Iterator[Callable[[int], float]]:
     """A module of this folder that goes on step by step, so that something else can run in between.
 
     Args:
@@ -111,7 +113,7 @@ class HaltedProgram:
         return time.perf_counter() - began
 
     def _wait(self) -> None:
-        """Until it is halted or has ended; nobody else may ask how it is, lest its number be another's by then."""
+        """Until it is halted or has ended. Nothing else may ask for its status: later its number may be another's."""
         _, status = os.waitpid(self._process.pid, os.WUNTRACED)
         self._ended = not os.WIFSTOPPED(status)
         if self._ended and os.waitstatus_to_exitcode(status):

@@ -18,7 +18,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.children import HaltedProgram, environment, lapped_child, run_child
+from benchmarks.children import HaltedProgram, environment, run_child, stepwise_child
 from benchmarks.processes import worker_memory
 from envs.sumo.setup import make_setup
 from envs.workers.client import RemoteSimulation
@@ -46,9 +46,9 @@ class Recording:
         request = {"args": [*self.args, *extra], "until_s": self.until_s}
         return float(run_child("bare", request, preload=prepared)["seconds"])
 
-    def run_in_laps(self) -> contextlib.AbstractContextManager[Callable[[int], float]]:
+    def run_stepwise(self) -> contextlib.AbstractContextManager[Callable[[int], float]]:
         """Bare libsumo once more, which goes on by so many decisions when told to and says how long they took [s]."""
-        return lapped_child("bare", {"args": self.args, "until_s": self.until_s, "laps": True})
+        return stepwise_child("bare", {"args": self.args, "until_s": self.until_s, "stepwise": True})
 
     def run_bare_twice(self) -> float:
         """Two of these at the same time, each for itself [s]: per window, as two workers are counted."""
@@ -134,7 +134,7 @@ class Course:
         """The stock binary, its start included [s]."""
         return _timed_binary(self.recording.args)
 
-    def binary_in_laps(self) -> HaltedProgram:
+    def halted_binary(self) -> HaltedProgram:
         """The stock binary, its start included, which stands still but when it is told to go on."""
         return HaltedProgram([_binary(), *self.recording.args[1:]])
 

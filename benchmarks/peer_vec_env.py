@@ -84,5 +84,5 @@ class SumoRlVecEnv(VecEnv):
         raise NotImplementedError
 
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
-        """None is."""
+        """Always false: the batch is not wrapped."""
         return [False] * len(list(self._get_indices(indices)))

@@ -43,7 +43,7 @@ def worker_memory() -> dict[str, float]:
 
 
 def written(processes: Iterable[psutil.Process]) -> tuple[float, float]:
-    """RSS of several processes together, and what they have written and share with nobody [MB]. Unlike PSS that stays
+    """RSS of several processes together, and their private written pages [MB]. Unlike PSS that stays
     where it is when some other process that used the same libraries ends."""
     rss = private = 0
     for process in processes:
@@ -54,7 +54,7 @@ def written(processes: Iterable[psutil.Process]) -> tuple[float, float]:
 
 
 def holdings() -> dict[str, float]:
-    """All that one looks at over time to see whether something is left behind."""
+    """Everything that would grow if something were left behind."""
     own = psutil.Process()
     templates, episodes = workers()
     everyone = [own, *templates]

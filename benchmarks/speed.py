@@ -2,8 +2,8 @@
 
 Per scenario one window (an hour, unless --decisions shortens it) runs under random phases. `bare` is the same
 simulation, trip for trip, stepped by libsumo alone: the signals' recorded states run as a plain program, and nothing
-is read or set. One environment is compared with it in laps: ten decisions of the one, ten of the other, and so on, so
-that both meet the same moments of a noisy machine. Observation, reward and mask are included wherever an environment
+is read or set. One environment is interleaved with it: ten decisions of the one, ten of the other, and so on, so that
+both meet the same moments of a noisy machine. Observation, reward and mask are included wherever an environment
 is timed. sumo-rl decides for itself and is compared with bare libsumo on the traffic that was recorded of it.
 """
 
@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.course import Course
-from benchmarks.systems import NOT_BY_DEFAULT, SYSTEMS, System, make_systems
-from benchmarks.tables import Laps, Sample, flatness, growth_plot, markdown, rows_of, summary
+from benchmarks.systems import NOT_BY_DEFAULT, SYSTEMS, System, Window, make_systems
+from benchmarks.tables import Sample, flatness, growth_plot, markdown, rows_of, summary
 from plumbing.command import run_command
 from plumbing.errors import InputError, did_you_mean
 from plumbing.held import scratch
@@ -33,7 +33,7 @@ QUICK = {
     "scenarios": ["cologne1", "grid:5x5"],
     "systems": ["sumo", "ours", "ours-batch-1", "ours-batch-2", "sumo-rl-libsumo"],
     "repeats": 3,
-    "laps": 2,
+    "stepwise": 2,
     "decisions": 120,
 }
 SLOW_REPEATS = 2
@@ -66,8 +66,8 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     p.add_argument("--repeats", type=int, default=5, metavar="N", help="of each measurement (default: 5)")
     p.add_argument(
-        "--laps", type=int, default=20, metavar="N",
-        help="windows that one environment runs by turns with bare libsumo and the binary (default: 20; 0: none)",
+        "--windows", type=int, default=20, metavar="N",
+        help="windows that one environment runs interleaved with bare libsumo and the binary (default: 20; 0: none)",
     )  # fmt: skip
     p.add_argument(
         "--decisions", type=int, metavar="N",
@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
     for name in command.scenarios:
-        rows += measure(window(name, command.decisions), command.systems, command.repeats, command.laps, notes)
+        rows += measure(window(name, command.decisions), command.systems, command.repeats, command.windows, notes)
     parts = (markdown(rows), summary(rows), flatness(rows), "\n".join(f"- {note}" for note in notes))
     text = "\n\n".join(part for part in parts if part)
     content = json.dumps({"rows": rows, "notes": notes}, indent=2)
@@ -109,8 +109,8 @@ def check(command: argparse.Namespace) -> None:
     """
     if command.repeats < 1:
         raise InputError(f"--repeats is {command.repeats}; it must be at least 1")
-    if command.laps < 0:
-        raise InputError(f"--laps is {command.laps}; it must be at least 0")
+    if command.windows < 0:
+        raise InputError(f"--windows is {command.windows}; it must be at least 0")
     if command.decisions is not None and command.decisions < 2:
         raise InputError(f"--decisions is {command.decisions}; it must be at least 2")
     for name in command.systems:
@@ -136,12 +136,12 @@ def measure(
     with scratch("speed") as folder, contextlib.ExitStack() as stack:
         course = Course(scenario, folder)
         systems = make_systems(course, wanted, stack, notes)
-        samples = interleaved(systems, repeats, scenario.name)
+        samples = in_turns(systems, repeats, scenario.name)
         own = [course.run_inside() for _ in range(min(repeats, INSIDE_REPEATS))]
-        return rows_of(course, systems, samples, own, in_laps(systems, windows, scenario.name))
+        return rows_of(course, systems, samples, own, interleaved(systems, windows, scenario.name))
 
 
-def interleaved(systems: Sequence[System], repeats: int, name: str) -> dict[str, list[Sample]]:
+def in_turns(systems: Sequence[System], repeats: int, name: str) -> dict[str, list[Sample]]:
     """Every system once in each turn, forwards and backwards by turns, so that a slow moment hits all of them."""
     samples: dict[str, list[Sample]] = {system.name: [] for system in systems}
     for turn in range(repeats):
@@ -152,15 +152,15 @@ def interleaved(systems: Sequence[System], repeats: int, name: str) -> dict[str,
     return samples
 
 
-def in_laps(systems: Sequence[System], windows: int, name: str) -> dict[str, list[Laps]]:
-    """So many windows of each environment that can go by turns with bare libsumo."""
-    found: dict[str, list[Laps]] = {system.name: [] for system in systems if system.in_laps}
+def interleaved(systems: Sequence[System], windows: int, name: str) -> dict[str, list[Window]]:
+    """So many windows of each environment that can be interleaved with bare libsumo."""
+    found: dict[str, list[Window]] = {system.name: [] for system in systems if system.interleaved}
     for window in range(windows if found else 0):
         if window % 5 == 0:
-            tell(f"{name}: in laps, window {window + 1} of {windows}")
+            tell(f"{name}: interleaved, window {window + 1} of {windows}")
         for system in systems:
-            if system.in_laps:
-                found[system.name].append(system.in_laps())
+            if system.interleaved:
+                found[system.name].append(system.interleaved())
     return found
 
 

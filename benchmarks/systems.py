@@ -9,24 +9,35 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
+from unittest import mock
 
 import numpy as np
 
 from benchmarks.course import SEED, Answers, Course
 from benchmarks.peers import PeerFailed, SumoRl
-from benchmarks.tables import Laps
 from envs import SignalEnv, parallel_env, vector_env
+from envs.native.library import SWITCH
 from envs.options import EnvOptions
 from envs.workers.batch import SignalBatch
 from envs.workers.client import RemoteSimulation
 from scenarios.scenario import Scenario
 
-LAP = 10
-"""Decisions at a time, where several run by turns: some 20 ms, hundreds of times what it takes to hand over."""
+SLICE = 10
+"""Decisions at a time, where several are interleaved: some 20 ms, hundreds of times what it takes to hand over."""
+
+
+class Window(NamedTuple):
+    """How long one window took, interleaved with others [s]."""
+
+    seconds: float
+    bare_s: float
+    binary_s: float
+    """Of the stock binary, its start included."""
 
 
 @dataclass(frozen=True)
@@ -43,18 +54,22 @@ class System:
     workers: int = 1
     same_traffic: Callable[[], bool] = lambda: True
     """Whether that other system has run the same traffic, trip for trip."""
-    in_laps: Callable[[], Laps] | None = None
-    """The same window by turns with bare libsumo and the stock binary, a few decisions each: a machine that is slow
-    for a second is so for all of them."""
+    interleaved: Callable[[], Window] | None = None
+    """The same window, interleaved with bare libsumo and the stock binary, a few decisions each: a machine that is
+    slow for a second is so for all of them."""
 
 
-OURS = ("ours", "ours-gymnasium", "ours-core", "ours-vector-1", "ours-vector-2", "ours-batch-1", "ours-batch-2")
+OURS = (
+    "ours", "ours-plain", "ours-gymnasium", "ours-core",
+    "ours-vector-1", "ours-vector-2", "ours-batch-1", "ours-batch-2",
+)  # fmt: skip
 PEERS = ("sumo-rl-traci", "sumo-rl-libsumo", "sumo-rl-libsumo-no-info")
 SYSTEMS = {
     "sumo": "the stock binary, its start included, and its start alone",
     "bare-2": "two independent processes of bare libsumo at once: what the machine's cores allow",
     "bare-prepared": "bare libsumo with the allocator that our workers use",
     "ours": "our PettingZoo environment, all signals",
+    "ours-plain": "the same without compiled code (INTERGREEN_NATIVE=0)",
     "ours-gymnasium": "our Gymnasium environment; only where the network has one signal",
     "ours-core": "the worker beneath both, without the dictionaries",
     "ours-vector-1": "our Gymnasium vector environment, one worker",
@@ -118,7 +133,8 @@ def ours(name: str, course: Course, stack: contextlib.ExitStack) -> System:
     kind, _, number = name.removeprefix("ours").strip("-").partition("-")
     workers = int(number or 1)
     drivers: dict[str, Callable[..., Driver]] = {
-        "": PettingZoo, "gymnasium": Gymnasium, "core": Core, "vector": Vector, "batch": Batch,
+        "": PettingZoo, "plain": PlainPettingZoo, "gymnasium": Gymnasium, "core": Core,
+        "vector": Vector, "batch": Batch,
     }  # fmt: skip
     driver = drivers[kind](course.scenario, workers)
     stack.callback(driver.close)
@@ -126,25 +142,25 @@ def ours(name: str, course: Course, stack: contextlib.ExitStack) -> System:
     driver.drive(course, answers)
     if any(each.digest != course.answers for each in answers):
         raise RuntimeError(f"{course.scenario.name}: {name} saw other traffic than was recorded")
-    in_laps = (lambda: by_turns(driver, course)) if isinstance(driver, OneEnvironment) else None
-    return System(name, lambda: driver.drive(course), workers=workers, in_laps=in_laps)
+    interleaved = (lambda: interleaved_window(driver, course)) if isinstance(driver, OneEnvironment) else None
+    return System(name, lambda: driver.drive(course), workers=workers, interleaved=interleaved)
 
 
-def by_turns(driver: OneEnvironment, course: Course) -> Laps:
-    """One window of an environment, of bare libsumo and of the stock binary: a lap of the one, then of the next."""
-    with course.recording.run_in_laps() as bare, course.binary_in_laps() as binary:
+def interleaved_window(driver: OneEnvironment, course: Course) -> Window:
+    """One window of an environment, of bare libsumo and of the stock binary: a few decisions of each in turn."""
+    with course.recording.run_stepwise() as bare, course.halted_binary() as binary:
         steps = driver.steps(course)
         ours_s = bare_s = binary_s = 0.0
-        for n, begin in enumerate(range(0, course.decisions, LAP)):
-            size = min(LAP, course.decisions - begin)
+        for n, begin in enumerate(range(0, course.decisions, SLICE)):
+            size = min(SLICE, course.decisions - begin)
             if n % 2:
                 bare_s += bare(size)
-            lap_s = sum(itertools.islice(steps, size))
+            slice_s = sum(itertools.islice(steps, size))
             if n % 2 == 0:
                 bare_s += bare(size)
-            ours_s += lap_s
-            binary_s += binary.go_on(lap_s)
-        return Laps(ours_s, bare_s, binary_s + binary.go_on(None))
+            ours_s += slice_s
+            binary_s += binary.go_on(slice_s)
+        return Window(ours_s, bare_s, binary_s + binary.go_on(None))
 
 
 class Driver(Protocol):
@@ -189,6 +205,15 @@ class PettingZoo(OneEnvironment):
             if answers and not ended[agents[0]]:
                 answers[0].add(np.stack([*observations.values()]), np.array([*rewards.values()]))
             yield taken
+
+
+class PlainPettingZoo(PettingZoo):
+    """The same without compiled code."""
+
+    def __init__(self, scenario: Scenario, workers: int = 1) -> None:
+        super().__init__(scenario, workers)
+        with mock.patch.dict(os.environ, {SWITCH: "0"}):
+            self._env.reset(seed=SEED)  # which starts the worker
 
 
 class Gymnasium(OneEnvironment):
@@ -263,8 +288,8 @@ def batch_of(scenario: Scenario, workers: int) -> SignalBatch:
 class Batch:
     """`envs.workers.batch.SignalBatch`, whose workers are asked again as soon as each is ready.
 
-    Each worker's window is timed for itself, and whoever is through goes on until all are: as in a training, nobody
-    ever has the machine more to himself than at the beginning.
+    Each worker's window is timed for itself. A worker that has finished goes on until all have: as in a training, the
+    machine is equally busy all the time.
     """
 
     def __init__(self, scenario: Scenario, workers: int) -> None:
@@ -290,5 +315,5 @@ class Batch:
                 if asked[n] == counted:
                     rates.append(counted / (time.perf_counter() - began))
                 batch.send(n, actions[asked[n] % len(actions)])
-        batch.receive()  # what was asked last, so that nobody is busy when the next window begins
+        batch.receive()  # what was asked last, so that no worker is busy when the next window begins
         return course.decisions / sum(rates)

@@ -5,24 +5,19 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from benchmarks.course import Course
+from benchmarks.systems import System, Window
 from evaluation.results.statistics import relative_difference
 from plumbing.whole import write_whole
 
-if TYPE_CHECKING:
-    from benchmarks.course import Course
-    from benchmarks.systems import System
-
 GOALS = {
-    "cologne1": 1.02,
-    "cologne8": 1.05,
-    "grid4x4": 1.05,
-    "ingolstadt21": 1.02,
-    "grid:10x10": 1.08,
-    "grid:20x20": 1.05,
+    **dict.fromkeys(("cologne1", "cologne8", "grid4x4", "ingolstadt21"), 1.05),
+    **dict.fromkeys(("grid:10x10", "grid:20x20"), 1.10),
 }
-"""Of one environment, as a multiple of bare libsumo."""
+"""Of one environment with compiled code, as a multiple of bare libsumo."""
+COMPILED = ("ours", "ours-gymnasium")
 FLAT = 0.2
 """Share of the mean within which a cost counts as flat."""
 WIDE = 10.0
@@ -37,24 +32,15 @@ class Sample(NamedTuple):
     seconds: float
 
 
-class Laps(NamedTuple):
-    """One window, run by turns with others [s]."""
-
-    seconds: float
-    bare_s: float
-    binary_s: float
-    """Of the stock binary, its start included."""
-
-
 def rows_of(
     course: Course,
     systems: Sequence[System],
     samples: Mapping[str, Sequence[Sample]],
     own: Sequence[Mapping[str, float]],
-    laps: Mapping[str, Sequence[Laps]],
+    windows: Mapping[str, Sequence[Window]],
 ) -> list[dict[str, Any]]:
-    """A row for each system; ratios are taken turn by turn, and of those laps where there are some, against what runs
-    the same traffic alone."""
+    """A row for each system. Ratios are taken turn by turn, and of interleaved windows where there are some, against
+    what runs the same traffic alone."""
     rows = []
     for system in systems:
         ratios = against(samples[system.name], samples[system.against])
@@ -79,7 +65,7 @@ def rows_of(
                 row |= cost(samples[system.name], samples.get("bare-prepared", ()), course.agent_decisions)
             row |= spread("ratio_to_binary", against(samples[system.name], samples.get("sumo", ())))
             row |= spread("ratio_to_binary_started", against(samples[system.name], _started(samples)))
-            row |= by_laps(laps[system.name]) if laps.get(system.name) else {}
+            row |= interleaved(windows[system.name]) if windows.get(system.name) else {}
         if system.workers == 2:
             one = samples.get(system.against if system.name == "bare-2" else f"{system.name[:-1]}1", ())
             row |= spread("times_one_worker", against(one, samples[system.name]))
@@ -94,12 +80,12 @@ def against(samples: Iterable[Sample], others: Iterable[Sample]) -> list[float]:
     return [sample.seconds / other[sample.turn] for sample in samples if sample.turn in other]
 
 
-def by_laps(laps: Sequence[Laps]) -> dict[str, Any]:
-    """The ratios of what ran by turns: of the sums over all windows, with 95 % bootstrap intervals over windows."""
-    found: dict[str, Any] = {"repeats": len(laps), "by_laps": True}
-    seconds = [lap.seconds for lap in laps]
+def interleaved(windows: Sequence[Window]) -> dict[str, Any]:
+    """The ratios of interleaved windows: of the sums over all windows, with 95 % bootstrap intervals over windows."""
+    found: dict[str, Any] = {"repeats": len(windows), "interleaved": True}
+    seconds = [each.seconds for each in windows]
     for name, others in (("ratio_to_bare", "bare_s"), ("ratio_to_binary", "binary_s")):
-        ratio = relative_difference(seconds, [getattr(lap, others) for lap in laps])
+        ratio = relative_difference(seconds, [getattr(each, others) for each in windows])
         low, high = ("low", "high") if others == "bare_s" else (f"{name}_low", f"{name}_high")
         found |= {name: round(1 + ratio.mean, 3), low: round(1 + ratio.low, 3), high: round(1 + ratio.high, 3)}
     return found
@@ -163,9 +149,7 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row in rows:
         note = "" if row["same_traffic"] else " (other traffic)"
-        goal = (
-            f"{GOALS[row['scenario']]:.2f}" if row["system"].startswith("ours") and row["scenario"] in GOALS else ""
-        )
+        goal = f"{GOALS[row['scenario']]:.2f}" if row["system"] in COMPILED and row["scenario"] in GOALS else ""
         micro = (
             f"{row['us_per_decision_and_signal']:.1f} [{row['us_low']:.1f}–{row['us_high']:.1f}]"
             if "us_low" in row
@@ -182,8 +166,8 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def spread_of(row: Mapping[str, Any]) -> str:
-    """The 95 % interval of what ran in laps; else the least and the greatest."""
-    return f"{row['low']:.2f}–{row['high']:.2f}{' (95 %)' if row.get('by_laps') else ''}"
+    """The 95 % interval of what was interleaved; else the least and the greatest."""
+    return f"{row['low']:.2f}–{row['high']:.2f}{' (95 %)' if row.get('interleaved') else ''}"
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -198,8 +182,9 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
         if _has(ours, "ratio_to_binary_started"):
             said.append(f"{_ratio(ours, 'ratio_to_binary_started')} × the binary without its start")
         for name, row in of.items():
-            if name.startswith("sumo-rl") and ours:
-                said.append(f"{name} {row['ratio_to_bare'] / ours['ratio_to_bare']:.2f} × ours")
+            for own in ("ours", "ours-plain"):
+                if name.startswith("sumo-rl") and own in of:
+                    said.append(f"{name} {row['ratio_to_bare'] / of[own]['ratio_to_bare']:.2f} × {own}")
             if _has(row, "times_one_worker"):
                 said.append(f"{name} {_ratio(row, 'times_one_worker')} × one worker")
         if said:

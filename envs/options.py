@@ -45,11 +45,11 @@ class EnvOptions:
     demand_range: tuple[float, float] = (1.0, 1.0)
     render_mode: str | None = None
 
-    def worker(self, tls_ids: Sequence[str] | None, room: tuple[int, int] = (1, 1)) -> RemoteSimulation:
+    def worker(self, tls_ids: Sequence[str] | None, least_slots: tuple[int, int] = (1, 1)) -> RemoteSimulation:
         """The simulation's process, not yet started.
 
         Args:
-            room: phases and movements that every signal gets slots for at least.
+            least_slots: phases and movements that every signal gets slots for at least.
 
         Raises:
             InputError: a name or a setting is wrong.
@@ -81,7 +81,7 @@ class EnvOptions:
             reference="sumo-rl" if peer_reward or self.observation == "sumo-rl" else "",
             reference_reward=peer_reward,
             render=render_setup(self.render_mode),
-            room=room,
+            least_slots=least_slots,
         )
         return RemoteSimulation(
             WorkerSetup(simulation, "" if peer_reward else self.reward, observe=self.observation == "phases")

@@ -126,10 +126,10 @@ def _workers(scenarios: list[Any], count: int, options: dict[str, Any]) -> list[
     made = [option.worker(None) for option in each]
     shapes = {worker.setup.observation_shape for worker in made}
     if len(shapes) > 1:
-        room = max(shape.phases for shape in shapes), max(shape.movements for shape in shapes)
+        least_slots = max(shape.phases for shape in shapes), max(shape.movements for shape in shapes)
         for worker in made:
             worker.close()
-        made = [option.worker(None, room) for option in each]
+        made = [option.worker(None, least_slots) for option in each]
     rest = [RemoteSimulation(made[n % len(made)].setup) for n in range(len(made), count)]
     return made + rest
 

@@ -18,8 +18,8 @@ from benchmarks import allocator, handover, processes, resets, soak, speed, trai
 from benchmarks.children import HaltedProgram
 from benchmarks.course import as_programs, trips_hash
 from benchmarks.peer_vec_env import own_actions, padded
-from benchmarks.systems import System
-from benchmarks.tables import Laps, Sample, against, cost, flatness, growth_plot, markdown, rows_of, summary
+from benchmarks.systems import System, Window
+from benchmarks.tables import Sample, against, cost, flatness, growth_plot, markdown, rows_of, summary
 from plumbing.errors import InputError
 from scenarios.scenario import load
 from tests.compiled import needs_library
@@ -56,7 +56,7 @@ def test_ratios_are_taken_turn_by_turn() -> None:
 
 
 def measured(
-    scenario: str = "grid:5x5", signals: int = 25, us: float = 10.0, laps: Sequence[Laps] = ()
+    scenario: str = "grid:5x5", signals: int = 25, us: float = 10.0, windows: Sequence[Window] = ()
 ) -> list[dict[str, Any]]:
     """Rows of invented samples."""
     course: Any = SimpleNamespace(
@@ -84,11 +84,13 @@ def measured(
     }
     samples["sumo-rl-traci"] = samples["sumo-rl-traci"][:1]
     own = [{"total": 1.0 + us * 1e-6 * course.agent_decisions, "sumo": 1.0}] * 3
-    return rows_of(course, systems, samples, own, {"ours": laps})
+    return rows_of(course, systems, samples, own, {"ours": windows})
 
 
-def test_what_ran_in_laps_is_compared_by_their_sums() -> None:
-    row = next(row for row in measured(laps=[Laps(1.0, 1.0, 2.0), Laps(4.0, 3.0, 3.0)]) if row["system"] == "ours")
+def test_what_was_interleaved_is_compared_by_their_sums() -> None:
+    row = next(
+        row for row in measured(windows=[Window(1.0, 1.0, 2.0), Window(4.0, 3.0, 3.0)]) if row["system"] == "ours"
+    )
     assert (row["ratio_to_bare"], row["low"], row["high"]) == (1.25, 1.0, round(4 / 3, 3))
     assert (row["ratio_to_binary"], row["ratio_to_binary_low"]) == (1.0, 0.5)
     assert row["repeats"] == 2, "windows, not turns"
@@ -141,7 +143,7 @@ def test_the_plot_is_the_same_for_the_same_figures(tmp_path: Path) -> None:
     [
         (["--systems", "sumo-rl-tracy"], "sumo-rl-traci"),
         (["--repeats", "0"], "at least 1"),
-        (["--laps", "-1"], "at least 0"),
+        (["--windows", "-1"], "at least 0"),
         (["--decisions", "1"], "at least 2"),
         (["--scenarios", "cologne9"], "cologne"),
     ],
@@ -153,14 +155,14 @@ def test_bad_arguments(arguments: list[str], said: str) -> None:
 
 def test_a_small_run(capsys: pytest.CaptureFixture[str]) -> None:
     systems = ["ours", "ours-gymnasium", "ours-batch-2", "sumo-rl-libsumo-no-info"]
-    size = ["--repeats", "1", "--decisions", "12", "--laps", "2"]
+    size = ["--repeats", "1", "--decisions", "12", "--windows", "2"]
     status = speed.main(["--scenarios", "cologne1", "--systems", *systems, *size, "--json"])
     rows = {row["system"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
     assert status == 0
     assert {*rows} >= {"bare", "ours", "ours-gymnasium", "ours-batch-2", "sumo-rl-libsumo-no-info", "ours-inside"}
     assert all(row["same_traffic"] and math.isfinite(row["ratio_to_bare"]) for row in rows.values())
     assert rows["ours"]["controlled_lanes"] == 8
-    assert rows["ours"]["repeats"] == rows["ours-gymnasium"]["repeats"] == 2, "windows in laps"
+    assert rows["ours"]["repeats"] == rows["ours-gymnasium"]["repeats"] == 2, "interleaved windows"
     assert rows["ours-batch-2"]["repeats"] == 1
     assert np.isclose(rows["bare"]["ratio_to_bare"], 1.0)
 

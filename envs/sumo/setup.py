@@ -68,7 +68,7 @@ def make_setup(
     reference_reward: str = "",
     render: str = "",
     time_to_teleport_s: float = -1.0,
-    room: tuple[int, int] = (1, 1),
+    least_slots: tuple[int, int] = (1, 1),
 ) -> SimulationSetup:
     """Compile a scenario's signals and gather what a run needs.
 
@@ -82,7 +82,7 @@ def make_setup(
         extra_additional: additional files of our own, handed to SUMO as they are.
         outputs: further options of SUMO's, such as outputs; `{seed}` in them is replaced. Give absolute paths.
         time_to_teleport_s: after how long SUMO removes a vehicle that is stuck; negative: never.
-        room: phases and movements that every signal gets slots for at least; see `envs.vector_env`.
+        least_slots: phases and movements that every signal gets slots for at least; see `envs.vector_env`.
 
     Raises:
         InputError: no signal of the network can be controlled, or an id or setting is wrong.
@@ -124,7 +124,7 @@ def make_setup(
     return SimulationSetup(
         tuple(args),
         plan,
-        build_layout(plan.intersections, scenario.network, *room),
+        build_layout(plan.intersections, scenario.network, *least_slots),
         timing,
         scenario.begin_s,
         scenario.end_s,

@@ -64,7 +64,7 @@ class SignalBatch:
             raise InputError("a batch needs at least one worker")
         self.shape = self.workers[0].setup.observation_shape
         if any(worker.setup.observation_shape != self.shape for worker in self.workers):
-            raise InputError("the workers' observations differ in shape; build them with room for the largest")
+            raise InputError("the workers' observations differ in shape; give each the least_slots of the largest")
         for worker in self.workers:
             worker.shared["thought_s"][0] = thought_spin_s(len(self.workers))
         self.timeout_s = timeout_s
@@ -82,7 +82,7 @@ class SignalBatch:
         self._in_a_row = [0] * len(self.workers)
         self._held: dict[int, Turn] = {}
         self._waiting: dict[tuple[int, ...], Waiting] = {}
-        """By those who decide, as far as their askers have not been replaced since."""
+        """By the numbers of the workers that decide; emptied when one of them begins an episode."""
         self._looked_s = 0.0
 
     def reset(self) -> None:

@@ -198,7 +198,7 @@ class RemoteSimulation:
         Raises:
             SimulationError: no episode is running.
         """
-        if not self.running or self.asker is None:  # nobody would ever answer
+        if not self.running or self.asker is None:  # no answer would come
             raise SimulationError("no episode is running; call reset() first")
         self.shared["action"][:] = phases
         self.asker.ask()
@@ -286,7 +286,7 @@ class RemoteSimulation:
             raise SimulationError("the simulation's process was ended") from error
         kind, content = receive(self._answers)
         self._report()
-        if kind == "error":  # before it was told to end or because of it: whether more follows nobody knows
+        if kind == "error":  # before it was told to end, or because of it; another answer may still follow
             self.kill()
         if kind != "ended" or content is None:
             said = self._errors() or content or "its process was ended"

@@ -27,12 +27,11 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a warning ab
 import numpy as np
 import numpy.typing as npt
 import ray
-import ray._private.worker
 import ray.exceptions
 
 from envs.sumo.simulation import SimulationError
+from envs.workers.address import split_address
 from envs.workers.client import RemoteSimulation
-from envs.workers.engine import split_address
 from envs.workers.handover import Answerer, Asker, Bell, SharedArrays, Waiting, readable
 from envs.workers.server import WorkerSetup
 from envs.workers.shipping import Parcel, differences, files_of_setup, fingerprint, setup_here
@@ -40,7 +39,6 @@ from plumbing.errors import InputError
 from plumbing.interpreter import ROOT
 from signals.snapshot import Snapshot
 
-log = logging.getLogger("intergreen.ray")
 REACH_S = 5.0
 """[s] for a connection to the cluster's head."""
 PLACE_S = 120.0
@@ -50,13 +48,6 @@ MOST_STARTS = 3
 OBJECTS_BYTES = 256 << 20
 """Of memory for what passes between processes, in a Ray of our own: results are small."""
 
-
-def _note(data: dict[str, Any], **_: object) -> None:
-    log.debug("%s", " ".join(map(str, data.get("lines", ()))))
-
-
-# Ray prints what happens to its machines on stdout, where our tables go, and has no setting for it
-ray._private.worker.print_to_stdstream = _note
 
 
 class Cluster:
@@ -340,7 +331,7 @@ class RayWorker:
         """End the actor at once; the next episode starts a new one, maybe elsewhere."""
         self.running = False
         with self._lock:
-            self._turn += 1  # what is still to come is nobody's any more
+            self._turn += 1  # an answer that is still to come is not taken
         if self._actor is not None and ray.is_initialized():
             with contextlib.suppress(ray.exceptions.RayError, ValueError):
                 ray.kill(self._actor)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from envs.workers.address import split_address
 from plumbing.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -50,23 +52,11 @@ def check_engine(options: argparse.Namespace) -> None:
         )
 
 
-def split_address(address: str) -> tuple[str, int]:
-    """Host and port.
-
-    Raises:
-        InputError: it is not of the form HOST:PORT.
-    """
-    host, _, port = address.rpartition(":")
-    if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 2**16:
-        raise InputError(
-            f"--address {address!r} is not HOST:PORT; give that of the cluster's head, such as 10.0.0.1:6379"
-        )
-    return host, int(port)
-
-
 @contextlib.contextmanager
 def open_engine(options: argparse.Namespace, workers: int | None) -> Iterator[Cluster | None]:
     """The Ray cluster that these options ask for, left or ended afterwards; None for local processes.
+
+    Until a cluster is left, what this process prints goes to stderr.
 
     Args:
         workers: how many simulations are to run at a time; None: whatever there is room for.
@@ -80,5 +70,6 @@ def open_engine(options: argparse.Namespace, workers: int | None) -> Iterator[Cl
         return
     from envs.workers.cluster import Cluster  # takes a second, and Ray may not be installed
 
-    with Cluster(options.address, workers) as cluster:
+    # Ray prints what happens to its machines on stdout, which is for results, and has no setting for it
+    with Cluster(options.address, workers) as cluster, contextlib.redirect_stdout(sys.stderr):
         yield cluster

@@ -14,16 +14,14 @@ import pickle
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from envs.sumo.simulation import Simulation
+from envs.workers.handover import SharedArrays
 from signals.snapshot import Snapshot
-
-if TYPE_CHECKING:
-    from envs.workers.server import World
 
 IntArray = npt.NDArray[np.int64]
 DESCRIPTORS = "/proc/self/fd"
@@ -66,15 +64,19 @@ def branching_works() -> bool:
     return hasattr(os, "fork") and os.path.isdir(DESCRIPTORS)
 
 
-def explore(world: World, request: Branches) -> list[Outcome]:
-    """Try each plan in a child of its own; the world stays as it is.
+def explore(simulation: Simulation, shared: SharedArrays, request: Branches) -> list[Outcome]:
+    """Try each plan in a child of its own; the simulation stays as it is.
+
+    Args:
+        shared: holds the simulation's snapshot, and becomes each child's own.
 
     Raises:
         RuntimeError: a branch failed.
     """
     outcomes: list[Outcome] = []
     for begin in range(0, len(request.plans), max(1, request.at_a_time)):
-        together = [_start(world, plan, request) for plan in request.plans[begin : begin + max(1, request.at_a_time)]]
+        plans = request.plans[begin : begin + max(1, request.at_a_time)]
+        together = [_start(simulation, shared, plan, request) for plan in plans]
         answers = []
         for pid, pipe in together:  # all are waited for before any is judged, so that none is left behind
             with os.fdopen(pipe, "rb") as stream:
@@ -88,7 +90,9 @@ def explore(world: World, request: Branches) -> list[Outcome]:
     return outcomes
 
 
-def _start(world: World, plan: Sequence[IntArray], request: Branches) -> tuple[int, int]:
+def _start(
+    simulation: Simulation, shared: SharedArrays, plan: Sequence[IntArray], request: Branches
+) -> tuple[int, int]:
     """The child's id, and the pipe that its answer comes through."""
     reading, writing = os.pipe()
     child = os.fork()
@@ -97,9 +101,9 @@ def _start(world: World, plan: Sequence[IntArray], request: Branches) -> tuple[i
         return child, reading
     try:  # in the child, which must never return to its caller
         os.close(reading)
-        world.shared.make_private()
+        shared.make_private()
         _detach()
-        result: object = _follow(world.simulation, plan, request)
+        result: object = _follow(simulation, plan, request)
     except BaseException as error:
         result = f"{type(error).__name__}: {error}"
     try:

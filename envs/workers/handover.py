@@ -42,7 +42,7 @@ WAIT_SPIN_S = 0.02
 TAKEN_S = 0.0003
 """[s] within which a worker takes a question, unless it waits for the very core that looks for its answer."""
 DOZE_S = 0.05
-"""[s] after which a sleeper looks itself: whoever is to wake it may have died."""
+"""[s] Longest sleep: the process that is to wake the sleeper may have died."""
 MOST_SKIPPED = 63
 """Waits in a row without spinning, where it has always been in vain."""
 _give_way: Callable[[], object] = getattr(os, "sched_yield", lambda: None)
@@ -116,10 +116,10 @@ class SharedArrays:
 
 
 class Bell:
-    """Wakes whoever sleeps on it, from this process or from one that was given `fds`.
+    """Wakes the side that sleeps on it, from this process or from one that was given `fds`.
 
-    An eventfd where the system has them. Who writes into a pipe is taken to go to sleep soon, so that the reader may
-    be put on the writer's own core, and a step of the simulation be computed there while another core is idle.
+    An eventfd where the system has them. Linux takes who writes into a pipe to go to sleep soon, and may put the
+    reader on the writer's core: a step of the simulation would be computed there while another core is idle.
     """
 
     def __init__(self, fds: tuple[int, int] | None = None) -> None:
@@ -129,8 +129,8 @@ class Bell:
         """To read from, which is what a sleeper waits for, and to write to."""
 
     def ring(self) -> None:
-        """Wake; nobody need be asleep."""
-        with contextlib.suppress(BrokenPipeError):  # it died in its sleep, which whoever waits finds out
+        """Wake the sleeper, if there is one."""
+        with contextlib.suppress(BrokenPipeError):  # it died in its sleep; who waits for it finds out
             os.write(self.ring_fd, RING)
 
     def silence(self) -> None:

@@ -198,7 +198,7 @@ def episode(
             elif byte == b"f":
                 with os.fdopen(os.dup(commands), "rb", buffering=0) as stream:
                     _, request = receive(stream)
-                send(answers, "branched", explore(world, request))
+                send(answers, "branched", explore(world.simulation, world.shared, request))
             elif byte == b"e":
                 send(answers, "ended", world.simulation.end())
                 return
