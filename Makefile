@@ -5,12 +5,13 @@ VENV ?= .venv
 CONTROLLER_VENV ?= .venv-controller
 DEMO_STEPS ?= 45000
 TEST_WORKERS ?= 2
+PLAIN_TESTS := tests/test_envs.py tests/test_vector_env.py
 
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv controller demo demo-controller test test-slow check format bench clean
+.PHONY: help .venv controller demo demo-controller test test-plain test-slow check format bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +55,9 @@ demo-controller: $(INSTALLED) ## an exported policy commands an emulated control
 
 test: $(INSTALLED) ## the test suite, without its slow part
 	$(PY) -m pytest -m "not slow" -n $(TEST_WORKERS) --dist worksteal
+
+test-plain: $(INSTALLED) ## the environments' tests once more, without compiled code
+	INTERGREEN_NATIVE=0 $(PY) -m pytest -m "not slow" -n $(TEST_WORKERS) --dist worksteal $(PLAIN_TESTS)
 
 test-slow: $(INSTALLED) ## the slow part: training, whole networks, random networks
 	$(PY) -m pytest -m slow -n $(TEST_WORKERS) --dist worksteal

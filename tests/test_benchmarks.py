@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import allocator, handover, processes, resets, soak, speed, training, workers
+from benchmarks import allocator, handover, native_parts, processes, resets, soak, speed, training, workers
 from benchmarks.children import HaltedProgram
 from benchmarks.course import as_programs, trips_hash
 from benchmarks.peer_vec_env import own_actions, padded
@@ -249,6 +249,8 @@ def test_differing_resets_are_seen() -> None:
         (training, ["--repeats", "0"]),
         (handover, ["--think", "-1"]),
         (allocator, ["--turns", "0"]),
+        (native_parts, ["--decisions", "20"]),
+        (native_parts, ["--repeats", "0"]),
         (workers, ["--windows", "0"]),
         (resets, ["--modes", "rey"]),
         (resets, ["--resets", "0"]),
@@ -293,6 +295,25 @@ def test_what_a_decision_takes_beside_the_workers_own_time(capsys: pytest.Captur
     rows = json.loads(capsys.readouterr().out)["thoughts"]
     assert [row["think_ms"] for row in rows] == [0.0, 5.0]
     assert all(row["beside_us"] > 0 and row["worker_us"] > 0 and 0 < row["share"] < 1 for row in rows)
+
+
+@needs_library
+def test_each_compiled_part_is_left_out_by_turns(capsys: pytest.CaptureFixture[str]) -> None:
+    assert native_parts.main(["--scenarios", "single", "--decisions", "33", "--repeats", "2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["single"]
+    assert list(found) == ["all", "without step", "without look", "without observe", "none"]
+    assert found["all"]["ratio"] == found["all"]["low"] == found["all"]["high"] == 1.0
+    assert all(0.0 < row["low"] <= row["ratio"] <= row["high"] for row in found.values())
+
+
+def test_of_each_decision_the_least_time_counts_and_of_tens_the_median() -> None:
+    """Twenty decisions of a warm-up, then thirty; what one repeat of a ten was disturbed by is not seen."""
+    calm = np.repeat([5.0, 1.0, 2.0, 4.0], [20, 10, 10, 10])
+    disturbed = calm + np.repeat([0.0, 9.0, 0.0], [25, 10, 15])
+    other = calm * np.repeat([9.0, 1.5, 1.0, 2.0], [20, 10, 10, 10])
+    found = native_parts.ratios({"all": np.array([disturbed, calm]), "none": np.array([other, other + 1.0])})
+    assert found["all"]["ratio"] == 1.0
+    assert found["none"] == {"ratio": 1.5, "low": 1.0, "high": 2.0, "ms": 2000.0}
 
 
 def test_the_least_time_of_each_decision_counts() -> None:

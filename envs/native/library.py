@@ -18,6 +18,10 @@ list of `PARTS` to do without, such as "look,observe"."""
 PARTS = ("step", "look", "observe")
 
 
+class Unusable(Exception):
+    """Why the compiled library is left aside."""
+
+
 class SumoFunctions(ctypes.Structure):
     """The struct `Sumo` of decision.h: where functions of libsumo's C++ interface are."""
 
@@ -68,32 +72,27 @@ def native() -> Native | None:
     No check covers a function of the same name and parameters that does something else in another SUMO. The tests
     compare whole episodes with the installed one.
     """
-    library = load_library(LIBRARY)
-    if library is None:
+    try:
+        found = _load()
+    except (Unusable, OSError, AttributeError) as error:
+        log.debug("%s is not used: %s", LIBRARY.name, error)
         return None
+    return found
+
+
+def _load() -> Native:
+    if not parts_used():
+        raise Unusable(f"{SWITCH} is {os.environ[SWITCH]}")
+    library = ctypes.CDLL(str(LIBRARY))
+    library.sources.restype = ctypes.c_char_p
+    if library.sources() != sources_sha256(LIBRARY.parent):
+        raise Unusable("it was built from other sources")
     from libsumo import _libsumo
 
     sumo = SumoFunctions()
     if not library.find_sumo(os.fsencode(_libsumo.__file__), ctypes.byref(sumo)):
-        log.debug("%s is not used: this libsumo does not export what it calls", LIBRARY.name)
-        return None
+        raise Unusable("this libsumo does not export what it calls")
     return Native(library, sumo)
-
-
-def load_library(path: Path) -> ctypes.CDLL | None:
-    """A compiled library; None, and why in the log, where it was not built, is older than its sources or is off."""
-    reason = f"{SWITCH} is {os.environ.get(SWITCH)}"
-    if parts_used():
-        try:
-            library = ctypes.CDLL(str(path))
-            library.sources.restype = ctypes.c_char_p
-            if library.sources() == sources_sha256(path.parent):
-                return library
-            reason = "it was built from other sources"
-        except (OSError, AttributeError) as error:
-            reason = str(error)
-    log.debug("%s is not used: %s", path.name, reason)
-    return None
 
 
 def sources_sha256(folder: Path) -> bytes:

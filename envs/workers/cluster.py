@@ -49,7 +49,6 @@ OBJECTS_BYTES = 256 << 20
 """Of memory for what passes between processes, in a Ray of our own: results are small."""
 
 
-
 class Cluster:
     """A connection to a Ray cluster; without an address, a Ray on this machine that ends with it.
 
