@@ -266,12 +266,12 @@ def test_bad_arguments_of_the_others(command: Any, arguments: list[str]) -> None
     "sides", [["ours-1"], pytest.param(["ours-1", "sb3-sumo-rl"], marks=pytest.mark.slow)], ids=["ours", "mimalloc"]
 )
 def test_a_small_training(sides: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    size = ["--scenarios", "cologne3", "--agents", "ppo", "--steps", "24", "--repeats", "1"]
+    size = ["--scenarios", "cologne3", "--agents", "ppo", "--steps", "48", "--repeats", "1"]
     size += ["--change-interval", "fixed"]
     assert training.main([*size, "--sides", *sides, "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [row["system"] for row in rows] == sides
-    assert all(row["steps"] == 24 and row["updates"] > 0 and row["shares"]["gradient"] > 0 for row in rows)
+    assert all(row["steps"] == 48 and row["updates"] > 0 and row["shares"]["gradient"] > 0 for row in rows)
 
 
 def test_small_resets(capsys: pytest.CaptureFixture[str]) -> None:
