@@ -13,13 +13,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from deployment.bundle import BUNDLE, Bundle, read_bundle
-from deployment.clock import Clock, RunningClock, SteppedClock
-from deployment.codec import decode
-from deployment.estimator import Site
-from deployment.eventlog import KEEP, ROTATE_BYTES, EventLog, LogReader
-from deployment.guard import Guard, Limits
-from deployment.link import (
+from deployment.bundle.read import BUNDLE, Bundle, read_bundle
+from deployment.field.clock import Clock, RunningClock, SteppedClock
+from deployment.field.estimator import Site
+from deployment.field.eventlog import KEEP, ROTATE_BYTES, EventLog, LogReader
+from deployment.field.guard import Guard, Limits
+from deployment.field.link import (
     add_admission_arguments,
     add_link_arguments,
     address_from,
@@ -27,7 +26,8 @@ from deployment.link import (
     expect_loopback,
     writing_credentials_of,
 )
-from deployment.pilot import Pilot
+from deployment.field.pilot import Pilot
+from deployment.nema.codec import decode
 from plumbing.command import INTERRUPTED, run_command, say
 from plumbing.errors import InputError
 
@@ -138,11 +138,11 @@ def _limits(speed: float, stepped: bool) -> Limits:
 
 
 async def _run(arguments: argparse.Namespace, bundle: Bundle) -> int:
-    from deployment.admission import Admission
-    from deployment.metrics import Metrics, Page
-    from deployment.ntcip import TIMEOUT_S, Reader, Session, groups_for
-    from deployment.ntcip_profile import profile_from
-    from deployment.runtime import Runtime
+    from deployment.field.admission import Admission
+    from deployment.field.prometheus import Metrics, Page
+    from deployment.field.runtime import Runtime
+    from deployment.field.snmp.profile import profile_from
+    from deployment.field.snmp.read import TIMEOUT_S, Reader, Session, groups_for
 
     admission = Admission.of(arguments, BUNDLE, bundle.path, bundle.manifest, commands=arguments.control)
     host, port = address_from(arguments.target)
@@ -157,7 +157,7 @@ async def _run(arguments: argparse.Namespace, bundle: Bundle) -> int:
     await session.open()
     reader, commander = Reader(session, profile, *groups), None
     if arguments.control:
-        from deployment.ntcip_write import Commander  # what writes is not even imported in shadow mode
+        from deployment.field.snmp.write import Commander  # what writes is not even imported in shadow mode
 
         reader = commander = Commander(session, profile, *groups)
     clock: Clock = SteppedClock(arguments.step) if arguments.step else RunningClock(arguments.speed)
@@ -212,7 +212,7 @@ def _start_record(
 
 
 def _replay(arguments: argparse.Namespace) -> int:
-    from deployment.replay import replay
+    from deployment.field.rerun import replay
 
     log = LogReader(arguments.replay, arguments.digest)
     records = iter(log)

@@ -264,7 +264,7 @@ def _contestant(name: str, timing: Timing) -> Contestant:
 
 def _bundles(name: str) -> Contestant:
     """A bundle of export.py, or a folder with one per signal."""
-    from deployment.simulated import BundleController, bundle_folders, identity_of  # needs the extra `export`
+    from deployment.bundle.simulated import BundleController, bundle_folders, identity_of  # needs the extra `export`
 
     folders = bundle_folders(Path(name))
     BundleController(folders)  # fail on a damaged one before the first run

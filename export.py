@@ -29,20 +29,20 @@ from agents.run import SETTINGS, LearnedController, load_controller, read_settin
 from agents.viper import TreeSettings, distil, write_tree
 from controllers.base import TIE
 from controllers.programs import ProgramControl
-from deployment.assembly import NotThePolicy, bundle_files, c_files, check_forms
-from deployment.bundle import BUNDLE, Bundle, read_bundle, read_unsigned_bundle
-from deployment.card import evaluation_of, provenance
-from deployment.codec import encode
-from deployment.contents import Subject, input_highs
-from deployment.golden import LEAST, Golden, Rows, draw_inputs
-from deployment.manifest import PolicyNeeds, new_key
+from deployment.bundle.contents import Subject, input_highs
+from deployment.bundle.golden import LEAST, Golden, Rows, draw_inputs
+from deployment.bundle.make.assembly import NotThePolicy, bundle_files, c_files, check_forms
+from deployment.bundle.make.card import evaluation_of, provenance
+from deployment.bundle.make.sealing import Seal, add_seal_arguments, plan_seal, revoke
+from deployment.bundle.manifest import PolicyNeeds, new_key
+from deployment.bundle.policy import OPSET
+from deployment.bundle.read import BUNDLE, Bundle, read_bundle, read_unsigned_bundle
+from deployment.bundle.sealed import check_room, folder_name
+from deployment.bundle.sealed_plans import PLAN
+from deployment.nema.codec import encode
+from deployment.nema.safety import refuse_unsafe
 from deployment.plans.files import export_plans
 from deployment.plans.optimise import PlanSettings
-from deployment.plans.sealed import PLAN
-from deployment.policy import OPSET
-from deployment.safety import refuse_unsafe
-from deployment.sealed import check_room, folder_name
-from deployment.sealing import Seal, add_seal_arguments, plan_seal, revoke
 from envs.sumo.setup import SimulationSetup, make_setup
 from envs.sumo.simulation import SimulationError
 from evaluation.delays import delays

@@ -20,13 +20,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from deployment.bundle import read_bundle
-from deployment.estimator import Site
-from deployment.eventlog import read_log
-from deployment.guard import Facts, Guard, Limits
-from deployment.inference import ask
-from deployment.pilot import Pilot
-from deployment.reading import Reading
+from deployment.bundle.read import read_bundle
+from deployment.field.estimator import Site
+from deployment.field.eventlog import read_log
+from deployment.field.guard import Facts, Guard, Limits
+from deployment.field.inference import ask
+from deployment.field.pilot import Pilot
+from deployment.field.reading import Reading
 from plumbing.command import run_command
 from plumbing.errors import InputError
 

@@ -9,7 +9,7 @@ from deployment.emulator.cabinet import Cabinet
 from deployment.emulator.mmu import Card
 from deployment.emulator.settings import mask
 from deployment.emulator.setup import Installation
-from deployment.nema import nema_plan
+from deployment.nema.phases import nema_plan
 from evaluation.monitor.net import SignalLinks, read_signals
 from evaluation.monitor.rules import Finding, Interval, Judge, Rules
 from scenarios.scenario import load

@@ -15,26 +15,26 @@ from typing import Any, cast
 
 import numpy as np
 
-from deployment.admission import Admission
-from deployment.bundle import BUNDLE
-from deployment.clock import SteppedClock
-from deployment.commands import RELEASE
+from deployment.bundle.manifest import FORMAT, Identity, Manifest, new_key
+from deployment.bundle.read import BUNDLE
 from deployment.emulator.mib import Mib
 from deployment.emulator.process import ROOT, EmulatorProcess
 from deployment.emulator.run import Emulator, Outcome
-from deployment.estimator import Estimator, Site
-from deployment.eventlog import ROTATE_BYTES, EventLog, read_log
-from deployment.guard import Facts, Guard, Limits, Mode
-from deployment.inference import ask
-from deployment.manifest import FORMAT, Identity, Manifest, new_key
-from deployment.metrics import Metrics
-from deployment.nema import nema_plan
-from deployment.ntcip import Reader, Session
-from deployment.ntcip_profile import PROFILES, Credentials
-from deployment.ntcip_write import Commander
-from deployment.pilot import Answer, Decision, Pilot, Row
-from deployment.reading import Reading
-from deployment.runtime import Runtime, Tally
+from deployment.field.admission import Admission
+from deployment.field.clock import SteppedClock
+from deployment.field.estimator import Estimator, Site
+from deployment.field.eventlog import ROTATE_BYTES, EventLog, read_log
+from deployment.field.guard import Facts, Guard, Limits, Mode
+from deployment.field.inference import ask
+from deployment.field.masks import RELEASE
+from deployment.field.pilot import Answer, Decision, Pilot, Row
+from deployment.field.prometheus import Metrics
+from deployment.field.reading import Reading
+from deployment.field.runtime import Runtime, Tally
+from deployment.field.snmp.profile import PROFILES, Credentials
+from deployment.field.snmp.read import Reader, Session
+from deployment.field.snmp.write import Commander
+from deployment.nema.phases import nema_plan
 from scenarios.scenario import load
 from signals.inputs import InputTable
 from signals.intersection import Intersection, compile_signals

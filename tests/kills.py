@@ -13,8 +13,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from deployment.bundle import BUNDLE
-from deployment.sealed import write_sealed
+from deployment.bundle.read import BUNDLE
+from deployment.bundle.sealed import write_sealed
 from evaluation.metrics import RunMetrics
 from evaluation.store import save_run
 from plumbing import whole

@@ -17,9 +17,9 @@ import export
 from agents.network import PhaseScorer
 from agents.registry import agent_settings
 from agents.run import POLICY, save_tensors, write_settings
-from deployment.codec import encode
+from deployment.bundle.manifest import MANIFEST, SIGNATURE, entries, new_key, sign
 from deployment.emulator.setup import engine_id_for
-from deployment.manifest import MANIFEST, SIGNATURE, entries, new_key, sign
+from deployment.nema.codec import encode
 from plumbing.command import run_command
 from scenarios.scenario import load
 from signals.observations import OBSERVATIONS

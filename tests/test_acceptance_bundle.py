@@ -14,10 +14,10 @@ import pytest
 import export
 from agents.export import policy_graph, record, reference_scores
 from agents.run import LearnedController, load_controller
-from deployment.bundle import Bundle, read_bundle
-from deployment.c_check import WARNINGS, compiled, compiler
-from deployment.golden import Golden, compare, draw_inputs
-from deployment.policy import OnnxPolicy
+from deployment.bundle.golden import Golden, compare, draw_inputs
+from deployment.bundle.make.c_check import WARNINGS, compiled, compiler
+from deployment.bundle.policy import OnnxPolicy
+from deployment.bundle.read import Bundle, read_bundle
 from envs.sumo.setup import make_setup
 from scenarios.scenario import load
 from signals.inputs import InputTable

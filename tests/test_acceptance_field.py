@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deployment import oids
 from deployment.emulator.process import EmulatorProcess
-from deployment.eventlog import line, read_log
-from deployment.guard import Facts, Mode
-from deployment.ntcip import NotAllowed, Session, on_list
-from deployment.ntcip_profile import PROFILES, Credentials
-from deployment.ntcip_write import WRITABLE, Commander
-from deployment.pilot import Pilot, Row
-from deployment.reading import CONTROLS
-from deployment.replay import replay
+from deployment.field.eventlog import line, read_log
+from deployment.field.guard import Facts, Mode
+from deployment.field.pilot import Pilot, Row
+from deployment.field.reading import CONTROLS
+from deployment.field.rerun import replay
+from deployment.field.snmp.profile import PROFILES, Credentials
+from deployment.field.snmp.read import NotAllowed, Session, on_list
+from deployment.field.snmp.write import WRITABLE, Commander
+from deployment.nema import oids
 from plumbing.errors import InputError
 from tests.field import POLICY, QUICK, Demand, drive, make_pilot
 from tests.udp_proxy import Behaviour, UdpProxy
@@ -116,7 +116,7 @@ def test_acceptance_06_a_policy_that_fails_releases_and_is_logged(
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0, 1e9])
 def test_acceptance_06_an_input_that_is_not_finite_or_out_of_range_releases(value: float) -> None:
-    from deployment.pilot import Answer
+    from deployment.field.pilot import Answer
     from tests.field import Feed, values
 
     for n in range(0, len(make_pilot().inputs), 7):

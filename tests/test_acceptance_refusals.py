@@ -16,12 +16,12 @@ import onnx
 import pytest
 
 import export
-from deployment.bundle import read_bundle, read_unsigned_bundle
-from deployment.codec import encode
-from deployment.contents import Subject, documents
-from deployment.manifest import FORMAT, new_key
-from deployment.nema import NemaPlan, nema_plan
-from deployment.safety import findings, needed_red_s, needed_yellow_s, pair_findings, timing_findings
+from deployment.bundle.contents import Subject, documents
+from deployment.bundle.manifest import FORMAT, new_key
+from deployment.bundle.read import read_bundle, read_unsigned_bundle
+from deployment.nema.codec import encode
+from deployment.nema.phases import NemaPlan, nema_plan
+from deployment.nema.safety import findings, needed_red_s, needed_yellow_s, pair_findings, timing_findings
 from plumbing.errors import InputError
 from scenarios.scenario import load
 from signals.intersection import compile_signals

@@ -14,19 +14,19 @@ import pytest
 
 import control
 import export
-from deployment import identity
-from deployment.admission import Admission, token_sha256
-from deployment.bundle import BUNDLE
+from deployment.bundle.make.sealing import controllers_of
+from deployment.bundle.manifest import Identity, new_key, stamp
+from deployment.bundle.read import BUNDLE
+from deployment.bundle.sealed import read_manifest
 from deployment.emulator.process import EmulatorProcess
-from deployment.eventlog import read_log
-from deployment.guard import Guard, Limits, Mode
-from deployment.manifest import Identity, new_key, stamp
-from deployment.ntcip import Reader, Session
-from deployment.ntcip_profile import Credentials, Profile
-from deployment.replay import replay
-from deployment.sealed import read_manifest
-from deployment.sealing import controllers_of
-from deployment.serials import FORMAT, Memory, Serials, recall, remember, state_folder
+from deployment.field import identity
+from deployment.field.admission import Admission, token_sha256
+from deployment.field.eventlog import read_log
+from deployment.field.guard import Guard, Limits, Mode
+from deployment.field.rerun import replay
+from deployment.field.serials import FORMAT, Memory, Serials, recall, remember, state_folder
+from deployment.field.snmp.profile import Credentials, Profile
+from deployment.field.snmp.read import Reader, Session
 from plumbing.errors import InputError
 from tests.field import CLOSED, OTHER, POLICY, QUICK, Demand, admission_for, drive, make_pilot, users_file
 from tests.policy_runs import ENGINE_ID, exported_bundle, resigned

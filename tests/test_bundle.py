@@ -16,17 +16,17 @@ import numpy as np
 import pytest
 
 import evaluate
-from deployment.bundle import BUNDLE, Bundle, read_bundle, read_unsigned_bundle
-from deployment.codec import decode, encode
-from deployment.contents import Subject, documents, feature_meanings
-from deployment.fallback import fallback_plan
-from deployment.golden import Golden, compare
-from deployment.manifest import Identity, new_key, public_key, sign
-from deployment.nema import nema_plan
-from deployment.plans.pattern import least_split_s, mode_for
-from deployment.policy import OnnxPolicy, opsets
-from deployment.sealed import check_room, write_sealed
-from deployment.simulated import BundleController, bundle_folders
+from deployment.bundle.contents import Subject, documents, feature_meanings
+from deployment.bundle.golden import Golden, compare
+from deployment.bundle.manifest import Identity, new_key, public_key, sign
+from deployment.bundle.policy import OnnxPolicy, opsets
+from deployment.bundle.read import BUNDLE, Bundle, read_bundle, read_unsigned_bundle
+from deployment.bundle.sealed import check_room, write_sealed
+from deployment.bundle.simulated import BundleController, bundle_folders
+from deployment.nema.codec import decode, encode
+from deployment.nema.fallback import fallback_plan
+from deployment.nema.pattern import least_split_s, mode_for
+from deployment.nema.phases import nema_plan
 from plumbing.errors import InputError
 from scenarios.scenario import load
 from signals.inputs import InputTable
@@ -200,9 +200,9 @@ def test_the_timing_sheet_is_whole(path: Path, bundle: Bundle) -> None:
 
 
 def test_names_cannot_leave_their_place_in_the_sheet() -> None:
-    from deployment.sheet import timing_sheet
-    from deployment.sheet_page import page
-    from deployment.sheet_pdf import pdf
+    from deployment.bundle.make.sheet import timing_sheet
+    from deployment.bundle.make.sheet_page import page
+    from deployment.bundle.make.sheet_pdf import pdf
 
     network = load("cologne1").network
     (item,) = compile_signals(network).intersections
@@ -216,8 +216,8 @@ def test_names_cannot_leave_their_place_in_the_sheet() -> None:
 
 
 def test_a_phone_shows_the_sheet_of_a_signal_with_a_long_name(browser: Any, tmp_path: Path) -> None:
-    from deployment.sheet import timing_sheet
-    from deployment.sheet_page import page
+    from deployment.bundle.make.sheet import timing_sheet
+    from deployment.bundle.make.sheet_page import page
 
     network = load("cologne3").network
     item = max(compile_signals(network).intersections, key=lambda item: len(item.tls_id))
@@ -250,7 +250,7 @@ def hook(event, arguments):
         raise SystemExit(f"unpickled {{arguments}}")
 sys.addaudithook(hook)
 from pathlib import Path
-from deployment.bundle import read_bundle
+from deployment.bundle.read import read_bundle
 bundle = read_bundle(Path({str(path)!r}), public_key=Path({str(path.parent / "key.pub")!r}))
 scores, phase = bundle.policy(bundle.golden.inputs[0])
 assert phase == bundle.golden.phases[0]

@@ -20,12 +20,12 @@ from typing import Any
 import pytest
 
 import control
-from deployment import oids
 from deployment.emulator.process import EmulatorProcess
-from deployment.eventlog import read_log
-from deployment.link import expect_loopback
-from deployment.metrics import Metrics, Page
-from deployment.ntcip_profile import credentials_from, profile_from, secret
+from deployment.field.eventlog import read_log
+from deployment.field.link import expect_loopback
+from deployment.field.prometheus import Metrics, Page
+from deployment.field.snmp.profile import credentials_from, profile_from, secret
+from deployment.nema import oids
 from plumbing.errors import InputError
 from plumbing.interpreter import ROOT
 from tests.field import V3, start
@@ -96,12 +96,12 @@ def test_no_learning_no_simulation_and_no_pickle_of_ours_at_run_time(
     assert "no controller answers" in done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     loaded = set(found["modules"])
-    assert "deployment.ntcip" in loaded
+    assert "deployment.field.snmp.read" in loaded
     assert "onnxruntime" in loaded
     # the same list that import-linter holds the code to; pickle is numpy's
     assert not (set(FIELD["forbidden_modules"]) - {"pickle"}) & loaded
     # what writes is not there in shadow mode
-    assert "deployment.ntcip_write" not in loaded
+    assert "deployment.field.snmp.write" not in loaded
     # pickle: who asked for it
     assert set(found["asked"]) - {"pickle"} == {"numpy"}
 

@@ -8,10 +8,10 @@ import random
 import numpy as np
 import pytest
 
-from deployment import oids
 from deployment.emulator import events
 from deployment.emulator.mib import Mib
 from deployment.emulator.settings import mask
+from deployment.nema import oids
 from signals.machine import SignalMachine
 from signals.timing import Timing
 from tests.emulated import EVERY_STOP_BAR, Recorder, cabinet, calling, intersections, new

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from deployment import oids
 from deployment.emulator import events
 from deployment.emulator.mib import Mib
+from deployment.nema import oids
 from tests.emulated import EVERY_STOP_BAR, Recorder, calling, new
 
 PATTERN = {2: 35, 6: 35, 1: 15, 5: 15, 3: 15, 7: 15, 4: 25, 8: 25}

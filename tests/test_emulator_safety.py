@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from deployment import oids
 from deployment.emulator.mib import Mib, SetError
 from deployment.emulator.mmu import Monitor
+from deployment.nema import oids
 from evaluation.monitor.rules import Interval, Judge, Rules
 from tests.emulated import Recorder, cabinet, intersections, links
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from deployment import oids
 from deployment.emulator.access import AUTH_ONLY, AUTH_PRIV, DEFAULT, NO_AUTH, V1, V2C, V3, Access, Grant, read_access
 from deployment.emulator.mib import Mib
 from deployment.emulator.process import EmulatorProcess
+from deployment.nema import oids
 from plumbing.errors import InputError
 from tests.emulated import cabinet
 

@@ -18,9 +18,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from deployment import oids
 from deployment.emulator import events
 from deployment.emulator.process import EmulatorProcess
+from deployment.nema import oids
 from envs.sumo.outputs import read_trips
 from evaluation.details import events as evaluated
 from evaluation.monitor.check import check, read_states

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deployment.eventlog import EventLog, LogReader, chained, line, read_log
-from deployment.reading import Reading
+from deployment.field.eventlog import EventLog, LogReader, chained, line, read_log
+from deployment.field.reading import Reading
 from plumbing.errors import InputError
 
 EVENTS = 40

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-import deployment.assembly
+import deployment.bundle.make.assembly
 import export
 from agents.run import run_sha256
-from deployment.assembly import NotThePolicy
-from deployment.bundle import read_bundle, read_unsigned_bundle
-from deployment.manifest import Identity, new_key
+from deployment.bundle.make.assembly import NotThePolicy
+from deployment.bundle.manifest import Identity, new_key
+from deployment.bundle.read import read_bundle, read_unsigned_bundle
 from plumbing.errors import InputError
 from scenarios.scenario import load
 from tests.policy_runs import write_run
@@ -25,7 +25,7 @@ SHORT = (0.0, 1000.0)
 @pytest.fixture(autouse=True)
 def _without_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The PDF takes most of an export's time; it is drawn for the tests of tests/test_bundle.py."""
-    monkeypatch.setattr(deployment.assembly, "pdf", lambda sheet: b"%PDF-")
+    monkeypatch.setattr(deployment.bundle.make.assembly, "pdf", lambda sheet: b"%PDF-")
 
 
 def evaluation(folder: Path, run: Path, **changes: Any) -> Path:
@@ -130,7 +130,7 @@ def test_a_search_does_not_begin_with_what_it_cannot_end_with(
 def test_the_card_tells_of_the_evaluation_and_that_c_was_not_checked_without_a_compiler(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(deployment.assembly, "compiler", lambda: None)
+    monkeypatch.setattr(deployment.bundle.make.assembly, "compiler", lambda: None)
     run = write_run(tmp_path / "run", "tee", window=SHORT)
     judged = evaluation(tmp_path / "judged", run)
     out = tmp_path / "out"

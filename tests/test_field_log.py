@@ -17,11 +17,11 @@ import pytest
 
 import control
 from deployment.emulator.process import EmulatorProcess
-from deployment.eventlog import EventLog, LogReader, line, read_log
-from deployment.guard import Mode
-from deployment.pilot import Pilot
-from deployment.replay import replay
-from deployment.state import restore, state_of
+from deployment.field.eventlog import EventLog, LogReader, line, read_log
+from deployment.field.guard import Mode
+from deployment.field.pilot import Pilot
+from deployment.field.rerun import replay
+from deployment.field.state import restore, state_of
 from plumbing.errors import InputError
 from tests.field import QUICK, V3, Demand, Feed, Run, beat, drive, make_pilot, start, values
 from tests.policy_runs import exported_bundle

@@ -12,8 +12,8 @@ import pytest
 
 from deployment.emulator.process import EmulatorProcess
 from deployment.emulator.run import Emulator
-from deployment.estimator import Estimator
-from deployment.guard import Limits
+from deployment.field.estimator import Estimator
+from deployment.field.guard import Limits
 from plumbing.interpreter import ROOT
 from scenarios.scenario import load
 from tests.field import Demand, Feed, drive, drive_without_wires, make_pilot, make_site, values

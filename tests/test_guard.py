@@ -8,13 +8,13 @@ import math
 import numpy as np
 import pytest
 
-from deployment import oids
-from deployment.commands import Command, command_for
-from deployment.detectors import ALARM, CHATTERING, MISSING
-from deployment.estimator import Estimator
-from deployment.guard import Facts, Guard, Limits, Mode, implausible, judge_decision, judge_state, overdue
-from deployment.pilot import Answer
-from deployment.reading import Reading, View, bits_of, join, numbers_of, split
+from deployment.field.detectors import ALARM, CHATTERING, MISSING
+from deployment.field.estimator import Estimator
+from deployment.field.guard import Facts, Guard, Limits, Mode, implausible, judge_decision, judge_state, overdue
+from deployment.field.masks import Command, command_for
+from deployment.field.pilot import Answer
+from deployment.field.reading import Reading, View, bits_of, join, numbers_of, split
+from deployment.nema import oids
 from signals.snapshot import Snapshot
 from tests.field import GREENS, Feed, beat, make_pilot, make_site, shows, values
 

@@ -14,14 +14,14 @@ from pysnmp.proto.api import v2c
 from pysnmp.proto.rfc1905 import NoSuchInstance, NoSuchObject
 
 import control
-from deployment import oids
-from deployment.clock import SteppedClock
+from deployment.bundle.manifest import Identity
 from deployment.emulator.process import EmulatorProcess
-from deployment.manifest import Identity
-from deployment.ntcip import Reader, Refused, Session, Unreachable, plain
-from deployment.ntcip_plans import PlanWriter
-from deployment.ntcip_profile import PROFILES, Credentials
-from deployment.ntcip_write import Commander
+from deployment.field.clock import SteppedClock
+from deployment.field.snmp.profile import PROFILES, Credentials
+from deployment.field.snmp.read import Reader, Refused, Session, Unreachable, plain
+from deployment.field.snmp.transaction import PlanWriter
+from deployment.field.snmp.write import Commander
+from deployment.nema import oids
 from plumbing.errors import LONGEST_QUOTE, InputError
 from tests.field import CLOSED, OTHER, POLICY, admission_for, drive, users_file
 from tests.policy_runs import exported_bundle

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 
 from controllers.registry import make
-from deployment.simulated import identity_of
+from deployment.bundle.simulated import identity_of
 from envs.workers.shipping import fingerprint
 from evaluation.runs import Contestant, Evaluation
 from plumbing import identity
@@ -27,7 +27,7 @@ DEPENDS += ("evaluation/measure.py", "hatch_build.py")
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Another one, with little in it."""
     monkeypatch.setattr(identity, "ROOT", tmp_path)
-    for name in (*DEPENDS, "evaluation/report/page.py", "deployment/policy.py"):
+    for name in (*DEPENDS, "evaluation/report/page.py", "deployment/bundle/policy.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("1")
     code_sha256.cache_clear()
@@ -52,7 +52,7 @@ def test_what_only_shows_is_no_part_of_it_and_bundles_code_of_bundles_alone(chec
     before = digests()
     (checkout / "evaluation/report/page.py").write_text("2")
     assert digests() == before
-    (checkout / "deployment/policy.py").write_text("2")
+    (checkout / "deployment/bundle/policy.py").write_text("2")
     run, of_bundle, machine = digests()
     assert run == before[0]
     assert of_bundle != before[1]

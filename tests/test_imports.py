@@ -29,7 +29,7 @@ COMMANDS = {
     "scenarios": ["-m", "scenarios", "describe", "my.sumocfg"],
     "tune": ["-m", "evaluation.tune", *HERE, "--controllers", "sotl", "--runs", "12", "--out", "tuned"],
     "monitor": ["-m", "evaluation.monitor", "--help"],
-    "download": ["-m", "deployment.download", "--help"],
+    "download": ["-m", "deployment.field.download", "--help"],
     "emulator": ["-m", "deployment.emulator", *HERE, "--port=0", "--log-port=0", "--speed=1000", "--out", "cabinet"],
     "benchmarks": ["-m", "benchmarks.replay_page", "--help"],
 }

@@ -18,7 +18,7 @@ import export
 import replay
 import train
 from deployment.emulator import __main__ as emulator
-from deployment.eventlog import EventLog, read_log
+from deployment.field.eventlog import EventLog, read_log
 from evaluation import tune
 from evaluation.report.tables import _html
 from plumbing.errors import InputError

@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from deployment.nema import NemaPlan, nema_plan
+from deployment.nema.phases import NemaPlan, nema_plan
 from scenarios.scenario import load
 from signals.intersection import Intersection, compile_signals
 from signals.phases import is_green

@@ -23,16 +23,16 @@ from agents.run import load_tensors
 from agents.settings import read_config
 from agents.tree import read_tree
 from controllers.parameters import read_tuned
-from deployment.card import evaluation_of
-from deployment.eventlog import EventLog
-from deployment.guard import Limits
-from deployment.manifest import new_key, sign
-from deployment.ntcip_profile import profile_from, secret
-from deployment.private import private_bytes
+from deployment.bundle.make.card import evaluation_of
+from deployment.bundle.manifest import new_key, sign
+from deployment.field.eventlog import EventLog
+from deployment.field.guard import Limits
+from deployment.field.snmp.profile import profile_from, secret
 from evaluation.results.gridlock import _named
 from plumbing.command import say, say_json
 from plumbing.errors import InputError, printable, visible
 from plumbing.plain import listed, misfit, named, number, one_of, optional, parse, record, row, text, whole
+from plumbing.private import private_bytes
 from plumbing.yamlfile import MOST_BYTES, parse_yaml
 from tests.policy_runs import exported_bundle
 

@@ -12,18 +12,18 @@ from typing import Any
 
 import pytest
 
-from deployment import oids
-from deployment.download import main
+from deployment.bundle.make.sealing import Seal
+from deployment.bundle.manifest import Identity, new_key
+from deployment.bundle.sealed_plans import NTCIP, PLAN, TIMING, plan_files
 from deployment.emulator.process import EmulatorProcess
-from deployment.manifest import Identity, new_key
-from deployment.ntcip import TIMEOUT_S, NotAllowed, Reader, Refused, Session, Unreachable
-from deployment.ntcip_plans import PlanObject, PlanWriter
-from deployment.ntcip_profile import PROFILES
+from deployment.field.download import main
+from deployment.field.snmp.profile import PROFILES
+from deployment.field.snmp.read import TIMEOUT_S, NotAllowed, Reader, Refused, Session, Unreachable
+from deployment.field.snmp.transaction import PlanObject, PlanWriter
+from deployment.nema import oids
+from deployment.nema.objects import objects_from_json, plan_objects, read_objects
+from deployment.nema.pattern import Event, SignalPlans, least_split_s
 from deployment.plans.initial import pattern_from_greens
-from deployment.plans.ntcip import objects_from_json, plan_objects, read_objects
-from deployment.plans.pattern import Event, SignalPlans, least_split_s
-from deployment.plans.sealed import NTCIP, PLAN, TIMING, plan_files
-from deployment.sealing import Seal
 from plumbing.errors import InputError
 from scenarios.scenario import load
 from tests.field import CLOSED, OTHER, POLICY, make_site, users_file

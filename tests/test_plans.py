@@ -14,13 +14,9 @@ from typing import Any
 import pytest
 
 from controllers.programs import GivenPrograms
-from deployment.nema import NemaPlan, nema_plan
-from deployment.oids import OBJECTS, parse
-from deployment.plans.display import check_display, cycle
-from deployment.plans.initial import own_cycle_s, own_greens, pattern_from_greens, sequences
-from deployment.plans.moves import change
-from deployment.plans.ntcip import objects_from_json, objects_json, plan_objects, read_objects, select_pattern
-from deployment.plans.pattern import (
+from deployment.nema.objects import objects_from_json, objects_json, plan_objects, read_objects, select_pattern
+from deployment.nema.oids import OBJECTS, parse
+from deployment.nema.pattern import (
     Event,
     Pattern,
     PlanSet,
@@ -33,6 +29,10 @@ from deployment.plans.pattern import (
     least_split_s,
     timeline,
 )
+from deployment.nema.phases import NemaPlan, nema_plan
+from deployment.plans.display import check_display, cycle
+from deployment.plans.initial import own_cycle_s, own_greens, pattern_from_greens, sequences
+from deployment.plans.moves import change
 from deployment.plans.program import day_programs, plans_xml, shared, shortest_cycle_s, transition
 from deployment.plans.report import sheet
 from deployment.plans.utdf import read_tables, read_utdf, utdf_text, write_tables

@@ -17,14 +17,14 @@ import pytest
 from controllers.base import Controller
 from controllers.programs import GivenPrograms, ProgramControl
 from controllers.registry import make
-from deployment.manifest import Identity, new_key, validity
+from deployment.bundle.make.sealing import Seal, plan_seal
+from deployment.bundle.manifest import Identity, new_key, validity
+from deployment.bundle.sealed_plans import read_sealed_plans
+from deployment.nema.pattern import check_plans
 from deployment.plans.files import PAGE, PLANS, PROGRAMS, UTDF, read_plans, write_plans
 from deployment.plans.observe import Usage, Watched, times_of_day, usage, windows
 from deployment.plans.optimise import Derivation, PlanSettings
-from deployment.plans.pattern import check_plans
 from deployment.plans.report import interval
-from deployment.plans.sealed import read_sealed_plans
-from deployment.sealing import Seal, plan_seal
 from evaluation.delays import delays
 from evaluation.monitor.check import check
 from evaluation.runs import Contestant, Evaluation, run_all

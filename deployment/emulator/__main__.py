@@ -10,10 +10,10 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from deployment.bundle.manifest import Identity
 from deployment.emulator.access import DEFAULT, EXAMPLE, read_access
 from deployment.emulator.run import Emulator, Outcome, as_json
 from deployment.emulator.server import HOST, Server
-from deployment.manifest import Identity
 from envs.sumo.simulation import SimulationError
 from plumbing.command import run_command, say
 from plumbing.errors import InputError

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from deployment.oids import Area, Object
+from deployment.nema.oids import Area, Object
 from plumbing.errors import InputError, did_you_mean
 from plumbing.plain import parse
 

@@ -21,7 +21,7 @@ from pysnmp.proto.api import v2c
 from deployment.emulator.access import Access, Grant
 from deployment.emulator.mib import Mib, SetError
 from deployment.emulator.setup import Value
-from deployment.oids import Object
+from deployment.nema.oids import Object
 from plumbing.errors import InputError
 
 BULK_MOST = 200

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from deployment import oids
 from deployment.emulator import events
 from deployment.emulator.controller import Controller
 from deployment.emulator.lamps import Lamps
@@ -15,6 +14,7 @@ from deployment.emulator.mmu import Card, Fault, Monitor
 from deployment.emulator.settings import TICKS_PER_S, mask, members
 from deployment.emulator.setup import Installation, Values, engine_id_for, initial_values
 from deployment.emulator.verify import VerifyError, settings_of
+from deployment.nema import oids
 
 FAILURES = ("off", "on", "chatter")
 MOST_PRESENCE = 600 * TICKS_PER_S

@@ -11,7 +11,6 @@ import datetime
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from deployment import oids
 from deployment.emulator import events
 from deployment.emulator.commands import Commands, Effective
 from deployment.emulator.coordination import Coordinator
@@ -19,6 +18,7 @@ from deployment.emulator.rings import Rings
 from deployment.emulator.schedule import action_at
 from deployment.emulator.selection import choose
 from deployment.emulator.settings import TICKS_PER_S, Settings, mask, members
+from deployment.nema import oids
 
 RED_START = 6 * TICKS_PER_S
 """All red before the first green (NEMA TS 2 asks for red start); after flash until walkers are off the road, too."""

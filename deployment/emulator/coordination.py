@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from deployment import oids
 from deployment.emulator.commands import Effective
 from deployment.emulator.rings import PED_CLEAR, Rings
 from deployment.emulator.settings import TICKS_PER_S, Pattern, Settings, Split
+from deployment.nema import oids
 
 
 @dataclass

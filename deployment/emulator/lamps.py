@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from deployment import oids
 from deployment.emulator.controller import Controller
 from deployment.emulator.rings import GREEN, YELLOW
-from deployment.nema import NemaPlan
+from deployment.nema import oids
+from deployment.nema.phases import NemaPlan
 
 
 class Lamps:

@@ -12,11 +12,11 @@ import bisect
 import datetime
 from collections.abc import Callable, Sequence
 
-from deployment import oids
 from deployment.emulator import rings
 from deployment.emulator.cabinet import Cabinet
 from deployment.emulator.setup import Value
-from deployment.oids import Object, Oid, groups
+from deployment.nema import oids
+from deployment.nema.oids import Object, Oid, groups
 
 READ_ONLY_TIMING = frozenset(
     {oids.PHASE_RING.name, oids.PHASE_CONCURRENCY.name, oids.OVERLAP_INCLUDED_PHASES.name, oids.PHASE_OPTIONS.name}

@@ -18,7 +18,7 @@ from deployment.emulator.cabinet import Cabinet
 from deployment.emulator.mmu import Card
 from deployment.emulator.settings import TICKS_PER_S
 from deployment.emulator.setup import Installation, engine_id_for
-from deployment.nema import nema_plan
+from deployment.nema.phases import nema_plan
 from envs.sumo.lamps import LampSimulation
 from envs.sumo.outputs import read_statistics, read_trips
 from plumbing.errors import InputError, did_you_mean

@@ -10,9 +10,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from deployment import oids
 from deployment.emulator.settings import TICKS_PER_S, Detector, Separation, mask
-from deployment.nema import NemaPlan
+from deployment.nema import oids
+from deployment.nema.phases import NemaPlan
 from signals.intersection import Intersection
 from signals.loops import LoopPlan
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass
 
-from deployment import oids
 from deployment.emulator.settings import (
     Detector,
     OverlapTimes,
@@ -22,6 +21,7 @@ from deployment.emulator.settings import (
     members,
 )
 from deployment.emulator.setup import ACTIONS, CALLS_BIT, EXTENDS_BIT, Installation, Values
+from deployment.nema import oids
 
 LEAST_YELLOW, MOST_YELLOW = 30, 60
 """[0.1 s] MUTCD 2009 section 4D.26: 3 to 6 s."""

@@ -10,8 +10,8 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from deployment.nema import NemaPlan
-from deployment.plans.pattern import PEDESTRIAN_MODES, On, Pattern, timeline
+from deployment.nema.pattern import PEDESTRIAN_MODES, On, Pattern, timeline
+from deployment.nema.phases import NemaPlan
 from plumbing.errors import InputError
 from signals.intersection import Intersection
 from signals.phases import unsafe_pairs

@@ -10,11 +10,11 @@ from typing import Any
 
 from controllers.base import Controller
 from controllers.programs import GivenPrograms, ProgramControl
+from deployment.bundle.sealed_plans import plan_files
+from deployment.nema.pattern import PlanSet, as_json, clock, from_json
 from deployment.plans.optimise import Derivation, Derived, Judge, PlanSettings, released
-from deployment.plans.pattern import PlanSet, as_json, clock, from_json
 from deployment.plans.program import plans_xml
 from deployment.plans.report import page, sheet
-from deployment.plans.sealed import plan_files
 from deployment.plans.utdf import utdf_text
 from plumbing.errors import InputError
 from plumbing.plain import parse

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from deployment.nema import NemaPlan, barrier_groups
-from deployment.plans.pattern import OCTET, Pattern, Split, least_split_s, mode_for
+from deployment.nema.pattern import OCTET, Pattern, Split, least_split_s, mode_for
+from deployment.nema.phases import NemaPlan, barrier_groups
 from deployment.plans.program import shared
 from signals.intersection import Intersection
 from signals.phases import is_green

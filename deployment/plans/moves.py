@@ -6,9 +6,9 @@ import dataclasses
 import random
 from collections.abc import Mapping
 
-from deployment.nema import NemaPlan
+from deployment.nema.pattern import Pattern, check_pattern, group_order, least_split_s, served
+from deployment.nema.phases import NemaPlan
 from deployment.plans.initial import sequences
-from deployment.plans.pattern import Pattern, check_pattern, group_order, least_split_s, served
 from deployment.plans.program import shared, shortest_cycle_s, stretched
 from plumbing.errors import InputError
 

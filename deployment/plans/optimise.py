@@ -25,11 +25,11 @@ from typing import Any
 
 from controllers.base import Controller
 from controllers.programs import GivenPrograms, ProgramControl
-from deployment.nema import NemaPlan, nema_plan
+from deployment.nema.pattern import DAY_MINUTES, Event, Pattern, PlanSet, SignalPlans, clock
+from deployment.nema.phases import NemaPlan, nema_plan
 from deployment.plans.initial import own_cycle_s, own_greens, own_offset_s, pattern_from_greens
 from deployment.plans.moves import change
 from deployment.plans.observe import Usage, Watched, times_of_day, usage
-from deployment.plans.pattern import DAY_MINUTES, Event, Pattern, PlanSet, SignalPlans, clock
 from deployment.plans.program import DAY_S, plans_xml
 from plumbing.errors import InputError
 from scenarios.scenario import Scenario

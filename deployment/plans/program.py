@@ -12,9 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from xml.sax.saxutils import quoteattr
 
-from deployment.nema import NemaPlan, barrier_groups
-from deployment.plans.display import Shown, check_display, cycle
-from deployment.plans.pattern import (
+from deployment.nema.pattern import (
     DAY_MINUTES,
     Pattern,
     PlanSet,
@@ -25,6 +23,8 @@ from deployment.plans.pattern import (
     least_split_s,
     served,
 )
+from deployment.nema.phases import NemaPlan, barrier_groups
+from deployment.plans.display import Shown, check_display, cycle
 from signals.intersection import Intersection
 
 TRANSITION_CYCLES = 3

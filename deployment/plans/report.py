@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deployment.plans.pattern import Event, PlanSet, SignalPlans, clock, group_order, least_split_s
+from deployment.nema.pattern import Event, PlanSet, SignalPlans, clock, group_order, least_split_s
 
 RESAMPLES = 2000
 MEANT = {

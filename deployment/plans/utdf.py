@@ -21,8 +21,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from deployment.nema import MOST_PHASES, NemaPhase, NemaPlan
-from deployment.plans.pattern import (
+from deployment.nema.pattern import (
     Pattern,
     PlanSet,
     Split,
@@ -33,6 +32,7 @@ from deployment.plans.pattern import (
     least_split_s,
     timeline,
 )
+from deployment.nema.phases import MOST_PHASES, NemaPhase, NemaPlan
 from plumbing.errors import InputError
 from signals.intersection import Intersection
 from signals.network import Edge, RoadNetwork

@@ -1,0 +1,1 @@
+"""A controller over SNMP: what reads, what commands, what downloads plans."""
