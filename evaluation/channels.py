@@ -1,56 +1,52 @@
-"""A signal's links as the numbered phases of a field controller: one per approach and turn, not per stage.
+"""A signal's links as the numbered rows of an event log and of a split diagram.
 
 What an agent calls a phase is a set of greens; a NEMA phase, an event log's phase or a split diagram's row is one
-movement's green, yellow and red. The numbers follow the usual eight-phase picture by the direction of travel:
+movement's green, yellow and red. `signals.nema` decides the numbers, so that a log speaks of the same phases as the
+signal's bundle, timing sheet and plans:
 
-| travelling | through (and right) | left, where it has lanes of its own |
-|---|---|---|
-| north | 2 | 5 |
-| east | 4 | 7 |
-| south | 6 | 1 |
-| west | 8 | 3 |
+| number | row |
+|---|---|
+| 1 to 8 | the NEMA phase of that number |
+| 9 and up | the plan's overlaps, overlap 1 first; then links that none of its phases serves, by approach and turn |
 
-Each approach takes the free direction nearest to its own, the widest first. A fifth and further approach take
-9 and 10, 11 and 12, and so on. Crossings have pedestrian numbers of their own: 2, 4, 6, … in order of link index.
-There is no claim that these phases run in rings: which of them are green together is the program's affair.
+A NEMA phase whose greens are all overlaps has no row of its own. A crossing has the number of the NEMA phase with
+which it walks, the least of several. A signal that no NEMA plan can be made for (its program is refused, or has more
+than eight phases) has its rows numbered from 1, by approach and turn, and its crossings from 1.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
+from plumbing.errors import InputError
+from signals.intersection import Refusal, compile_signal
 from signals.links import crossing_lane
+from signals.nema import MOST_PHASES, NemaPlan, nema_plan
 from signals.network import Connection, RoadNetwork
+from signals.timing import Timing
 
-SLOTS = {
-    90.0: ("northbound", 2, 5),
-    0.0: ("eastbound", 4, 7),
-    -90.0: ("southbound", 6, 1),
-    180.0: ("westbound", 8, 3),
-}
-"""By the angle of travel [degrees, mathematical]: name, number of the through phase, number of the left."""
+HEADINGS = {90.0: "northbound", 0.0: "eastbound", -90.0: "southbound", 180.0: "westbound"}
+"""By the angle of travel [degrees, mathematical]."""
 GREEN, YELLOW, RED = "G", "Y", "R"
 
 
 @dataclass(frozen=True)
 class Channel:
-    """One movement group that is shown as one phase."""
+    """The links that are shown as one row."""
 
     tls_id: str
     number: int
     name: str
-    approach: str
-    """The edge that it comes from; of a crossing, the edge that is the crossing."""
-    left: bool
     pedestrian: bool
     links: tuple[int, ...]
-    lanes: tuple[str, ...]
-    exits: tuple[str, ...]
-    """The edges that it leads to."""
+    lanes: tuple[str, ...] = ()
+    """A lane whose links are in several rows belongs to the row that lets it go straight on."""
+    ways: frozenset[tuple[str, str]] = frozenset()
+    """(approach, exit) of everything that it lets go."""
 
     def display(self, state: str) -> str:
         """What it shows: green where any of its links has green, yielding or not."""
@@ -62,48 +58,75 @@ class Channel:
 
 def channels_of(network: RoadNetwork, tls_id: str) -> tuple[Channel, ...]:
     """All channels of a signal, vehicles' by number, then crossings."""
-    by_approach: dict[str, list[Connection]] = {}
-    crossings: dict[int, str] = {}
+    vehicles: list[Connection] = []
+    walks: dict[str, list[int]] = {}
     for c in network.controlled.get(tls_id, ()):
         if c.link_index is None:
             continue
         crossing = crossing_lane(network, c)
-        if crossing is not None:
-            crossings.setdefault(c.link_index, network.lanes[crossing].edge_id)
+        if crossing is not None:  # both directions of one crossing are one row
+            walks.setdefault(network.lanes[crossing].edge_id, []).append(c.link_index)
         elif network.lanes[c.from_lane].vehicles:
-            by_approach.setdefault(c.from_edge, []).append(c)
-    found: list[Channel] = []
-    free = dict(SLOTS)
-    further = 9
-    for edge, connections in sorted(by_approach.items(), key=lambda item: (-len(_lanes(item[1])), item[0])):
-        angle = _angle(network, connections[0].from_lane)
-        if free:
-            nearest = min(free, key=lambda slot: abs(math.remainder(angle - slot, 360.0)))
-            _, through, left = free.pop(nearest)
-        else:
-            through, left, further = further, further + 1, further + 2
-        heading = SLOTS[min(SLOTS, key=lambda slot: abs(math.remainder(angle - slot, 360.0)))][0]
-        lefts = [lane for lane in _lanes(connections) if _only_left(lane, connections)]
-        if len(lefts) == len(_lanes(connections)):
-            lefts = []  # nothing but left: the approach's one phase
-        for number, lanes in ((through, [x for x in _lanes(connections) if x not in lefts]), (left, lefts)):
-            own = [c for c in connections if c.from_lane in lanes]
-            if own:
-                name = heading + (" left" if lanes is lefts else "")
-                found.append(
-                    Channel(
-                        tls_id, number, name, edge, lanes is lefts, False,
-                        tuple(sorted({c.link_index for c in own if c.link_index is not None})),
-                        tuple(lanes), tuple(dict.fromkeys(c.to_edge for c in own)),
-                    )
-                )  # fmt: skip
-    found.sort(key=lambda channel: channel.number)
-    walks: dict[str, list[int]] = {}
-    for link, edge in sorted(crossings.items()):
-        walks.setdefault(edge, []).append(link)  # both directions of one crossing
-    for n, (edge, links) in enumerate(walks.items()):
-        found.append(Channel(tls_id, 2 * n + 2, "crossing", edge, False, True, tuple(links), (), ()))
+            vehicles.append(c)
+    plan = _plan(network, tls_id)
+    of_phases, of_walks = _rows(plan) if plan else ({}, {})
+    served = {link for links in of_phases.values() for link in links}
+    rest = _by_approach([c for c in vehicles if c.link_index not in served])
+    rows = {**of_phases, **dict(enumerate(rest, start=max([MOST_PHASES if plan else 0, *of_phases]) + 1))}
+    found = []
+    for number, links in sorted(rows.items()):
+        own = [c for c in vehicles if c.link_index in links]
+        if own:
+            lanes = tuple(lane for lane in _lanes(own) if _row_of(lane, vehicles, rows) == number)
+            ways = frozenset((c.from_edge, c.to_edge) for c in own)
+            shown = tuple(sorted({c.link_index for c in own if c.link_index is not None}))
+            found.append(Channel(tls_id, number, _name(network, own), False, shown, lanes, ways))
+    others = (tuple(sorted(set(links))) for _, links in sorted(walks.items(), key=lambda walk: min(walk[1])))
+    unserved = [links for links in others if not set(links) <= {i for own in of_walks.values() for i in own}]
+    numbered = {**of_walks, **dict(enumerate(unserved, start=max(of_walks, default=0) + 1))}
+    found += [Channel(tls_id, number, "crossing", True, links) for number, links in sorted(numbered.items())]
     return tuple(found)
+
+
+def _plan(network: RoadNetwork, tls_id: str) -> NemaPlan | None:
+    """The signal as a controller is set up for it, or None where none can be."""
+    if tls_id not in network.programs:
+        return None
+    item = compile_signal(network, tls_id, Timing())  # no number depends on the timing
+    try:
+        return None if isinstance(item, Refusal) else nema_plan(item)
+    except InputError:
+        return None
+
+
+def _rows(plan: NemaPlan) -> tuple[dict[int, tuple[int, ...]], dict[int, tuple[int, ...]]]:
+    """By number, the links of NEMA phases and overlaps; and the crossings."""
+    rows = {phase.number: phase.links for phase in plan.phases if phase.links}
+    rows |= {MOST_PHASES + overlap.number: overlap.links for overlap in plan.overlaps}
+    walks: dict[int, tuple[int, ...]] = {}
+    for phase in plan.phases:
+        known = {link for links in walks.values() for link in links}
+        if own := tuple(link for link in phase.crossings if link not in known):
+            walks[phase.number] = own
+    return rows, walks
+
+
+def _by_approach(connections: Sequence[Connection]) -> list[tuple[int, ...]]:
+    """Links by approach, those of lanes that only turn left apart."""
+    groups: dict[tuple[str, bool], set[int]] = {}
+    seen: set[int] = set()
+    for c in sorted(connections, key=lambda c: (c.from_edge, _only_left(c.from_lane, connections))):
+        if c.link_index is not None and c.link_index not in seen:
+            seen.add(c.link_index)
+            groups.setdefault((c.from_edge, _only_left(c.from_lane, connections)), set()).add(c.link_index)
+    return [tuple(sorted(links)) for links in groups.values()]
+
+
+def _row_of(lane: str, connections: Iterable[Connection], rows: dict[int, tuple[int, ...]]) -> int:
+    """The row that a lane belongs to."""
+    own = [c for c in connections if c.from_lane == lane]
+    first = min(own, key=lambda c: (c.direction.lower() != "s", c.link_index))
+    return min(number for number, links in rows.items() if first.link_index in links)
 
 
 def _lanes(connections: Sequence[Connection]) -> list[str]:
@@ -115,11 +138,22 @@ def _only_left(lane: str, connections: Sequence[Connection]) -> bool:
     return bool(turns & {"l", "L"}) and turns <= {"l", "L", "t"}
 
 
-def _angle(network: RoadNetwork, lane: str) -> float:
-    """The direction of travel at the stop line [degrees]."""
-    shape = network.lanes[lane].shape
+def _name(network: RoadNetwork, connections: Sequence[Connection]) -> str:
+    """Such as "northbound" and "northbound left": each approach's direction of travel, and its turn if it is one."""
+    names: dict[str, None] = {}
+    for edge in dict.fromkeys(c.from_edge for c in connections):
+        turns = {c.direction.lower() for c in connections if c.from_edge == edge} - {"t"}
+        turn = {frozenset("l"): " left", frozenset("r"): " right"}.get(frozenset(turns), "")
+        names[heading(network, edge) + turn] = None
+    return " + ".join(names)
+
+
+def heading(network: RoadNetwork, edge: str) -> str:
+    """The direction of travel at an approach's stop line, in words."""
+    shape = network.lanes[network.edges[edge].lane_ids[-1]].shape
     (x0, y0), (x1, y1) = shape[-2] if len(shape) > 1 else shape[-1], shape[-1]
-    return math.degrees(math.atan2(y1 - y0, x1 - x0))
+    angle = math.degrees(math.atan2(y1 - y0, x1 - x0))
+    return HEADINGS[min(HEADINGS, key=lambda other: abs(math.remainder(angle - other, 360.0)))]
 
 
 def displays(channel: Channel, states: pl.DataFrame, end_s: float) -> list[tuple[float, float, str]]:

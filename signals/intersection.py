@@ -119,7 +119,7 @@ def compile_signals(
     timing = timing or Timing()
     intersections, refusals = [], []
     for tls_id in sorted(network.programs):
-        compiled = _compile(network, tls_id, timing, detection_m)
+        compiled = compile_signal(network, tls_id, timing, detection_m)
         if isinstance(compiled, Refusal):
             refusals.append(compiled)
             log.info("tls %r is left to its own program: %s", tls_id, compiled.reason)
@@ -128,7 +128,10 @@ def compile_signals(
     return SignalPlan(tuple(intersections), tuple(refusals))
 
 
-def _compile(network: RoadNetwork, tls_id: str, timing: Timing, detection_m: float) -> Intersection | Refusal:
+def compile_signal(
+    network: RoadNetwork, tls_id: str, timing: Timing, detection_m: float = DETECTION_M
+) -> Intersection | Refusal:
+    """Take one signal apart, or say why it cannot be controlled."""
     program = network.programs[tls_id][-1]
     if program.type in UNCONTROLLABLE_TYPES:
         return Refusal(tls_id, f"it is {UNCONTROLLABLE_TYPES[program.type]}")

@@ -9,12 +9,12 @@ from deployment.emulator.cabinet import Cabinet
 from deployment.emulator.mmu import Card
 from deployment.emulator.settings import mask
 from deployment.emulator.setup import Installation
-from deployment.nema.phases import nema_plan
 from evaluation.monitor.net import SignalLinks, read_signals
 from evaluation.monitor.rules import Finding, Interval, Judge, Rules
 from scenarios.scenario import load
 from signals.intersection import Intersection, compile_signals
 from signals.loops import plan_loops
+from signals.nema import nema_plan
 
 EVERY_STOP_BAR = (1 << 10) - 1
 """`single` has ten lanes; detectors 1 to 10 are at their stop lines."""

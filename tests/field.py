@@ -34,13 +34,13 @@ from deployment.field.runtime import Runtime, Tally
 from deployment.field.snmp.profile import PROFILES, Credentials
 from deployment.field.snmp.read import Reader, Session
 from deployment.field.snmp.write import Commander
-from deployment.nema.phases import nema_plan
 from scenarios.scenario import load
 from signals.inputs import InputTable
 from signals.intersection import Intersection, compile_signals
 from signals.layout import build_layout
 from signals.loops import plan_loops
 from signals.machine import SignalMachine
+from signals.nema import nema_plan
 from signals.network import RoadNetwork
 from signals.timing import Timing
 

@@ -20,7 +20,6 @@ from deployment.bundle.contents import Subject, documents
 from deployment.bundle.manifest import FORMAT, new_key
 from deployment.bundle.read import read_bundle, read_unsigned_bundle
 from deployment.nema.codec import encode
-from deployment.nema.phases import NemaPlan, nema_plan
 from deployment.nema.safety import findings, needed_red_s, needed_yellow_s, pair_findings, timing_findings
 from plumbing.errors import InputError
 from scenarios.scenario import load
@@ -28,6 +27,7 @@ from signals.intersection import compile_signals
 from signals.layout import build_layout
 from signals.links import Link
 from signals.loops import plan_loops
+from signals.nema import NemaPlan, nema_plan
 from signals.timing import Timing
 from tests.policy_runs import exported_bundle, resigned, status_of, write_run
 

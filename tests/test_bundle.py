@@ -26,13 +26,13 @@ from deployment.bundle.simulated import BundleController, bundle_folders
 from deployment.nema.codec import decode, encode
 from deployment.nema.fallback import fallback_plan
 from deployment.nema.pattern import least_split_s, mode_for
-from deployment.nema.phases import nema_plan
 from plumbing.errors import InputError
 from scenarios.scenario import load
 from signals.inputs import InputTable
 from signals.intersection import Intersection, compile_signals
 from signals.layout import Layout, build_layout
 from signals.loops import LoopPlan, plan_loops
+from signals.nema import nema_plan
 from signals.observations import CONSTANT, observation_for
 from signals.snapshot import Snapshot
 from signals.timing import Timing

@@ -48,14 +48,6 @@ def test_channels_cover_every_link_once(name: str) -> None:
         assert len(lanes) == len(set(lanes))
 
 
-def test_the_numbers_are_the_usual_ones() -> None:
-    numbers = {(c.name, c.number) for c in channels_of(load("single").network, "C") if not c.pedestrian}
-    assert numbers == {
-        ("northbound", 2), ("eastbound", 4), ("southbound", 6), ("westbound", 8),
-        ("southbound left", 1), ("westbound left", 3), ("northbound left", 5), ("eastbound left", 7),
-    }  # fmt: skip
-
-
 def test_why_a_green_ended() -> None:
     rows = (
         ProgramRow(30, "Gr", 5.0, 20.0),

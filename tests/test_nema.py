@@ -7,9 +7,9 @@ import itertools
 
 import pytest
 
-from deployment.nema.phases import NemaPlan, nema_plan
 from scenarios.scenario import load
 from signals.intersection import Intersection, compile_signals
+from signals.nema import NemaPlan, nema_plan
 from signals.phases import is_green
 
 NAMES = (
@@ -32,7 +32,7 @@ def lit(plan: NemaPlan, on: tuple[int, ...]) -> set[int]:
 def test_a_four_way_intersection_gets_the_numbers_that_engineers_give() -> None:
     ((_, plan),) = plans("single")
     assert plan.rings == ((1, 2, 3, 4), (5, 6, 7, 8))
-    assert plan.actions == ((4, 8), (3, 7), (2, 6), (1, 5))
+    assert plan.actions == ((2, 6), (1, 5), (4, 8), (3, 7))
     for through, opposing_left in ((2, 1), (4, 3), (6, 5), (8, 7)):
         street = plan.phase(through).name.split(" ")[0]
         assert not plan.phase(opposing_left).name.startswith(street)

@@ -29,7 +29,6 @@ from deployment.nema.pattern import (
     least_split_s,
     timeline,
 )
-from deployment.nema.phases import NemaPlan, nema_plan
 from deployment.plans.display import check_display, cycle
 from deployment.plans.initial import own_cycle_s, own_greens, pattern_from_greens, sequences
 from deployment.plans.moves import change
@@ -41,6 +40,7 @@ from evaluation.runs import Contestant, Evaluation, run_all
 from plumbing.errors import InputError
 from scenarios.scenario import Scenario, load
 from signals.intersection import Intersection, compile_signals
+from signals.nema import NemaPlan, nema_plan
 
 NETWORKS = ("single", "tee", "cologne3", *(pytest.param(n, marks=pytest.mark.slow) for n in ("arterial", "grid4x4")))
 

@@ -7,9 +7,9 @@ import pytest
 from deployment.nema.objects import PlanObject, plan_objects, read_objects
 from deployment.nema.oids import OBJECTS, VERIFY_ERROR, VERIFY_NO_ERROR
 from deployment.nema.pattern import Event, SignalPlans, cycle_begin_s
-from deployment.nema.phases import nema_plan
 from deployment.plans.display import cycle
 from deployment.plans.initial import own_cycle_s, own_greens, pattern_from_greens, sequences
+from signals.nema import nema_plan
 from tests.emulated import Recorder, cabinet, intersections
 
 

@@ -14,11 +14,11 @@ import numpy as np
 
 from deployment.nema.codec import encode
 from deployment.nema.fallback import FixedTimePlan, fallback_plan
-from deployment.nema.phases import NemaPlan, nema_plan
 from signals.inputs import Input, InputTable
 from signals.intersection import Intersection
 from signals.layout import Layout
 from signals.loops import GAP_LIMIT_S, LoopPlan
+from signals.nema import NemaPlan, nema_plan
 from signals.observations import LIMIT, OBSERVATIONS
 from signals.phases import is_green
 from signals.timing import Timing

@@ -30,7 +30,6 @@ from deployment.bundle.policy import OPSET, OnnxPolicy
 from deployment.bundle.sealed import read_files, read_manifest
 from deployment.nema.codec import decode
 from deployment.nema.fallback import FixedTimePlan
-from deployment.nema.phases import NemaPlan
 from deployment.nema.safety import findings
 from plumbing.errors import InputError
 from plumbing.plain import parse
@@ -39,6 +38,7 @@ from signals.intersection import Intersection
 from signals.layout import Layout
 from signals.loops import LoopPlan
 from signals.machine import SignalMachine
+from signals.nema import NemaPlan
 from signals.timing import Timing
 
 BUNDLE = Form(

@@ -13,9 +13,9 @@ from deployment.bundle.sealed import read_files, read_manifest
 from deployment.nema.codec import decode, encode
 from deployment.nema.objects import PlanObject, objects_from_json, objects_json, plan_objects, read_objects
 from deployment.nema.pattern import Event, SignalPlans
-from deployment.nema.phases import NemaPlan
 from plumbing.errors import InputError
 from plumbing.plain import parse
+from signals.nema import NemaPlan
 
 NTCIP, TIMING = "plans_ntcip.json", "timing.json"
 PLAN = Form("intergreen plans", "plan", required=(NTCIP, TIMING))

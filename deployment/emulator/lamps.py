@@ -5,7 +5,7 @@ from __future__ import annotations
 from deployment.emulator.controller import Controller
 from deployment.emulator.rings import GREEN, YELLOW
 from deployment.nema import oids
-from deployment.nema.phases import NemaPlan
+from signals.nema import NemaPlan
 
 
 class Lamps:

@@ -18,7 +18,6 @@ from deployment.emulator.cabinet import Cabinet
 from deployment.emulator.mmu import Card
 from deployment.emulator.settings import TICKS_PER_S
 from deployment.emulator.setup import Installation, engine_id_for
-from deployment.nema.phases import nema_plan
 from envs.sumo.lamps import LampSimulation
 from envs.sumo.outputs import read_statistics, read_trips
 from plumbing.errors import InputError, did_you_mean
@@ -26,6 +25,7 @@ from plumbing.held import scratch
 from plumbing.interpreter import ROOT, command, environment, last_line
 from scenarios.scenario import Scenario
 from signals.intersection import compile_signals
+from signals.nema import nema_plan
 from signals.timing import Timing
 
 

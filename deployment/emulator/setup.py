@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from deployment.emulator.settings import TICKS_PER_S, Detector, Separation, mask
 from deployment.nema import oids
-from deployment.nema.phases import NemaPlan
 from signals.intersection import Intersection
 from signals.loops import LoopPlan
+from signals.nema import NemaPlan
 
 Value = int | bytes | oids.Oid
 Values = dict[oids.Oid, Value]

@@ -14,9 +14,9 @@ from deployment.field.snmp.profile import profile_from
 from deployment.field.snmp.read import NotAllowed, Refused, Session, Unreachable, read_timing
 from deployment.field.snmp.transaction import PlanWriter
 from deployment.nema.pattern import SignalPlans, check_signal, mode_for
-from deployment.nema.phases import NemaPlan
 from plumbing.command import run_command, say
 from plumbing.errors import InputError
+from signals.nema import NemaPlan
 
 EPILOG = """examples:
   python -m deployment.field.download plans/single/controllers/C --public-key keys/lab.pub --target 10.1.7.12:161 \\

@@ -14,11 +14,11 @@ import numpy as np
 from deployment.field.detectors import Detectors
 from deployment.field.reading import Reading, View, bits_of
 from deployment.nema.oids import groups
-from deployment.nema.phases import NemaPlan
 from signals.layout import Layout
 from signals.loops import DetectorFaults, LoopPlan, LoopReader
 from signals.machine import SignalMachine
 from signals.measures import detector_calls, lanes_green
+from signals.nema import NemaPlan
 from signals.snapshot import Snapshot
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deployment.field.reading import CONTROLS, View, bits_of, join, split
-from deployment.nema.phases import NemaPlan
+from signals.nema import NemaPlan
 
 OMIT, PED_OMIT, HOLD, FORCE_OFF, VEHICLE_CALL, PED_CALL = CONTROLS
 

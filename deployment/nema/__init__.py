@@ -1,1 +1,1 @@
-"""One signal as a NEMA controller is set up for it: phases, patterns, objects and what is unsafe."""
+"""What a NEMA controller's tables hold for one signal: patterns, NTCIP objects, and what is unsafe."""

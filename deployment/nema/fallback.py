@@ -9,8 +9,8 @@ import math
 from dataclasses import dataclass
 
 from deployment.nema.pattern import least_split_s, mode_for
-from deployment.nema.phases import NemaPlan, barrier_groups
 from signals.intersection import Intersection
+from signals.nema import NemaPlan, barrier_groups
 from signals.phases import is_green
 
 

@@ -15,8 +15,8 @@ from typing import Any
 from deployment.nema import oids
 from deployment.nema.oids import OBJECTS, Oid
 from deployment.nema.pattern import MODES, Event, Pattern, SignalPlans, Split, check_signal
-from deployment.nema.phases import NemaPlan
 from plumbing.errors import InputError
+from signals.nema import NemaPlan
 
 DAY_PLAN = 1
 SCHEDULE = 1

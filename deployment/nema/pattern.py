@@ -1,4 +1,4 @@
-"""Patterns and the day plan that selects them, for a controller that `deployment.nema.phases` has set up.
+"""Patterns and the day plan that selects them, for a controller that `signals.nema` has set up.
 
 All numbers are those that a controller's tables hold: whole seconds from 0 to 255. A pattern's cycle begins at a
 barrier. Its offset says when the first coordinated NEMA phase turns green, counted from midnight (the reference that
@@ -23,8 +23,8 @@ from deployment.nema.oids import (
     SPLIT_OMIT,
     SPLIT_PED_RECALL,
 )
-from deployment.nema.phases import NemaPhase, NemaPlan, barrier_groups
 from plumbing.errors import InputError
+from signals.nema import NemaPhase, NemaPlan, barrier_groups
 
 OCTET = 255
 """The greatest number that an object of a pattern holds."""

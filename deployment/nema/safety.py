@@ -10,10 +10,10 @@ import itertools
 
 from deployment.bundle.contents import Subject
 from deployment.nema.pattern import least_split_s, mode_for
-from deployment.nema.phases import NemaPhase, NemaPlan
 from plumbing.errors import InputError
 from signals.intersection import Intersection
 from signals.links import Link, LinkTable, conflict_distance_m
+from signals.nema import NemaPhase, NemaPlan
 from signals.network import Program
 from signals.phases import is_green, unsafe_pairs
 from signals.timing import pedestrian_clearance_s, red_clearance_s, yellow_change_s

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from deployment.nema.pattern import PEDESTRIAN_MODES, On, Pattern, timeline
-from deployment.nema.phases import NemaPlan
 from plumbing.errors import InputError
 from signals.intersection import Intersection
+from signals.nema import NemaPlan
 from signals.phases import unsafe_pairs
 
 

@@ -6,14 +6,21 @@ import itertools
 from collections.abc import Sequence
 
 from deployment.nema.pattern import OCTET, Pattern, Split, least_split_s, mode_for
-from deployment.nema.phases import NemaPlan, barrier_groups
 from deployment.plans.program import shared
 from signals.intersection import Intersection
+from signals.nema import NemaPlan, barrier_groups
 from signals.phases import is_green
 
 
 def coordinated_phases(item: Intersection, nema: NemaPlan) -> tuple[int, ...]:
-    """One NEMA phase per ring of the group that serves most lanes going straight on: the main street's."""
+    """One NEMA phase per ring of the main street: with two rings, 2 and 6 or what stands for them.
+
+    A single ring's phases are numbered as the program shows them. There it is the phase with most ways straight on.
+    """
+    if len(nema.rings) > 1:
+        main = next(group for group in barrier_groups(nema) if 2 in group)
+        own = [[n for n in ring if n in main] for ring in nema.rings]
+        return tuple(min(members, key=lambda n: (n % 2, n)) for members in own if members)
 
     def straight(number: int) -> tuple[int, int]:
         links = nema.phase(number).links

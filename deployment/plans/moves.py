@@ -7,10 +7,10 @@ import random
 from collections.abc import Mapping
 
 from deployment.nema.pattern import Pattern, check_pattern, group_order, least_split_s, served
-from deployment.nema.phases import NemaPlan
 from deployment.plans.initial import sequences
 from deployment.plans.program import shared, shortest_cycle_s, stretched
 from plumbing.errors import InputError
+from signals.nema import NemaPlan
 
 TRIES = 50
 

@@ -26,7 +26,6 @@ from typing import Any
 from controllers.base import Controller
 from controllers.programs import GivenPrograms, ProgramControl
 from deployment.nema.pattern import DAY_MINUTES, Event, Pattern, PlanSet, SignalPlans, clock
-from deployment.nema.phases import NemaPlan, nema_plan
 from deployment.plans.initial import own_cycle_s, own_greens, own_offset_s, pattern_from_greens
 from deployment.plans.moves import change
 from deployment.plans.observe import Usage, Watched, times_of_day, usage
@@ -35,6 +34,7 @@ from plumbing.errors import InputError
 from scenarios.scenario import Scenario
 from scenarios.seeds import training_seed
 from signals.intersection import Intersection
+from signals.nema import NemaPlan, nema_plan
 
 Judge = Callable[
     [Scenario, Mapping[str, Callable[[], Controller | ProgramControl]], Sequence[int]], Mapping[str, Sequence[float]]

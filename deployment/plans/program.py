@@ -23,9 +23,9 @@ from deployment.nema.pattern import (
     least_split_s,
     served,
 )
-from deployment.nema.phases import NemaPlan, barrier_groups
 from deployment.plans.display import Shown, check_display, cycle
 from signals.intersection import Intersection
+from signals.nema import NemaPlan, barrier_groups
 
 TRANSITION_CYCLES = 3
 EASY_CHANGE = 0.2

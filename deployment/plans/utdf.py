@@ -32,9 +32,9 @@ from deployment.nema.pattern import (
     least_split_s,
     timeline,
 )
-from deployment.nema.phases import MOST_PHASES, NemaPhase, NemaPlan
 from plumbing.errors import InputError
 from signals.intersection import Intersection
+from signals.nema import MOST_PHASES, NemaPhase, NemaPlan
 from signals.network import Edge, RoadNetwork
 
 BOUNDS = {"NB": 90, "SB": 270, "EB": 0, "WB": 180, "NE": 45, "NW": 135, "SE": 315, "SW": 225}

@@ -75,7 +75,7 @@ def _thinned(
 
 
 def _stop_channel(stop: StopLine) -> Channel:
-    return Channel(stop.tls_id, 0, "", stop.from_edge, False, False, stop.links, (), ())
+    return Channel(stop.tls_id, 0, "", False, stop.links)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,8 @@ def find_focus(content: ReportContent) -> Focus | None:
 
 
 def _of(channel: Channel) -> pl.Expr:
-    return (pl.col("from_edge") == channel.approach) & pl.col("to_edge").is_in(list(channel.exits))
+    ways = [(pl.col("from_edge") == approach) & (pl.col("to_edge") == to) for approach, to in sorted(channel.ways)]
+    return pl.any_horizontal(ways)
 
 
 def phases_figure(content: ReportContent, focus: Focus) -> Figure | None:

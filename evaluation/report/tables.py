@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 from great_tables import GT, html, loc, style
 
-from evaluation.channels import channels_of
+from evaluation.channels import heading
 from evaluation.metrics import METRICS, present, shown
 from evaluation.report.content import ReportContent
 from evaluation.results.signals import LEVELS, level_of_service
@@ -159,10 +159,8 @@ def movements_table(content: ReportContent) -> PageTable:
 
 
 def _heading(content: ReportContent, movement: Mapping[str, Any]) -> str:
-    for channel in channels_of(content.scenario.network, movement["tls_id"]):
-        if channel.approach == movement["from_edge"] and movement["to_edge"] in channel.exits:
-            return f"{channel.name.removesuffix(' left')}, "
-    return ""
+    network, edge = content.scenario.network, movement["from_edge"]
+    return f"{heading(network, edge)}, " if edge in network.edges else ""
 
 
 def short(name: str, length: int = 26) -> str:

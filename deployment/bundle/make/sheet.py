@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deployment.bundle.contents import BACKUP_S, Subject, loop_ids
-from deployment.nema.phases import NemaPhase
 from deployment.nema.safety import lit
+from signals.nema import NemaPhase
 from signals.network import Point
 from signals.phases import is_green
 

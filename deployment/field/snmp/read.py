@@ -35,8 +35,8 @@ from deployment.field.snmp.profile import Credentials, Profile
 from deployment.field.snmp.wire import PeerTransport, Target, pinnable_engine
 from deployment.nema import oids
 from deployment.nema.oids import Object, Oid, groups
-from deployment.nema.phases import NemaPlan
 from plumbing.errors import InputError, printable
+from signals.nema import NemaPlan
 
 TIMEOUT_S, TRIES = 0.4, 3
 MOST_BACKUP_S = 60

@@ -1,10 +1,10 @@
 """How a NEMA controller shows what a policy chooses: an intersection as rings, NEMA phases and overlaps.
 
-A policy chooses a phase, the greens that are served together; a controller times NEMA phases, one ring's greens
-each. Where every phase is at most two independent greens, they become a dual-ring controller's NEMA phases (2 and 6
-the first street's, 4 and 8 the second's, odd ones protected lefts). Any other intersection becomes one ring with a
-NEMA phase per phase, and links that several of them serve become overlaps; so does one with a phase that would need
-one ring dark beside the other's green, since a NEMA phase that is last before the barrier waits in green for it.
+A policy chooses a phase, the greens that are served together. A controller times NEMA phases, one ring's greens each.
+Where every phase is at most two independent greens, they become the NEMA phases of a dual-ring controller, numbered by
+`signals.numbering`. Any other intersection becomes one ring with a NEMA phase per phase, numbered as the program shows
+them, and links that several of them serve become overlaps. The same goes for a phase that would need one ring dark
+beside the other's green: a NEMA phase that is last before the barrier waits in green for the other ring.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from plumbing.errors import InputError
 from signals.intersection import Intersection
+from signals.numbering import Group, phase_numbers
 from signals.phases import is_green
 
 MOST_PHASES = 8
@@ -22,7 +23,6 @@ PASSAGE_S = 3.0
 """Vehicle extension: at 40 m upstream and 50 km/h a vehicle needs 3 s to the stop line."""
 RED_REVERT_S = 2.0
 """Least red before the same NEMA phase turns green again (NTCIP 1202, phaseRedRevert)."""
-_RING_SLOTS = {1: (1, 2, 3, 4), 2: (5, 6, 7, 8)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +91,6 @@ def nema_plan(item: Intersection) -> NemaPlan:
     return _dual_ring(item) or _single_ring(item)
 
 
-@dataclass(slots=True)
-class _Group:
-    """Links that are green in the same phases."""
-
-    column: frozenset[int]
-    links: list[int]
-    edges: set[str]
-    turns: set[str]
-
-
 def _columns(item: Intersection) -> dict[frozenset[int], list[int]]:
     """Vehicle links by the set of phases in which they are green."""
     found: dict[frozenset[int], list[int]] = {}
@@ -111,16 +101,10 @@ def _columns(item: Intersection) -> dict[frozenset[int], list[int]]:
     return found
 
 
-def _group(item: Intersection, column: frozenset[int], links: Iterable[int]) -> _Group:
-    links = list(links)
-    connections = [c for i in links for c in item.table.links[i].connections]
-    return _Group(column, links, {c.from_edge for c in connections}, {c.direction.lower() for c in connections})
-
-
 def _dual_ring(item: Intersection) -> NemaPlan | None:
     """Two rings, or None where the phases are no pairs of independent greens."""
-    groups = [_group(item, column, links) for column, links in _columns(item).items()]
-    overlapping: list[_Group] = []
+    groups = [Group.of(item.table.links, column, links) for column, links in _columns(item).items()]
+    overlapping: list[Group] = []
     while crowded := [p for p in range(len(item.phases)) if sum(p in g.column for g in groups) > 2]:
         made_of_others = [
             g
@@ -130,7 +114,7 @@ def _dual_ring(item: Intersection) -> NemaPlan | None:
         ]
         if not made_of_others:
             return None
-        demoted = min(made_of_others, key=lambda g: ("s" in g.turns, len(g.links)))
+        demoted = min(made_of_others, key=lambda g: (g.through, len(g.links)))
         groups.remove(demoted)
         overlapping.append(demoted)
     for group in overlapping:
@@ -138,7 +122,7 @@ def _dual_ring(item: Intersection) -> NemaPlan | None:
             return None  # what it was made of has become an overlap itself
     if any(not any(p in g.column for g in groups) for p in range(len(item.phases))):
         return None  # a phase without a NEMA phase of its own: a crossing's, say
-    split: list[_Group] = []
+    split: list[Group] = []
     for group in groups:
         alone = all(sum(p in g.column for g in groups) == 1 for p in group.column)
         edges = sorted(group.edges)
@@ -146,19 +130,18 @@ def _dual_ring(item: Intersection) -> NemaPlan | None:
             halves = (edges[: (len(edges) + 1) // 2], edges[(len(edges) + 1) // 2 :])
             for half in halves:
                 own = [i for i in group.links if item.table.links[i].connections[0].from_edge in half]
-                split.append(_group(item, group.column, own))
+                split.append(Group.of(item.table.links, group.column, own))
         else:
             split.append(group)
-    slots = _slots(split)
-    if slots is None:
+    numbers = phase_numbers(split)
+    if numbers is None:
         return None
-    numbers = {id(group): slots[n] for n, group in enumerate(split)}
-    columns = {numbers[id(group)]: group.column for group in split}
+    numbered = dict(zip(numbers, split, strict=True))
     overlaps = [
-        (tuple(sorted(n for n, column in columns.items() if column < group.column)), tuple(group.links))
+        (tuple(sorted(n for n, other in numbered.items() if other.column < group.column)), group.links)
         for group in overlapping
     ]
-    plan = _assemble(item, {numbers[id(g)]: (g.column, tuple(g.links)) for g in split}, overlaps)
+    plan = _assemble(item, {n: (g.column, g.links) for n, g in numbered.items()}, overlaps)
     if plan is not None and len(item.phases) <= MOST_PHASES and _rests_dark(plan):
         return None
     return plan
@@ -180,59 +163,6 @@ def _rests_dark(plan: NemaPlan) -> bool:
     """Whether an action leaves a ring red that has a NEMA phase between the same barriers."""
     rings = {frozenset(g): {plan.phase(n).ring for n in g} for g in barrier_groups(plan)}
     return any({plan.phase(n).ring for n in a} != rings[g] for a in plan.actions for g in rings if a[0] in g)
-
-
-def _slots(groups: Sequence[_Group]) -> list[int] | None:
-    """A NEMA phase number per group, or None where two rings of four do not hold them."""
-    rings: dict[int, int] = {}
-    components: list[list[int]] = []
-    for start in range(len(groups)):
-        if start in rings:
-            continue
-        rings[start], component, frontier = 1, [start], [start]
-        while frontier:
-            here = frontier.pop()
-            for other in range(len(groups)):
-                if other == here or not groups[here].column & groups[other].column:
-                    continue
-                if other not in rings:
-                    rings[other] = 3 - rings[here]
-                    component.append(other)
-                    frontier.append(other)
-                elif rings[other] == rings[here]:
-                    return None
-        components.append(component)
-    if any(list(rings.values()).count(ring) > len(slots) for ring, slots in _RING_SLOTS.items()):
-        return None
-    return _conventional(groups, components, rings) or _in_order(components, rings)
-
-
-def _in_order(components: Sequence[Sequence[int]], rings: dict[int, int]) -> list[int]:
-    free = {ring: list(slots) for ring, slots in _RING_SLOTS.items()}
-    numbers = {n: free[rings[n]].pop(0) for component in components for n in component}
-    return [numbers[n] for n in sorted(numbers)]
-
-
-def _conventional(
-    groups: Sequence[_Group], components: Sequence[Sequence[int]], rings: dict[int, int]
-) -> list[int] | None:
-    """Numbers as engineers give them: through traffic even, its opposing protected left one less."""
-    throughs = [c for c in components if all("s" in groups[n].turns for n in c)]
-    lefts = [c for c in components if all(groups[n].turns <= {"l"} for n in c)]
-    if len(throughs) + len(lefts) != len(components) or not throughs or max(len(throughs), len(lefts)) > 2:
-        return None
-    numbers: dict[int, int] = {}
-    for street, through in enumerate(throughs):
-        for n in through:
-            numbers[n] = 2 * street + (2 if rings[n] == 1 else 6)
-        first = next(n for n in through if rings[n] == 1)
-        edges = set().union(*(groups[n].edges for n in through))
-        for left in lefts:
-            if set().union(*(groups[n].edges for n in left)) <= edges:
-                for n in left:
-                    numbers[n] = 2 * street + (5 if groups[n].edges <= groups[first].edges else 1)
-    complete = len(numbers) == len(groups) and len(set(numbers.values())) == len(groups)
-    return [numbers[n] for n in range(len(groups))] if complete else None
 
 
 def _single_ring(item: Intersection) -> NemaPlan:
