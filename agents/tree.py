@@ -260,7 +260,7 @@ def read_tree(path: Path) -> Tree:
     try:
         content = parse(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} holds no tree ({error}); make one with export.py --format tree") from error
+        raise InputError(f"{path} holds no tree ({error}); make one with export.py tree") from error
     try:
         return Tree.from_json(content)
     except InputError as error:

@@ -10,7 +10,6 @@ offered only if its delay on other seeds is close to the policy's: how often bot
 from __future__ import annotations
 
 import functools
-import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import numpy.typing as npt
 from agents.tree import Node, PhaseRows, Tree, TreeController
 from controllers.base import Controller, Phases, choose
 from plumbing.errors import InputError
+from plumbing.plain import json_bytes
 from plumbing.whole import write_whole
 from scenarios.seeds import VALIDATION_SEEDS, training_seed
 from signals.intersection import Intersection
@@ -256,20 +256,32 @@ def _ordered(nodes: Sequence[Node]) -> tuple[Node, ...]:
     return tuple(found)
 
 
+def tree_files(out: Path) -> tuple[Path, Path]:
+    """Where a tree goes: as JSON, which `TreeController` reads, and beside it as text, which people do.
+
+    Raises:
+        InputError: `out` does not end with .json.
+    """
+    if out.suffix != ".json":
+        raise InputError(f"--out is {out}; give a file that ends with .json, such as tree.json")
+    return out, out.with_suffix(".txt")
+
+
 def write_tree(out: Path, found: Distilled, provenance: Mapping[str, Any]) -> list[Path]:
-    """tree.json, which `TreeController` reads, and tree.txt, which people do; where they are.
+    """Both files of a tree, as `tree_files` names them; where they are.
 
     Raises:
         InputError: they cannot be written, or the tree is not to be offered.
     """
+    stored_at, told_at = tree_files(out)
     if not found.offered:
         raise InputError(f"{found.verdict}; nothing is written")
     stored = {**found.tree.as_json(), "distillation": found.record, "provenance": dict(provenance)}
     intro = "Each phase that may be chosen goes through these questions; the one with the best score is shown."
     texts = {
-        "tree.json": json.dumps(stored, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
-        "tree.txt": f"{intro}\n{found.verdict}.\n\n{found.tree.in_words()}",
+        stored_at: json_bytes(stored).decode(),
+        told_at: f"{intro}\n{found.verdict}.\n\n{found.tree.in_words()}",
     }
-    for name, text in texts.items():
-        write_whole(out / name, lambda path, text=text: path.write_text(text, encoding="utf-8"))  # type: ignore[misc]
-    return [out / name for name in texts]
+    for file, text in texts.items():
+        write_whole(file, lambda path, text=text: path.write_text(text, encoding="utf-8"))  # type: ignore[misc]
+    return list(texts)

@@ -113,10 +113,10 @@ def mean(values: list[float]) -> float:
 def _export(run: Path, out: Path) -> tuple[Path, Path]:
     bundle, key = out / "bundle", out / "key"
     if not key.exists():
-        _call([sys.executable, "export.py", "--new-key", str(key)])
+        _call([sys.executable, "export.py", "key", str(key)])
     named = engine_id_for(SCENARIO, *load(SCENARIO).network.programs).hex()  # of its one signal
-    command = [sys.executable, "export.py", str(run), "--out", str(bundle), "--key", str(key), "--overwrite"]
-    _call([*command, "--controller", f"engine:{named}"])
+    command = [sys.executable, "export.py", "bundle", str(run), "--out", str(bundle), "--overwrite"]
+    _call([*command, "--key", str(key), "--controller", f"engine:{named}"])
     return bundle, key.with_name("key.pub")
 
 

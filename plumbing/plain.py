@@ -46,6 +46,11 @@ def parse(text: str | bytes, *, finite: bool = True) -> Any:
     return found
 
 
+def json_bytes(content: Any) -> bytes:
+    """A JSON document as it is written to a file. Raises ValueError for a number that is not finite."""
+    return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):

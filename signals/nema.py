@@ -1,10 +1,11 @@
 """How a NEMA controller shows what a policy chooses: an intersection as rings, NEMA phases and overlaps.
 
-A policy chooses a phase, the greens that are served together. A controller times NEMA phases, one ring's greens each.
-Where every phase is at most two independent greens, they become the NEMA phases of a dual-ring controller, numbered by
-`signals.numbering`. Any other intersection becomes one ring with a NEMA phase per phase, numbered as the program shows
-them, and links that several of them serve become overlaps. The same goes for a phase that would need one ring dark
-beside the other's green: a NEMA phase that is last before the barrier waits in green for the other ring.
+A policy chooses a phase, the greens that are served together. A controller times NEMA phases, one ring's greens
+each. Where every phase is at most two independent greens, they become the NEMA phases of a dual-ring controller;
+`signals.numbering` says which. Any other intersection becomes one ring with a NEMA phase per phase, numbered as the
+program shows them, and links that several of them serve become overlaps. The same goes for a phase that would need
+one ring dark beside the other's green: a NEMA phase that is last before the barrier waits in green for the other
+ring.
 """
 
 from __future__ import annotations

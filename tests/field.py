@@ -58,8 +58,8 @@ def make_site(name: str = "single") -> Site:
     return Site(nema_plan(item), layout, plan_loops((item,), network), SignalMachine([item], Timing()))
 
 
-GREENS = 0b10001000
-"""NEMA phases 4 and 8, which the first phase of `single` shows."""
+GREENS = 0b00100010
+"""NEMA phases 2 and 6, which the first phase of `single` shows."""
 
 
 def values(**changes: int) -> dict[str, int]:

@@ -75,7 +75,7 @@ def exported_bundle(factory: pytest.TempPathFactory) -> Path:
         new_key(made / "key")
         run = str(write_run(made / "run"))
         words = ["--key", str(made / "key"), "--controller", f"engine:{ENGINE_ID}", "--serial", str(SERIAL)]
-        assert export.main([run, "--out", str(made / "bundle"), *words]) == 0
+        assert export.main(["bundle", run, "--out", str(made / "bundle"), "--with", "c", *words]) == 0
         with contextlib.suppress(OSError):  # another worker was faster
             made.rename(shared)
     return shared / "bundle"

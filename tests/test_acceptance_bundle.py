@@ -14,8 +14,9 @@ import pytest
 import export
 from agents.export import policy_graph, record, reference_scores
 from agents.run import LearnedController, load_controller
-from deployment.bundle.golden import Golden, compare, draw_inputs
+from deployment.bundle.golden import Golden, compare
 from deployment.bundle.make.c_check import WARNINGS, compiled, compiler
+from deployment.bundle.make.drawn import draw_inputs
 from deployment.bundle.policy import OnnxPolicy
 from deployment.bundle.read import Bundle, read_bundle
 from envs.sumo.setup import make_setup
@@ -131,7 +132,7 @@ def test_acceptance_03_a_form_that_differs_is_not_written(
         return policy_graph(LearnedController(weights, controller.network, controller.sensing), table)
 
     monkeypatch.setattr(export, "policy_graph", rounded)
-    status, said = status_of(capsys, monkeypatch, run, "--out", tmp_path / "out")
+    status, said = status_of(capsys, monkeypatch, "bundle", run, "--out", tmp_path / "out")
     assert status == 1
     assert "failed: ONNX" in said
     assert not (tmp_path / "out").exists()

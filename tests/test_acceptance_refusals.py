@@ -24,9 +24,7 @@ from deployment.nema.safety import findings, needed_red_s, needed_yellow_s, pair
 from plumbing.errors import InputError
 from scenarios.scenario import load
 from signals.intersection import compile_signals
-from signals.layout import build_layout
 from signals.links import Link
-from signals.loops import plan_loops
 from signals.nema import NemaPlan, nema_plan
 from signals.timing import Timing
 from tests.policy_runs import exported_bundle, resigned, status_of, write_run
@@ -44,7 +42,11 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def subject_of(name: str) -> Subject:
     network = load(name).network
     (item,) = compile_signals(network).intersections
-    return Subject.of(item, build_layout((item,), network), plan_loops((item,), network), "detectors")
+    return Subject.alone(item, network, "detectors")
+
+
+def findings_of(subject: Subject) -> list[str]:
+    return findings(subject.intersection, subject.plan, subject.fallback)
 
 
 # 4. A conflicting program or an illegal pair is refused at export.
@@ -55,7 +57,7 @@ def test_acceptance_04_a_network_whose_program_lets_foes_go_together_is_refused(
 ) -> None:
     """The published ingolstadt7 has such a row at gneJ210."""
     run = write_run(tmp_path / "run", "ingolstadt7", window=None)
-    status, said = status_of(capsys, monkeypatch, run, "--tls", "gneJ210", "--out", tmp_path / "out")
+    status, said = status_of(capsys, monkeypatch, "bundle", run, "--tls", "gneJ210", "--out", tmp_path / "out")
     assert status == 2
     assert said.count("\n") == 1
     assert said.startswith("error: tls 'gneJ210' is not exported: row 4 (rrrrGGGGGGGGrr)")
@@ -68,8 +70,8 @@ def test_acceptance_04_a_program_without_yellow_is_refused() -> None:
     item = subject.intersection
     rows = tuple(r for r in item.program.rows if "y" not in r.state)
     bare = dataclasses.replace(item, program=dataclasses.replace(item.program, rows=rows))
-    assert findings(subject) == []
-    assert "without yellow" in findings(dataclasses.replace(subject, intersection=bare))[0]
+    assert findings_of(subject) == []
+    assert "without yellow" in findings_of(dataclasses.replace(subject, intersection=bare))[0]
 
 
 def test_acceptance_04_conflicting_greens_in_an_action_and_illegal_pairs_are_refused() -> None:
@@ -91,7 +93,7 @@ def test_acceptance_04_every_other_published_network_passes() -> None:
     for name in ("single", "tee", "grid", "cologne1", "cologne3", "ingolstadt7"):
         network = load(name).network
         for item in compile_signals(network).intersections:
-            if lines := findings(Subject.of(item, build_layout((item,), network), None, "full")):
+            if lines := findings_of(Subject.alone(item, network, "full")):
                 refused[name, item.tls_id] = lines
     assert list(refused) == [("ingolstadt7", "gneJ210")]
 
@@ -108,7 +110,7 @@ def _changed(plan: NemaPlan, number: int, **changes: Any) -> NemaPlan:
     ("field", "less", "said"),
     [
         ("yellow_change_s", 1.0, "yellow 3 s is below the calculated 3."),
-        ("red_clearance_s", 1.0, "red clearance 2 s is below the calculated"),
+        ("red_clearance_s", 1.0, "red clearance 1 s is below the calculated"),
         ("walk_s", 0.5, "walk 6.5 s is below 7 s"),
         ("pedestrian_clearance_s", 1.5, "below the calculated"),
         ("min_green_s", 1.0, "is shorter than its walk"),
@@ -123,14 +125,14 @@ def test_acceptance_05_an_interval_below_the_calculated_value_is_refused(field: 
     shorter = _changed(plan, 2, **{field: getattr(phase, field) - less})
     found = timing_findings(item, shorter, shorter.phase(2))
     assert any(said in line for line in found), found
-    assert any("NEMA phase 2" in line for line in findings(dataclasses.replace(subject, plan=shorter)))
+    assert any("NEMA phase 2" in line for line in findings_of(dataclasses.replace(subject, plan=shorter)))
 
 
 def test_acceptance_05_fixed_change_intervals_are_refused_by_the_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = write_run(tmp_path / "run", change_interval="fixed")
-    status, said = status_of(capsys, monkeypatch, run, "--out", tmp_path / "out")
+    status, said = status_of(capsys, monkeypatch, "bundle", run, "--out", tmp_path / "out")
     assert status == 2
     assert said.count("\n") == 1
     assert "below the calculated" in said
@@ -141,8 +143,8 @@ def test_acceptance_05_fixed_change_intervals_are_refused_by_the_command(
 def test_acceptance_05_pedestrian_clearance_is_not_calculated_with_the_trainings_speed() -> None:
     network = load("single").network
     (item,) = compile_signals(network, Timing(walking_speed_mps=3.0, walk_s=4.0)).intersections
-    subject = Subject.of(item, build_layout((item,), network), plan_loops((item,), network), "detectors")
-    found = "\n".join(findings(subject))
+    subject = Subject.alone(item, network, "detectors")
+    found = "\n".join(findings_of(subject))
     assert "walk 4 s is below 7 s" in found
     assert "pedestrian clearance" in found
 
@@ -180,7 +182,7 @@ def test_acceptance_05_at_45_mph_a_tenth_less_is_refused() -> None:
 def verify(path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object) -> str:
     """What export.py says to a bundle that it refuses; one line, exit status 2."""
     key = words or ("--public-key", ORIGINAL["key"])
-    status, said = status_of(capsys, monkeypatch, "--verify", path, *key)
+    status, said = status_of(capsys, monkeypatch, "verify", path, *key)
     assert status == 2
     assert said.startswith("error: ")
     assert said.count("\n") == 1
@@ -197,7 +199,7 @@ def copy(path: Path, tmp_path: Path) -> Path:
 
 
 def test_acceptance_17_an_untouched_bundle_passes(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--verify", str(copy), "--public-key", str(ORIGINAL["key"]), "--scenario", "single"]
+    words = ["verify", str(copy), "--public-key", str(ORIGINAL["key"]), "--scenario", "single"]
     assert export.main(words) == 0
     assert "network: the same" in capsys.readouterr().out
 
@@ -239,7 +241,8 @@ def test_acceptance_17_an_unsigned_bundle_and_another_key_are_refused(
 ) -> None:
     other = new_key(tmp_path / "other")
     assert "signed with another key" in verify(copy, capsys, monkeypatch, "--public-key", other)
-    assert "needs --public-key" in verify(copy, capsys, monkeypatch, "--scenario", "single")
+    status, said = status_of(capsys, monkeypatch, "verify", copy, "--scenario", "single")
+    assert (status, "the following arguments are required: --public-key" in said) == (2, True)
     assert "no public key" in verify(copy, capsys, monkeypatch, "--public-key", tmp_path / "other")
     (copy / "manifest.sig").unlink()
     assert "is not signed" in verify(copy, capsys, monkeypatch)
@@ -350,7 +353,7 @@ def test_acceptance_17_a_bundle_that_would_not_be_exported_is_refused_though_all
     """By somebody who has the key, and a version that checks less."""
     network = load("single").network
     (item,) = compile_signals(network, Timing(walk_s=4.0)).intersections
-    subject = Subject.of(item, build_layout((item,), network), plan_loops((item,), network), "detectors")
+    subject = Subject.alone(item, network, "detectors")
 
     def changed(files: dict[str, bytes], _: object) -> None:
         files.update({name: json.dumps(content).encode() for name, content in documents(subject).items()})
@@ -384,7 +387,7 @@ def test_acceptance_17_a_bundle_for_simulation_reaches_no_controller(path: Path,
 
 def test_acceptance_17_the_command_itself_leaves_with_status_2(copy: Path) -> None:
     (copy / "timing.json").write_bytes(b"{}")
-    words = [sys.executable, str(ROOT / "export.py"), "--verify", str(copy), "--public-key", str(ORIGINAL["key"])]
+    words = [sys.executable, str(ROOT / "export.py"), "verify", str(copy), "--public-key", str(ORIGINAL["key"])]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")

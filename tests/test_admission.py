@@ -287,7 +287,7 @@ def test_acceptance_23_an_older_serial_is_refused_unless_somebody_says_otherwise
     # a revocation, signed by the same key: the one before may run, none that is older, and never the withdrawn one
     newest = resigned(path, tmp_path / "newest", lambda _, m: m.update(serial=5))
     key, gone = path.parent / "key", tmp_path / "gone"
-    assert export.main(["--revoke", str(newest), "--key", str(key), "--out", str(gone)]) == 0
+    assert export.main(["revoke", str(newest), "--key", str(key), "--out", str(gone)]) == 0
     with pytest.raises(InputError, match="signed with another key"):
         admission(4, revocation=gone)
     (tmp_path / "signing.pub").write_bytes((path.parent / "key.pub").read_bytes())
@@ -366,9 +366,7 @@ def test_acceptance_23_a_revocation_counts_although_the_run_is_refused(
 ) -> None:
     here = Identity(emulator.engine_id, None)
     mine = resigned(path, tmp_path / "mine", lambda _, m: m.update(serial=5))
-    assert (
-        export.main(["--revoke", str(mine), "--key", str(path.parent / "key"), "--out", str(tmp_path / "gone")]) == 0
-    )
+    assert export.main(["revoke", str(mine), "--key", str(path.parent / "key"), "--out", str(tmp_path / "gone")]) == 0
     (tmp_path / "signing.pub").write_bytes((path.parent / "key.pub").read_bytes())
     for more in ({"revocation": tmp_path / "gone"}, {}):
         refused(
@@ -430,14 +428,13 @@ def test_only_its_own_key_withdraws_a_bundle(path: Path, tmp_path: Path) -> None
     new_key(tmp_path / "stranger")
     out = tmp_path / "out"
     for words, said in (
-        (["--revoke", str(path)], "needs --key FILE"),
-        (["--revoke", str(path), "--key", str(tmp_path / "stranger"), "--out", str(out)], "was not signed with"),
-        (["--revoke", str(tmp_path), "--key", str(path.parent / "key"), "--out", str(out)], "give a signed bundle"),
+        (["revoke", str(path), "--key", str(tmp_path / "stranger"), "--out", str(out)], "was not signed with"),
+        (["revoke", str(tmp_path), "--key", str(path.parent / "key"), "--out", str(out)], "give a signed bundle"),
     ):
         with pytest.raises(InputError, match=said):
             export.main(words)
     assert not out.exists()
-    assert export.main(["--revoke", str(path), "--key", str(path.parent / "key"), "--out", str(out)]) == 0
+    assert export.main(["revoke", str(path), "--key", str(path.parent / "key"), "--out", str(out)]) == 0
     assert read_manifest(out, BUNDLE.withdrawn, path.parent / "key.pub", None).controller == Identity(ENGINE_ID, None)
     with pytest.raises(InputError, match="is of something else"):  # a revocation is no bundle
         read_manifest(out, BUNDLE, path.parent / "key.pub", None)

@@ -206,8 +206,7 @@ def test_names_cannot_leave_their_place_in_the_sheet() -> None:
 
     network = load("cologne1").network
     (item,) = compile_signals(network).intersections
-    layout = build_layout((item,), network)
-    subject = Subject.of(item, layout, plan_loops((item,), network), "detectors")
+    subject = Subject.alone(item, network, "detectors")
     sheet = timing_sheet(subject, "<script>alert(1)</script> $x_", "$ to $")
     assert b"<script>" not in page(sheet)
     assert [phases for _, phases, _ in sheet.overlaps] == ["3 + 4", "1 + 2"]
@@ -221,8 +220,7 @@ def test_a_phone_shows_the_sheet_of_a_signal_with_a_long_name(browser: Any, tmp_
 
     network = load("cologne3").network
     item = max(compile_signals(network).intersections, key=lambda item: len(item.tls_id))
-    layout = build_layout((item,), network)
-    subject = Subject.of(item, layout, plan_loops((item,), network), "detectors")
+    subject = Subject.alone(item, network, "detectors")
     (tmp_path / "sheet.html").write_bytes(page(timing_sheet(subject, "cologne3", "2026 to 2027")))
     shown = browser.new_page(viewport={"width": 390, "height": 844})
     shown.goto((tmp_path / "sheet.html").as_uri())

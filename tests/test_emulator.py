@@ -83,9 +83,9 @@ def test_it_rests_in_green_and_in_walk_while_nobody_else_waits() -> None:
     recorder.run(200)
     assert recorder.greens() == {4, 8}
     assert recorder.cabinet.controller.rings.walking() == mask([4, 8])
-    recorder.run(3.1, calling(recorder, 2))
+    recorder.run(8.1, calling(recorder, 2))
     assert recorder.cabinet.controller.rings.walking() == 0
-    assert recorder.greens() == set()  # 3 s of clearance are over
+    assert recorder.greens() == set()  # 8 s of clearance are over
 
 
 @pytest.mark.parametrize("phase", range(1, 9))
@@ -173,13 +173,13 @@ def test_force_off_waits_for_minimum_green_and_is_cleared_when_the_green_ends() 
 def test_the_action_of_a_policy_is_reached_as_fast_as_the_change_allows() -> None:
     """The one atomic SET: omit the others, hold and call the action, force the rest off."""
     recorder = new(backup_s=0)
-    recorder.until(lambda: recorder.greens() == {2, 6})
-    command(recorder, hold=mask([2, 6]))
+    recorder.until(lambda: recorder.greens() == {4, 8})
+    command(recorder, hold=mask([4, 8]))
     recorder.run(20)
-    wanted = mask([3, 7])
-    command(recorder, omit=0xFF & ~wanted, hold=wanted, force_off=mask([2, 6]), call=wanted)
+    wanted = mask([1, 5])
+    command(recorder, omit=0xFF & ~wanted, hold=wanted, force_off=mask([4, 8]), call=wanted)
     begun = recorder.cabinet.now
-    recorder.until(lambda: recorder.greens() == {3, 7}, within_s=30)
+    recorder.until(lambda: recorder.greens() == {1, 5}, within_s=30)
     assert recorder.cabinet.now - begun == 40 + 30 + 1  # yellow, red clearance, and the tick that takes the command
 
 
@@ -275,12 +275,12 @@ def test_preemption_goes_to_its_phases_safely_and_comes_back() -> None:
     recorder.until(lambda: recorder.greens() == {2, 6}, buttons=0xFF)
     command(recorder, hold=mask([2, 6]))
     recorder.tick()
-    controller.inputs.preempt = 0b10  # the second: phases 3 and 7
+    controller.inputs.preempt = 0b10  # the second: phases 1 and 5
     recorder.tick()
     assert controller.preempt_states[1] == oids.PREEMPT_ENTRY
-    recorder.until(lambda: recorder.greens() == {3, 7}, within_s=40)
+    recorder.until(lambda: recorder.greens() == {1, 5}, within_s=40)
     recorder.run(30, EVERY_STOP_BAR, 0xFF)
-    assert recorder.greens() == {3, 7}
+    assert recorder.greens() == {1, 5}
     assert controller.preempt_states[1] == oids.PREEMPT_DWELL
     controller.inputs.preempt = 0
     recorder.until(lambda: recorder.greens() == {2, 6}, detectors=EVERY_STOP_BAR)

@@ -56,7 +56,7 @@ def test_what_nobody_asks_for_is_skipped_and_the_coordinated_phase_has_the_rest(
     late = [n for tick, code, n in recorder.cabinet.log.rows if code == events.GREEN_BEGIN and tick > 2000]
     assert set(late) == {2, 4, 6, 8}
     ends = [b % 90 for _, b in recorder.spans(events.GREEN_BEGIN, events.GREEN_END, 2)][3:]
-    assert ends == pytest.approx([28.0] * len(ends))  # the yield point: 35 s less yellow and red
+    assert ends == pytest.approx([29.0] * len(ends))  # the yield point: 35 s less yellow and red
     begins = [a % 90 for a, _ in recorder.spans(events.GREEN_BEGIN, events.GREEN_END, 2)][3:]
     assert begins == pytest.approx([75.0] * len(begins))  # early: its own split begins at 0
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import deployment.bundle.make.assembly
+import deployment.bundle.make.bundle
 import export
 from agents.run import run_sha256
 from deployment.bundle.make.assembly import NotThePolicy
@@ -46,15 +47,15 @@ def test_a_full_policy_is_refused_but_for_simulation(tmp_path: Path, capsys: pyt
     run = write_run(tmp_path / "run", "tee", "full", window=SHORT)
     key = tmp_path / "key"
     new_key(key)
-    words = [str(run), "--out", str(tmp_path / "out"), "--key", str(key)]
+    words = ["bundle", str(run), "--out", str(tmp_path / "out"), "--key", str(key)]
     with pytest.raises(InputError, match="it sees every vehicle, which no controller does"):
         export.main(words)
     assert not (tmp_path / "out").exists()
-    assert export.main([*words, "--simulation-only", "--format", "onnx"]) == 0
+    assert export.main([*words, "--simulation-only"]) == 0
     with pytest.raises(InputError, match="for simulation only"):
         read_bundle(tmp_path / "out", public_key=tmp_path / "key.pub")
     assert "Simulation only" in (tmp_path / "out" / "model_card.md").read_text()
-    assert export.main(["--verify", str(tmp_path / "out"), "--public-key", f"{key}.pub"]) == 0
+    assert export.main(["verify", str(tmp_path / "out"), "--public-key", f"{key}.pub"]) == 0
     assert "no controller gets it" in capsys.readouterr().out
 
 
@@ -72,7 +73,7 @@ def test_several_signals_give_a_bundle_each_without_c_where_none_is_asked_for(
     out = tmp_path / "out"
     before_s = int(datetime.now(UTC).strftime("%Y%m%d%H%M%S"))
     named = ["--controller", "360086=engine:80000000AA", "--controller", "360086=site:" + "5" * 64]
-    assert export.main([str(run), "--out", str(out), "--format", "onnx", *named]) == 0
+    assert export.main(["bundle", str(run), "--out", str(out), *named]) == 0
     ids = ["360082", "360086", "GS_cluster_2415878664_254486231_359566_359576"]
     assert sorted(folder.name for folder in out.iterdir()) == ids
     for folder in out.iterdir():
@@ -81,20 +82,20 @@ def test_several_signals_give_a_bundle_each_without_c_where_none_is_asked_for(
         assert manifest.controller == (Identity("80000000aa", "5" * 64) if folder.name == "360086" else None)
         assert before_s <= manifest.serial <= int(datetime.now(UTC).strftime("%Y%m%d%H%M%S"))
         assert not (folder / "policy.c").exists()
-    one = [str(run), "--out", str(out / ids[1]), "--tls", ids[1], "--format", "onnx"]
+    one = ["bundle", str(run), "--out", str(out / ids[1]), "--tls", ids[1]]
     with pytest.raises(InputError, match="holds a bundle already"):
         export.main(one)
     before = (out / ids[1] / "golden.json").read_bytes()
     assert export.main([*one, "--overwrite"]) == 0
     assert (out / ids[1] / "golden.json").read_bytes() == before
     with pytest.raises(InputError, match="not in the network"):
-        export.main([str(run), "--out", str(tmp_path / "two"), "--tls", "360087"])
+        export.main(["bundle", str(run), "--out", str(tmp_path / "two"), "--tls", "360087"])
 
 
 def test_nothing_is_written_where_one_signal_of_several_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    check_forms, asked = export.check_forms, []
+    check_forms, asked = deployment.bundle.make.bundle.check_forms, []
 
     def second_fails(*arguments: Any) -> Any:
         asked.append(arguments)
@@ -102,9 +103,9 @@ def test_nothing_is_written_where_one_signal_of_several_fails(
             raise NotThePolicy("ONNX differs")
         return check_forms(*arguments)
 
-    monkeypatch.setattr(export, "check_forms", second_fails)
+    monkeypatch.setattr(deployment.bundle.make.bundle, "check_forms", second_fails)
     run = write_run(tmp_path / "run", "cologne3", window=(25200.0, 26210.0))
-    assert export.main([str(run), "--out", str(tmp_path / "out"), "--format", "onnx"]) == 1
+    assert export.main(["bundle", str(run), "--out", str(tmp_path / "out")]) == 1
     assert "nothing was written" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -113,8 +114,7 @@ def test_nothing_is_written_where_one_signal_of_several_fails(
     ("words", "said"),
     [
         (["--seed", "-1"], "--seed is -1"),
-        (["--tree-tolerance", "nan"], "--tree-tolerance is nan"),
-        (["--plan-windows", "0"], "--plan-windows is 0"),
+        (["--windows", "0"], "--windows is 0"),
         (["--out", "run/settings.json"], "is a file"),
     ],
 )
@@ -124,7 +124,7 @@ def test_a_search_does_not_begin_with_what_it_cannot_end_with(
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path / "run", "tee", window=SHORT)
     with pytest.raises(InputError, match=said):
-        export.main(["run", "--out", "out", "--format", "plan", *words])
+        export.main(["plan", "run", "--out", "out", *words])
 
 
 def test_the_card_tells_of_the_evaluation_and_that_c_was_not_checked_without_a_compiler(
@@ -134,7 +134,7 @@ def test_the_card_tells_of_the_evaluation_and_that_c_was_not_checked_without_a_c
     run = write_run(tmp_path / "run", "tee", window=SHORT)
     judged = evaluation(tmp_path / "judged", run)
     out = tmp_path / "out"
-    assert export.main([str(run), "--out", str(out), "--evaluation", str(judged)]) == 0
+    assert export.main(["bundle", str(run), "--out", str(out), "--with", "c", "--evaluation", str(judged)]) == 0
     card = (out / "model_card.md").read_text()
     assert "| runs/mine (this policy) | 25.5 (24.5 to 26.5) | 0 of 5 |" in card
     provenance = json.loads((out / "provenance.json").read_text())
@@ -157,9 +157,9 @@ def test_an_evaluation_of_something_else_is_refused(changes: dict[str, Any], sai
     run = write_run(tmp_path / "run", "tee", window=SHORT)
     judged = evaluation(tmp_path / "judged", run, **changes)
     with pytest.raises(InputError, match=said):
-        export.main([str(run), "--out", str(tmp_path / "out"), "--evaluation", str(judged)])
+        export.main(["bundle", str(run), "--out", str(tmp_path / "out"), "--evaluation", str(judged)])
     with pytest.raises(InputError, match=r"evaluate\.py --out wrote"):
-        export.main([str(run), "--out", str(tmp_path / "out"), "--evaluation", str(tmp_path)])
+        export.main(["bundle", str(run), "--out", str(tmp_path / "out"), "--evaluation", str(tmp_path)])
 
 
 def test_a_network_that_has_changed_since_the_training_is_refused(tmp_path: Path) -> None:
@@ -168,14 +168,14 @@ def test_a_network_that_has_changed_since_the_training_is_refused(tmp_path: Path
     settings["scenario"]["files"]["tee.net.xml"] = "0" * 64
     (run / "settings.json").write_text(json.dumps(settings))
     with pytest.raises(InputError, match=r"another tee\.net\.xml than there is now"):
-        export.main([str(run), "--out", str(tmp_path / "out")])
+        export.main(["bundle", str(run), "--out", str(tmp_path / "out")])
 
 
 def test_an_episode_that_is_too_short_is_repeated_and_then_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = write_run(tmp_path / "run", "tee", window=(0.0, 600.0))  # 120 decisions
-    words = [str(run), "--out", str(tmp_path / "out"), "--format", "onnx"]
+    words = ["bundle", str(run), "--out", str(tmp_path / "out")]
     monkeypatch.setattr(export, "MOST_EPISODES", 1)
     with pytest.raises(InputError, match="1 episodes have 120 decisions together, 200 are needed"):
         export.main(words)
@@ -187,12 +187,13 @@ def test_an_episode_that_is_too_short_is_repeated_and_then_refused(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "give one of"),
-        (["run", "--new-key", "key"], "give one of"),
-        (["nowhere", "--out", "out"], "does not exist"),
-        (["nowhere"], "--out is missing"),
-        (["--verify", "nowhere"], "--public-key"),
-        (["--verify", "nowhere", "--public-key", "key.pub"], "is no directory"),
+        (["bundle", "nowhere", "--out", "out"], "does not exist"),
+        (["verify", "nowhere", "--public-key", "key.pub"], "is no directory"),
+        (["tree", "greedy", "--scenario", "single", "--out", "tree"], "ends with .json"),
+        (
+            ["tree", "greedy", "--scenario", "single", "--out", "tree.json", "--tolerance", "nan"],
+            "--tolerance is nan",
+        ),
     ],
 )
 def test_bad_input(words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,10 +212,10 @@ def test_settings_that_no_export_takes(tmp_path: Path) -> None:
         (["--key", str(run / "policy.pt")], "no private key"),
     ):
         with pytest.raises(InputError, match=said):
-            export.main([str(run), "--out", str(tmp_path / "out"), *words])
+            export.main(["bundle", str(run), "--out", str(tmp_path / "out"), *words])
     settings = json.loads((run / "settings.json").read_text())
     del settings["job"]["timing"]
     (run / "settings.json").write_text(json.dumps(settings))
     with pytest.raises(InputError, match="does not say how the run was made"):
-        export.main([str(run), "--out", str(tmp_path / "out")])
+        export.main(["bundle", str(run), "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()

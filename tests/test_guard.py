@@ -111,7 +111,7 @@ def test_phase_change_and_ages_follow_what_is_shown() -> None:
     seen = estimator.observe(feed.now_s, 0)
     assert (int(seen.phase[0]), bool(seen.changing[0])) == (0, False)
     assert seen.green_age_s[0] == pytest.approx(10.0, abs=0.3)
-    nexts = bits(2, 6)
+    nexts = bits(4, 8)
     feed.hold(shows(yellow=GREENS, nexts=nexts), 4.0)
     seen = estimator.observe(feed.now_s, 1)
     assert (int(seen.phase[0]), bool(seen.changing[0])) == (2, True)
@@ -144,11 +144,11 @@ def test_buttons_are_the_pedestrian_calls_of_the_phases_whose_walk_serves_the_cr
     site = make_site()
     estimator = Estimator(site)
     feed = Feed(estimator)
-    feed.hold(values(ped_calls__1=bits(2)), 1.0)
+    feed.hold(values(ped_calls__1=bits(4)), 1.0)
     seen = estimator.observe(feed.now_s, 0)
     movements = site.machine.intersections[0].movements
     pressed = [movements[k] for k in np.flatnonzero(seen.pedestrians[0])]
-    assert [m.links for m in pressed] == [site.plan.phase(2).crossings]
+    assert [m.links for m in pressed] == [site.plan.phase(4).crossings]
     assert seen.calls[0, 2]
 
 
@@ -161,21 +161,21 @@ def test_a_command_states_every_group_for_the_phase_that_is_wanted() -> None:
     view.update(Reading(0.0, shows(green=GREENS)))
     command = command_for(site.plan, 2, view)
     assert command == Command(
-        omit=bits(1, 3, 5, 7), hold=bits(2, 6), force_off=GREENS, vehicle_call=bits(2, 6), ped_call=bits(2, 6)
+        omit=bits(1, 3, 5, 7), hold=bits(4, 8), force_off=GREENS, vehicle_call=bits(4, 8), ped_call=bits(4, 8)
     )
     assert Command.of(command.octets(1), 1) == command
-    view.update(Reading(1.0, shows(green=bits(2, 6))))
+    view.update(Reading(1.0, shows(green=bits(4, 8))))
     staying = command_for(site.plan, 2, view)
     assert staying.force_off == 0
     assert staying.ped_call == 0
-    assert staying.omit == bits(1, 3, 4, 5, 7, 8)
+    assert staying.omit == bits(1, 2, 3, 5, 6, 7)
 
 
 def test_a_force_off_that_was_cleared_is_no_second_writer_and_any_other_bit_is() -> None:
-    sent = Command(hold=bits(2, 6), force_off=GREENS, omit=bits(1, 5))
+    sent = Command(hold=bits(4, 8), force_off=GREENS, omit=bits(1, 5))
     assert not sent.differs(sent)
     assert not sent.differs(dataclasses.replace(sent, force_off=0))
-    assert "hold" in sent.differs(dataclasses.replace(sent, hold=bits(2)))
+    assert "hold" in sent.differs(dataclasses.replace(sent, hold=bits(4)))
     assert "force_off" in sent.differs(dataclasses.replace(sent, force_off=GREENS | 1))
     assert "omit" in sent.differs(dataclasses.replace(sent, omit=0))
 
@@ -193,7 +193,7 @@ def test_a_force_off_that_was_cleared_is_no_second_writer_and_any_other_bit_is()
         ({"control_status__0": 9}, "not under system control"),
         ({"pattern__0": 3}, "pattern 3"),
         ({"pattern__0": 255}, "flash"),
-        ({"greens__1": GREENS | 1, "reds__1": 0x77 & ~1}, "lit together"),
+        ({"greens__1": GREENS | 1, "reds__1": 0xFF & ~GREENS & ~1}, "lit together"),
         ({"yellows__1": GREENS}, "no single one"),
         ({"reds__1": 0}, "no single one"),
     ],

@@ -19,8 +19,6 @@ from evaluation.channels import GREEN, Channel, channels_of
 from scenarios.scenario import load, names
 from signals.inputs import DETECTORS
 from signals.intersection import Intersection, compile_signals
-from signals.layout import build_layout
-from signals.loops import plan_loops
 from signals.nema import MOST_PHASES, NemaPlan, barrier_groups, nema_plan
 from signals.numbering import Group, phase_numbers
 
@@ -31,7 +29,7 @@ def signals_of(name: str) -> list[tuple[Intersection, Subject, dict[int, Channel
     network = load(name).network
     found = []
     for item in compile_signals(network).intersections:
-        subject = Subject.of(item, build_layout((item,), network), plan_loops((item,), network), DETECTORS)
+        subject = Subject.alone(item, network, DETECTORS)
         channels = channels_of(network, item.tls_id)
         vehicles = {c.number: c for c in channels if not c.pedestrian}
         found.append((item, subject, vehicles, {c.number: c for c in channels if c.pedestrian}))

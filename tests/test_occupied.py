@@ -34,8 +34,8 @@ COMMANDS = {
     "evaluate": (evaluate.main, [*SINGLE, "--controllers", "greedy", "--seeds", "1"]),
     "tune": (tune.main, [*SINGLE, "--controllers", "greedy", "--runs", "12"]),
     "train": (train.main, [*SINGLE, "--steps", "50", "--overwrite"]),
-    "export": (export.main, ["runs/none", "--overwrite"]),
-    "export a plan": (export.main, ["greedy", "--format", "plan", "--scenario", "single"]),
+    "export": (export.main, ["bundle", "runs/none", "--overwrite"]),
+    "export a plan": (export.main, ["plan", "greedy", "--scenario", "single"]),
     "emulator": (emulator.main, ["--scenario", "single", "--port", "0", "--log-port", "0", "--end", "60"]),
 }
 

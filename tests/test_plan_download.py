@@ -282,7 +282,7 @@ NOT_HERE: dict[str, tuple[Callable[[Sealer], Path], str]] = {
     ),
     "a shorter walk": (lambda s: s.seal(shorter("walk_s", 4.0)), r"phaseWalk.2 is 7, the plan has 4"),
     "a shorter clearance": (
-        lambda s: s.seal(shorter("pedestrian_clearance_s", 3.0)), r"phasePedestrianClear.2 is \d+, the plan has 3"
+        lambda s: s.seal(shorter("pedestrian_clearance_s", 3.0)), r"phasePedestrianClear.4 is \d+, the plan has 3"
     ),
     "a shorter min green": (lambda s: s.seal(shorter("min_green_s", 2.0)), "phaseMinimumGreen.1 is"),
     "a shorter yellow": (lambda s: s.seal(shorter("yellow_change_s", 3.0)), "phaseYellowChange.1 is"),

@@ -21,12 +21,12 @@ from deployment.nema.pattern import (
     Pattern,
     PlanSet,
     SignalPlans,
-    as_json,
     check_pattern,
     check_plans,
     cycle_begin_s,
-    from_json,
     least_split_s,
+    plan_set_from_json,
+    plan_set_json,
     timeline,
 )
 from deployment.plans.display import check_display, cycle
@@ -99,14 +99,14 @@ BROKEN: dict[str, tuple[Broken, str]] = {
         lambda p: changed(p, 1, split_s=11),
         r"phase 1 is 11 s, it needs 12 s \(green, min green 5",
     ),
-    "short of the walk": (lambda p: changed(p, 2, split_s=21), r"phase 2 is 21 s, it needs 22 s \(walk 7 \+ clear"),
+    "short of the walk": (lambda p: changed(p, 4, split_s=21), r"phase 4 is 21 s, it needs 22 s \(walk 7 \+ clear"),
     "rings differ": (lambda p: paired(p, {4: 1}), "phases 4 8: the rings' splits sum to .* make them equal"),
     "sum is not the cycle": (lambda p: paired(p, {4: 1, 8: 1}), "sum to 105 s, the cycle is 104 s"),
     "a missing split": (lambda p: dataclasses.replace(p, splits=p.splits[1:]), "splits are given for 2 3"),
     "unknown mode": (lambda p: changed(p, 1, mode="sometimes"), "mode 'sometimes'"),
     "omitted with a split": (lambda p: changed(p, 1, mode="omitted"), "phase 1 is omitted; give it no split"),
-    "nothing coordinated": (lambda p: changed(changed(p, 4, coordinated=False), 8, coordinated=False), "no phase is"),
-    "two streets coordinated": (lambda p: changed(p, 2, coordinated=True), "different groups"),
+    "nothing coordinated": (lambda p: changed(changed(p, 2, coordinated=False), 6, coordinated=False), "no phase is"),
+    "two streets coordinated": (lambda p: changed(p, 4, coordinated=True), "different groups"),
     "a phase twice": (lambda p: dataclasses.replace(p, sequence=((4, 4, 2, 3), p.sequence[1])), "ring's phases once"),
     "orders differ": (lambda p: dataclasses.replace(p, sequence=(p.sequence[0], (8, 6, 5, 7))), "different orders"),
 }
@@ -139,10 +139,10 @@ def test_a_day_plan_has_a_pattern_for_every_minute(day: tuple[Event, ...], messa
 
 def test_the_walk_has_to_fit_only_where_pedestrians_are_recalled() -> None:
     ((_, nema),) = signals("single")
-    assert least_split_s(nema.phase(2), "max_ped_recall") == 22  # 7 walk + 8 clearance + 4 yellow + 3 red
-    assert least_split_s(nema.phase(2), "max_recall") == 14  # 7 min green
-    assert least_split_s(nema.phase(2), "omitted") == 0
-    tenths = dataclasses.replace(nema.phase(2), min_green_s=4.2, yellow_change_s=4.4, red_clearance_s=1.4)
+    assert least_split_s(nema.phase(4), "max_ped_recall") == 22  # 7 walk + 8 clearance + 4 yellow + 3 red
+    assert least_split_s(nema.phase(4), "max_recall") == 14  # 7 min green
+    assert least_split_s(nema.phase(4), "omitted") == 0
+    tenths = dataclasses.replace(nema.phase(4), min_green_s=4.2, yellow_change_s=4.4, red_clearance_s=1.4)
     assert least_split_s(tenths, "max_recall") == 10  # in floating point they come to a little more
 
 
@@ -150,11 +150,11 @@ def test_the_offset_refers_to_the_first_coordinated_green() -> None:
     item, nema = eight_phases()
     pattern = own_pattern(item, nema, 120, offset_s=30)
     on = {of.phase: of for of in timeline(pattern, nema)}
-    assert pattern.sequence == ((3, 4, 1, 2), (7, 8, 5, 6))
-    assert on[3].start_s == on[7].start_s == 0.0
-    assert on[4].start_s == pattern.split(3).split_s
-    assert (cycle_begin_s(pattern, nema) + on[4].start_s) % 120 == 30  # 4 and 8 are coordinated
-    lagging = dataclasses.replace(pattern, sequence=((4, 3, 1, 2), (7, 8, 5, 6)))  # 3 lags, 7 leads
+    assert pattern.sequence == ((1, 2, 3, 4), (5, 6, 7, 8))
+    assert on[1].start_s == on[5].start_s == 0.0
+    assert on[2].start_s == pattern.split(1).split_s
+    assert (cycle_begin_s(pattern, nema) + on[2].start_s) % 120 == 30  # 2 and 6 are coordinated
+    lagging = dataclasses.replace(pattern, sequence=((2, 1, 3, 4), (5, 6, 7, 8)))  # 1 lags, 5 leads
     check_pattern(lagging, nema)
     assert cycle_begin_s(lagging, nema) == 30
 
@@ -282,10 +282,10 @@ def test_objects_have_the_numbers_that_the_standard_gives_them() -> None:
     by_oid = {entry["oid"]: entry["value"] for entry in objects_json(plan_objects(plans.signals[0], plans.day))}
     asc, common = "1.3.6.1.4.1.1206.4.2.1", "1.3.6.1.4.1.1206.4.2.6"
     assert by_oid[f"{asc}.4.7.1.2.1"] == 104  # cycle of pattern 1
-    assert by_oid[f"{asc}.4.9.1.3.1.2"] == 31  # split 1, phase 2
+    assert by_oid[f"{asc}.4.9.1.3.1.2"] == 39  # split 1, phase 2
     assert by_oid[f"{asc}.4.9.1.4.1.2"] == 6  # with a crossing: max and pedestrian recall
     assert by_oid[f"{asc}.4.9.1.4.1.1"] == 4  # max recall
-    assert by_oid[f"{asc}.7.3.1.3.1.2"] == [8, 5, 6, 7]  # sequence 1, ring 2
+    assert by_oid[f"{asc}.7.3.1.3.1.2"] == [6, 7, 8, 5]  # sequence 1, ring 2
     assert by_oid[f"{common}.3.3.5.1.4.1.2"] == 5  # minute of the second event
     assert by_oid[f"{common}.3.3.5.1.5.1.2"] == f"{asc}.5.3.1.1.2"
     assert select_pattern(2) == ("systemPatternControl", (), 2)
@@ -378,14 +378,14 @@ def test_acceptance_18_another_package_reads_the_utdf(
 
 def test_plans_are_the_same_after_json() -> None:
     plans = plan_set("cologne3")
-    stored = json.loads(json.dumps(as_json(plans)))
-    assert from_json(stored) == plans
+    stored = json.loads(json.dumps(plan_set_json(plans)))
+    assert plan_set_from_json(stored) == plans
     stored["signals"][0]["patterns"][0]["splits"][0]["split_s"] = 1
     with pytest.raises(InputError, match="lengthen it"):
-        from_json(stored)
+        plan_set_from_json(stored)
     for wrong in ({}, [], {"format": 99}, {"format": 1, "signals": 3, "day": []}):
         with pytest.raises(InputError, match="these are no plans"):
-            from_json(wrong)
+            plan_set_from_json(wrong)
 
 
 def run(scenario: Scenario, xml: str, keep: Path) -> Path:

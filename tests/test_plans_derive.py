@@ -147,14 +147,13 @@ def test_a_day_plan_is_for_one_day() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["fixed_time", "--scenario", "single"], "fixed_time chooses no phases"),
-        (["max_pressure"], "no scenario of its own; give --scenario"),
-        (["max_pressure", "--scenario", "single", "--plan-windows", "0"], "--plan-windows is 0; give at least 1"),
-        (["max_pressure", "--scenario", "single", "--format", "plan", "c"], "no part of a bundle"),
-        (["max_pressure", "--scenario", "single", "--format", "tree"], "does not say what it thinks of each phase"),
-        (["max_presure", "--scenario", "single"], "Did you mean"),
+        (["plan", "fixed_time", "--scenario", "single"], "fixed_time chooses no phases"),
+        (["plan", "max_pressure"], "no scenario of its own; give --scenario"),
+        (["plan", "max_pressure", "--scenario", "single", "--windows", "0"], "--windows is 0; give at least 1"),
+        (["tree", "max_pressure", "--scenario", "single"], "does not say what it thinks of each phase"),
+        (["plan", "max_presure", "--scenario", "single"], "Did you mean"),
         (
-            ["max_pressure", "--scenario", "single", "--controller", "D=engine:8000000001"],
+            ["plan", "max_pressure", "--scenario", "single", "--controller", "D=engine:8000000001"],
             "no signal .D.",
         ),
     ],
@@ -163,10 +162,9 @@ def test_the_command_says_what_is_wrong(words: list[str], message: str, tmp_path
     pytest.importorskip("onnx", reason="onnx is not installed: pip install 'intergreen[export]'")
     import export
 
-    words = words if "--format" in words else [*words, "--format", "plan"]
     with pytest.raises(InputError, match=message):
-        export.main([*words, "--out", str(tmp_path / "out")])
-    assert not (tmp_path / "out").exists()
+        export.main([*words, "--out", str(tmp_path / "out.json")])
+    assert not (tmp_path / "out.json").exists()
 
 
 @pytest.mark.slow
@@ -177,11 +175,13 @@ def test_the_command_exports_plans_and_a_tree_that_evaluate_takes(
     import export
 
     run = str(Path(__file__).parents[1] / "examples" / "single-detectors")
-    words = [run, "--end", "900", "--out", str(tmp_path), "--workers", "2", "--tree-rounds", "2"]
-    words += ["--plan-windows", "1", "--plan-budget", "30", "--plan-seeds", "2", "--tree-tolerance", "0.5"]
+    words = ["plan", run, "--end", "900", "--out", str(tmp_path), "--workers", "2"]
+    words += ["--windows", "1", "--budget", "30", "--seeds", "2"]
     public = new_key(tmp_path / "key")
     words += ["--key", str(tmp_path / "key"), "--controller", "engine:800004b604", "--serial", "7"]
-    assert export.main([*words, "--format", "plan", "tree"]) == 0
+    assert export.main(words) == 0
+    tree = ["tree", run, "--end", "900", "--out", str(tmp_path / "tree.json"), "--workers", "2", "--rounds", "2"]
+    assert export.main([*tree, "--tolerance", "0.5"]) == 0
     assert {path.name for path in tmp_path.iterdir()} >= {PLANS, PROGRAMS, UTDF, PAGE, "tree.json", "tree.txt"}
     sealed = read_sealed_plans(tmp_path / "controllers" / "C", public)
     assert (sealed.manifest.serial, sealed.manifest.controller) == (7, Identity("800004b604", None))
@@ -193,10 +193,10 @@ def test_the_command_exports_plans_and_a_tree_that_evaluate_takes(
     assert evaluate.main([*words, "--controllers", *named]) == 0
     means = {row["controller"]: row["delay_s"]["mean"] for row in json.loads(capsys.readouterr().out)["controllers"]}
     assert means[named[0]] == pytest.approx(np.mean(stored["judged"]["delay_s"]["plan"]))
-    refused = [run, "--end", "600", "--out", str(tmp_path / "none"), "--format", "tree", "--tree-leaves", "2"]
-    assert export.main([*refused, "--tree-rounds", "1", "--tree-tolerance", "-0.9"]) == 1
-    assert not (tmp_path / "none").exists()
-    assert "above the limit, -90%" in capsys.readouterr().err
+    refused = ["tree", run, "--end", "600", "--out", str(tmp_path / "none.json"), "--leaves", "2", "--rounds", "1"]
+    assert export.main([*refused, "--tolerance", "0"]) == 1
+    assert not (tmp_path / "none.json").exists()
+    assert "above the limit, +0%" in capsys.readouterr().err
 
 
 def test_a_bootstrap_interval_holds_the_mean() -> None:

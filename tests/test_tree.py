@@ -203,12 +203,14 @@ def test_the_gate_offers_a_tree_that_is_nearly_as_good_and_refuses_another(tmp_p
     assert not bad.offered
     assert "(+10.3%)" in bad.verdict
     assert "above the limit, +10%" in bad.verdict
-    files = write_tree(tmp_path, good, {"policy": "p"})
+    files = write_tree(tmp_path / "tree.json", good, {"policy": "p"})
     assert read_tree(files[0]) == good.tree
     assert good.verdict in files[1].read_text()
     with pytest.raises(InputError, match=r"above the limit.*nothing is written"):
-        write_tree(tmp_path / "bad", bad, {})
-    assert not (tmp_path / "bad").exists()
+        write_tree(tmp_path / "bad.json", bad, {})
+    assert not (tmp_path / "bad.json").exists()
+    with pytest.raises(InputError, match=r"ends with \.json"):
+        write_tree(tmp_path / "tree", good, {})
     agreed = [one["agreement"] for one in good.record["rounds"]]
     assert agreed[0] == 1.0  # the policy drives itself
     assert agreed[1] > 0.8

@@ -14,11 +14,12 @@ import numpy as np
 
 from deployment.nema.codec import encode
 from deployment.nema.fallback import FixedTimePlan, fallback_plan
-from signals.inputs import Input, InputTable
+from signals.inputs import DETECTORS, Input, InputTable
 from signals.intersection import Intersection
-from signals.layout import Layout
-from signals.loops import GAP_LIMIT_S, LoopPlan
+from signals.layout import Layout, build_layout
+from signals.loops import GAP_LIMIT_S, LoopPlan, plan_loops
 from signals.nema import NemaPlan, nema_plan
+from signals.network import RoadNetwork
 from signals.observations import LIMIT, OBSERVATIONS
 from signals.phases import is_green
 from signals.timing import Timing
@@ -56,6 +57,12 @@ class Subject:
             fallback_plan(intersection, plan),
             InputTable(layout, sensing),
         )
+
+    @staticmethod
+    def alone(item: Intersection, network: RoadNetwork, sensing: str) -> Subject:
+        """One signal of a network by itself, sensed like this."""
+        loops = plan_loops((item,), network) if sensing == DETECTORS else None
+        return Subject.of(item, build_layout((item,), network), loops, sensing)
 
 
 def loop_ids(loops: LoopPlan) -> tuple[str, ...]:

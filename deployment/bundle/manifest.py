@@ -8,7 +8,6 @@ Keys are PEM files and the signature is over the manifest's bytes, so that anybo
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -22,11 +21,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from deployment.nema.codec import decode, encode
 from plumbing.errors import InputError
-from plumbing.plain import parse
+from plumbing.plain import json_bytes, parse
 from plumbing.private import private_bytes
 from plumbing.whole import write_whole
 
-FORMAT = 3
+FORMAT = 4
 """Of a manifest; one of another format is refused."""
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 MOST_SERIAL = 2**63 - 1
@@ -121,7 +120,7 @@ class Manifest:
 
     def text(self) -> bytes:
         """The bytes that are signed."""
-        return (json.dumps(encode(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        return json_bytes(encode(self))
 
 
 def entries(files: Mapping[str, bytes]) -> dict[str, FileEntry]:
@@ -238,9 +237,9 @@ def private_key(key: Path) -> Ed25519PrivateKey:
     try:
         loaded = serialization.load_pem_private_key(_read(key), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise InputError(f"{key} is no private key; make one with export.py --new-key {key.name}") from error
+        raise InputError(f"{key} is no private key; make one with export.py key {key.name}") from error
     if not isinstance(loaded, Ed25519PrivateKey):
-        raise InputError(f"{key} is no Ed25519 key; make one with export.py --new-key FILE")
+        raise InputError(f"{key} is no Ed25519 key; make one with export.py key FILE")
     private_bytes(key, "signing key")  # only now: nobody has to protect what is no private key
     return loaded
 
@@ -254,9 +253,9 @@ def public_key(path: Path) -> Ed25519PublicKey:
     try:
         loaded = serialization.load_pem_public_key(_read(path))
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise InputError(f"{path} is no public key; give the .pub file that export.py --new-key wrote") from error
+        raise InputError(f"{path} is no public key; give the .pub file that export.py key wrote") from error
     if not isinstance(loaded, Ed25519PublicKey):
-        raise InputError(f"{path} is no Ed25519 key; give the .pub file that export.py --new-key wrote")
+        raise InputError(f"{path} is no Ed25519 key; give the .pub file that export.py key wrote")
     return loaded
 
 

@@ -138,7 +138,8 @@ def _bundle(path: Path, found: Manifest, needs: PolicyNeeds, signed: bool, files
     for name, content in documents(subject).items():
         if json.loads(json.dumps(content)) != read[name]:
             raise ValueError(f"{name} is not what follows from the intersection")
-    if unsafe := findings(subject):  # whoever signed it: by this version's rules, and for this intersection
+    # whoever signed it: by this version's rules, and for this intersection
+    if unsafe := findings(intersection, subject.plan, subject.fallback):
         raise InputError(f"bundle {path} is unsafe: {unsafe[0]}")
     policy = OnnxPolicy(files["policy.onnx"], str(path / "policy.onnx"))
     golden = Golden.read(read["golden.json"])

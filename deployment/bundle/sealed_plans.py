@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from deployment.nema.codec import decode, encode
 from deployment.nema.objects import PlanObject, objects_from_json, objects_json, plan_objects, read_objects
 from deployment.nema.pattern import Event, SignalPlans
 from plumbing.errors import InputError
-from plumbing.plain import parse
+from plumbing.plain import json_bytes, parse
 from signals.nema import NemaPlan
 
 NTCIP, TIMING = "plans_ntcip.json", "timing.json"
@@ -39,7 +38,7 @@ def plan_files(plans: SignalPlans, day: Sequence[Event]) -> dict[str, bytes]:
         "note": "write all in one transaction, then read back; systemPatternControl 0 lets the day plan decide",
         "objects": objects_json(plan_objects(plans, day)),
     }
-    return {NTCIP: _json(objects), TIMING: _json({"unit": "s", "plan": encode(plans.nema)})}
+    return {NTCIP: json_bytes(objects), TIMING: json_bytes({"unit": "s", "plan": encode(plans.nema)})}
 
 
 def read_sealed_plans(path: Path, key: Path, now: datetime | None = None) -> SealedPlans:
@@ -65,7 +64,3 @@ def read_sealed_plans(path: Path, key: Path, now: datetime | None = None) -> Sea
     if sorted(plan_objects(plans, day), key=repr) != sorted(objects, key=repr):  # nothing goes along unchecked
         raise InputError(f"plan {path} holds objects that its patterns and its day plan do not need; export it again")
     return SealedPlans(found, plans, day, tuple(objects))
-
-
-def _json(content: object) -> bytes:
-    return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()

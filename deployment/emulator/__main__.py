@@ -12,7 +12,7 @@ from typing import Any
 
 from deployment.bundle.manifest import Identity
 from deployment.emulator.access import DEFAULT, EXAMPLE, read_access
-from deployment.emulator.run import Emulator, Outcome, as_json
+from deployment.emulator.run import Emulator, Outcome, outcome_json
 from deployment.emulator.server import HOST, Server
 from envs.sumo.simulation import SimulationError
 from plumbing.command import run_command, say
@@ -105,7 +105,7 @@ def _run(options: argparse.Namespace, access: Any, scenario: Scenario, engine_id
     if options.out is not None:
         emulator.cabinet.log.write_parquet(options.out, emulator.cabinet.settings.detectors.values())
     if options.json:
-        print(json.dumps(as_json(outcome)), flush=True)
+        print(json.dumps(outcome_json(outcome)), flush=True)
     else:
         _print(outcome)
     return 1 if outcome.mmu_faults or outcome.monitor_findings else 0

@@ -161,7 +161,7 @@ class Emulator:
         )
 
 
-def as_json(outcome: Outcome) -> dict[str, Any]:
+def outcome_json(outcome: Outcome) -> dict[str, Any]:
     """For machines."""
     return dataclasses.asdict(outcome)
 

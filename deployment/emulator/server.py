@@ -13,7 +13,7 @@ from deployment.emulator.agent import Agent
 from deployment.emulator.cabinet import FAILURES
 from deployment.emulator.http import JSON, XML, BadRequest, Handler, Http, Parameters, number_of, since_of
 from deployment.emulator.mib import Mib
-from deployment.emulator.run import Emulator, Outcome, as_json
+from deployment.emulator.run import Emulator, Outcome, outcome_json
 from deployment.emulator.settings import TICKS_PER_S, members
 from plumbing.errors import InputError
 
@@ -196,4 +196,4 @@ class Server:
         async with self.lock:
             outcome = self.emulator.end()
         self.stopping.set()
-        return JSON, json.dumps(as_json(outcome))
+        return JSON, json.dumps(outcome_json(outcome))

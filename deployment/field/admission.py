@@ -149,7 +149,7 @@ class Admission:
         if reason is None:
             raise InputError(
                 f"{self._where} has serial {serial}, and {known.least} has run on this controller; export it anew, "
-                f"withdraw the newer one (export.py --revoke), or say --accept-older REASON"
+                f"withdraw the newer one (export.py revoke), or say --accept-older REASON"
             )
         self._act = Accepted(serial, reason, stamp(datetime.now(UTC)))
         return f"serial {serial} was accepted although {known.least} has run: {reason}"

@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("plans", type=Path, metavar="PLANS_DIR", help="controllers/TLS_ID of export.py --format plan")
+    p.add_argument("plans", type=Path, metavar="PLANS_DIR", help="controllers/TLS_ID of export.py plan")
     p.add_argument("--target", metavar="HOST:PORT", required=True, help="the controller's SNMP agent")
     p.add_argument("--select", type=int, metavar="N", help="let this pattern run now; 0: the day plan decides again")
     add_admission_arguments(p)

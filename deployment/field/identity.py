@@ -22,9 +22,9 @@ EPILOG = """examples:
   python -m deployment.field.identity --new-token /etc/intergreen/site.token
         makes a secret that you alone can read, and prints site:…, its digest
 
-Give the line that it prints to export.py --controller; give the token's file to control.py --site-token. The secret
-itself stays on the controller's computer: one token for each controller. An engine id is proved by SNMPv3 alone; over
-v1 and v2c anybody on the link can answer with it. Name both where you can.
+Give the line that it prints to export.py bundle --controller, and the token's file to control.py --site-token. The
+secret itself stays on the controller's computer: one token for each controller. An engine id is proved by SNMPv3
+alone; over v1 and v2c anybody on the link can answer with it. Name both where you can.
 exit status: 0 ok, 2 bad input or no answer."""
 
 

@@ -55,7 +55,7 @@ def add_admission_arguments(parser: argparse.ArgumentParser) -> None:
         "--revocation",
         type=Path,
         metavar="DIR",
-        help="what export.py --revoke wrote: lets the serial before run again",
+        help="what export.py revoke wrote: lets the serial before run again",
     )
     a.add_argument("--accept-older", metavar="REASON", help="let an older serial run this time; the reason is kept")
 

@@ -25,7 +25,7 @@ State = dict[str, dict[str, Any]]
 def state_of(pilot: Pilot) -> State:
     """All that a pilot knows of the past, between two decisions."""
     return {
-        name: {attribute: _plain(getattr(holder, attribute)) for attribute in kept}
+        name: {attribute: _jsonable(getattr(holder, attribute)) for attribute in kept}
         for name, holder, kept in _holders(pilot)
     }
 
@@ -67,20 +67,20 @@ def _holders(pilot: Pilot) -> Iterator[tuple[str, object, tuple[str, ...]]]:
         )  # fmt: skip
 
 
-def _plain(value: Any) -> Any:
+def _jsonable(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return _jsonable(value.tolist())
     if isinstance(value, (list, tuple, deque)):
-        return [_plain(item) for item in value]
+        return [_jsonable(item) for item in value]
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _jsonable(item) for key, item in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value
 
 
 def _like(old: Any, content: Any) -> Any:
-    """What `_plain` made JSON of, in the form that `old` has."""
+    """What `_jsonable` made JSON of, in the form that `old` has."""
     if isinstance(old, np.ndarray):
         return np.array(content, old.dtype).reshape(old.shape)
     if isinstance(old, tuple):

@@ -300,13 +300,13 @@ def clock(minute: float) -> str:
     return f"{int(minute) // 60:02d}:{int(minute) % 60:02d}"
 
 
-def as_json(plans: PlanSet) -> dict[str, Any]:
+def plan_set_json(plans: PlanSet) -> dict[str, Any]:
     """Plain values, with the set-up that the patterns are for."""
     return {"format": FORMAT, **encode(plans)}
 
 
-def from_json(content: Any) -> PlanSet:
-    """The inverse of `as_json`, checked.
+def plan_set_from_json(content: Any) -> PlanSet:
+    """The inverse of `plan_set_json`, checked.
 
     Raises:
         InputError: it holds something else, or a plan that cannot be run.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 
-from deployment.bundle.contents import Subject
+from deployment.nema.fallback import FixedTimePlan
 from deployment.nema.pattern import least_split_s, mode_for
 from plumbing.errors import InputError
 from signals.intersection import Intersection
@@ -25,22 +25,21 @@ SECONDS = ("min_green_s", "max_green_s", "walk_s", "pedestrian_clearance_s")
 _MOST = 255  # a controller's tables hold one byte, of seconds or of tenths
 
 
-def refuse_unsafe(subject: Subject) -> None:
+def refuse_unsafe(item: Intersection, plan: NemaPlan, fallback: FixedTimePlan) -> None:
     """Raises InputError with the first finding, and how many more there are."""
-    found = findings(subject)
+    found = findings(item, plan, fallback)
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise InputError(f"tls {subject.intersection.tls_id!r} is not exported: {found[0]}{more}")
+        raise InputError(f"tls {item.tls_id!r} is not exported: {found[0]}{more}")
 
 
-def findings(subject: Subject) -> list[str]:
-    """Everything that speaks against the subject, in words; empty where it may go out."""
-    item, plan = subject.intersection, subject.plan
+def findings(item: Intersection, plan: NemaPlan, fallback: FixedTimePlan) -> list[str]:
+    """Everything that speaks against a signal with this plan, in words; empty where it may go out."""
     return [
         *program_findings(item.program, item.table),
         *pair_findings(item.table, plan),
         *(line for phase in plan.phases for line in timing_findings(item, plan, phase)),
-        *split_findings(subject),
+        *split_findings(plan, fallback),
     ]
 
 
@@ -167,10 +166,10 @@ def _met_later(item: Intersection, plan: NemaPlan, phase: NemaPhase) -> list[tup
     return list(pairs)
 
 
-def split_findings(subject: Subject) -> list[str]:
+def split_findings(plan: NemaPlan, fallback: FixedTimePlan) -> list[str]:
     """Splits of the fixed-time plan that cannot hold what their NEMA phase shows."""
-    fallback, found = subject.fallback, []
-    for phase in subject.plan.phases:
+    found = []
+    for phase in plan.phases:
         least, given = least_split_s(phase, mode_for(phase)), fallback.split_s(phase.number)
         if not least <= given <= _MOST:
             found.append(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,13 +10,13 @@ from typing import Any
 from controllers.base import Controller
 from controllers.programs import GivenPrograms, ProgramControl
 from deployment.bundle.sealed_plans import plan_files
-from deployment.nema.pattern import PlanSet, as_json, clock, from_json
+from deployment.nema.pattern import PlanSet, clock, plan_set_from_json, plan_set_json
 from deployment.plans.optimise import Derivation, Derived, Judge, PlanSettings, released
 from deployment.plans.program import plans_xml
 from deployment.plans.report import page, sheet
 from deployment.plans.utdf import utdf_text
 from plumbing.errors import InputError
-from plumbing.plain import parse
+from plumbing.plain import json_bytes, parse
 from plumbing.whole import write_whole
 from scenarios.scenario import Scenario
 from signals.intersection import Intersection, compile_signals
@@ -49,14 +48,14 @@ def write_plans(
     sealed = {signal.nema.tls_id: plan_files(signal, plans.day) for signal in plans.signals}
     judged = {"seeds": list(seeds), "delay_s": {name: list(values) for name, values in delay_s.items()}}
     stored = {
-        **as_json(plans),
+        **plan_set_json(plans),
         "judged": judged,
         "derivation": derived.record,
         "provenance": dict(provenance),
         "sheets": [sheet(signal, plans.day) for signal in plans.signals],
     }
     texts = {
-        PLANS: _json(stored),
+        PLANS: json_bytes(stored).decode(),
         PROGRAMS: plans_xml(plans, items, scenario.begin_s, scenario.end_s),
         PAGE: page(plans, derived.record, delay_s, seeds, f"{scenario.name}, {_window(scenario)}"),
     }
@@ -116,13 +115,9 @@ def read_plans(path: Path) -> PlanSet:
     try:
         content = parse(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} holds no plans ({error}); derive them with export.py --format plan") from error
-    return from_json(content)
+        raise InputError(f"{path} holds no plans ({error}); derive them with export.py plan") from error
+    return plan_set_from_json(content)
 
 
 def _window(scenario: Scenario) -> str:
     return f"{clock(scenario.begin_s / 60 % 1440)} to {clock(scenario.end_s / 60 % 1440)}"
-
-
-def _json(content: Any) -> str:
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

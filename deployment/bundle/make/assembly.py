@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from deployment.bundle.contents import Subject, documents
 from deployment.bundle.golden import Agreement, Golden, compare
 from deployment.bundle.make.c_check import CompileError, compiled, compiler, measure
-from deployment.bundle.make.c_source import policy_source
-from deployment.bundle.make.card import Checks, card
+from deployment.bundle.make.card import Checks, model_card
 from deployment.bundle.make.sheet import timing_sheet
 from deployment.bundle.make.sheet_page import page
 from deployment.bundle.make.sheet_pdf import pdf
 from deployment.bundle.policy import OnnxPolicy
+from plumbing.plain import json_bytes
 
 
 class NotThePolicy(RuntimeError):
     """An exported form does not do what the trained policy does; the message says which and how."""
-
-
-def c_files(weights: Mapping[str, npt.NDArray[np.float32]], subject: Subject, golden: Golden) -> dict[str, bytes]:
-    """policy.c and policy.h."""
-    return policy_source(weights, subject.inputs, golden)
 
 
 def check_forms(graph: bytes, c: Mapping[str, bytes] | None, recorded: Golden, drawn: Golden, phases: int) -> Checks:
@@ -39,7 +32,7 @@ def check_forms(graph: bytes, c: Mapping[str, bytes] | None, recorded: Golden, d
     counts = len(recorded.phases), len(drawn.phases)
     onnx = _holding("ONNX", compare(OnnxPolicy(graph).raw, both))
     if c is None:
-        return Checks(*counts, onnx, None, None, "not asked for")
+        return Checks(*counts, onnx, None, None, "not asked for; export with --with c")
     cc = compiler()
     if cc is None:
         return Checks(*counts, onnx, None, None, "written, but not checked: the exporting machine has no C compiler")
@@ -78,15 +71,10 @@ def bundle_files(
     return {
         "policy.onnx": graph,
         **(c or {}),
-        **{name: as_json(content) for name, content in documents(subject).items()},
-        "golden.json": as_json(golden.document()),
-        "provenance.json": as_json(about),
-        "model_card.md": card(subject, about, simulation_only, validity),
+        **{name: json_bytes(content) for name, content in documents(subject).items()},
+        "golden.json": json_bytes(golden.document()),
+        "provenance.json": json_bytes(about),
+        "model_card.md": model_card(subject, about, simulation_only, validity).encode(),
         "timing_sheet.html": page(sheet),
         "timing_sheet.pdf": pdf(sheet),
     }
-
-
-def as_json(content: Any) -> bytes:
-    """A JSON document; numbers that are not finite are refused by ValueError."""
-    return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()

@@ -159,11 +159,6 @@ controller's own minimum green, pedestrian and change intervals.
 """
 
 
-def card(subject: Subject, about: Mapping[str, Any], simulation_only: bool, validity: str) -> bytes:
-    """The card as a file."""
-    return model_card(subject, about, simulation_only, validity).encode()
-
-
 def _cell(text: str) -> str:
     return printable(text).replace("|", "/")
 

@@ -51,12 +51,6 @@ def add_seal_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     s.add_argument("--serial", type=int, metavar="N", help="greater than what ran before (default: the time, UTC)")
     s.add_argument("--valid-days", type=int, default=365, metavar="N", help="from now on (default: 365)")
-    s.add_argument(
-        "--revoke",
-        type=Path,
-        metavar="DIR",
-        help="withdraw this bundle or plan; needs --key, and --out for the revocation",
-    )
 
 
 @dataclass(frozen=True)
@@ -182,14 +176,12 @@ def _apart(a: Identity, b: Identity) -> bool:
     return any(len(names) == 2 and None not in names for names in (engines, sites))
 
 
-def revoke(folder: Path, forms: Iterable[Form], key: Path | None, out: Path | None) -> str:
-    """Withdraw a bundle or plan, for the computers that have run it; returns what was done, in words.
+def revoke(folder: Path, forms: Iterable[Form], key: Path, out: Path) -> str:
+    """Withdraw a bundle or plan on the computers that have run it; returns what was done, in words.
 
     Raises:
         InputError: it was not signed with this key, names no controller, or the revocation cannot be written.
     """
-    if key is None or out is None:
-        raise InputError("--revoke needs --key FILE, which signed it, and --out DIR for the revocation")
     try:
         content = (folder / MANIFEST).read_bytes()
         signature = (folder / SIGNATURE).read_bytes()

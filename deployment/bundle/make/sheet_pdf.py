@@ -38,11 +38,11 @@ def pdf(sheet: Sheet) -> bytes:
 
 def _figure(title: str) -> Figure:
     figure = Figure(figsize=A4_ACROSS)
-    figure.text(0.04, 0.94, _plain(title), fontsize=15, weight="bold")
+    figure.text(0.04, 0.94, _literal(title), fontsize=15, weight="bold")
     return figure
 
 
-def _plain(text: str) -> str:
+def _literal(text: str) -> str:
     """Text that matplotlib does not take for formulas."""
     return text.replace("$", r"\$")
 
@@ -55,13 +55,13 @@ def _wrapped(name: str) -> str:
 def _tables(sheet: Sheet) -> Figure:
     figure = _figure(sheet.title)
     for n, (name, value) in enumerate(sheet.facts):
-        figure.text(0.04, 0.895 - 0.026 * n, _plain(name), fontsize=9, weight="bold")
-        figure.text(0.27, 0.895 - 0.026 * n, _plain(textwrap.shorten(value, 120)), fontsize=9)
+        figure.text(0.04, 0.895 - 0.026 * n, _literal(name), fontsize=9, weight="bold")
+        figure.text(0.27, 0.895 - 0.026 * n, _literal(textwrap.shorten(value, 120)), fontsize=9)
     axes = figure.add_axes((0.04, 0.2, 0.92, 0.44))
     axes.axis("off")
     titles = ["\n".join(textwrap.wrap(title, 10)) + ("\n[s]" if key in UNITS else "") for key, title in COLUMNS]
     cells = [
-        [_plain(_wrapped(row[key]) if key == "movement" else row[key]) for key, _ in COLUMNS] for row in sheet.rows
+        [_literal(_wrapped(row[key]) if key == "movement" else row[key]) for key, _ in COLUMNS] for row in sheet.rows
     ]
     widths = [0.2 if key == "movement" else 0.8 / (len(COLUMNS) - 1) for key, _ in COLUMNS]
     table = axes.table(cells, colLabels=titles, colWidths=widths, loc="upper center", cellLoc="center")
@@ -74,7 +74,7 @@ def _tables(sheet: Sheet) -> Figure:
         elif column == 1:
             cell.set_fontsize(6.5)
     for n, note in enumerate(sheet.notes):
-        figure.text(0.04, 0.17 - 0.024 * n, _plain(note), fontsize=7.5, va="top")
+        figure.text(0.04, 0.17 - 0.024 * n, _literal(note), fontsize=7.5, va="top")
     return figure
 
 
@@ -112,7 +112,7 @@ def _diagrams(sheet: Sheet) -> Figure:
                 drawing.annotate("", (end_x, -end_y), (begin_x, -begin_y), arrowprops=arrow)
         drawing.set_aspect("equal")
         drawing.axis("off")
-        drawing.set_title(_plain(sketch.title), fontsize=8)
+        drawing.set_title(_literal(sketch.title), fontsize=8)
     return figure
 
 
@@ -121,7 +121,7 @@ def _overlaps(sheet: Sheet) -> Figure:
     at = 0.88
     for letter, phases, ways in sheet.overlaps:
         lines = textwrap.wrap(f"{letter} = {phases}:  {ways}", 170)
-        figure.text(0.04, at, _plain("\n".join(lines)), fontsize=8, va="top")
+        figure.text(0.04, at, _literal("\n".join(lines)), fontsize=8, va="top")
         at -= 0.022 * len(lines) + 0.012
     return figure
 
@@ -131,7 +131,7 @@ def _detectors(sheet: Sheet, first: int) -> Figure:
     axes = figure.add_axes((0.04, 0.04, 0.92, 0.86))
     axes.axis("off")
     titles = ["Number", "Kind", "Lane", "From the lane's beginning [m]"]
-    cells = [[_plain(cell) for cell in row] for row in sheet.detectors[first : first + DETECTORS_A_PAGE]]
+    cells = [[_literal(cell) for cell in row] for row in sheet.detectors[first : first + DETECTORS_A_PAGE]]
     table = axes.table(cells, colLabels=titles, loc="upper center", cellLoc="center")
     table.auto_set_font_size(False)
     table.set_fontsize(8)

@@ -17,12 +17,10 @@ from pysnmp.proto.rfc1902 import Gauge32, Integer32, ObjectIdentifier, ObjectNam
 from deployment.field.snmp.profile import Profile
 from deployment.field.snmp.read import TRIES, NotAllowed, Reader, Refused, Session, Unreachable, on_list
 from deployment.nema import oids
+from deployment.nema.objects import PlanObject, Value
 from deployment.nema.oids import OBJECTS, Oid
 from plumbing.errors import InputError, printable
 
-Value = int | bytes | Oid
-PlanObject = tuple[str, tuple[int, ...], Value]
-"""(name of `deployment.nema.oids.OBJECTS`, index, value)"""
 PLAN_OBJECTS = frozenset(item.oid for item in OBJECTS.values() if item.area == "plan")
 WRITABLE = PLAN_OBJECTS | {oids.DB_CREATE_TRANSACTION.oid, oids.SYSTEM_PATTERN_CONTROL.oid}
 VERIFY_TRIES, VERIFY_PAUSE_S = 50, 0.1
