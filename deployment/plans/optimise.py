@@ -18,18 +18,17 @@ import dataclasses
 import functools
 import itertools
 import random
-import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from controllers.base import Controller
 from controllers.programs import GivenPrograms, ProgramControl
-from deployment.nema.pattern import DAY_MINUTES, Event, Pattern, PlanSet, SignalPlans, clock
-from deployment.plans.initial import own_cycle_s, own_greens, own_offset_s, pattern_from_greens
+from deployment.nema.pattern import DAY_MINUTES, Event, PlanSet, SignalPlans, clock
 from deployment.plans.moves import change
 from deployment.plans.observe import Usage, Watched, times_of_day, usage
 from deployment.plans.program import DAY_S, plans_xml
+from deployment.plans.starts import Plan, Starts, Trial
 from plumbing.errors import InputError
 from scenarios.scenario import Scenario
 from scenarios.seeds import training_seed
@@ -40,12 +39,8 @@ Judge = Callable[
     [Scenario, Mapping[str, Callable[[], Controller | ProgramControl]], Sequence[int]], Mapping[str, Sequence[float]]
 ]
 """Runs each contender on each seed; mean delay of all vehicles per seed [s]."""
-Plan = Mapping[str, Pattern]
-"""A pattern for each signal, by tls id."""
 WARM_UP_S = 300.0
 """A time of day is judged with so much of what is before it, under the same pattern."""
-OWN_CYCLES = (1.0, 0.85, 0.7, 1.2)
-"""A search begins from the network's own greens at so many times the own cycle."""
 MOST_CYCLE_S = 150
 FINALISTS = 3
 MOST_FURTHER = 5
@@ -74,20 +69,6 @@ class PlanSettings:
     at_a_time: int = 2
     """Plans that are tried together before the best of them is compared with the best so far."""
     most_cycle_s: int = MOST_CYCLE_S
-
-
-@dataclass
-class Trial:
-    """Plans that were tried, one for each time of day."""
-
-    what: str
-    plans: tuple[Plan, ...]
-    delay_s: dict[int, float] = field(default_factory=dict)
-    """By seed."""
-
-    def mean_s(self, seeds: Iterable[int] | None = None) -> float:
-        """Mean over these seeds, or all."""
-        return statistics.fmean(self.delay_s[seed] for seed in (seeds or self.delay_s))
 
 
 @dataclass(frozen=True)
@@ -135,6 +116,7 @@ class Derivation:
             raise InputError(f"scenario {scenario.name!r}: {'; '.join(self.refused.values()) or 'it has no signals'}")
         if scenario.begin_s // DAY_S != (scenario.end_s - 1.0) // DAY_S:
             raise InputError(f"scenario {scenario.name!r} runs past midnight; choose a window within a day")
+        self._starts = Starts(self.items, self.nema, self._indices, settings.most_cycle_s)
         self.scenario = released(scenario, list(self.items))
         self._random = random.Random(settings.seed)
         self._done = 0
@@ -164,7 +146,9 @@ class Derivation:
             one = used.over(*part)
             name = f"{clock(edges[part[0]] / 60)}-{clock(edges[part[1]] / 60)}"
             budget = left if len(parts) == 1 else max(LEAST_RUNS, left // 2 // len(parts))
-            found.append(self._climb(self._part(one), self._starts(one), (), budget, name).plans[0])
+            found.append(
+                self._climb(self._part(one), self._starts.trials(one, settings.seeds), (), budget, name).plans[0]
+            )
         begins_s = tuple(float(edges[first]) for first, _ in parts)
         plans = self._set(found)
         if len(found) > 1:
@@ -198,7 +182,7 @@ class Derivation:
 
     def own_plans(self) -> PlanSet:
         """The network's own greens, cycle and offsets with the change intervals that plans have, to compare with."""
-        return self._set([self._own(1.0)])
+        return self._set([self._starts.own(1.0)])
 
     def _seeds(self, name: int, count: int) -> list[int]:
         return [training_seed(self.settings.seed, name, n) for n in range(count)]
@@ -299,60 +283,6 @@ class Derivation:
         )
         return won
 
-    def _starts(self, used: Usage) -> list[Trial]:
-        """Where the search begins: the policy's greens at several cycles, and the network's own."""
-        shares, cycles = used.shares()[0], used.cycle_s(self.settings.seeds)[0]
-        seen_s = statistics.median(float(cycles[s]) for s in self._indices.values())
-        own_s = max(own_cycle_s(item) for item in self.items.values())
-        own = {tls_id: _shares(own_greens(item)) for tls_id, item in self.items.items()}
-        seen = {
-            tls_id: _shares([float(x) for x in shares[s, : len(self.items[tls_id].phases)]])
-            for tls_id, s in self._indices.items()
-        }
-        both = {
-            tls_id: [(a + b) / 2 for a, b in zip(own[tls_id], seen[tls_id], strict=True)] for tls_id in self.items
-        }
-        in_order = {tls_id: list(range(len(item.phases))) for tls_id, item in self.items.items()}
-        orders = {tls_id: used.order(s, len(self.items[tls_id].phases)) for tls_id, s in self._indices.items()}
-        plans = [
-            *(("the network's own greens", own, in_order, own_s * factor) for factor in OWN_CYCLES),
-            *(("the policy's greens", seen, orders, cycle_s) for cycle_s in (seen_s, 1.4 * seen_s)),
-            *(("half the policy's greens", both, orders, cycle_s) for cycle_s in (own_s, (own_s + seen_s) / 2)),
-        ]
-        found: list[Trial] = []
-        for what, greens, order, cycle_s in plans:
-            plan = self._common(cycle_s, greens, order)
-            if all(trial.plans != (plan,) for trial in found):
-                cycle = next(iter(plan.values())).cycle_s
-                found.append(Trial(f"{what}, cycle {cycle} s", (plan,)))
-        return found
-
-    def _common(
-        self, cycle_s: float, greens: Mapping[str, Sequence[float]], orders: Mapping[str, Sequence[int]]
-    ) -> Plan:
-        """A pattern for each signal, all with one cycle: the one asked for, or the shortest that all can have."""
-
-        def made(tls_id: str, length_s: int) -> Pattern:
-            item = self.items[tls_id]
-            return pattern_from_greens(item, self.nema[tls_id], greens[tls_id], length_s, order=orders[tls_id])
-
-        wanted = min(round(cycle_s), self.settings.most_cycle_s)
-        together = max(made(tls_id, wanted).cycle_s for tls_id in self.items)
-        plan = {}
-        for tls_id, item in self.items.items():
-            pattern = made(tls_id, together)
-            offset_s = 0.0
-            if len(self.items) > 1:
-                coordinated = [s.phase for s in pattern.splits if s.coordinated]
-                offset_s = own_offset_s(item, self.nema[tls_id], coordinated) / own_cycle_s(item) * together
-            plan[tls_id] = dataclasses.replace(pattern, offset_s=round(offset_s) % together)
-        return plan
-
-    def _own(self, factor: float) -> Plan:
-        greens = {tls_id: own_greens(item) for tls_id, item in self.items.items()}
-        order = {tls_id: list(range(len(item.phases))) for tls_id, item in self.items.items()}
-        return self._common(factor * max(own_cycle_s(item) for item in self.items.values()), greens, order)
-
     def _proposed(self, best: Trial, reach: float, tried: list[tuple[Plan, ...]]) -> list[Trial]:
         """Changes that have not been tried yet; none where few are left to find."""
         found: list[Trial] = []
@@ -368,7 +298,7 @@ class Derivation:
 
     def _days(self, found: Sequence[Plan], begins_s: Sequence[float]) -> list[Trial]:
         """Each plan at its time; one of them, or the network's own greens, all day long."""
-        own = self._own(1.0)
+        own = self._starts.own(1.0)
         whole = [
             Trial(f"that of {clock(at / 60)} all day", (plan,) * len(found))
             for at, plan in zip(begins_s, found, strict=True)
@@ -414,8 +344,3 @@ def released(scenario: Scenario, tls_ids: Sequence[str]) -> Scenario:
     found = dataclasses.replace(scenario, additional_files=scenario.without_waut(tls_ids))
     found.__dict__["network"] = scenario.network
     return found
-
-
-def _shares(greens: Sequence[float]) -> list[float]:
-    """The same with a sum of 1."""
-    return [green / max(sum(greens), 1e-9) for green in greens]
