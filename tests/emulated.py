@@ -102,3 +102,10 @@ def new(backup_s: int | None = None) -> Recorder:
 def calling(recorder: Recorder, *phases: int) -> int:
     """The detectors that call these phases."""
     return mask(d.number for d in recorder.cabinet.settings.detectors.values() if d.calls & mask(phases))
+
+
+def command(recorder: Recorder, **masks: int) -> None:
+    """As an SNMP client writes the control groups, all of them."""
+    for name in ("omit", "ped_omit", "hold", "force_off", "call", "ped_call"):
+        setattr(recorder.cabinet.controller.commands, name, masks.get(name, 0))
+    recorder.cabinet.controller.written()

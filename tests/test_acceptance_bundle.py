@@ -18,24 +18,14 @@ from deployment.bundle.golden import Golden, compare
 from deployment.bundle.make.c_check import WARNINGS, compiled, compiler
 from deployment.bundle.make.drawn import draw_inputs
 from deployment.bundle.policy import OnnxPolicy
-from deployment.bundle.read import Bundle, read_bundle
+from deployment.bundle.read import Bundle
 from envs.sumo.setup import make_setup
 from scenarios.scenario import load
 from signals.inputs import InputTable
 from signals.layout import build_layout
-from tests.policy_runs import exported_bundle, status_of, write_run
+from tests.policy_runs import status_of, write_run
 
 NOT_FINITE = (np.nan, np.inf, -np.inf)
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported_bundle(tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def bundle(path: Path) -> Bundle:
-    return read_bundle(path, public_key=path.parent / "key.pub")
 
 
 def c_compiler() -> str:
@@ -48,8 +38,8 @@ def c_compiler() -> str:
 # 3. Each bundle equals the trained policy on golden inputs (ONNX and C).
 
 
-def test_acceptance_03_onnx_and_c_are_the_trained_policy_on_ten_thousand_inputs(path: Path, bundle: Bundle) -> None:
-    controller = load_controller(path.parent / "run")
+def test_acceptance_03_onnx_and_c_are_the_trained_policy_on_ten_thousand_inputs(sealed: Path, bundle: Bundle) -> None:
+    controller = load_controller(sealed.parent / "run")
     drawn = draw_inputs(bundle.inputs, bundle.input_high, 10_000 - len(bundle.golden.phases), seed=1)
     inputs = np.concatenate((bundle.golden.inputs, drawn))
     scores = reference_scores(controller, bundle.inputs, inputs)
@@ -59,7 +49,7 @@ def test_acceptance_03_onnx_and_c_are_the_trained_policy_on_ten_thousand_inputs(
     agreement = compare(bundle.policy.raw, trained)
     assert (agreement.same_phase, agreement.count) == (10_000, 10_000)
     assert agreement.worst_difference < 1e-5
-    files = {name: (path / name).read_bytes() for name in ("policy.c", "policy.h")}
+    files = {name: (sealed / name).read_bytes() for name in ("policy.c", "policy.h")}
     with compiled(files, len(bundle.intersection.phases), c_compiler()) as policy:
         in_c = compare(policy, trained)
     assert (in_c.same_phase, in_c.count) == (10_000, 10_000)
@@ -86,8 +76,8 @@ def test_acceptance_03_the_same_phase_on_ten_thousand_recorded_snapshots(tmp_pat
 
 
 @pytest.mark.parametrize("form", ["onnx", "c"])
-def test_acceptance_03_what_is_not_finite_is_refused_at_each_input(form: str, path: Path, bundle: Bundle) -> None:
-    files = {name: (path / name).read_bytes() for name in ("policy.c", "policy.h")}
+def test_acceptance_03_what_is_not_finite_is_refused_at_each_input(form: str, sealed: Path, bundle: Bundle) -> None:
+    files = {name: (sealed / name).read_bytes() for name in ("policy.c", "policy.h")}
     golden = bundle.golden
 
     def check(answer: Callable[[Any], tuple[Any, int]]) -> None:
@@ -108,10 +98,10 @@ def test_acceptance_03_what_is_not_finite_is_refused_at_each_input(form: str, pa
             check(policy)
 
 
-def test_acceptance_03_the_c_compiles_without_a_warning_and_tests_itself(path: Path, tmp_path: Path) -> None:
+def test_acceptance_03_the_c_compiles_without_a_warning_and_tests_itself(sealed: Path, tmp_path: Path) -> None:
     cc = c_compiler()
     for name in ("policy.c", "policy.h"):
-        shutil.copy(path / name, tmp_path)
+        shutil.copy(sealed / name, tmp_path)
     words = [cc, *WARNINGS, "-O2", "-DPOLICY_SELF_TEST", "policy.c", "-o", "policy"]
     built = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (built.returncode, built.stderr) == (0, "")

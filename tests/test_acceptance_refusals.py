@@ -1,8 +1,7 @@
-"""Acceptance tests 4, 5 and 17 of shared facts about controllers: what is not exported, and what is not read."""
+"""Acceptance 17: which bundles are refused."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 import subprocess
@@ -20,169 +19,22 @@ from deployment.bundle.contents import Subject, documents
 from deployment.bundle.manifest import FORMAT, new_key
 from deployment.bundle.read import read_bundle, read_unsigned_bundle
 from deployment.nema.codec import encode
-from deployment.nema.safety import findings, needed_red_s, needed_yellow_s, pair_findings, timing_findings
 from plumbing.errors import InputError
 from scenarios.scenario import load
 from signals.intersection import compile_signals
-from signals.links import Link
-from signals.nema import NemaPlan, nema_plan
 from signals.timing import Timing
-from tests.policy_runs import exported_bundle, resigned, status_of, write_run
+from tests.policy_runs import resigned, status_of
 
 ROOT = Path(__file__).resolve().parents[1]
-MPH = 0.44704  # [m/s]
-FOOT = 0.3048  # [m]
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported_bundle(tmp_path_factory)
-
-
-def subject_of(name: str) -> Subject:
-    network = load(name).network
-    (item,) = compile_signals(network).intersections
-    return Subject.alone(item, network, "detectors")
-
-
-def findings_of(subject: Subject) -> list[str]:
-    return findings(subject.intersection, subject.plan, subject.fallback)
-
-
-# 4. A conflicting program or an illegal pair is refused at export.
-
-
-def test_acceptance_04_a_network_whose_program_lets_foes_go_together_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The published ingolstadt7 has such a row at gneJ210."""
-    run = write_run(tmp_path / "run", "ingolstadt7", window=None)
-    status, said = status_of(capsys, monkeypatch, "bundle", run, "--tls", "gneJ210", "--out", tmp_path / "out")
-    assert status == 2
-    assert said.count("\n") == 1
-    assert said.startswith("error: tls 'gneJ210' is not exported: row 4 (rrrrGGGGGGGGrr)")
-    assert "unsafe green: links 6 and 8 conflict and neither gives way" in said
-    assert not (tmp_path / "out").exists()
-
-
-def test_acceptance_04_a_program_without_yellow_is_refused() -> None:
-    subject = subject_of("single")
-    item = subject.intersection
-    rows = tuple(r for r in item.program.rows if "y" not in r.state)
-    bare = dataclasses.replace(item, program=dataclasses.replace(item.program, rows=rows))
-    assert findings_of(subject) == []
-    assert "without yellow" in findings_of(dataclasses.replace(subject, intersection=bare))[0]
-
-
-def test_acceptance_04_conflicting_greens_in_an_action_and_illegal_pairs_are_refused() -> None:
-    subject = subject_of("single")
-    table, plan = subject.intersection.table, subject.plan
-    assert pair_findings(table, plan) == []
-    crossing = dataclasses.replace(plan, actions=((4, 6), *plan.actions[1:]))
-    found = pair_findings(table, crossing)
-    assert any("conflict, and neither gives way" in line for line in found)
-    assert "action 0 is an illegal pair: NEMA phases 4 and 6 may not be green together" in found
-    widened = _changed(plan, 2, concurrent=(6, 8))
-    assert any(line.startswith("NEMA phases 2 and 8 are an illegal pair") for line in pair_findings(table, widened))
-    one_ring = _changed(plan, 6, ring=1)
-    assert any("illegal pair: NEMA phases 2 and 6" in line for line in pair_findings(table, one_ring))
-
-
-def test_acceptance_04_every_other_published_network_passes() -> None:
-    refused = {}
-    for name in ("single", "tee", "grid", "cologne1", "cologne3", "ingolstadt7"):
-        network = load(name).network
-        for item in compile_signals(network).intersections:
-            if lines := findings_of(Subject.alone(item, network, "full")):
-                refused[name, item.tls_id] = lines
-    assert list(refused) == [("ingolstadt7", "gneJ210")]
-
-
-# 5. Yellow, red, walk, don't-walk below the calculated values are refused; the 45 mph example is exact.
-
-
-def _changed(plan: NemaPlan, number: int, **changes: Any) -> NemaPlan:
-    phases = tuple(dataclasses.replace(p, **changes) if p.number == number else p for p in plan.phases)
-    return dataclasses.replace(plan, phases=phases)
-
-
-@pytest.mark.parametrize(
-    ("field", "less", "said"),
-    [
-        ("yellow_change_s", 1.0, "yellow 3 s is below the calculated 3."),
-        ("red_clearance_s", 1.0, "red clearance 1 s is below the calculated"),
-        ("walk_s", 0.5, "walk 6.5 s is below 7 s"),
-        ("pedestrian_clearance_s", 1.5, "below the calculated"),
-        ("min_green_s", 1.0, "is shorter than its walk"),
-    ],
-)
-def test_acceptance_05_an_interval_below_the_calculated_value_is_refused(field: str, less: float, said: str) -> None:
-    subject = subject_of("single")
-    item, plan = subject.intersection, subject.plan
-    for phase in plan.phases:
-        assert timing_findings(item, plan, phase) == []
-    phase = plan.phase(2)
-    shorter = _changed(plan, 2, **{field: getattr(phase, field) - less})
-    found = timing_findings(item, shorter, shorter.phase(2))
-    assert any(said in line for line in found), found
-    assert any("NEMA phase 2" in line for line in findings_of(dataclasses.replace(subject, plan=shorter)))
-
-
-def test_acceptance_05_fixed_change_intervals_are_refused_by_the_command(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = write_run(tmp_path / "run", change_interval="fixed")
-    status, said = status_of(capsys, monkeypatch, "bundle", run, "--out", tmp_path / "out")
-    assert status == 2
-    assert said.count("\n") == 1
-    assert "below the calculated" in said
-    assert "calculated change intervals" in said
-    assert not (tmp_path / "out").exists()
-
-
-def test_acceptance_05_pedestrian_clearance_is_not_calculated_with_the_trainings_speed() -> None:
-    network = load("single").network
-    (item,) = compile_signals(network, Timing(walking_speed_mps=3.0, walk_s=4.0)).intersections
-    subject = Subject.alone(item, network, "detectors")
-    found = "\n".join(findings_of(subject))
-    assert "walk 4 s is below 7 s" in found
-    assert "pedestrian clearance" in found
-
-
-def street(length_m: float, *, east: bool) -> Link:
-    """A lane over a junction, at 45 mph: eastwards from 0 on, or northwards at 23 m."""
-    path = ((0.0, 0.0), (length_m, 0.0)) if east else ((23.0, -20.0), (23.0, 20.0))
-    return Link(0, (), False, 45 * MPH, 45 * MPH, (path,), 3.2, length_m, 0.0)
-
-
-def test_acceptance_05_the_example_of_45_mph_is_exact() -> None:
-    ending, starting = street(80 * FOOT, east=True), street(40.0, east=False)
-    assert needed_yellow_s(ending) == 4.3
-    assert needed_red_s(ending, starting) == 1.5
-
-
-def test_acceptance_05_at_45_mph_a_tenth_less_is_refused() -> None:
-    subject = subject_of("single")
-    item = subject.intersection
-    links = tuple(
-        link if link.pedestrian else dataclasses.replace(link, speed_mps=45 * MPH, yellow_speed_mps=45 * MPH)
-        for link in item.table.links
-    )
-    fast = dataclasses.replace(item, table=dataclasses.replace(item.table, links=links))
-    plan = nema_plan(item)
-    given = _changed(plan, 2, yellow_change_s=4.3)
-    assert not [line for line in timing_findings(fast, given, given.phase(2)) if "yellow 4" in line]
-    short = _changed(plan, 2, yellow_change_s=4.2)
-    assert "yellow 4.2 s is below the calculated 4.3 s" in timing_findings(fast, short, short.phase(2))[0]
 
 
 # 17. A tampered, unsigned or expired bundle is refused; no pickle is imported at run time (tests/test_bundle.py).
 
 
-def verify(path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object) -> str:
+def verify(sealed: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object) -> str:
     """What export.py says to a bundle that it refuses; one line, exit status 2."""
     key = words or ("--public-key", ORIGINAL["key"])
-    status, said = status_of(capsys, monkeypatch, "verify", path, *key)
+    status, said = status_of(capsys, monkeypatch, "verify", sealed, *key)
     assert status == 2
     assert said.startswith("error: ")
     assert said.count("\n") == 1
@@ -193,9 +45,9 @@ ORIGINAL: dict[str, Path] = {}
 
 
 @pytest.fixture
-def copy(path: Path, tmp_path: Path) -> Path:
-    ORIGINAL["key"] = path.parent / "key.pub"
-    return Path(shutil.copytree(path, tmp_path / "copy"))
+def copy(sealed: Path, tmp_path: Path) -> Path:
+    ORIGINAL["key"] = sealed.parent / "key.pub"
+    return Path(shutil.copytree(sealed, tmp_path / "copy"))
 
 
 def test_acceptance_17_an_untouched_bundle_passes(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -253,17 +105,17 @@ def test_acceptance_17_an_unsigned_bundle_and_another_key_are_refused(
     [(-400, -1, "expired at"), (1, 30, "is not valid before"), (3, -3, "not_after is not later")],
 )
 def test_acceptance_17_a_bundle_out_of_its_time_is_refused(
-    begin_days: int, end_days: int, said: str, path: Path, tmp_path: Path,
+    begin_days: int, end_days: int, said: str, sealed: Path, tmp_path: Path,
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    ORIGINAL["key"] = path.parent / "key.pub"
+    ORIGINAL["key"] = sealed.parent / "key.pub"
 
     def moved(_: object, manifest: dict[str, Any]) -> None:
         now = datetime.now(UTC)
         for name, days in (("not_before", begin_days), ("not_after", end_days)):
             manifest[name] = (now + timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    assert said in verify(resigned(path, tmp_path / "moved", moved), capsys, monkeypatch)
+    assert said in verify(resigned(sealed, tmp_path / "moved", moved), capsys, monkeypatch)
 
 
 def _document(name: str, change: Callable[[Any], object]) -> Callable[[dict[str, bytes], Any], object]:
@@ -340,15 +192,15 @@ SIGNED_YET_WRONG: dict[str, tuple[Callable[[dict[str, bytes], Any], object], str
 
 @pytest.mark.parametrize("case", SIGNED_YET_WRONG)
 def test_acceptance_17_what_is_wrong_is_refused_even_if_signed(
-    case: str, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    case: str, sealed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ORIGINAL["key"] = path.parent / "key.pub"
+    ORIGINAL["key"] = sealed.parent / "key.pub"
     change, said = SIGNED_YET_WRONG[case]
-    assert said in verify(resigned(path, tmp_path / "wrong", change), capsys, monkeypatch)
+    assert said in verify(resigned(sealed, tmp_path / "wrong", change), capsys, monkeypatch)
 
 
 def test_acceptance_17_a_bundle_that_would_not_be_exported_is_refused_though_all_in_it_fits(
-    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    sealed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By somebody who has the key, and a version that checks less."""
     network = load("single").network
@@ -358,8 +210,10 @@ def test_acceptance_17_a_bundle_that_would_not_be_exported_is_refused_though_all
     def changed(files: dict[str, bytes], _: object) -> None:
         files.update({name: json.dumps(content).encode() for name, content in documents(subject).items()})
 
-    ORIGINAL["key"] = path.parent / "key.pub"
-    assert "is unsafe: NEMA phase 2: walk 4 s" in verify(resigned(path, tmp_path / "x", changed), capsys, monkeypatch)
+    ORIGINAL["key"] = sealed.parent / "key.pub"
+    assert "is unsafe: NEMA phase 2: walk 4 s" in verify(
+        resigned(sealed, tmp_path / "x", changed), capsys, monkeypatch
+    )
 
 
 def test_acceptance_17_a_manifest_that_is_nested_without_end_is_refused(copy: Path) -> None:
@@ -378,11 +232,11 @@ def test_acceptance_17_a_bundle_for_another_network_is_refused(
     assert "cannot read" in verify(copy, capsys, monkeypatch, *key, "--network", "nowhere.net.xml")
 
 
-def test_acceptance_17_a_bundle_for_simulation_reaches_no_controller(path: Path, tmp_path: Path) -> None:
-    marked = resigned(path, tmp_path / "marked", lambda _, m: m["policy"].update(simulation_only=True))
+def test_acceptance_17_a_bundle_for_simulation_reaches_no_controller(sealed: Path, tmp_path: Path) -> None:
+    marked = resigned(sealed, tmp_path / "marked", lambda _, m: m["policy"].update(simulation_only=True))
     with pytest.raises(InputError, match="for simulation only"):
-        read_bundle(marked, public_key=path.parent / "key.pub")
-    assert read_bundle(marked, public_key=path.parent / "key.pub", simulation=True).needs.simulation_only
+        read_bundle(marked, public_key=sealed.parent / "key.pub")
+    assert read_bundle(marked, public_key=sealed.parent / "key.pub", simulation=True).needs.simulation_only
 
 
 def test_acceptance_17_the_command_itself_leaves_with_status_2(copy: Path) -> None:
@@ -395,7 +249,7 @@ def test_acceptance_17_the_command_itself_leaves_with_status_2(copy: Path) -> No
     assert done.stdout == ""
 
 
-def test_a_signed_bundle_that_says_what_it_is_passes(path: Path, tmp_path: Path) -> None:
+def test_a_signed_bundle_that_says_what_it_is_passes(sealed: Path, tmp_path: Path) -> None:
     """The helper that makes the wrong ones makes a right one where it changes nothing."""
-    same = resigned(path, tmp_path / "same", lambda *_: None)
-    assert encode(read_bundle(same, public_key=path.parent / "key.pub").plan)
+    same = resigned(sealed, tmp_path / "same", lambda *_: None)
+    assert encode(read_bundle(same, public_key=sealed.parent / "key.pub").plan)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,29 +23,9 @@ from deployment.field.snmp.transaction import PlanWriter
 from deployment.field.snmp.write import Commander
 from deployment.nema import oids
 from plumbing.errors import LONGEST_QUOTE, InputError
-from tests.field import CLOSED, OTHER, POLICY, admission_for, drive, users_file
+from tests.field import CLOSED, POLICY, admission_for, drive
 from tests.policy_runs import exported_bundle
 from tests.udp_proxy import UdpProxy
-
-
-@pytest.fixture(scope="module")
-def users(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return users_file(tmp_path_factory.mktemp("users"))
-
-
-@pytest.fixture(scope="module")
-def emulator(users: Path) -> Iterator[EmulatorProcess]:
-    with EmulatorProcess("single", users=users) as emulator:
-        emulator.advance(30.0)
-        yield emulator
-
-
-@pytest.fixture(scope="module")
-def other(users: Path) -> Iterator[EmulatorProcess]:
-    """Another controller, with the same users and passphrases."""
-    with EmulatorProcess("single", users=users, engine_id=OTHER) as emulator:
-        emulator.advance(30.0)
-        yield emulator
 
 
 def ask(port: int, who: Credentials, work: Callable[[Session, Commander], Awaitable[Any]]) -> Any:
@@ -127,6 +107,8 @@ class Rewriter(UdpProxy):
 
 
 HOLD = oids.CONTROL_HOLD.oid
+
+
 SENSELESS = {
     "octets": v2c.OctetString(b"no number"),
     "digits as octets": v2c.OctetString(b"0"),

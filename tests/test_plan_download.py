@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
 import socket
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,14 @@ from deployment.bundle.manifest import Identity, new_key
 from deployment.bundle.sealed_plans import NTCIP, PLAN, TIMING, plan_files
 from deployment.emulator.process import EmulatorProcess
 from deployment.field.download import main
-from deployment.field.snmp.profile import PROFILES
-from deployment.field.snmp.read import TIMEOUT_S, NotAllowed, Reader, Refused, Session, Unreachable
-from deployment.field.snmp.transaction import PlanObject, PlanWriter
+from deployment.field.snmp.transaction import PlanWriter
 from deployment.nema import oids
-from deployment.nema.objects import objects_from_json, plan_objects, read_objects
+from deployment.nema.objects import objects_from_json, plan_objects
 from deployment.nema.pattern import Event, SignalPlans, least_split_s
-from deployment.plans.initial import pattern_from_greens
 from plumbing.errors import InputError
 from scenarios.scenario import load
-from tests.field import CLOSED, OTHER, POLICY, make_site, users_file
+from tests.field import CLOSED, OTHER, POLICY, users_file
+from tests.plan_writing import held, plans, through
 from tests.udp_proxy import UdpProxy, pdu_tag
 
 V3 = ("--snmp", "3", "--user", "env:PLAN_USER", "--auth", "env:PLAN_AUTH", "--priv", "env:PLAN_PRIV")
@@ -36,148 +33,6 @@ V3 = ("--snmp", "3", "--user", "env:PLAN_USER", "--auth", "env:PLAN_AUTH", "--pr
 def emulator() -> Iterator[EmulatorProcess]:
     with EmulatorProcess("single") as emulator:
         yield emulator
-
-
-def plans(cycle_s: int) -> tuple[SignalPlans, tuple[Event, ...]]:
-    site = make_site()
-    item = site.machine.intersections[0]
-    pattern = pattern_from_greens(item, site.plan, [30, 10, 20, 8], cycle_s, number=1, offset_s=7)
-    return SignalPlans(site.plan, (pattern,)), (Event(0, 1),)
-
-
-async def the_same(_: Reader) -> str:
-    """Nobody changes the cable."""
-    return ""
-
-
-def through(
-    emulator: EmulatorProcess, work: Callable[[PlanWriter], Coroutine[Any, Any, Any]], port: int | None = None
-) -> Any:
-    async def run() -> Any:
-        session = Session(emulator.host, port or emulator.port, POLICY, timeout_s=0.15 if port else TIMEOUT_S)
-        await session.open()
-        try:
-            return await work(PlanWriter(session, PROFILES["standard"], 1, 3, the_same))
-        finally:
-            session.close()
-
-    return asyncio.run(run())
-
-
-def held(emulator: EmulatorProcess, objects: list[PlanObject]) -> list[PlanObject]:
-    """What the controller has in their places."""
-
-    async def read(writer: PlanWriter) -> list[PlanObject]:
-        wanted = {
-            str(n): writer.profile.oid(oids.OBJECTS[name], *index) for n, (name, index, _) in enumerate(objects)
-        }
-        found = await writer.get(wanted)
-        return [(name, index, found[str(n)]) for n, (name, index, _) in enumerate(objects)]  # type: ignore[misc]
-
-    result: list[PlanObject] = through(emulator, read)
-    return result
-
-
-def test_acceptance_18_a_download_reads_back_as_it_was_written(emulator: EmulatorProcess) -> None:
-    mine, day = plans(110)
-    objects = plan_objects(mine, day)
-    assert through(emulator, lambda writer: writer.download(objects)) == len(objects)
-    assert held(emulator, objects) == objects
-    assert read_objects(held(emulator, objects), mine.nema) == (mine, day)
-
-
-def test_acceptance_18_a_half_bad_download_changes_nothing(emulator: EmulatorProcess) -> None:
-    good = plan_objects(*plans(110))
-    through(emulator, lambda writer: writer.download(good))
-    other = plan_objects(*plans(120))
-    bad = [
-        (n, i, 3 if n == "splitTime" and i == (1, 2) else v) for n, i, v in other
-    ]  # shorter than its least service
-    with pytest.raises(Refused, match="keeps its own"):
-        through(emulator, lambda writer: writer.download(bad))
-    assert held(emulator, good) == good
-    # and nobody is left in the middle of a transaction
-    assert through(emulator, lambda writer: writer.download(other)) == len(other)
-
-
-class EveryOtherAnswerLost(UdpProxy):
-    """So that everything is asked, and done, twice."""
-
-    answers = 0
-
-    def _pass(self, sock: socket.socket, message: bytes, to: tuple[str, int]) -> None:
-        self.answers += sock is self._front
-        if sock is not self._front or self.answers % 2 == 0:
-            super()._pass(sock, message, to)
-
-
-def test_a_download_whose_answers_are_lost_is_made_whole(emulator: EmulatorProcess) -> None:
-    objects = plan_objects(*plans(100))
-    with EveryOtherAnswerLost(emulator.host, emulator.port) as link:
-        assert through(emulator, lambda writer: writer.download(objects), link.port) == len(objects)
-    assert link.answers > 20
-    assert held(emulator, objects) == objects
-
-
-class CutAfter(UdpProxy):
-    """A link that goes down for good after so many answers."""
-
-    left = 0
-
-    def _pass(self, sock: socket.socket, message: bytes, to: tuple[str, int]) -> None:
-        if self.left > 0:
-            self.left -= sock is self._front
-            super()._pass(sock, message, to)
-
-
-@pytest.mark.slow
-def test_a_download_that_is_cut_off_says_whether_anything_was_taken(emulator: EmulatorProcess) -> None:
-    """At every moment on the way: what the message says is what the controller holds."""
-    before, after = plan_objects(*plans(100)), plan_objects(*plans(105))
-
-    async def give_up(writer: PlanWriter) -> None:
-        await writer._go_to(oids.DB_NORMAL)
-
-    said = []
-    for answers in range(60):
-        through(emulator, lambda writer: writer.download(before))
-        with CutAfter(emulator.host, emulator.port) as link:
-            link.left = answers
-            try:
-                through(emulator, lambda writer: writer.download(after), link.port)
-            except Unreachable as error:
-                said.append(str(error))
-            else:
-                break
-        through(emulator, give_up)
-        found = held(emulator, before)
-        if "keeps its own" in said[-1]:
-            assert found == before
-        elif "took the plans, but" in said[-1]:
-            assert found == after
-        else:
-            assert "not known" in said[-1] or answers < 6, said[-1]  # before anything was asked of it
-            assert found in (before, after)
-    assert 8 <= len(said) < 60
-    for words in ("keeps its own", "not known", "took the plans, but"):
-        assert any(words in message for message in said), words
-
-
-def test_what_is_no_plan_is_not_sent(emulator: EmulatorProcess) -> None:
-    for name in ("phaseMinimumGreen", "unitBackupTime", "phaseControlGroupHold", "nonsense"):
-        with pytest.raises(NotAllowed):
-            through(emulator, lambda writer, name=name: writer.download([(name, (1,), 1)]))
-    with pytest.raises(NotAllowed):
-        through(emulator, lambda writer: writer.select(254))
-
-
-def test_a_pattern_can_be_chosen_and_given_back(emulator: EmulatorProcess) -> None:
-    objects = plan_objects(*plans(110))
-    through(emulator, lambda writer: writer.download(objects))
-    through(emulator, lambda writer: writer.select(1))
-    emulator.advance(5.0)
-    assert emulator.status()["pattern"] == 1
-    through(emulator, lambda writer: writer.select(0))
 
 
 # --- the command: what is sealed
@@ -269,6 +124,8 @@ def without_crossings(content: Any) -> None:
 
 
 LONE = {"object": "splitTime", "index": [30, 2], "value": 5}  # of a pattern that is in the controller, perhaps
+
+
 NOT_HERE: dict[str, tuple[Callable[[Sealer], Path], str]] = {
     "expired": (lambda s: s.seal(plans(96), not_after="2020-01-02T00:00:00Z"), "expired at 2020-01-02"),
     "not yet valid": (lambda s: s.seal(plans(96), not_before="2098-01-01T00:00:00Z"), "is not valid before 2098"),
