@@ -1,4 +1,4 @@
-"""From a trained policy to a traffic-signal controller: bundle, guard, runtime, NTCIP driver, plans, emulator."""
+"""From a trained policy to a traffic-signal controller: bundles, plans, what runs beside it, and an emulated one."""
 
 import os
 import sys

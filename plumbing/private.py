@@ -37,3 +37,18 @@ def private_bytes(path: Path, what: str) -> bytes:
     if len(content) > MOST_BYTES:
         raise InputError(f"{what}: {path} is larger than {MOST_BYTES >> 10} KiB; give the file with the secret alone")
     return content
+
+
+def write_secret(path: Path, content: bytes) -> None:
+    """Write a new file that only its owner can read.
+
+    Raises:
+        InputError: there is one already, or it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}; choose another place") from error

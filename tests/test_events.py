@@ -259,5 +259,5 @@ def test_an_independent_package_agrees(logged: tuple[Path, Scenario], controller
         key: [pytest.approx(green, abs=0.002), pytest.approx(red, abs=0.002), failures]
         for key, (green, red, failures) in splits.items()
     }
-    assert min(len(arrivals), len(splits)) > 8
+    assert min(len(arrivals), len(splits)) == 6  # three signals, each with two phases that have lanes
     assert sum(failures for _, _, failures in splits.values()) > 0

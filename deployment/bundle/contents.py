@@ -25,7 +25,7 @@ from signals.phases import is_green
 from signals.timing import Timing
 
 BACKUP_S = 10.0
-"""unitBackupTime: so long after the last write the controller takes itself back."""
+"""unitBackupTime: so long after the last write, the controller leaves the policy and runs by its own tables."""
 _LONGEST_S = 7 * 86_400.0  # a week: no age of a phase is greater where somebody looks after the signal
 _MOST_VEH = 100_000.0
 _GREATEST_FLOW_VPS = 2.0  # [veh/s] of a lane, four times what traffic reaches: more is a detector that chatters
@@ -33,7 +33,7 @@ _GREATEST_FLOW_VPS = 2.0  # [veh/s] of a lane, four times what traffic reaches: 
 
 @dataclass(frozen=True)
 class Subject:
-    """What a bundle is about: one signal, how it is sensed and timed."""
+    """The signal of a bundle, with its sensing and timing."""
 
     intersection: Intersection
     layout: Layout
@@ -46,7 +46,7 @@ class Subject:
 
     @staticmethod
     def of(intersection: Intersection, layout: Layout, loops: LoopPlan | None, sensing: str) -> Subject:
-        """The subject, with what follows from it."""
+        """The subject of these parts, with the plans and inputs that follow from them."""
         plan = nema_plan(intersection)
         return Subject(
             intersection,
@@ -66,13 +66,13 @@ class Subject:
 
 
 def loop_ids(loops: LoopPlan) -> tuple[str, ...]:
-    """Every loop once; the n-th is detector n + 1. The order of `signals.loops.LoopReader.ids`."""
+    """Every loop once; loop n is detector n + 1. The order is that of `signals.loops.LoopReader.ids`."""
     advance = (name for group in loops.advance for name, _ in group)
     return tuple(dict.fromkeys((*loops.stop_bar, *advance)))
 
 
 def documents(subject: Subject) -> dict[str, Any]:
-    """File name to content of every table that follows from the subject."""
+    """Every table that follows from the subject: file name to content."""
     return {
         "observation.json": observation_document(subject),
         "actions.json": actions_document(subject),
@@ -211,7 +211,7 @@ def timing_document(subject: Subject) -> dict[str, Any]:
 
 
 def conflicts_document(subject: Subject) -> dict[str, Any]:
-    """Who may never be green with whom: by link, and by NEMA phase."""
+    """Which links, and which NEMA phases, may never be green together."""
     table, plan = subject.intersection.table, subject.plan
     numbers = [phase.number for phase in plan.phases]
     pairs = [(a, b) for a, b in itertools.combinations(numbers, 2) if b in plan.phase(a).concurrent]

@@ -14,10 +14,10 @@ Phases = npt.NDArray[np.int64]
 KEPT = 256
 """Situations that a bundle keeps of a recording, evenly over its time."""
 MASKED_BELOW = -1e8
-"""Scores of phases that may not be chosen lie below: they say nothing."""
+"""Scores of phases that may not be chosen lie below; they are not compared."""
 TOLERANCE = 1e-4
-"""By how much a score may differ, of the greatest score of its situation (at least 1): single precision, summed up in
-another order."""
+"""Greatest difference of a score, as a share of the greatest score of its situation (at least 1). The forms sum up in
+single precision, in different orders."""
 LEAST = 200
 
 
@@ -33,7 +33,7 @@ class Golden:
     """[G]"""
 
     def thinned(self, count: int = KEPT) -> Golden:
-        """So many of them, evenly spaced; all where there are fewer."""
+        """`count` of them, evenly spaced; all of them where there are fewer."""
         chosen = np.unique(np.linspace(0, len(self.phases) - 1, min(count, len(self.phases))).astype(int))
         return Golden(self.inputs[chosen], self.scores[chosen], self.phases[chosen])
 
@@ -47,7 +47,7 @@ class Golden:
 
     @staticmethod
     def read(content: Any) -> Golden:
-        """Raises ValueError, KeyError or TypeError for a document that is none."""
+        """The inverse of `document`. Raises ValueError, KeyError or TypeError for any other content."""
         golden = Golden(
             np.array(content["inputs"], np.float32),
             np.array(content["scores"], np.float32),
@@ -70,7 +70,7 @@ class Agreement:
     count: int
     same_phase: int
     ties: int
-    """Of the others, those where the trained policy scores both phases alike, within the tolerance."""
+    """How many of the others the trained policy scores alike for both phases, within the tolerance."""
     worst_difference: float
     """Greatest difference of a score, relative to the greatest score of its situation (at least 1)."""
 
@@ -80,7 +80,7 @@ class Agreement:
 
 
 def compare(answer: Callable[[Rows], tuple[Rows, int]], golden: Golden) -> Agreement:
-    """Ask another form of the policy and compare; one that answers nonsense differs without bound."""
+    """Compare another form of the policy with the trained one; the difference is infinite if it masks other phases."""
     same = ties = 0
     worst = 0.0
     for values, scores, phase in zip(golden.inputs, golden.scores, golden.phases.tolist(), strict=True):

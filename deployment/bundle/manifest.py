@@ -8,7 +8,6 @@ Keys are PEM files and the signature is over the manifest's bytes, so that anybo
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,11 +21,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from deployment.nema.codec import decode, encode
 from plumbing.errors import InputError
 from plumbing.plain import json_bytes, parse
-from plumbing.private import private_bytes
+from plumbing.private import private_bytes, write_secret
 from plumbing.whole import write_whole
 
 FORMAT = 4
-"""Of a manifest; one of another format is refused."""
+"""Format of a manifest; any other is refused."""
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 MOST_SERIAL = 2**63 - 1
 _ENGINE_ID, _SHA256 = re.compile("([0-9a-f]{2}){5,32}"), re.compile("[0-9a-f]{64}")
@@ -37,9 +36,9 @@ class Form:
     """What a folder with a manifest may hold."""
 
     kind: str
-    """As its manifest has it."""
+    """The manifest's `kind`."""
     noun: str
-    """As people call it."""
+    """Its name in messages."""
     required: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
 
@@ -59,7 +58,7 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The controller that something is for. Where both are named, both have to be right."""
+    """The controller that a bundle or plan is for. Where both names are given, both must match."""
 
     engine_id: str | None
     """SNMP engine id of its agent (RFC 3411): 5 to 32 octets, in lower-case hexadecimal."""
@@ -78,7 +77,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class PolicyNeeds:
-    """What a policy needs of whoever runs it."""
+    """What running a policy takes."""
 
     sensing: str
     simulation_only: bool
@@ -92,17 +91,17 @@ class Manifest:
     kind: str
     format: int
     intergreen: str
-    """Version that wrote it."""
+    """The version of this project that wrote it."""
     tls_id: str
     scenario: str
     network_sha256: str
-    """Of the network file that it was trained on."""
+    """Digest of the network file that the policy was trained on."""
     scenario_files: dict[str, str]
     """SHA-256 of each of the scenario's files, the network's too."""
     policy: PolicyNeeds | None
-    """None where there is none, as in a plan."""
+    """None in a plan."""
     controller: Identity | None
-    """None: no controller gets it; a bundle may watch one."""
+    """None: it commands no controller; a bundle may still watch one."""
     serial: int
     """1 to 2^63 - 1. A controller's computer refuses less than it has run."""
     not_before: str
@@ -129,7 +128,7 @@ def entries(files: Mapping[str, bytes]) -> dict[str, FileEntry]:
 
 
 def validity(now: datetime, days: int) -> tuple[str, str]:
-    """From now on, for so many days.
+    """First and last moment of a validity of `days` days from `now`.
 
     Raises:
         InputError: not even a day, or more than ten years.
@@ -171,7 +170,7 @@ def read_manifest(content: bytes, where: Path, form: Form) -> Manifest:
 
 
 def check_dates(manifest: Manifest, now: datetime, where: str) -> None:
-    """Raises InputError for what has expired or is not valid yet; `where` is how people call it."""
+    """Raises InputError for a manifest that has expired or is not valid yet; `where` names it in the message."""
     if now < manifest.valid_from:
         raise InputError(
             f"{where} is not valid before {manifest.not_before}, and it is {stamp(now)}; "
@@ -202,21 +201,6 @@ def new_key(path: Path) -> Path:
     write_secret(path, private_pem)
     write_whole(public, lambda partial: partial.write_bytes(public_pem))
     return public
-
-
-def write_secret(path: Path, content: bytes) -> None:
-    """Write a new file that only its owner can read.
-
-    Raises:
-        InputError: there is one already, or it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}; choose another place") from error
 
 
 def sign(content: bytes, key: Path) -> bytes:
@@ -265,7 +249,7 @@ def key_sha256(key: Ed25519PublicKey) -> str:
 
 
 def verify(content: bytes, signature: bytes, key: Path, where: str) -> None:
-    """Raises InputError where the signature is not this key's over these bytes; `where` is how people call them."""
+    """Raises InputError where the signature is not this key's over these bytes; `where` names them in the message."""
     try:
         public_key(key).verify(signature, content)
     except InvalidSignature as error:

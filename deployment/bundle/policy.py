@@ -11,7 +11,7 @@ import onnxruntime
 from plumbing.errors import InputError
 
 OPSET = 17
-"""The one opset of our graphs; a file that asks for another is refused."""
+"""The opset of every exported graph; a file with another one is refused."""
 Row = npt.NDArray[np.float32]
 
 

@@ -59,12 +59,12 @@ class Bundle:
     path: Path
     manifest: Manifest
     needs: PolicyNeeds
-    """The manifest's."""
+    """From the manifest."""
     signed: bool
     """Whether its signature was checked."""
     intersection: Intersection
     layout: Layout
-    """Of this one signal."""
+    """The layout of this one signal."""
     loops: LoopPlan | None
     """None only where `needs.simulation_only`."""
     plan: NemaPlan
@@ -99,7 +99,7 @@ def read_bundle(path: Path, *, public_key: Path, now: datetime | None = None, si
 
 
 def read_unsigned_bundle(path: Path) -> Bundle:
-    """The same without signature and dates, for a simulation: never for a controller."""
+    """As `read_bundle`, but signature and dates are not checked. For simulations; never for a controller."""
     return _read(path, None, None, True)
 
 

@@ -122,7 +122,7 @@ def check_room(out: Path, form: Form, overwrite: bool) -> None:
 
 
 def folder_name(tls_id: str) -> str:
-    """A name for a signal's folder: its id, and where that holds other characters, something of its digest, too."""
+    """A name for a signal's folder: its id; other characters become _, and a part of its digest is added."""
     plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in tls_id).lstrip(".")[:80]
     return plain if plain == tls_id else f"{plain}-{hashlib.sha256(tls_id.encode()).hexdigest()[:8]}"
 

@@ -22,11 +22,11 @@ from deployment.nema import oids
 from plumbing.errors import InputError
 
 LEAST_TOKEN = 16
-"""Characters of a site's token; `deployment.field.identity` makes 64."""
+"""Least length of a site's token; `deployment.field.identity` makes 64 characters."""
 
 
 class Admission:
-    """What lets one bundle or plan command one controller, and nothing else does."""
+    """Decides whether a bundle or plan may command a controller; nothing else does."""
 
     def __init__(
         self, form: Form, path: Path, manifest: Manifest, key: Path,
@@ -54,9 +54,9 @@ class Admission:
         self._began_s, self._began_wall_s = time.monotonic(), time.time()
         self._revocation: Manifest | None = None
         self._memory: Memory | None = None
-        """Of the controller that was admitted."""
+        """What is remembered of the controller that was admitted."""
         self._engine_id: str | None = None
-        """Its own, where it has one."""
+        """Engine id of that controller; None where it has none."""
         if not commands:
             if revocation is not None or accept_older is not None:
                 raise InputError("--revocation and --accept-older are for control; add --control or leave them out")
@@ -72,7 +72,7 @@ class Admission:
     def of(
         arguments: argparse.Namespace, form: Form, path: Path, manifest: Manifest, *, commands: bool = True
     ) -> Admission:
-        """As the options of `add_admission_arguments` have it.
+        """The admission that the options of `add_admission_arguments` ask for.
 
         Raises:
             InputError: as the class.
@@ -83,7 +83,7 @@ class Admission:
         )  # fmt: skip
 
     def over(self) -> str:
-        """Why it must not be used any more, or an empty string. A wall clock that is set back lengthens nothing."""
+        """Why it has expired, or an empty string. Setting the wall clock back does not help."""
         wall_s = max(time.time(), self._began_wall_s + time.monotonic() - self._began_s)
         if wall_s < self.manifest.valid_until.timestamp():
             return ""

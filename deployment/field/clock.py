@@ -19,17 +19,17 @@ class Clock(Protocol):
     """Seconds since the start of the run."""
 
     speed: float
-    """How many of these seconds pass in one of the wall's."""
+    """Seconds of this clock per second of wall time."""
 
     def __call__(self) -> float:
-        """Now."""
+        """Seconds since the start."""
 
     async def until(self, moment_s: float, stop: asyncio.Event) -> None:
         """Wait for this moment, or for `stop`; not at all if it has passed."""
 
 
 class RunningClock:
-    """The monotonic clock: the wall clock's jumps do not reach it."""
+    """The monotonic clock, which ignores jumps of the wall clock."""
 
     def __init__(self, speed: float = 1.0) -> None:
         """See the class.
@@ -41,7 +41,7 @@ class RunningClock:
         self._start_s = time.monotonic()
 
     def __call__(self) -> float:
-        """Now."""
+        """Seconds since the start."""
         return round((time.monotonic() - self._start_s) * self.speed, 3)
 
     async def until(self, moment_s: float, stop: asyncio.Event) -> None:
@@ -78,7 +78,7 @@ class SteppedClock:
         """Whether the emulator has come to its end."""
 
     def __call__(self) -> float:
-        """Now."""
+        """Seconds since the start."""
         return self._tenths / 10
 
     async def until(self, moment_s: float, stop: asyncio.Event) -> None:

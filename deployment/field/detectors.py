@@ -47,7 +47,7 @@ class Detectors:
             self.lanes.append((place[stop], *ahead))
 
     def update(self, at_s: float, active: dict[int, int], alarms: dict[int, int]) -> None:
-        """Take over a poll.
+        """Take the detectors' bits of a poll.
 
         Args:
             active, alarms: octets by the number of their group, from 1; those that did not come are left out.
@@ -104,10 +104,10 @@ class Detectors:
 
     @property
     def blind(self) -> npt.NDArray[np.bool_]:
-        """[loops] whose readings are left out."""
+        """[loops] whether a loop's readings are left out."""
         return np.array([bool(fault) for fault in self.faults], bool)
 
     @property
     def bad_lanes(self) -> npt.NDArray[np.bool_]:
-        """[C] controlled lanes with such a loop."""
+        """[C] whether a controlled lane has a loop that is left out."""
         return np.array([any(self.faults[n] for n in loops) for loops in self.lanes], bool)

@@ -24,7 +24,7 @@ from signals.snapshot import Snapshot
 
 @dataclass(frozen=True)
 class Site:
-    """What the field needs to know of one intersection."""
+    """One intersection, as the estimator and the guard need it."""
 
     plan: NemaPlan
     layout: Layout
@@ -38,7 +38,7 @@ class Site:
 
 
 class Estimator:
-    """Readings in, snapshots out."""
+    """Turns a controller's readings into the snapshots that a policy sees."""
 
     def __init__(self, site: Site, infer_every_s: float = 1.0) -> None:
         """See the class.
@@ -79,7 +79,7 @@ class Estimator:
         return hosts
 
     def begin(self, at_s: float) -> None:
-        """Observation begins at this moment."""
+        """Begin to observe at this moment."""
         self._begun = True
         self.machine.reset(at_s)
         for reader in self.readers:
@@ -164,6 +164,6 @@ class Estimator:
 
 
 def _octets(name: str, reading: Reading) -> dict[int, int]:
-    """By number of its group."""
+    """The octets of a polled name, by group number."""
     start = f"{name}."
     return {int(key[len(start) :]): value for key, value in reading.values.items() if key.startswith(start)}

@@ -37,21 +37,21 @@ class Limits:
     """The guard's bounds. Seconds."""
 
     stale_s: float = 2.0
-    """Oldest value on which a decision may rest."""
+    """Greatest age of a value that a decision uses."""
     deadline_s: float = 0.2
-    """Longest time from the snapshot to the policy's answer, by the wall's seconds, however fast the clock runs."""
+    """Longest wall time from the snapshot to the policy's answer, however fast the clock runs."""
     max_red_s: float = 300.0
     """Every lane, and every phase with a call, is green again within this time."""
     obey_s: float = 2.0
     """Time within which the controller has to show that it took a command."""
     bad_lane_share: float = 0.5
-    """More lanes than this share without detectors to be trusted end control."""
+    """Control ends when more than this share of the lanes has no trusted detectors."""
     hold_off_s: float = 10.0
     """How long everything has to be in order before control begins."""
     released_s: float = 60.0
     """Least time from a release to the next verification."""
     entries_per_hour: int = 4
-    """More beginnings than this need a person."""
+    """Control begins at most so often within an hour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Facts:
     foreign_write: str = ""
     """A control group that holds what we did not write."""
     trouble: str = ""
-    """What went wrong here: a command that did not come through, a program that stood still."""
+    """What went wrong on this computer: a command that did not arrive, a program that stood still."""
 
 
 Row = npt.NDArray[np.float32]
@@ -197,12 +197,12 @@ def overdue(waits_s: FloatArray, serves: BoolArray, limits: Limits, lead_s: floa
 
 @dataclass
 class Guard:
-    """The modes, and what leads from one to another."""
+    """The current mode, and the rules that change it."""
 
     limits: Limits = field(default_factory=Limits)
     mode: Mode = Mode.SHADOW
     reason: str = ""
-    """Of the last release, or why verification goes on."""
+    """Why control was released, or why verification goes on."""
     since_s: float = -math.inf
     _entries: deque[float] = field(default_factory=deque)
     _verified: bool = False
@@ -230,7 +230,7 @@ class Guard:
             self.release(now_s, reason)
 
     def retire(self, now_s: float, reason: str) -> None:
-        """Control does not begin again, for this reason; `step` ends it where it is on."""
+        """Never begin control again, for this reason. `step` ends control that is on."""
         if self._retired:
             return
         self._retired = True
@@ -243,7 +243,7 @@ class Guard:
         return self.mode is Mode.RELEASED and not self._verified and not self._retired
 
     def step(self, now_s: float, problem: str) -> Mode:
-        """Take in how things stand; returns the mode that follows."""
+        """Take what is wrong now (empty: nothing); returns the next mode."""
         if self.mode is Mode.CONTROLLING and problem:
             self.release(now_s, problem)
         elif self.mode is Mode.VERIFYING:

@@ -7,13 +7,13 @@ import asyncio
 import secrets
 from pathlib import Path
 
-from deployment.bundle.manifest import write_secret
 from deployment.field.admission import engine_id, token_sha256
 from deployment.field.link import add_link_arguments, address_from, credentials_of
 from deployment.field.snmp.profile import profile_from
 from deployment.field.snmp.read import Reader, Refused, Session, Unreachable
 from plumbing.command import run_command, say
 from plumbing.errors import InputError
+from plumbing.private import write_secret
 
 EPILOG = """examples:
   python -m deployment.field.identity --target 10.1.7.12:161 --snmp 3 --user env:SNMP_USER \\

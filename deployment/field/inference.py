@@ -11,7 +11,7 @@ from deployment.field.pilot import Answer, Policy, Row
 
 
 class Inference:
-    """A policy that works in a thread of its own: one that hangs, hangs alone."""
+    """Runs a policy in a thread of its own, so that one that hangs stops nothing else."""
 
     def __init__(self, policy: Policy, deadline_s: float) -> None:
         self._policy, self._deadline_s = policy, deadline_s

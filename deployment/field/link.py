@@ -97,7 +97,7 @@ def expect_loopback(host: str, option: str) -> str:
 
 
 def writing_credentials_of(arguments: argparse.Namespace) -> Credentials:
-    """Who these options say that asks, in a command that writes.
+    """The credentials that these options give, for a command that writes.
 
     Raises:
         InputError: as `credentials_of`; or it is SNMPv1 or v2c, and nobody has said that the network is closed.

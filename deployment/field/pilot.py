@@ -30,14 +30,14 @@ Policy = Callable[[Row], tuple[Row, int]]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of an inference."""
+    """The result of an inference."""
 
     elapsed_s: float
-    """By the wall's seconds."""
+    """Wall time."""
     scores: Row | None = None
     phase: int = -1
     failure: str = ""
-    """Why there is none."""
+    """Why there is no answer; empty where there is one."""
 
     @property
     def record(self) -> dict[str, Any]:
@@ -48,12 +48,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What follows from a beat."""
+    """What a beat decides."""
 
     record: Mapping[str, Any]
     """Its line in the log."""
     command: Command | None
-    """To be written; None: nothing is."""
+    """The command to write; None: write nothing."""
     release: bool
     """Control has just ended: every group has to be zeroed."""
 

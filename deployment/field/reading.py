@@ -1,4 +1,4 @@
-"""What was read from a controller, value by value, each with the moment at which it was true at the latest.
+"""What was read from a controller: the last value of each name, and when it was read.
 
 A name is that of a group or scalar here and its group's number: `greens.1` holds NEMA phases 1 to 8, `detectors.3`
 detectors 17 to 24, and a scalar is `flash_status.0`.

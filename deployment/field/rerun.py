@@ -1,4 +1,4 @@
-"""A recorded day once more: its readings through the same estimator, policy and guard, and the same lines out."""
+"""Makes the decisions of a log again: its readings go through the same estimator, policy and guard."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Replayed:
     """Decisions that came out otherwise, are missing or are there too often, and states and commands that do not
     follow from what stands before them."""
     first: str
-    """Of the different ones, in words."""
+    """The first difference, in words."""
     writes: int
-    """Commands that the log says were sent."""
+    """How many commands the log says were sent."""
 
 
 def replay(records: Iterable[Mapping[str, Any]], pilot: Pilot, policy: Policy) -> Replayed:

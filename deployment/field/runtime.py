@@ -49,9 +49,9 @@ class Tally:
     writes: int = 0
     releases: int = 0
     in_control: bool = False
-    """At the end, before the controller was given back."""
+    """The mode at the end, before the controller was given back."""
     stopped: str = ""
-    """By which signal, if by one."""
+    """The signal that ended the run, if one did."""
 
 
 class Runtime:
@@ -148,7 +148,7 @@ class Runtime:
         self.log.write({"k": "begin", "t": now_s})
 
     async def _admitted(self) -> str:
-        """What is to be said of this controller and this bundle, or an empty string.
+        """A note on this controller and this bundle, or an empty string.
 
         Raises:
             InputError: the bundle may not command this controller.
@@ -381,7 +381,7 @@ class Runtime:
             )
 
     def health(self) -> tuple[bool, Mapping[str, Any]]:
-        """Whether all is in order, and what is."""
+        """Whether all is in order, and the details."""
         guard, now_s = self.guard, self.clock()
         age_s = self.pilot.estimator.view.oldest_s(now_s)[0]
         well = age_s <= guard.limits.stale_s and guard.mode is not Mode.RELEASED and not self.log.failure

@@ -51,7 +51,7 @@ class Serials:
 
     @property
     def least(self) -> int:
-        """The highest serial that has run and was not withdrawn: less is refused. 0: none has."""
+        """The highest serial that has run and was not withdrawn; anything less is refused. 0: none has run."""
         return max(set(self.ran) - set(self.withdrawn), default=0)
 
     def with_run(self, serial: int) -> Serials:
@@ -149,7 +149,7 @@ def recall(folder: Path, kind: str, key_sha256: str, controller: str) -> Serials
 
 
 def remember(folder: Path, serials: Serials) -> None:
-    """Keep this, written whole.
+    """Write this down, whole or not at all.
 
     Raises:
         InputError: it cannot be written.

@@ -43,7 +43,7 @@ def restore(pilot: Pilot, state: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _holders(pilot: Pilot) -> Iterator[tuple[str, object, tuple[str, ...]]]:
-    """Who knows something: name, object, and its attributes that change."""
+    """The objects that hold state: name, object, and the attributes that change."""
     estimator = pilot.estimator
     yield "pilot", pilot, (
         "target", "_called_since", "_red_since", "_target_since_s", "_decided", "_up_time", "_rebooted", "_problem",

@@ -230,7 +230,7 @@ def groups(count: int) -> range:
 
 
 def dotted(oid: Oid) -> str:
-    """As people write it."""
+    """An OID in dotted notation."""
     return ".".join(map(str, oid))
 
 

@@ -27,10 +27,10 @@ from plumbing.errors import InputError
 from signals.nema import NemaPhase, NemaPlan, barrier_groups
 
 OCTET = 255
-"""The greatest number that an object of a pattern holds."""
+"""Greatest value of an object in a pattern."""
 DAY_MINUTES = 24 * 60
 FORMAT = 1
-"""Of plans.json."""
+"""Format of plans.json."""
 MODES = {
     "none": SPLIT_NONE,
     "min_recall": SPLIT_MIN_RECALL,

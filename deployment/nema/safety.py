@@ -34,7 +34,7 @@ def refuse_unsafe(item: Intersection, plan: NemaPlan, fallback: FixedTimePlan) -
 
 
 def findings(item: Intersection, plan: NemaPlan, fallback: FixedTimePlan) -> list[str]:
-    """Everything that speaks against a signal with this plan, in words; empty where it may go out."""
+    """Every fault of a signal with this plan, in words; empty where it may be exported."""
     return [
         *program_findings(item.program, item.table),
         *pair_findings(item.table, plan),
@@ -44,7 +44,7 @@ def findings(item: Intersection, plan: NemaPlan, fallback: FixedTimePlan) -> lis
 
 
 def program_findings(program: Program, table: LinkTable) -> list[str]:
-    """What SUMO only warns of: rows that let foes go with priority both, and greens that end without yellow."""
+    """Faults that SUMO only warns of: two foes with priority in one row, and greens that end without yellow."""
     found = []
     for number, row in enumerate(program.rows):
         pairs = [

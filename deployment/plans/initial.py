@@ -1,4 +1,4 @@
-"""Patterns to begin with: from green times per policy phase, whoever has shown them."""
+"""Patterns made from green times per policy phase: the start of a search, or a plan by itself."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def pattern_from_greens(
     offset_s: int = 0,
     order: Sequence[int] = (),
 ) -> Pattern:
-    """A pattern whose greens stand to each other as these do.
+    """A pattern whose greens have the same proportions as these.
 
     Args:
         green_s: per policy phase, how long it was green; in any unit.

@@ -18,7 +18,7 @@ TRIES = 50
 def change(
     plan: Mapping[str, Pattern], nema: Mapping[str, NemaPlan], draw: random.Random, reach: float, most_cycle_s: int
 ) -> tuple[str, dict[str, Pattern]]:
-    """What was changed, and the changed plan.
+    """Change a plan at random; returns what was changed, in words, and the changed plan.
 
     Args:
         reach: 0 to 1: how far a step may go.

@@ -17,11 +17,11 @@ from signals.snapshot import Snapshot
 
 FloatArray = npt.NDArray[np.float64]
 WINDOW_S = 300.0
-"""Green shares are counted over so long at a time: a few cycles."""
+"""Length of a window over which green shares are counted [s]: a few cycles."""
 LEAST_WINDOWS = 3
 """A time of day lasts at least so many windows, 15 min: a plan needs some cycles to settle in."""
 WORTH = 0.1
-"""A further time of day has to explain at least this share of how the windows differ."""
+"""Least share of the variation between windows that a further time of day has to explain."""
 
 
 class Watched:

@@ -40,7 +40,7 @@ Judge = Callable[
 ]
 """Runs each contender on each seed; mean delay of all vehicles per seed [s]."""
 WARM_UP_S = 300.0
-"""A time of day is judged with so much of what is before it, under the same pattern."""
+"""A time of day is simulated from so much earlier on, under the same pattern [s]."""
 MOST_CYCLE_S = 150
 FINALISTS = 3
 MOST_FURTHER = 5
@@ -81,7 +81,7 @@ class Derived:
 
 
 class Derivation:
-    """One derivation; see the module."""
+    """Derives plans from one policy, as the module says."""
 
     def __init__(
         self,
@@ -238,7 +238,7 @@ class Derivation:
     def _climb(
         self, scenario: Scenario, starts: Sequence[Trial], begins_s: Sequence[float], budget: int, name: str
     ) -> Trial:
-        """The best plans for a scenario within so many runs."""
+        """The best plans for a scenario that `budget` runs find."""
         settings, end = self.settings, self._done + budget
         seeds = self._seeds(_SEARCH, settings.seeds)
         further = self._seeds(_FINAL, min(MOST_FURTHER, budget // 4 // FINALISTS))
@@ -340,7 +340,7 @@ class Derivation:
 
 
 def released(scenario: Scenario, tls_ids: Sequence[str]) -> Scenario:
-    """The scenario without the time-of-day switches of its own that would take these signals from their plans."""
+    """The scenario without its own time-of-day switches, which would end these signals' plans."""
     found = dataclasses.replace(scenario, additional_files=scenario.without_waut(tls_ids))
     found.__dict__["network"] = scenario.network
     return found

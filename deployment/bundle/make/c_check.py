@@ -28,7 +28,7 @@ class CompileError(RuntimeError):
 
 @dataclass(frozen=True)
 class Measured:
-    """What the compiled policy takes."""
+    """Size and time of the compiled policy."""
 
     compiler: str
     code_bytes: int

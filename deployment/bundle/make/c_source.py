@@ -250,7 +250,7 @@ def operations(table: InputTable, units: int) -> tuple[int, int]:
 
 
 def stack_bytes(table: InputTable, units: int) -> int:
-    """Of the arrays that a call holds."""
+    """Size of the arrays that a call holds on the stack [bytes]."""
     shape = table.shape
     floats = shape.size + shape.movements * units + shape.phase_features + units + shape.phases * units + 3 * units
     return 4 * floats

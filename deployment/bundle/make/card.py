@@ -1,4 +1,4 @@
-"""Where a policy comes from, as JSON for machines and as a card for whoever is to decide about it."""
+"""Where a policy comes from: provenance as JSON for machines, the model card for people."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _SUMMARY = record(
     {"controllers": listed(_ROW), "scenario": text(), "seeds": listed(whole(0, 2**31))}, {"demand": text(60)}
 )
 _SETTINGS = record({"files_sha256": named(text(64))}, {"identity": named(text())})
-"""Of what evaluate.py writes: as much as is told of it here."""
+"""The parts of evaluate.py's output that the card shows."""
 
 
 def evaluation_of(folder: Path, run: Path, run_sha256: str, network_sha256: str) -> dict[str, Any]:
-    """What evaluate.py found out about this policy and the others of the same evaluation.
+    """The results of this policy, and of the others in the same evaluation.
 
     Raises:
         InputError: the folder holds no evaluation, or one of other weights or another network.
@@ -85,7 +85,7 @@ def provenance(
     settings: Mapping[str, Any], run_sha256: str, golden_seeds: tuple[int, ...], checks: Checks,
     versions: Mapping[str, str], evaluation: Mapping[str, Any] | None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Everything that it takes to make the policy again, and what was checked."""
+    """What is needed to train the policy again, and what was checked."""
     return {
         "run_sha256": run_sha256,
         "training": {name: settings.get(name) for name in ("agent", "agent_settings", "sensing", "scenario", "job")},

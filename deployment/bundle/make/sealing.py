@@ -68,7 +68,7 @@ class Seal:
 
     @staticmethod
     def of(arguments: argparse.Namespace, tls_ids: Sequence[str], scenario: Scenario, network_sha256: str) -> Seal:
-        """As the options of `add_seal_arguments` have it.
+        """The seal that the options of `add_seal_arguments` ask for.
 
         Raises:
             InputError: an option is out of range, names no signal of these, or its key cannot sign.
@@ -85,7 +85,7 @@ class Seal:
 
     @property
     def text(self) -> str:
-        """From when to when, for people."""
+        """The first and the last day, for people."""
         return f"{self.not_before[:10]} to {self.not_after[:10]}"
 
     def write(
@@ -109,7 +109,7 @@ class Seal:
         write_sealed(out, form, files, manifest, signature, overwrite=overwrite, check=check)
 
     def told(self, tls_id: str) -> str:
-        """What a reader of the command's output has to know."""
+        """Whether a signal's folder is signed and for whom, in words for the command's output."""
         if self.key is None:
             return "not signed, so no controller gets it: export with --key FILE"
         named = self.controllers.get(tls_id)
@@ -120,7 +120,7 @@ class Seal:
 
 
 def plan_seal(seal: Seal, tls_ids: Sequence[str], out: Path) -> Callable[[str, Mapping[str, bytes]], Path]:
-    """What writes a signal's plans as a sealed folder below `out` and returns where; called with signal and files.
+    """A function (tls id, files) that seals a signal's plans in a folder below `out`, and returns that folder.
 
     Raises:
         InputError: there is something else in such a folder's place: it is better known before a long search.
@@ -138,7 +138,7 @@ def plan_seal(seal: Seal, tls_ids: Sequence[str], out: Path) -> Callable[[str, M
 
 
 def controllers_of(words: Iterable[str], tls_ids: Sequence[str]) -> dict[str, Identity]:
-    """Who each signal's controller is, by what was given as `[TLS=]engine:HEX` and `[TLS=]site:HEX`.
+    """The controller of each signal, from the words `[TLS=]engine:HEX` and `[TLS=]site:HEX`.
 
     Raises:
         InputError: a word is none of these, names no signal, or one that has such a name, or what is signed for one

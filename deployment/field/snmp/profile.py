@@ -1,4 +1,4 @@
-"""How a vendor's controller differs, and how one proves to it who one is.
+"""How a vendor's controller differs from the standard, and the credentials that it asks for.
 
 Secrets come from files or the environment, by `file:PATH` or `env:NAME`: on a command line everybody could read them.
 """
@@ -31,7 +31,7 @@ class Profile:
     preempts: int = 2
     """Preempts whose state is polled."""
     most_varbinds: int = 32
-    """In one request; a command is never split."""
+    """Most values in one request; a command is never split."""
 
     def oid(self, item: Object, *index: int) -> Oid:
         """The OID of an instance with this vendor."""
@@ -97,7 +97,7 @@ PRIVACY = ("AES-128", "AES-192", "AES-256")
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who one is. SNMPv3 is used with authentication and privacy, or not at all."""
+    """Credentials. SNMPv3 is used with authentication and privacy, or not at all."""
 
     version: str = "2c"
     """"1", "2c" or "3"."""
@@ -136,7 +136,7 @@ def secret(source: str, option: str) -> str:
 def credentials_from(
     version: str, sources: Mapping[str, str | None], auth: str = AUTH[0], privacy: str = PRIVACY[0]
 ) -> Credentials:
-    """Who one is, by what was given as `community`, `user`, `auth` and `priv`.
+    """The credentials that the options `community`, `user`, `auth` and `priv` give.
 
     Raises:
         InputError: something is missing, too much, or no good.

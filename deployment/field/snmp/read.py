@@ -180,7 +180,7 @@ def _status(status: int) -> str:
 
 
 def plain(value: Any) -> Value:
-    """What an answer holds; None where the controller does not have the object."""
+    """The value of an answer; None where the controller does not have the object."""
     if isinstance(value, univ.Null):  # pyasn1 counts it among the octet strings
         return None
     if isinstance(value, univ.OctetString):  # even where its octets are digits

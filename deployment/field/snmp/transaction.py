@@ -25,7 +25,7 @@ PLAN_OBJECTS = frozenset(item.oid for item in OBJECTS.values() if item.area == "
 WRITABLE = PLAN_OBJECTS | {oids.DB_CREATE_TRANSACTION.oid, oids.SYSTEM_PATTERN_CONTROL.oid}
 VERIFY_TRIES, VERIFY_PAUSE_S = 50, 0.1
 FAILED = (Refused, Unreachable, InputError)
-"""What a write raises that was not taken, or of which this is not known."""
+"""What a write raises when it failed, or when its outcome is unknown."""
 
 
 class PlanWriter(Reader):
