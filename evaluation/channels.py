@@ -88,6 +88,19 @@ def channels_of(network: RoadNetwork, tls_id: str) -> tuple[Channel, ...]:
     return tuple(found)
 
 
+def by_approach(network: RoadNetwork, channel: Channel) -> tuple[Channel, ...]:
+    """A vehicles' channel taken apart: the same number for each of its approaches."""
+    own = [c for c in network.controlled[channel.tls_id] if c.link_index in channel.links]
+    found = []
+    for edge in dict.fromkeys(c.from_edge for c in own):
+        part = [c for c in own if c.from_edge == edge]
+        links = tuple(sorted({c.link_index for c in part if c.link_index is not None}))
+        lanes = tuple(lane for lane in channel.lanes if lane in _lanes(part))
+        ways = frozenset((c.from_edge, c.to_edge) for c in part)
+        found.append(Channel(channel.tls_id, channel.number, _name(network, part), False, links, lanes, ways))
+    return tuple(found)
+
+
 def _plan(network: RoadNetwork, tls_id: str) -> NemaPlan | None:
     """The signal as a controller is set up for it, or None where none can be."""
     if tls_id not in network.programs:

@@ -19,6 +19,8 @@ LINT = Path(sys.executable).with_name("lint-imports")
         ("def late() -> None:\n    import pickle", "control -> pickle"),
         ("from scenarios.scenario import load", "control -> scenarios.scenario"),
         ("from deployment.plans import observe", "control -> deployment.plans.observe"),
+        ("from deployment.bundle.make import sheet", "control -> deployment.bundle.make.sheet"),
+        ("from deployment.emulator import lamps", "control -> deployment.emulator.lamps"),
         ("", ""),
     ],
 )

@@ -15,7 +15,7 @@ from deployment.nema.objects import plan_objects
 from deployment.nema.pattern import Event, SignalPlans, timeline
 from deployment.plans.display import cycle
 from deployment.plans.initial import own_greens, pattern_from_greens
-from evaluation.channels import GREEN, Channel, channels_of
+from evaluation.channels import GREEN, Channel, by_approach, channels_of
 from scenarios.scenario import load, names
 from signals.inputs import DETECTORS
 from signals.intersection import Intersection, compile_signals
@@ -162,3 +162,16 @@ def test_three_streets_share_what_two_leave_free() -> None:
 def test_three_groups_at_once_are_no_two_rings() -> None:
     groups = [group({0}, edge, "s", 1, (1.0, 0.0)) for edge in "ABC"]
     assert phase_numbers(groups) is None
+
+
+@pytest.mark.parametrize("name", ["single", "cologne3", "ingolstadt21"])
+def test_a_row_of_several_approaches_comes_apart_without_a_rest(name: str) -> None:
+    network = load(name).network
+    for _, _, vehicles, _ in signals_of(name):
+        for channel in vehicles.values():
+            parts = by_approach(network, channel)
+            assert {part.number for part in parts} == {channel.number}
+            assert all(len({approach for approach, _ in part.ways}) == 1 for part in parts)
+            assert sorted(lane for part in parts for lane in part.lanes) == sorted(channel.lanes)
+            assert frozenset().union(*(part.ways for part in parts)) == channel.ways
+            assert {link for part in parts for link in part.links} == set(channel.links)

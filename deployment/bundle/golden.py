@@ -80,7 +80,7 @@ class Agreement:
 
 
 def compare(answer: Callable[[Rows], tuple[Rows, int]], golden: Golden) -> Agreement:
-    """Compare another form of the policy with the trained one; the difference is infinite if it masks other phases."""
+    """Compare another form of the policy with the trained one: infinitely different if it masks other phases."""
     same = ties = 0
     worst = 0.0
     for values, scores, phase in zip(golden.inputs, golden.scores, golden.phases.tolist(), strict=True):

@@ -40,7 +40,7 @@ CAPTIONS = {
         "Phases and splits",
         "{place}. Left: five minutes of what each movement was shown (green, amber; red is left blank). Right: "
         "how long its greens lasted in the whole run (line 5 to 95 %, bar 25 to 75 %, tick: median). Numbers are "
-        "NEMA-like; docs/evaluation.md says how they are given.",
+        "those of NEMA phases; docs/evaluation.md says how they are given.",
     ),
     "fig-purdue": Caption(
         "Purdue coordination diagram",

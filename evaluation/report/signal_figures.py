@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from evaluation.channels import GREEN as GREEN_SHOWN
-from evaluation.channels import Channel, channels_of, displays
+from evaluation.channels import Channel, by_approach, channels_of, displays
 from evaluation.details.corridor import StopLine
 from evaluation.details.trajectories import window_of
 from evaluation.report.content import ReportContent
@@ -87,18 +87,19 @@ class Focus:
 
 
 def find_focus(content: ReportContent) -> Focus | None:
-    """The signal that most vehicles pass, and its channel with most of them."""
+    """The signal that most vehicles pass, and the approach of its channel with most of them."""
     own = content.signals.filter(controller=content.subject)
     if own.is_empty():
         return None
     tls_id = str(own.sort("vehicles", descending=True)["tls_id"][0])
     moved = content.movements.filter(controller=content.subject, tls_id=tls_id)
     best: tuple[float, Channel] | None = None
-    for channel in channels_of(content.scenario.network, tls_id):
-        if not channel.pedestrian:
-            vehicles = float(moved.filter(_of(channel))["vehicles"].sum())
+    network = content.scenario.network
+    for channel in channels_of(network, tls_id):
+        for part in () if channel.pedestrian else by_approach(network, channel):
+            vehicles = float(moved.filter(_of(part))["vehicles"].sum())
             if best is None or vehicles > best[0]:
-                best = vehicles, channel
+                best = vehicles, part
     return None if best is None else Focus(tls_id, best[1])
 
 
