@@ -44,6 +44,7 @@ from plumbing.command import run_command, say, say_json
 from plumbing.errors import InputError
 from plumbing.held import bring_back
 from plumbing.occupied import occupied
+from plumbing.outside import add_code_argument
 from scenarios.arguments import add_scenario_arguments, add_timing_arguments, scenario_from, timing_from
 from scenarios.seeds import EVALUATION_SEEDS
 from signals.intersection import compile_signals
@@ -88,8 +89,8 @@ def parser() -> argparse.ArgumentParser:
     of.add_argument(
         "--controllers", nargs="+", default=list(BASELINES), metavar="NAME[@TUNED]|RUN_DIR|BUNDLE",
         help=f"any of {', '.join(CONTROLLERS)}; with @ and what python -m evaluation.tune wrote, tuned; "
-        "run directories of train.py, several joined by + as an ensemble; of export.py, bundles, TREE.json and "
-        "PLANS.add.xml "
+        "package.module:CLASS or path/to/file.py:CLASS; run directories of train.py, several joined by + as an "
+        "ensemble; of export.py, bundles, TREE.json and PLANS.add.xml "
         f"(default: {' '.join(BASELINES)})",
     )  # fmt: skip
     of.add_argument(
@@ -115,6 +116,7 @@ def parser() -> argparse.ArgumentParser:
     of.add_argument(
         "--stress-seeds", type=int, default=3, metavar="N", help="how many of the seeds each level takes (default: 3)"
     )
+    add_code_argument(of)
     add_engine_arguments(of)
     add_timing_arguments(of)
     return of
@@ -141,7 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _judge(options: argparse.Namespace, seeds: list[int], timing: Timing, words: list[str]) -> int:
     """Make the runs and show the results. Returns the exit status."""
-    contestants = [_contestant(name, timing) for name in options.controllers]
+    contestants = [_contestant(name, timing, options.allow_code) for name in options.controllers]
     scenario = scenario_from(options)
     check_traffic(scenario)
     for contestant in contestants:
@@ -248,12 +250,14 @@ def _engine(cluster: Cluster | None) -> Engine | None:
     return RayRuns(cluster)
 
 
-def _contestant(name: str, timing: Timing) -> Contestant:
+def _contestant(name: str, timing: Timing, allow_code: bool) -> Contestant:
     if name not in CONTROLLERS:
         bring_back(Path(name))
     if any(Path(name).glob("manifest.json")) or any(Path(name).glob("*/manifest.json")):
         return _bundles(name)
-    found = find_controller(name)
+    found = find_controller(name, allow_code=allow_code)
+    for what in found.changed:
+        say(f"note: {name} was trained with another version of {what}", error=True)
     if any(s.get("job", {}).get("timing") not in (None, dataclasses.asdict(timing)) for s in found.settings):
         say(f"note: {name} was trained with another timing than this evaluation's", error=True)
     return Contestant(

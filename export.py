@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib.metadata
 import os
 import platform
@@ -45,11 +46,12 @@ from plumbing.command import run_command, say
 from plumbing.digest import file_sha256
 from plumbing.errors import InputError
 from plumbing.occupied import occupied, occupied_file
+from plumbing.outside import add_code_argument
 from scenarios.scenario import Scenario, load
 from scenarios.seeds import EVALUATION_SEEDS, VALIDATION_SEEDS
 from signals.inputs import DETECTORS, InputTable
 from signals.intersection import compile_signals
-from signals.loops import DetectorFaults
+from signals.observations import OBSERVATIONS
 from signals.timing import Timing, timing_of
 
 MOST_EPISODES = 40
@@ -159,6 +161,7 @@ def parser() -> argparse.ArgumentParser:
     bundle.add_argument("--simulation-only", action="store_true", help="mark it as one that no controller gets")
     bundle.add_argument("--evaluation", type=Path, metavar="DIR", help="what evaluate.py --out wrote, for the card")
     bundle.add_argument("--overwrite", action="store_true", help="replace a bundle that is in --out already")
+    add_code_argument(bundle)
     add_seal_arguments(bundle)
 
     check = command("verify", "check a bundle as control.py does before it runs one", OF_VERIFY)
@@ -204,6 +207,7 @@ def _add_policy(to: argparse.ArgumentParser) -> None:
     to.add_argument("--begin", type=float, metavar="S", help="begin of the window [s] (default: the scenario's)")
     to.add_argument("--end", type=float, metavar="S", help="end of the window [s] (default: the scenario's)")
     to.add_argument("--workers", type=int, metavar="N", help="simulations at a time (default: one per core)")
+    add_code_argument(to)
     _add_number(to, "--seed", 0, "draws training seeds and the search")
 
 
@@ -287,7 +291,12 @@ def _bundle(given: argparse.Namespace) -> None:
 
 def _source(given: argparse.Namespace) -> Source:
     run: Path = given.run
-    settings, controller = read_settings(run), load_controller(run)
+    settings, controller = read_settings(run), load_controller(run, allow_code=given.allow_code)
+    if controller.observation not in OBSERVATIONS.values():
+        raise InputError(
+            f"run {run} was trained on an observation from outside, {controller.observation.__name__}, whose inputs "
+            "no bundle can describe; train on the detectors' own, or derive a plan or a tree"
+        )
     if controller.sensing != DETECTORS and not given.simulation_only:
         raise InputError(
             f"run {run} was trained with --sensing {controller.sensing}: it sees every vehicle, which no controller "
@@ -300,8 +309,7 @@ def _source(given: argparse.Namespace) -> Source:
             f"run {run} was trained on another {scenario.net_file.name} than there is now (SHA-256 differ); "
             f"train again on this one, or bring back the other"
         )
-    timing, faults = timing_of(job.timing), DetectorFaults(**job.faults)
-    setup = make_setup(scenario, timing, sensing=controller.sensing, faults=faults, warm_up_s=job.warm_up_s)
+    setup = make_setup(scenario, dataclasses.replace(job.options(scenario), sensing=controller.sensing))
     return Source(settings, controller, scenario, setup)
 
 
@@ -358,7 +366,7 @@ def _expect_at_least(given: argparse.Namespace, **least: float) -> None:
 
 def _watched(given: argparse.Namespace) -> tuple[Named, Scenario, Timing]:
     """A policy and where it is watched: on its own scenario, unless another one is named."""
-    policy = find_controller(given.policy)
+    policy = find_controller(given.policy, allow_code=given.allow_code)
     if isinstance(policy.make(), ProgramControl):
         raise InputError(f"{policy.name} chooses no phases, so there is nothing to derive; give a policy")
     job = job_of(policy.settings[0], Path(policy.name) / SETTINGS) if policy.settings else None

@@ -26,6 +26,7 @@ from playback.rerun import Verdict, counterfactual, show, verify
 from plumbing.command import run_command, say, say_json
 from plumbing.errors import InputError
 from plumbing.occupied import occupied_file
+from plumbing.outside import add_code_argument, is_outside
 from plumbing.plain import finite_or_none
 from scenarios.arguments import (
     add_file_arguments,
@@ -107,9 +108,11 @@ def parser() -> argparse.ArgumentParser:
 def _add_controller(to: argparse.ArgumentParser) -> None:
     to.add_argument(
         "--controller", required=True, metavar="NAME[@TUNED]|RUN_DIR",
-        help=f"one of {', '.join(CONTROLLERS)}; with @ and what python -m evaluation.tune wrote, tuned; or a run "
-        "directory of train.py, several joined by + as an ensemble",
+        help=f"one of {', '.join(CONTROLLERS)}; with @ and what python -m evaluation.tune wrote, tuned; "
+        "package.module:CLASS or path/to/file.py:CLASS; or a run directory of train.py, several joined by + as an "
+        "ensemble",
     )  # fmt: skip
+    add_code_argument(to)
 
 
 def _add_place(to: argparse.ArgumentParser) -> None:
@@ -130,8 +133,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
-def _controller(name: str) -> Controller | ProgramControl:
-    made = find_controller(name).make()
+def _controller(name: str, allow_code: bool) -> Controller | ProgramControl:
+    made = find_controller(name, allow_code=allow_code).make()
     if isinstance(made, TreeSearch):
         raise InputError(f"{name} needs forks of a simulation, which a recording does not offer; choose another")
     return made
@@ -146,7 +149,7 @@ def _record(options: argparse.Namespace) -> int:
 
 
 def _record_there(options: argparse.Namespace, timing: Timing) -> int:
-    controller = _controller(options.controller)
+    controller = _controller(options.controller, options.allow_code)
     source = Source(options.scenario, tuple(map(str, options.routes)), tuple(map(str, options.additional)))
     scenario = source.load(options.begin, options.end, demand_from(options))
     if isinstance(controller, ProgramControl):
@@ -196,7 +199,7 @@ def _counterfactual(options: argparse.Namespace) -> int:
 
 
 def _branch_off(options: argparse.Namespace, replay: Replay, short: str, out: Path) -> int:
-    controller = _controller(options.controller)
+    controller = _controller(options.controller, options.allow_code)
     if isinstance(controller, ProgramControl):
         raise InputError(
             f"--controller {options.controller} is a program of SUMO's, which cannot take over in mid-run; "
@@ -270,7 +273,7 @@ def _short(controller: str) -> str:
     name, at, _ = controller.partition("@")
     if name in CONTROLLERS and at:
         return find_controller(controller).name
-    if Path(controller).exists():
+    if Path(controller).exists() or is_outside(controller):
         return Path(controller).resolve().name
     return "+".join(Path(part).resolve().name if os.sep in part else part for part in controller.split("+"))
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from agents.code import check_resumable, code_of, sources_of
 from agents.job import Job, job_of
 from agents.learner import Learner
 from agents.registry import AGENTS, agent_settings, algorithm, encoder_class, make_learner
@@ -41,7 +42,7 @@ from agents.settings import listed, read_config
 from agents.training import Interrupted, Schedule, train
 from agents.updates import TrainingDiverged
 from agents.vec_env import SignalsVecEnv
-from envs.sumo.setup import make_setup
+from envs.sumo.setup import SimulationSetup
 from envs.sumo.simulation import SimulationError
 from envs.workers.allocator import allocator_name
 from envs.workers.client import RemoteSimulation
@@ -52,14 +53,15 @@ from evaluation.runs import Contestant, Evaluation, RunFailed, run_all
 from plumbing.command import run_command, say
 from plumbing.errors import InputError
 from plumbing.occupied import occupied
-from plumbing.outside import absolute, is_outside
+from plumbing.outside import absolute, add_code_argument, is_outside
 from plumbing.whole import Draft, check_movable
 from scenarios.arguments import add_scenario_arguments, add_timing_arguments, timing_from
 from scenarios.scenario import Scenario
 from scenarios.seeds import VALIDATION_SEEDS
-from signals.loops import DetectorFaults
-from signals.rewards import REWARDS, reward_for
-from signals.timing import Timing, timing_of
+from signals.observations import Observation, PhaseObservation
+from signals.reward_sum import terms_of, text_of
+from signals.rewards import REWARDS
+from signals.timing import Timing
 
 if TYPE_CHECKING:
     from envs.workers.cluster import Cluster
@@ -113,7 +115,17 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--dropout", type=float, default=0.0, help="probability that a detector dies in an episode")
     p.add_argument("--stuck-on", type=float, default=0.0, help="probability that a detector sticks in an episode")
     p.add_argument("--latency", type=float, default=0.0, metavar="S", help="age of the detectors' readings [s]")
-    p.add_argument("--reward", default="time_loss", help=f"one of {', '.join(REWARDS)} (default: time_loss)")
+    p.add_argument(
+        "--reward", default="time_loss",
+        help=f"one of {', '.join(REWARDS)}, package.module:NAME, path/to/file.py:NAME, or a sum such as "
+        "'time_loss + 0.1*pressure_veh' (default: time_loss)",
+    )  # fmt: skip
+    p.add_argument(
+        "--observation",
+        default="phases",
+        metavar="NAME",
+        help="phases or detectors, package.module:CLASS or path/to/file.py:CLASS (default: phases, by --sensing)",
+    )
     p.add_argument("--warm-up", type=float, default=0.0, metavar="S", help="simulated before the first decision")
     p.add_argument(
         "--vary-demand", nargs=2, type=float, default=(1.0, 1.0), metavar=("LEAST", "MOST"),
@@ -132,6 +144,7 @@ def parser() -> argparse.ArgumentParser:
         help="replace a run that is in --out already: it stays as it is until the new one's first checkpoint",
     )  # fmt: skip
     p.add_argument("--out", required=True, metavar="DIR", help="the run directory")
+    add_code_argument(p)
     add_engine_arguments(p)
     add_timing_arguments(p)
     return p
@@ -144,7 +157,7 @@ def main(arguments: list[str] | None = None) -> int:
     run = Path(command.out)
     torch.set_num_threads(1)  # the network is small: a second thread costs more than it brings
     device = _device(command.device)
-    job = job_of(read_settings(run), run / SETTINGS) if command.resume else _job(command)
+    job = _resumed(run, command.allow_code) if command.resume else _job(command)
     with occupied(run):
         if not command.resume:
             _check_room(run, command.overwrite)
@@ -155,10 +168,16 @@ def main(arguments: list[str] | None = None) -> int:
             return _train(job, run, command.resume, cluster, words, device)
 
 
+def _resumed(run: Path, allow_code: bool) -> Job:
+    settings = read_settings(run)
+    job = job_of(settings, run / SETTINGS)
+    check_resumable(settings, allow_code, run / SETTINGS)
+    return job
+
+
 def _job(command: argparse.Namespace) -> Job:
     if not command.scenario:
         raise InputError("--scenario is missing; give a name (python -m scenarios lists them) or a file")
-    reward_for(command.reward)
     encoder_class(command.network)
     changes = read_config(Path(command.config)) if command.config else {}
     every = command.validate_every
@@ -178,7 +197,8 @@ def _job(command: argparse.Namespace) -> Job:
         seed=command.seed,
         workers=command.workers,
         sensing=command.sensing,
-        reward=command.reward,
+        reward=text_of(terms_of(command.reward)),
+        observation=absolute(command.observation) if is_outside(command.observation) else command.observation,
         faults={"dropout": command.dropout, "stuck_on": command.stuck_on, "latency_s": command.latency},
         timing=asdict(timing_from(command)),
         warm_up_s=command.warm_up,
@@ -226,20 +246,13 @@ def _train(
     job: Job, run: Path, resume: bool, cluster: Cluster | None = None, words: Sequence[str] = (), device: str = "cpu"
 ) -> int:
     scenario = job.load()
-    timing = timing_of(job.timing)
     settings = agent_settings(job.agent, job.agent_settings)
-    setup = make_setup(
-        scenario,
-        timing,
-        sensing=job.sensing,
-        faults=DetectorFaults(**job.faults),
-        warm_up_s=job.warm_up_s,
-        demand_range=(job.demand_range[0], job.demand_range[1]),
-    )
+    worker = job.options(scenario).setup()
+    setup = worker.simulation
     for refusal in setup.plan.refusals:
         say(f"tls {refusal.tls_id} keeps its own program: {refusal.reason}", error=True)
     make_worker: Callable[[WorkerSetup], SimulationWorker] = cluster.worker if cluster else RemoteSimulation
-    workers = [make_worker(WorkerSetup(setup, job.reward)) for _ in range(job.workers)]
+    workers = [make_worker(worker) for _ in range(job.workers)]
     env = SignalsVecEnv(workers, job.seed, getattr(settings, "reward_scale", 1.0))
     network = Network(job.agent, settings, job.network)
     stack = contextlib.ExitStack()
@@ -255,15 +268,15 @@ def _train(
         if not resume and is_run(run):
             place, arrive = stack.enter_context(_replacing(run))
         if not resume:
-            write_settings(place, {**_settings(job, scenario), "command": ["python", "train.py", *words]})
+            write_settings(place, {**_settings(job, scenario, setup), "command": ["python", "train.py", *words]})
         _announce(job, scenario, len(setup.layout.tls_ids), run, resume)
         progress = train(
             learner,
             env,
             place,
             Schedule(job.steps, job.validate_every),
-            controller=lambda trained: _controller(trained, network, job.sensing),
-            validate=lambda controller: _validate(controller, scenario, timing, job.validation_runs),
+            controller=lambda trained: _controller(trained, network, worker.observes),
+            validate=lambda controller: _validate(controller, scenario, setup.timing, job.validation_runs),
             resume=resume,
             tensorboard=tensorboard,
             arrive=arrive,
@@ -284,9 +297,11 @@ def _train(
     return 0
 
 
-def _controller(learner: Learner, network: Network, sensing: str) -> LearnedController:
+def _controller(learner: Learner, network: Network, observation: type[Observation] | None) -> LearnedController:
+    assert observation is not None
+    assert issubclass(observation, PhaseObservation), "SignalsVecEnv has looked"
     weights = {name: weight.detach().cpu().clone() for name, weight in learner.scorer().state_dict().items()}
-    return LearnedController(weights, network, sensing)
+    return LearnedController(weights, network, observation)
 
 
 def _validate(controller: LearnedController, scenario: Scenario, timing: Timing, runs: int) -> float:
@@ -305,14 +320,16 @@ def _start_from(learner: Learner, source: Path) -> None:
         ) from error
 
 
-def _settings(job: Job, scenario: Scenario) -> dict[str, Any]:
+def _settings(job: Job, scenario: Scenario, setup: SimulationSetup) -> dict[str, Any]:
     packages = ("eclipse-sumo", "libsumo", "stable-baselines3", "torch", "numpy", "gymnasium")
     versions = {name: importlib.metadata.version(name) for name in ("intergreen", *packages)}
     return {
         "agent": job.agent,
         "agent_settings": job.agent_settings,
         "network": job.network,
-        "sensing": job.sensing,
+        "sensing": setup.sensing,
+        "observation": job.observation,
+        "code": sources_of(code_of({"job": asdict(job)}, policy=False)),
         "scenario": {"name": scenario.name, "files": scenario.hashes(), "licence": scenario.licence},
         "versions": {**versions, "python": platform.python_version()},
         "allocator": allocator_name(),

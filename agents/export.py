@@ -292,7 +292,7 @@ def record(controller: LearnedController, setup: SimulationSetup, seeds: Sequenc
     """
     observe = observation_for(controller.sensing, setup.layout)
     rows: list[npt.NDArray[np.float32]] = []
-    with RemoteSimulation(WorkerSetup(setup, reward="", observe=False)) as simulation:
+    with RemoteSimulation(WorkerSetup(setup, reward="", observation="")) as simulation:
         for position, seed in enumerate(seeds, start=1):
             simulation.begin(seed)
             controller.reset(setup.plan.intersections, setup.layout, seed)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from agents.registry import AGENTS, agent_settings
+from envs.options import EnvOptions
 from plumbing.errors import LONGEST_LINE, InputError
 from plumbing.plain import Shape, listed, misfit, named, number, optional, record, row, text, whole
 from scenarios.arguments import TIMING_OPTIONS
 from scenarios.scenario import Scenario, load
-from signals.observations import OBSERVATIONS
-from signals.rewards import REWARDS
+from signals.loops import DetectorFaults
+from signals.observations import NAMED, OBSERVATIONS
+from signals.reward_sum import outside_names
 from signals.timing import Timing, timing_of
 
 
@@ -44,6 +46,7 @@ class Job:
     demand_range: tuple[float, float] = (1.0, 1.0)
     network: str = ""
     """The encoder's class, `module:Class`; "" for ours."""
+    observation: str = "phases"
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("workers", 1), ("validation_runs", 1), ("seed", 0)):
@@ -57,6 +60,19 @@ class Job:
         """What it is trained on, in its window or another. Raises InputError where that cannot be had."""
         begin_s, end_s = self.begin_s if begin_s is None else begin_s, self.end_s if end_s is None else end_s
         return load(self.scenario, routes=self.routes, additional=self.additional, begin_s=begin_s, end_s=end_s)
+
+    def options(self, scenario: Scenario) -> EnvOptions:
+        """The environment that it is trained in. Code from outside that it names is loaded by `EnvOptions.setup`."""
+        return EnvOptions(
+            scenario,
+            timing=timing_of(self.timing),
+            sensing=self.sensing,
+            faults=DetectorFaults(**self.faults),
+            warm_up_s=self.warm_up_s,
+            demand_range=(self.demand_range[0], self.demand_range[1]),
+            observation=self.observation,
+            reward=self.reward,
+        )
 
 
 _TEXTS = listed(text(), most=1000)
@@ -74,18 +90,19 @@ def _fits_timing(value: Any) -> str | None:
 JOB: Mapping[str, Shape] = {
     "scenario": text(), "routes": _TEXTS, "additional": _TEXTS, "begin_s": optional(_TIME_S),
     "end_s": optional(_TIME_S), "agent": text(), "agent_settings": named(number()), "steps": whole(1, 10**12),
-    "seed": whole(0, 2**32 - 1), "workers": whole(1, 10_000), "sensing": text(60), "reward": text(200),
+    "seed": whole(0, 2**32 - 1), "workers": whole(1, 10_000), "sensing": text(60), "reward": text(),
     "faults": record({}, {name: number(0, 1e6) for name in ("dropout", "stuck_on", "latency_s")}),
     "timing": _fits_timing, "warm_up_s": number(0, 1e9), "validate_every": whole(0, 10**12),
     "validation_runs": whole(1, 10_000), "started_from": text(), "demand_range": row(number(0, 1e6), number(0, 1e6)),
-    "network": text(),
+    "network": text(), "observation": text(),
 }  # fmt: skip
 SETTINGS = record(
     {},
     {
         "agent": text(), "network": text(), "agent_settings": named(number()), "sensing": text(60),
         "job": record({}, JOB), "scenario": record({}, {"name": text(), "files": named(text(64)), "licence": text()}),
-        "versions": named(text(200)), "command": listed(text(), most=1000),
+        "versions": named(text(200)), "command": listed(text(), most=1000), "observation": text(),
+        "code": listed(record(dict.fromkeys(("what", "name", "file", "sha256"), text())), most=100),
     },
 )  # fmt: skip
 """Of a settings.json: what is there is of its kind."""
@@ -99,9 +116,7 @@ def job_of(settings: Mapping[str, Any], where: Path) -> Job:
     """
     content = settings.get("job")
     try:
-        needed = {
-            f.name: JOB[f.name] for f in fields(Job) if f.name not in ("started_from", "demand_range", "network")
-        }
+        needed = {f.name: JOB[f.name] for f in fields(Job) if f.default is MISSING}
         misfit(record(needed, JOB), content)
         assert isinstance(content, dict)
         known: dict[str, Any] = {f.name: content[f.name] for f in fields(Job) if f.name in content}
@@ -133,8 +148,10 @@ def _words(job: Job, run: str) -> Iterator[str]:
     if any(getattr(timing, name) != getattr(plain, name) for name in fixed):
         raise ValueError("no option sets this timing")
     # code from outside is no word of ours to repeat: whoever reads the line would run it
-    if job.network or job.agent not in AGENTS or job.reward not in REWARDS or job.sensing not in OBSERVATIONS:
-        raise ValueError("no such agent, reward or sensing")
+    if job.network or job.agent not in AGENTS or job.observation not in NAMED or outside_names(job.reward):
+        raise ValueError("code from outside")
+    if job.sensing not in OBSERVATIONS:
+        raise ValueError("no such sensing")
     names = (job.scenario, *job.routes, *job.additional, job.started_from, run)
     if any(name.startswith("-") for name in names):
         raise ValueError("a name that reads as an option")
@@ -146,8 +163,9 @@ def _words(job: Job, run: str) -> Iterator[str]:
     least, most = job.demand_range
     optional_words = (
         ("--begin", job.begin_s, None), ("--end", job.end_s, None), ("--workers", job.workers, 1),
-        ("--sensing", job.sensing, "full"), ("--dropout", faults["dropout"], 0.0),
-        ("--stuck-on", faults["stuck_on"], 0.0), ("--latency", faults["latency_s"], 0.0),
+        ("--sensing", job.sensing, "full"), ("--observation", job.observation, "phases"),
+        ("--dropout", faults["dropout"], 0.0), ("--stuck-on", faults["stuck_on"], 0.0),
+        ("--latency", faults["latency_s"], 0.0),
         ("--reward", job.reward, "time_loss"), ("--warm-up", job.warm_up_s, 0.0), ("--from", job.started_from, ""),
         ("--validate-every", job.validate_every, math.ceil(job.steps / 10)),
         ("--validation-runs", job.validation_runs, 1),

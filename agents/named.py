@@ -13,11 +13,13 @@ from typing import Any
 
 from agents.tree import TreeController, read_tree
 from controllers.base import Controller
+from controllers.outside import make_outside
 from controllers.parameters import read_tuned
 from controllers.programs import GivenPrograms, ProgramControl
 from controllers.registry import CONTROLLERS, make
 from plumbing.command import check_text
 from plumbing.errors import printable
+from plumbing.outside import is_outside, source_of
 from scenarios.xmlfile import broken
 
 
@@ -36,6 +38,8 @@ class Named:
     """Of the runs that a policy comes from."""
     commands: tuple[str, ...] = ()
     """A line for each of these runs that trains it again."""
+    changed: tuple[str, ...] = ()
+    """Code from outside that has changed since these runs were trained."""
 
     @property
     def trained_on(self) -> str:
@@ -44,11 +48,15 @@ class Named:
         return ", ".join(dict.fromkeys(names))
 
 
-def find_controller(name: str) -> Named:
-    """The controller of that name: `NAME`, `NAME@TUNED`, `RUN_DIR`, `RUN_DIR+RUN_DIR`, `TREE.json`, `X.add.xml`.
+def find_controller(name: str, *, allow_code: bool = False) -> Named:
+    """The controller of that name: `NAME`, `NAME@TUNED`, `package.module:CLASS`, `path/to/file.py:CLASS`, `RUN_DIR`,
+    `RUN_DIR+RUN_DIR`, `TREE.json`, `X.add.xml`.
+
+    Args:
+        allow_code: run the code from outside that a run directory names.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or a run directory names code that is not allowed.
     """
     check_text(name)
     if name in CONTROLLERS:
@@ -60,6 +68,9 @@ def find_controller(name: str) -> Named:
         identity = json.dumps(tuned.parameters, sort_keys=True)
         label = f"{plain}@{tuned.label}"
         return Named(label, lambda: make(plain, **tuned.parameters), identity=identity, tuned=tuned.origin)
+    if is_outside(name) and not Path(name).exists():
+        make_outside(name)
+        return Named(name, lambda: make_outside(name), identity=source_of(name, "controller")["sha256"])
     if name.endswith(".json") and Path(name).is_file():
         tree = read_tree(Path(name))
         return Named(name, lambda: TreeController(tree), learned=True, identity=_sha256(Path(name)))
@@ -71,16 +82,17 @@ def find_controller(name: str) -> Named:
         return Named(name, lambda: GivenPrograms(xml), identity=_sha256(Path(name)))
     if os.sep not in name and not any(Path(part).exists() for part in (name, *name.split("+"))):
         make(name)  # says which there are
-    return _policy(name)
+    return _policy(name, allow_code)
 
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _policy(name: str) -> Named:
+def _policy(name: str, allow_code: bool) -> Named:
     import torch  # takes seconds, so only where a policy needs it
 
+    from agents.code import changed, code_of, sources_of
     from agents.job import command_of
     from agents.run import load_controller, load_ensemble, read_settings, run_sha256
 
@@ -88,9 +100,16 @@ def _policy(name: str) -> Named:
     paths = [Path(name)] if Path(name).exists() else [Path(part) for part in name.split("+")]
 
     def load_policy() -> Controller:
-        return load_controller(paths[0]) if len(paths) == 1 else load_ensemble(paths)
+        if len(paths) == 1:
+            return load_controller(paths[0], allow_code=allow_code)
+        return load_ensemble(paths, allow_code=allow_code)
 
     load_policy()  # a wrong directory is better known now than in the first run
     identity, settings = " ".join(map(run_sha256, paths)), tuple(map(read_settings, paths))
     commands = tuple(command_of(of, str(path)) for of, path in zip(settings, paths, strict=True))
-    return Named(name, load_policy, learned=True, identity=identity, settings=settings, commands=commands)
+    codes = [code_of(of, policy=True) for of in settings]  # it is loaded already, so it was allowed
+    identity = " ".join([identity, *(source["sha256"] for code in codes for source in sources_of(code))])
+    return Named(
+        name, load_policy, learned=True, identity=identity, settings=settings, commands=commands,
+        changed=tuple(what for of, code in zip(settings, codes, strict=True) for what in changed(of, code)),
+    )  # fmt: skip

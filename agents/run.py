@@ -22,20 +22,22 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from agents.code import code_of
 from agents.job import SETTINGS as SHAPE
 from agents.registry import agent_settings, algorithm, encoder_class
 from agents.settings import Settings
 from controllers.base import Phases, choose
 from plumbing.command import check_text
-from plumbing.errors import InputError
+from plumbing.errors import InputError, printable
 from plumbing.held import bring_back
-from plumbing.outside import check_allowed
+from plumbing.outside import check_allowed, is_outside
 from plumbing.plain import misfit, parse
 from plumbing.whole import write_whole
 from scenarios.xmlfile import require_file
 from signals.intersection import Intersection
 from signals.layout import Layout
-from signals.observations import OBSERVATIONS, ObservationShape, PhaseObservation, observation_for
+from signals.observation_names import find_observation
+from signals.observations import NAMED, OBSERVATIONS, ObservationShape, PhaseObservation, observation_for
 from signals.snapshot import Snapshot
 
 FORMAT = 2
@@ -139,8 +141,16 @@ class Network:
 class LearnedController:
     """A trained policy: the best-scored phase of every signal, in one forward pass for all."""
 
-    def __init__(self, weights: Mapping[str, torch.Tensor], network: Network, sensing: str) -> None:
-        self.sensing, self.network = sensing, network
+    def __init__(
+        self, weights: Mapping[str, torch.Tensor], network: Network, observation: str | type[PhaseObservation]
+    ) -> None:
+        """See the class.
+
+        Args:
+            observation: what its network reads: a class, or that of a sensing level.
+        """
+        self.observation = OBSERVATIONS[observation] if isinstance(observation, str) else observation
+        self.sensing, self.network = self.observation.sensing, network
         self.weights = dict(weights)
         self._observe: PhaseObservation | None = None
         self._scorer: Any = None
@@ -150,13 +160,13 @@ class LearnedController:
     def reset(self, intersections: Sequence[Intersection], layout: Layout, seed: int) -> None:
         """Fit the network to these intersections; its weights know neither their number nor their size."""
         del intersections, seed
-        self._observe = observation_for(self.sensing, layout)
+        self._observe = observation_for(self.observation, layout)
         self._scorer = fitted(self.network, self._observe.shape, self.weights)
         self._memory = self._scorer.begin(layout.shape[0]) if hasattr(self._scorer, "begin") else None
 
     def shape_for(self, phases: int, movements: int) -> ObservationShape:
         """How a row is cut that has room for so many."""
-        return OBSERVATIONS[self.sensing].shape_for(phases, movements)
+        return self.observation.shape_for(phases, movements)
 
     def scores(self, snapshot: Snapshot) -> npt.NDArray[np.float64]:
         """[S, P] what the policy thinks of each phase. One with a memory remembers having been asked."""
@@ -200,18 +210,19 @@ def load_controller(run: Path, *, allow_code: bool = False) -> LearnedController
         InputError: it is none, of another version, or damaged; or it needs code that is not allowed.
     """
     settings = read_settings(run)
+    check_allowed(code_of(settings, policy=True), allow_code, run / SETTINGS)
+    observation = _observation_of(settings, run)
     content = load_tensors(run / POLICY)
     agent, encoder = str(settings.get("agent")), str(settings.get("network", ""))
-    check_allowed((agent, encoder), allow_code, run / SETTINGS)
     try:
-        sensing, weights = settings["sensing"], content["scorer"]
+        weights = content["scorer"]
         network = Network(agent, agent_settings(agent, settings["agent_settings"]), encoder)
-        fitted(network, _shape_of(sensing), weights)
+        fitted(network, observation.shape_for(1, 1), weights)  # enough to check that they fit
     except Exception as error:  # weights are whatever tensors and names a file holds
         raise InputError(f"{run / POLICY} does not fit {run / SETTINGS}; train the run anew") from error
     if not all(bool(torch.isfinite(w).all()) for w in weights.values()):
         raise InputError(f"{run / POLICY} holds weights that are not finite; train the run anew")
-    return LearnedController(weights, network, sensing)
+    return LearnedController(weights, network, observation)
 
 
 class Ensemble:
@@ -258,14 +269,22 @@ def load_ensemble(runs: Sequence[Path], *, allow_code: bool = False) -> Ensemble
     """
     members = [load_controller(run, allow_code=allow_code) for run in runs]
     kinds = {str(read_settings(run).get("agent")) for run in runs}
-    if len(kinds) > 1 or len({member.sensing for member in members}) > 1:
+    if len(kinds) > 1 or len({member.observation for member in members}) > 1:
         raise InputError(
-            f"ensemble {'+'.join(map(str, runs))}: the runs differ in agent or sensing ({', '.join(sorted(kinds))}); "
-            "values and probabilities have no common mean, so join runs of one kind"
+            f"ensemble {'+'.join(map(str, runs))}: the runs differ in agent or observation "
+            f"({', '.join(sorted(kinds))}); values and probabilities have no common mean, so join runs of one kind"
         )
     return Ensemble(members, probabilities=algorithm(members[0].network.agent).probabilities)
 
 
-def _shape_of(sensing: str) -> ObservationShape:
-    """A shape of one phase and one movement: enough to check that weights fit."""
-    return OBSERVATIONS[sensing].shape_for(1, 1)
+def _observation_of(settings: Mapping[str, Any], run: Path) -> type[PhaseObservation]:
+    """What the policy's network reads; code from outside is loaded."""
+    name, sensing = settings.get("observation", "phases"), settings.get("sensing")
+    if sensing not in OBSERVATIONS or (name not in NAMED and not is_outside(name)):
+        raise InputError(f"{run / SETTINGS}: there is no such sensing or observation; train the run anew")
+    found = find_observation(name, sensing)
+    if not issubclass(found, PhaseObservation):
+        raise InputError(
+            f"{run / SETTINGS}: observation {printable(name)!r} is no PhaseObservation; train the run anew"
+        )
+    return found

@@ -11,11 +11,12 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvObs, VecEnvStepReturn
 
+from envs.options import observation_space
 from envs.workers.batch import SignalBatch, Turn
 from envs.workers.protocol import SimulationWorker
 from plumbing.errors import InputError
 from scenarios.seeds import training_seed
-from signals.observations import LIMIT
+from signals.observations import ObservationShape
 
 
 class SignalsVecEnv(VecEnv):
@@ -32,13 +33,18 @@ class SignalsVecEnv(VecEnv):
     def __init__(self, workers: Sequence[SimulationWorker], seed: int, reward_scale: float) -> None:
         self.batch = SignalBatch(workers, lambda worker, episode: training_seed(seed, worker, episode))
         self.workers = self.batch.workers
-        self.shape = self.batch.shape
+        if not isinstance(self.batch.shape, ObservationShape):
+            raise InputError(
+                "the observation has no plan that the agents' networks read; give a subclass of "
+                "signals.observations.PhaseObservation"
+            )
+        self.shape: ObservationShape = self.batch.shape
         """How a row of the observation is cut."""
         self.reward_scale = reward_scale
         super().__init__(
             self.batch.size,
-            spaces.Box(0.0, LIMIT, (self.batch.shape.size,), np.float32),
-            spaces.Discrete(self.batch.shape.phases),
+            observation_space(self.workers[0].setup, self.shape.size),
+            spaces.Discrete(self.shape.phases),
         )
         self._history: list[list[list[int]]] = [[] for _ in self.workers]
         self._returns = [0.0] * len(self.workers)

@@ -29,7 +29,7 @@ from agents.vec_env import SignalsVecEnv
 from benchmarks.clock import Clock, quiet
 from benchmarks.peer_vec_env import SumoRlVecEnv
 from benchmarks.peers import import_sumo_rl
-from envs.sumo.setup import make_setup
+from envs.sumo.setup import SimulationOptions, make_setup
 from envs.workers.client import RemoteSimulation
 from envs.workers.server import WorkerSetup
 from scenarios.scenario import load
@@ -73,7 +73,7 @@ def main() -> None:
 def our_env(request: dict[str, Any], settings: Settings) -> SignalsVecEnv:
     """As train.py makes it."""
     timing = Timing(change_interval="fixed" if request["fixed"] else "calculated")
-    setup = WorkerSetup(make_setup(load(request["scenario"]), timing))
+    setup = WorkerSetup(make_setup(load(request["scenario"]), SimulationOptions(timing=timing)))
     workers = [RemoteSimulation(setup) for _ in range(request["workers"])]
     return SignalsVecEnv(workers, request["seed"], settings.reward_scale)
 

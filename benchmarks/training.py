@@ -25,7 +25,7 @@ from benchmarks.children import run_child
 from benchmarks.course import run_inside
 from benchmarks.speed import tell
 from benchmarks.tables import Sample, against, spread
-from envs.sumo.setup import make_setup
+from envs.sumo.setup import SimulationOptions, make_setup
 from envs.workers.server import WorkerSetup
 from plumbing.command import run_command
 from plumbing.errors import InputError, did_you_mean
@@ -132,7 +132,9 @@ def check(command: argparse.Namespace) -> None:
 
 def measure(scenario: Scenario, agent: str, command: argparse.Namespace) -> list[dict[str, Any]]:
     """The rows of one scenario and agent."""
-    setup = WorkerSetup(make_setup(scenario, Timing(change_interval=command.change_interval)))
+    setup = WorkerSetup(
+        make_setup(scenario, SimulationOptions(timing=Timing(change_interval=command.change_interval)))
+    )
     answers: dict[str, list[dict[str, Any]]] = {name: [] for name in command.sides}
     for turn in range(command.repeats):
         for name in command.sides if turn % 2 == 0 else command.sides[::-1]:

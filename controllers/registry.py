@@ -34,7 +34,8 @@ def make(name: str, **parameters: object) -> Controller | ProgramControl:
     """
     if name not in CONTROLLERS:
         raise InputError(
-            f"unknown controller {name!r}; choose one of {', '.join(CONTROLLERS)}, or a run directory."
+            f"unknown controller {name!r}; choose one of {', '.join(CONTROLLERS)}, package.module:CLASS, "
+            f"path/to/file.py:CLASS, or a run directory."
             f"{did_you_mean(name, CONTROLLERS)}"
         )
     try:

@@ -11,7 +11,9 @@ from gymnasium import spaces
 from gymnasium.utils import seeding
 from pettingzoo import ParallelEnv
 
-from envs.options import episode_seed, split_options
+from envs.options import episode_seed, observation_sizes, observation_space, split_options
+from envs.workers.server import reward_terms
+from signals.layout import Layout
 from signals.snapshot import Snapshot
 
 Observation = npt.NDArray[np.float32]
@@ -21,7 +23,8 @@ class NetworkEnv(ParallelEnv[str, Observation, int]):
     """Control every signal of a network that can be controlled; agents are named by their tls id.
 
     Takes the arguments of `SignalEnv`, but for `tls_id`: `tls_ids` chooses some of the signals.
-    Actions, observations, rewards and masks are those of `SignalEnv`, per signal.
+    Actions, observations, rewards with their terms, and masks are those of `SignalEnv`, per signal; `snapshot` and
+    `layout` are of all signals.
     """
 
     metadata = {"render_modes": ["human", "rgb_array"], "name": "intergreen_network_v0", "is_parallelizable": True}  # noqa: RUF012
@@ -33,9 +36,11 @@ class NetworkEnv(ParallelEnv[str, Observation, int]):
         self.possible_agents = list(self._worker.layout.tls_ids)
         self.agents: list[str] = []
         self._index = {agent: n for n, agent in enumerate(self.possible_agents)}
-        self._rows = self.options.rows(self._worker)
-        self._widths = [self.options.observation_size(self._worker, n) for n in self._index.values()]
-        self.observation_spaces = {a: self.options.observation_space(self._worker, n) for a, n in self._index.items()}
+        self._rows, self._widths = self._worker.shared["observation"], observation_sizes(self._worker)
+        self._terms = reward_terms(self._worker.setup, self._worker.shared)
+        self.observation_spaces = {
+            a: observation_space(self._worker.setup, self._widths[n]) for a, n in self._index.items()
+        }
         phases = self._worker.layout.phase_exists.sum(axis=1).tolist()
         self.action_spaces = {a: cast(Any, spaces.Discrete(phases[n])) for a, n in self._index.items()}
         self._phase_counts: list[int] = phases
@@ -58,7 +63,7 @@ class NetworkEnv(ParallelEnv[str, Observation, int]):
             self._random, _ = seeding.np_random(seed)
         self._worker.begin(episode_seed(seed, self._random))
         self.agents = list(self.possible_agents)
-        return self._answer().filled(self._rows, self._worker.snapshot)
+        return self._answer(rewarded=False).filled(self._rows, self._worker.snapshot)
 
     def step(
         self, actions: dict[str, int]
@@ -77,10 +82,13 @@ class NetworkEnv(ParallelEnv[str, Observation, int]):
         for agent, action in actions.items():
             wanted[self._index[agent]] = action
         self._worker.ask(wanted)
-        answer, agents = self._answer(), self.agents  # made while SUMO steps
+        answer, agents = self._answer(rewarded=True), self.agents  # made while SUMO steps
         ended = dict.fromkeys(agents, False)
         self._worker.wait()
         observations, infos = answer.filled(self._rows, self._worker.snapshot)
+        for name, values in self._terms.items():
+            for info, value in zip(infos.values(), values.tolist(), strict=True):
+                info["reward_terms"][name] = value
         over = self._worker.done
         rewards = dict(zip(agents, self._worker.shared["reward"].tolist(), strict=True))
         if over:
@@ -95,8 +103,19 @@ class NetworkEnv(ParallelEnv[str, Observation, int]):
         """Stop the simulation's process."""
         self._worker.close()
 
-    def _answer(self) -> _Answer:
-        return _Answer(self.possible_agents, self._rows, self._widths, self._worker.snapshot.mask, self._phase_counts)
+    @property
+    def layout(self) -> Layout:
+        """Which element of the snapshot's arrays is what."""
+        return self._worker.layout
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """True values by lane at the last decision, in arrays that the next one overwrites: `copy()` keeps them."""
+        return self._worker.snapshot
+
+    def _answer(self, rewarded: bool) -> _Answer:
+        mask = self._worker.snapshot.mask
+        return _Answer(self.possible_agents, self._rows, self._widths, mask, self._phase_counts, rewarded)
 
 
 class _Answer:
@@ -109,12 +128,16 @@ class _Answer:
         widths: Sequence[int],
         mask: npt.NDArray[np.bool_],
         phase_counts: Sequence[int],
+        rewarded: bool,
     ) -> None:
         # one block each, and views of it
         self._rows, self._mask = np.empty_like(rows), np.empty_like(mask)
         self._observations = dict(zip(agents, _views(self._rows, widths), strict=True))
         masks = _views(self._mask, phase_counts)
-        self._infos = {a: {"action_mask": m, "time_s": 0.0} for a, m in zip(agents, masks, strict=True)}
+        self._infos: dict[str, dict[str, Any]] = {
+            a: {"action_mask": m, "time_s": 0.0} | ({"reward_terms": {}} if rewarded else {})
+            for a, m in zip(agents, masks, strict=True)
+        }
 
     def filled(
         self, rows: npt.NDArray[np.float32], snapshot: Snapshot

@@ -1,107 +1,105 @@
-"""The settings that both environments share, and the worker that they lead to."""
+"""The options that all environments share, and the worker that they lead to."""
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
 from envs.sumo.gui import RENDER_MODES, render_setup
-from envs.sumo.setup import make_setup
-from envs.sumo.sumo_rl import REWARDS as SUMO_RL_REWARDS
-from envs.sumo.sumo_rl import Reference
+from envs.sumo.setup import SimulationOptions, make_setup
 from envs.workers.client import RemoteSimulation
 from envs.workers.server import WorkerSetup
 from plumbing.errors import InputError, did_you_mean
+from plumbing.fielddocs import table
 from scenarios.scenario import Scenario, load
-from signals.loops import DetectorFaults
-from signals.observations import LIMIT
-from signals.rewards import REWARDS
-from signals.timing import Timing
-
-OBSERVATIONS = ("phases", "sumo-rl")
+from signals.observation_names import find_observation
+from signals.observations import Observation
+from signals.reward_sum import sumo_options, terms_of
+from signals.rewards import Reward
 
 
 @dataclass(frozen=True)
-class EnvOptions:
-    """How an environment is set up; see `SignalEnv` for the meaning of each."""
+class EnvOptions(SimulationOptions):
+    """How an environment is set up. Each option is declared here, or in `envs.sumo.setup.SimulationOptions`, and
+    nowhere else."""
 
     scenario: str | Path | Scenario
+    """a name of `scenarios.names()`, a .sumocfg or .net.xml file, or a `Scenario`."""
     routes: Sequence[str | Path] = ()
+    """route files, for a scenario that has none or in place of its own."""
     begin_s: float | None = None
+    """another begin of the window than the scenario's."""
     end_s: float | None = None
+    """another end."""
     demand: str = "recorded"
-    timing: Timing = field(default_factory=Timing)
-    sensing: str = "full"
-    faults: DetectorFaults = field(default_factory=DetectorFaults)
-    observation: str = "phases"
-    reward: str = "time_loss"
-    warm_up_s: float = 0.0
-    demand_range: tuple[float, float] = (1.0, 1.0)
+    """"recorded", or "held-out:SEED" for a rescaled and jittered variant."""
+    observation: str | type[Observation] = "phases"
+    """"phases" (that of the sensing), "detectors", "sumo-rl", `package.module:CLASS`, `path/to/file.py:CLASS`, or a
+    class. One that looks at detectors switches them on."""
+    reward: str | Reward = "time_loss"
+    """"time_loss" [s/s], "queue_veh", "waiting_time_saved" [s], "pressure_veh", sumo-rl's "diff-waiting-time",
+    "average-speed", "queue", "pressure", `package.module:NAME`, `path/to/file.py:NAME`, a weighted sum such as
+    "time_loss + 0.1*pressure_veh", or a callable (layout, before, after)."""
     render_mode: str | None = None
+    """"human" (sumo-gui) or "rgb_array" (sumo-gui on a virtual display)."""
 
-    def worker(self, tls_ids: Sequence[str] | None, least_slots: tuple[int, int] = (1, 1)) -> RemoteSimulation:
-        """The simulation's process, not yet started.
+    def setup(self, tls_ids: Sequence[str] | None = None, least_slots: tuple[int, int] = (1, 1)) -> WorkerSetup:
+        """What a worker is made from.
 
         Args:
+            tls_ids: the signals to control; by default all that can be.
             least_slots: phases and movements that every signal gets slots for at least.
 
         Raises:
             InputError: a name or a setting is wrong.
         """
-        if self.observation not in OBSERVATIONS:
+        terms = terms_of(self.reward)
+        observation = find_observation(self.observation, self.sensing)
+        if self.sensing != observation.sensing == "full":
             raise InputError(
-                f"unknown observation {self.observation!r}; choose one of {', '.join(OBSERVATIONS)}."
-                f"{did_you_mean(self.observation, OBSERVATIONS)}"
-            )
-        known = (*REWARDS, *SUMO_RL_REWARDS)
-        if self.reward not in known:
-            raise InputError(
-                f"unknown reward {self.reward!r}; choose one of {', '.join(known)}.{did_you_mean(self.reward, known)}"
+                f"observation {observation.__name__} looks at true values, not at {self.sensing}; leave sensing out, "
+                "or choose another observation"
             )
         if self.render_mode is not None and self.render_mode not in RENDER_MODES:
             raise InputError(f"unknown render_mode {self.render_mode!r}; choose one of {', '.join(RENDER_MODES)}")
         scenario = self.scenario
         if not isinstance(scenario, Scenario):
             scenario = load(scenario, routes=self.routes, begin_s=self.begin_s, end_s=self.end_s, demand=self.demand)
-        peer_reward = self.reward if self.reward in SUMO_RL_REWARDS else ""
         simulation = make_setup(
             scenario,
-            self.timing,
+            dataclasses.replace(self, sensing=observation.sensing),
             tls_ids=tls_ids,
-            sensing=self.sensing,
-            faults=self.faults,
-            warm_up_s=self.warm_up_s,
-            demand_range=self.demand_range,
-            reference="sumo-rl" if peer_reward or self.observation == "sumo-rl" else "",
-            reference_reward=peer_reward,
+            outputs=list(itertools.chain(*dict.fromkeys([observation.sumo_options, *sumo_options(terms)]))),
             render=render_setup(self.render_mode),
             least_slots=least_slots,
         )
-        return RemoteSimulation(
-            WorkerSetup(simulation, "" if peer_reward else self.reward, observe=self.observation == "phases")
-        )
+        return WorkerSetup(simulation, terms, observation)
 
-    def observation_size(self, worker: RemoteSimulation, signal: int) -> int:
-        """The length of one signal's observation."""
-        if self.observation == "sumo-rl":
-            return Reference.sizes(worker.setup.simulation.plan)[signal]
-        return worker.setup.observation_shape.size
+    def worker(self, tls_ids: Sequence[str] | None, least_slots: tuple[int, int] = (1, 1)) -> RemoteSimulation:
+        """The simulation's process, not yet started; arguments as of `setup`."""
+        return RemoteSimulation(self.setup(tls_ids, least_slots))
 
-    def observation_space(self, worker: RemoteSimulation, signal: int) -> spaces.Space[npt.NDArray[np.float32]]:
-        """The observation space of one signal."""
-        limit = 1.0 if self.observation == "sumo-rl" else LIMIT
-        box: Any = spaces.Box(0.0, limit, (self.observation_size(worker, signal),), np.float32)
-        return cast(spaces.Space[npt.NDArray[np.float32]], box)
 
-    def rows(self, worker: RemoteSimulation) -> npt.NDArray[np.float32]:
-        """[S, …] the shared array that holds the observations."""
-        return worker.shared["reference" if self.observation == "sumo-rl" else "observation"]
+def observation_sizes(worker: RemoteSimulation) -> Sequence[int]:
+    """[S] the length of each signal's observation."""
+    observes, simulation = worker.setup.observes, worker.setup.simulation
+    assert observes is not None
+    return observes.sizes(simulation.layout, simulation.plan)
+
+
+def observation_space(setup: WorkerSetup, size: int) -> spaces.Space[npt.NDArray[np.float32]]:
+    """The space of an observation of this length."""
+    assert setup.observes is not None
+    box: Any = spaces.Box(setup.observes.low, setup.observes.high, (size,), np.float32)
+    return cast(spaces.Space[npt.NDArray[np.float32]], box)
 
 
 def episode_seed(seed: int | None, random: np.random.Generator) -> int:
@@ -115,8 +113,18 @@ def split_options(**options: Any) -> EnvOptions:
     Raises:
         InputError: a keyword that is none, with a suggestion.
     """
-    known = EnvOptions.__dataclass_fields__
+    known = [field.name for field in dataclasses.fields(EnvOptions)]
     for name in options:
         if name not in known:
             raise InputError(f"unknown option {name!r}; known are {', '.join(known)}.{did_you_mean(name, known)}")
     return EnvOptions(**options)
+
+
+Class = TypeVar("Class", bound=type)
+
+
+def with_options(of: Class) -> Class:
+    """Put the table of options into a class's docstring, in the place of {options}."""
+    if of.__doc__:
+        of.__doc__ = of.__doc__.replace("        {options}", table(EnvOptions, first=("scenario",)))
+    return of

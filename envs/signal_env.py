@@ -9,12 +9,17 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from envs.options import episode_seed, split_options
+from envs.options import episode_seed, observation_sizes, observation_space, split_options, with_options
+from envs.workers.server import reward_terms
+from plumbing.errors import InputError
+from signals.layout import Layout
+from signals.snapshot import Snapshot
 
 Observation = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
 
+@with_options
 class SignalEnv(gymnasium.Env[Observation, np.int64]):
     """Control one signal.
 
@@ -23,24 +28,14 @@ class SignalEnv(gymnasium.Env[Observation, np.int64]):
     which phases may be chosen now. An episode is the scenario's window; its end is a truncation, never a
     termination.
 
-    Observation: see `signals.observations.PhaseObservation` (sensing `full`) and `DetectorObservation` (sensing
-    `detectors`); with `observation="sumo-rl"` that package's vector.
+    Observation: the tables of `signals.observations.PhaseObservation` (sensing `full`) and `DetectorObservation`
+    (sensing `detectors`), or of the class that is given. `info["reward_terms"]` has the reward's terms by name,
+    without their weights. `snapshot` and `layout` show what observations and rewards are computed from, also to a
+    wrapper, as `env.unwrapped.snapshot`.
 
     Args:
-        scenario: a name of `scenarios.names()`, a .sumocfg or .net.xml file, or a `Scenario`.
         tls_id: the signal; may be left out where the network has just one that can be controlled.
-        routes: route files, for a scenario that has none or in place of its own.
-        begin_s, end_s: another window than the scenario's.
-        demand: "recorded", or "held-out:SEED" for a rescaled and jittered variant.
-        timing: clocks and bounds, see `signals.timing.Timing`.
-        sensing: "full" or "detectors".
-        faults: how detectors fail, see `signals.loops.DetectorFaults`.
-        observation: "phases" or "sumo-rl".
-        reward: "time_loss" [s/s], "queue_veh", "waiting_time_saved" [s], "pressure_veh", or sumo-rl's
-            "diff-waiting-time", "average-speed", "queue", "pressure".
-        warm_up_s: simulated time before the first decision.
-        demand_range: each episode's traffic is the scenario's times a factor between these, drawn from its seed.
-        render_mode: "human" (sumo-gui) or "rgb_array" (sumo-gui on a virtual display).
+        {options}
 
     Raises:
         InputError: a name, a file or a setting is wrong.
@@ -54,18 +49,17 @@ class SignalEnv(gymnasium.Env[Observation, np.int64]):
         self._worker = self.options.worker(None if tls_id is None else [tls_id])
         ids = self._worker.layout.tls_ids
         if len(ids) > 1:
-            from plumbing.errors import InputError
-
             self._worker.close()
             raise InputError(
                 f"the scenario has {len(ids)} signals; name one with tls_id (the first are {', '.join(ids[:4])}), "
                 f"or use envs.parallel_env for all"
             )
         self.tls_id = ids[0]
-        self.observation_space = self.options.observation_space(self._worker, 0)
+        self._width = observation_sizes(self._worker)[0]
+        self.observation_space = observation_space(self._worker.setup, self._width)
         self.action_space = spaces.Discrete(int(self._worker.layout.phase_exists[0].sum()))
-        self._rows = self.options.rows(self._worker)
-        self._width = self.options.observation_size(self._worker, 0)
+        self._rows = self._worker.shared["observation"]
+        self._terms = reward_terms(self._worker.setup, self._worker.shared)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -80,7 +74,19 @@ class SignalEnv(gymnasium.Env[Observation, np.int64]):
         """Ask for a phase and run to the next decision."""
         self._worker.decide(np.array([action]))
         reward = float(self._worker.shared["reward"][0])
-        return self._observation(), reward, False, self._worker.done, self._info()
+        info = self._info()
+        info["reward_terms"] = {name: float(values[0]) for name, values in self._terms.items()}
+        return self._observation(), reward, False, self._worker.done, info
+
+    @property
+    def layout(self) -> Layout:
+        """Which element of the snapshot's arrays is what."""
+        return self._worker.layout
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """True values by lane at the last decision, in arrays that the next one overwrites: `copy()` keeps them."""
+        return self._worker.snapshot
 
     def action_masks(self) -> BoolArray:
         """[P] the phases that may be chosen now; the name that sb3-contrib looks for."""

@@ -11,11 +11,12 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from envs.options import split_options
+from envs.options import observation_space, split_options
 from envs.workers.batch import SignalBatch
 from envs.workers.client import RemoteSimulation
 from plumbing.errors import InputError
-from signals.observations import LIMIT
+from signals.layout import Layout
+from signals.snapshot import Snapshot
 
 Array = npt.NDArray[Any]
 
@@ -27,6 +28,7 @@ class SignalsVectorEnv(VectorEnv[Array, Array, Array]):
     `info["action_mask"]` [N, P] tells which phases may be chosen. A worker's signals end together at its horizon,
     as a truncation, and are reset in the same step: `info["final_obs"]` holds the last observations. A worker that
     fails ends its episode there, too (`info["failure"]` says why), and goes on in a new process.
+    `info["reward_terms"]` has [N] values of each of the reward's terms, without its weight.
 
     For a loop that waits for nobody, use `batch` (`envs.workers.batch.SignalBatch`): `send` to a worker,
     `receive` whoever is ready.
@@ -50,15 +52,16 @@ class SignalsVectorEnv(VectorEnv[Array, Array, Array]):
         count = len(given) if workers is None else workers
         if not given or count < len(given):
             raise InputError(f"{count} workers for {len(given)} scenarios; give at least one worker for each")
-        if options.get("render_mode") is not None or options.get("observation", "phases") != "phases":
-            raise InputError("a vector environment has no render_mode and no other observation than phases")
+        if options.get("render_mode") is not None:
+            raise InputError("a vector environment has no render_mode; leave it out")
         self.batch = SignalBatch(_workers(given, count, options), self._seed_of, timeout_s)
         self.tls_ids = [tls_id for worker in self.batch.workers for tls_id in worker.layout.tls_ids]
         self.num_envs = self.batch.size
-        self.single_observation_space = spaces.Box(0.0, LIMIT, (self.batch.shape.size,), np.float32)
+        self.single_observation_space = observation_space(self.batch.workers[0].setup, self.batch.shape.size)
         self.single_action_space = spaces.Discrete(self.batch.shape.phases)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._labels = [term.label for term in self.batch.workers[0].setup.terms]
         self._episode_seeds: list[np.random.Generator] = []
 
     def reset(
@@ -82,18 +85,21 @@ class SignalsVectorEnv(VectorEnv[Array, Array, Array]):
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         """Ask for a phase of every signal and run all workers to their next decision."""
         rewards, truncated = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)
+        terms = {name: np.zeros(self.num_envs) for name in self._labels}
         final: Array | None = None
         failures: dict[int, str] = {}
         for turn in self.batch.step(np.asarray(actions)):
             rows = self.batch.rows[turn.worker]
             rewards[rows] = turn.reward
+            for name, values in turn.terms.items():
+                terms[name][rows] = values
             if turn.last is not None:
                 if final is None:
                     final = np.zeros((self.num_envs, self.batch.shape.size), np.float32)
                 truncated[rows], final[rows] = True, turn.last
             if turn.failure:
                 failures[turn.worker] = turn.failure
-        info = self._info()
+        info = self._info() | {"reward_terms": terms}
         if final is not None:
             info |= {"final_obs": final, "_final_obs": truncated.copy()}
         if failures:
@@ -103,6 +109,17 @@ class SignalsVectorEnv(VectorEnv[Array, Array, Array]):
     def action_masks(self) -> Array:
         """[N, P] the phases that may be chosen now."""
         return self.batch.masks()
+
+    @property
+    def layouts(self) -> list[Layout]:
+        """Of each worker: which element of its snapshot's arrays is what."""
+        return [worker.layout for worker in self.batch.workers]
+
+    @property
+    def snapshots(self) -> list[Snapshot]:
+        """Of each worker, true values by lane at the last decision, in the arrays that the next one overwrites:
+        `copy()` keeps them. Where an episode has ended, they are of the next one's begin."""
+        return [worker.snapshot for worker in self.batch.workers]
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the workers."""

@@ -17,7 +17,7 @@ from controllers.base import Controller
 from controllers.mcts import TreeSearch
 from controllers.programs import ProgramControl
 from envs.sumo.outputs import read_statistics, read_trips
-from envs.sumo.setup import make_setup
+from envs.sumo.setup import SimulationOptions, make_setup
 from envs.sumo.simulation import EpisodeSummary, SimulationError
 from envs.workers.client import RemoteSimulation
 from envs.workers.forks import Branches, Outcome
@@ -182,15 +182,17 @@ class _Slot:
             options |= trajectory_options(folder, corridor, scenario)
         setup = make_setup(
             scenario,
-            evaluation.timing,
+            SimulationOptions(
+                timing=evaluation.timing,
+                sensing="full" if isinstance(controller, ProgramControl) else controller.sensing,
+                faults=evaluation.faults,
+            ),
             controlled=not self.program,
-            sensing="full" if isinstance(controller, ProgramControl) else controller.sensing,
-            faults=evaluation.faults,
             programs=programs,
             extra_additional=extra,
             outputs=[word.replace("{", "{{").replace("}", "}}") for pair in options.items() for word in pair],
         )
-        self.simulation = RemoteSimulation(WorkerSetup(setup, reward="", observe=False))
+        self.simulation = RemoteSimulation(WorkerSetup(setup, reward="", observation=""))
 
     def episode(self, controller: Controller | ProgramControl, seed: int, stop: threading.Event) -> EpisodeSummary:
         """One run to the end; the outputs are complete afterwards."""

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from controllers.base import Controller, Phases
-from envs.sumo.setup import make_setup
+from envs.sumo.setup import SimulationOptions, make_setup
 from envs.sumo.simulation import EpisodeSummary
 from envs.workers.client import RemoteSimulation
 from envs.workers.server import WorkerSetup
@@ -288,13 +288,12 @@ def open_simulation(episode: Episode, folder: Path | None, render: str = "") -> 
             outputs = [word.replace("{", "{{").replace("}", "}}") for word in output_options(folder)]
         setup = make_setup(
             episode.scenario,
-            episode.timing,
+            SimulationOptions(timing=episode.timing, sensing=episode.sensing),
             controlled=episode.programs is None,
-            sensing=episode.sensing,
             programs=episode.programs or "",
             extra_additional=extra,
             outputs=outputs,
             render=render,
         )
-        with RemoteSimulation(WorkerSetup(setup, reward="", observe=False)) as simulation:
+        with RemoteSimulation(WorkerSetup(setup, reward="", observation="")) as simulation:
             yield simulation

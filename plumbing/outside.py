@@ -9,6 +9,7 @@ one gate that it passes before it is loaded.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import importlib
 import importlib.machinery
@@ -101,6 +102,15 @@ def check_allowed(names: Iterable[str], allow: bool, where: object) -> None:
             f"{where} names code from outside this project: {listed}; read it, then allow it with {ALLOW} "
             f"(in Python: allow_code=True)"
         )
+
+
+def add_code_argument(parser: argparse.ArgumentParser) -> None:
+    """`--allow-code`, the same in every command that reads run directories."""
+    parser.add_argument(
+        ALLOW, action="store_true",
+        help="run the code from outside this project that a run directory names (a reward, an observation, …): "
+        "read it first, since it may do whatever you may",
+    )  # fmt: skip
 
 
 class Carried:

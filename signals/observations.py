@@ -1,17 +1,21 @@
-"""What an agent is shown of a snapshot: one row of numbers per signal, the same for every intersection.
+"""What an agent is shown of a snapshot: one row of numbers per signal.
 
-Both observations have the same plan, so that one network reads any signal: a block per phase, a block per
-movement, and the table of which phase serves which movement. Unused slots are 0 and say so (`exists`).
+Every observation is a subclass of `Observation`. The agents' networks read those of `PhaseObservation`'s plan, which
+is the same for every intersection: a block per phase, a block per movement, and the table of which phase serves
+which movement. Unused slots are 0 and say so (`exists`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from plumbing.errors import InputError, did_you_mean
+from signals.intersection import SignalPlan
 from signals.layout import Layout
 from signals.measures import ApproachMeasures, lanes_green
 from signals.snapshot import Snapshot
@@ -19,7 +23,7 @@ from signals.snapshot import Snapshot
 FloatArray = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.float32]
 LIMIT = 10.0
-"""Every element lies within 0 and this bound after scaling."""
+"""Every element lies within 0 and this bound after scaling, unless its observation says otherwise."""
 CONSTANT = ("exists", "crossing", "lanes")
 """Features that never change, of phases or movements."""
 SENSED = 8
@@ -45,7 +49,68 @@ class ObservationShape:
         )
 
 
-class PhaseObservation:
+@dataclass(frozen=True)
+class RowShape:
+    """The shape of a row that has no plan."""
+
+    phases: int
+    """Of the signal with the most."""
+    movements: int
+    size: int
+    """Length of a row."""
+
+
+class Observation:
+    """Writes what an agent is shown. A subclass defines `width` and `write`, and tells in a table what is where.
+
+    Args:
+        layout: which element of a snapshot is what.
+        rows: [S, size] where to write; by default an array of its own.
+    """
+
+    sensing: ClassVar[str] = "full"
+    """What it looks at: "full", true values; or "detectors"."""
+    low: ClassVar[float] = 0.0
+    high: ClassVar[float] = LIMIT
+    """Bounds of every element."""
+    sumo_options: ClassVar[tuple[str, ...]] = ()
+    """Further options of SUMO's that it needs."""
+
+    def __init__(self, layout: Layout, rows: Rows | None = None) -> None:
+        self.layout = layout
+        self.rows = np.zeros((layout.shape[0], self.width(layout)), np.float32) if rows is None else rows
+
+    @classmethod
+    def width(cls, layout: Layout) -> int:
+        """Length of a row."""
+        raise NotImplementedError(f"{cls.__name__} defines no width(layout)")
+
+    @classmethod
+    def sizes(cls, layout: Layout, plan: SignalPlan) -> Sequence[int]:
+        """[S] how much of its row each signal uses; what is left is 0 and not shown where a signal is alone."""
+        del plan
+        return [cls.width(layout)] * layout.shape[0]
+
+    @classmethod
+    def shape_of(cls, layout: Layout, plan: SignalPlan) -> ObservationShape | RowShape:
+        """The shape of a row."""
+        _, phases, movements = layout.shape
+        return RowShape(phases, movements, max(cls.sizes(layout, plan)))
+
+    def begin(self, simulation: Any) -> None:
+        """An episode begins, in this running `envs.sumo.simulation.Simulation`."""
+
+    def write(self, snapshot: Snapshot) -> None:
+        """Bring `rows` up to this snapshot, which must not be changed."""
+        raise NotImplementedError(f"{type(self).__name__} defines no write(snapshot)")
+
+    def __call__(self, snapshot: Snapshot) -> Rows:
+        """[S, size] rows; a new array each time."""
+        self.write(snapshot)
+        return self.rows.copy()
+
+
+class PhaseObservation(Observation):
     """Sensing `full`: every vehicle within the detection zone of each approach.
 
     Phase block, for each of P phases (unit before scaling, divisor):
@@ -95,27 +160,34 @@ class PhaseObservation:
     MOVEMENT_SCALE = np.array([1, 1, 2, 10, 10, 300, 10, 10, 5], float)
 
     def __init__(self, layout: Layout, rows: Rows | None = None) -> None:
-        """See the class.
-
-        Args:
-            rows: [S, size] where to write; by default an array of its own.
-        """
-        self.layout = layout
+        super().__init__(layout, rows)
         s, p, k = layout.shape
         self.shape = self.shape_for(p, k)
-        self._rows = np.zeros((s, self.shape.size), np.float32) if rows is None else rows
         first = p * len(self.PHASE_FEATURES)
         # views into the rows: what is written there is written once
-        self._phase = self._rows[:, :first].reshape(s, p, len(self.PHASE_FEATURES))
-        self._movement = self._rows[:, first + p * k :].reshape(s, k, len(self.MOVEMENT_FEATURES))
-        self._rows[:, first : first + p * k] = layout.service.reshape(s, p * k)
-        self._phase[:, :, 0] = layout.phase_exists
-        self._movement[:, :, 0] = layout.movement_exists
-        self._movement[:, :, 1] = layout.crossing
+        self.phase = self.rows[:, :first].reshape(s, p, len(self.PHASE_FEATURES))
+        """[S, P, features] the phase block."""
+        self.movement = self.rows[:, first + p * k :].reshape(s, k, len(self.MOVEMENT_FEATURES))
+        """[S, K, features] the movement block."""
+        self.rows[:, first : first + p * k] = layout.service.reshape(s, p * k)
+        self.phase[:, :, 0] = layout.phase_exists
+        self.movement[:, :, 0] = layout.movement_exists
+        self.movement[:, :, 1] = layout.crossing
         self._signals = np.arange(s)
         self._sizes = layout.phase_size, layout.movement_size
         self._phase_factor = (1.0 / self.PHASE_SCALE).astype(np.float32)
         self._movement_factor = (1.0 / self.MOVEMENT_SCALE).astype(np.float32)
+
+    @classmethod
+    def width(cls, layout: Layout) -> int:
+        """Length of a row."""
+        return cls.shape_for(*layout.shape[1:]).size
+
+    @classmethod
+    def shape_of(cls, layout: Layout, plan: SignalPlan) -> ObservationShape:
+        """The shape of a row."""
+        del plan
+        return cls.shape_for(*layout.shape[1:])
 
     @classmethod
     def shape_for(cls, phases: int, movements: int) -> ObservationShape:
@@ -123,25 +195,20 @@ class PhaseObservation:
         demand = cls.PHASE_FEATURES.index(cls.DEMAND)
         return ObservationShape(phases, movements, len(cls.PHASE_FEATURES), len(cls.MOVEMENT_FEATURES), demand)
 
-    def __call__(self, snapshot: Snapshot) -> Rows:
-        """[S, size] rows; a new array each time."""
-        self.write(snapshot)
-        return self._rows.copy()
-
     def raw(self, snapshot: Snapshot) -> Rows:
         """[S, size] rows in the units of the table, neither scaled nor limited; a new array each time."""
         self._write_raw(snapshot)
-        return self._rows.copy()
+        return self.rows.copy()
 
     def write(self, snapshot: Snapshot) -> None:
         """Bring the rows up to this snapshot."""
         self._write_raw(snapshot)
-        np.multiply(self._phase, self._phase_factor, out=self._phase)
-        np.multiply(self._movement, self._movement_factor, out=self._movement)
-        np.minimum(self._rows, LIMIT, out=self._rows)
+        np.multiply(self.phase, self._phase_factor, out=self.phase)
+        np.multiply(self.movement, self._movement_factor, out=self.movement)
+        np.minimum(self.rows, LIMIT, out=self.rows)
 
     def _write_raw(self, snapshot: Snapshot) -> None:
-        s, current, phase = self._signals, snapshot.phase, self._phase
+        s, current, phase = self._signals, snapshot.phase, self.phase
         phase[:, :, 1] = snapshot.mask
         phase[:, :, 2:5] = 0.0
         phase[s, current, 2] = 1.0
@@ -149,17 +216,20 @@ class PhaseObservation:
         phase[s, current, 4] = snapshot.green_age_s
         phase[:, :, 5] = snapshot.since_served_s
         phase[:, :, 6] = self.layout.change_s[s, current]
-        phase[:, :, 7], self._movement[:, :, 2] = self._sizes
-        self._fill(snapshot)
+        phase[:, :, 7], self.movement[:, :, 2] = self._sizes
+        self.fill(snapshot)
 
-    def _fill(self, snapshot: Snapshot) -> None:
-        """Write what is sensed into the phase block from 8 on and the movement block from 3 on."""
+    def fill(self, snapshot: Snapshot) -> None:
+        """Write what is sensed into the phase block from 8 on and the movement block from 3 on, in the table's units.
+
+        A subclass that adds features at the ends of the blocks calls this one first.
+        """
         layout, seen = self.layout, ApproachMeasures(self.layout, snapshot)
-        self._phase[:, :, 8:13] = seen.phases.transpose(1, 2, 0)
-        self._phase[:, :, 13] = layout.phase_exits.sum(snapshot.halting)
-        self._movement[:, :, 3:7] = seen.movements.transpose(1, 2, 0)
-        self._movement[:, :, 7] = layout.movement_exits.sum(snapshot.halting)
-        self._movement[:, :, 8] = snapshot.pedestrians
+        self.phase[:, :, 8:13] = seen.phases.transpose(1, 2, 0)
+        self.phase[:, :, 13] = layout.phase_exits.sum(snapshot.halting)
+        self.movement[:, :, 3:7] = seen.movements.transpose(1, 2, 0)
+        self.movement[:, :, 7] = layout.movement_exits.sum(snapshot.halting)
+        self.movement[:, :, 8] = snapshot.pedestrians
 
 
 class DetectorObservation(PhaseObservation):
@@ -200,6 +270,7 @@ class DetectorObservation(PhaseObservation):
     | 9 | backed_up | its share of its lanes' advance detectors' occupancy in the last interval | - | 2 |
     """
 
+    sensing = "detectors"
     PHASE_FEATURES: tuple[str, ...] = (
         "exists", "selectable", "current", "changing", "green_age", "since_served", "change", "lanes",
         "occupied", "occupancy", "arrivals", "new_arrivals", "flow", "backed_up",
@@ -211,30 +282,37 @@ class DetectorObservation(PhaseObservation):
     PHASE_SCALE = np.array([1, 1, 1, 1, 60, 120, 10, 4, 4, 4, 20, 20, 10, 4], float)
     MOVEMENT_SCALE = np.array([1, 1, 2, 2, 2, 10, 60, 1, 1, 2], float)
 
-    def _fill(self, snapshot: Snapshot) -> None:
+    def fill(self, snapshot: Snapshot) -> None:
         layout = self.layout
         new = np.where(lanes_green(layout, snapshot), 0.0, snapshot.arrivals_veh)
         occupied, occupancy, arrivals = snapshot.occupied, snapshot.occupancy, snapshot.arrivals_veh
         lanes = np.stack((occupied, occupancy, arrivals, new, snapshot.flow_veh, snapshot.backed_up))
-        self._phase[:, :, 8:14] = layout.phase_lanes.sum(lanes).transpose(1, 2, 0)
+        self.phase[:, :, 8:14] = layout.phase_lanes.sum(lanes).transpose(1, 2, 0)
         shares = np.stack((occupied, occupancy, arrivals, snapshot.gap_s, snapshot.backed_up))
         movements = layout.movement_lanes.sum(shares).transpose(1, 2, 0)
-        self._movement[:, :, 3:7], self._movement[:, :, 9] = movements[:, :, :4], movements[:, :, 4]
-        self._movement[:, :, 7] = layout.movement_lanes.sum(snapshot.healthy) / np.maximum(layout.movement_size, 1e-9)
-        self._movement[:, :, 8] = snapshot.pedestrians > 0
+        self.movement[:, :, 3:7], self.movement[:, :, 9] = movements[:, :, :4], movements[:, :, 4]
+        self.movement[:, :, 7] = layout.movement_lanes.sum(snapshot.healthy) / np.maximum(layout.movement_size, 1e-9)
+        self.movement[:, :, 8] = snapshot.pedestrians > 0
 
 
-OBSERVATIONS = {"full": PhaseObservation, "detectors": DetectorObservation}
+OBSERVATIONS: dict[str, type[PhaseObservation]] = {"full": PhaseObservation, "detectors": DetectorObservation}
+"""By sensing level, each level's own."""
+NAMED: dict[str, type[Observation] | str] = {
+    "phases": PhaseObservation,
+    "detectors": DetectorObservation,
+    "sumo-rl": "envs.sumo.sumo_rl:SumoRlObservation",
+}
+"""By name, or where they are: sumo-rl's reads the running simulation. `signals.observation_names` finds them."""
 
 
-def observation_for(sensing: str, layout: Layout, rows: Rows | None = None) -> PhaseObservation:
-    """The observation of a sensing level, which writes into `rows` if given.
+def observation_for(kind: str | type[PhaseObservation], layout: Layout, rows: Rows | None = None) -> PhaseObservation:
+    """The observation of a sensing level, or of this class, which writes into `rows` if given.
 
     Raises:
         InputError: no such level.
     """
-    if sensing not in OBSERVATIONS:
-        raise InputError(
-            f"unknown sensing {sensing!r}; choose full or detectors.{did_you_mean(sensing, OBSERVATIONS)}"
-        )
-    return OBSERVATIONS[sensing](layout, rows)
+    if not isinstance(kind, str):
+        return kind(layout, rows)
+    if kind not in OBSERVATIONS:
+        raise InputError(f"unknown sensing {kind!r}; choose full or detectors.{did_you_mean(kind, OBSERVATIONS)}")
+    return OBSERVATIONS[kind](layout, rows)

@@ -1,6 +1,7 @@
-"""Rewards: pure functions of two snapshots, one value per signal; greater is better.
+"""Rewards: functions of two snapshots, one value per signal; greater is better.
 
 They use true values in every sensing level: a reward exists in simulation only, where these are known.
+`signals.reward_sum` makes weighted sums of them, and takes rewards from outside.
 """
 
 from __future__ import annotations
@@ -10,12 +11,17 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from plumbing.errors import InputError, did_you_mean
 from signals.layout import Layout
 from signals.snapshot import Snapshot
 
 FloatArray = npt.NDArray[np.float64]
 Reward = Callable[[Layout, Snapshot, Snapshot], FloatArray]
+"""`reward(layout, before, after)` gives [S] values and changes neither snapshot.
+
+A class is made anew, without arguments, for each simulation. What is called may have `begin(simulation)`, called
+with the running `envs.sumo.simulation.Simulation` when an episode begins; and `sumo_options`, further options of
+SUMO's.
+"""
 
 
 def time_loss(layout: Layout, before: Snapshot, after: Snapshot) -> FloatArray:
@@ -52,22 +58,16 @@ def pressure(layout: Layout, before: Snapshot, after: Snapshot) -> FloatArray:
     return total
 
 
-COMPARING = frozenset({"waiting_time_saved"})
-"""The rewards that look at the earlier moment, too; the others can be given the later one twice."""
-REWARDS: dict[str, Reward] = {
+REWARDS: dict[str, Reward | str] = {
     "time_loss": time_loss,
     "queue_veh": queue,
     "waiting_time_saved": waiting_time_saved,
     "pressure_veh": pressure,
+    "diff-waiting-time": "envs.sumo.sumo_rl:DiffWaitingTime",
+    "average-speed": "envs.sumo.sumo_rl:AverageSpeed",
+    "queue": "envs.sumo.sumo_rl:Queue",
+    "pressure": "envs.sumo.sumo_rl:Pressure",
 }
-
-
-def reward_for(name: str) -> Reward:
-    """The reward of that name.
-
-    Raises:
-        InputError: no such reward.
-    """
-    if name not in REWARDS:
-        raise InputError(f"unknown reward {name!r}; choose one of {', '.join(REWARDS)}.{did_you_mean(name, REWARDS)}")
-    return REWARDS[name]
+"""By name, or where they are: sumo-rl's read the running simulation."""
+COMPARING = frozenset({"waiting_time_saved"})
+"""The rewards of these that look at the earlier moment, too; the others can be given the later one twice."""

@@ -17,7 +17,7 @@ import sumo
 
 from controllers.base import Controller
 from controllers.registry import make
-from envs.sumo.setup import make_setup
+from envs.sumo.setup import SimulationOptions, make_setup
 from envs.workers.client import RemoteSimulation
 from envs.workers.server import WorkerSetup
 from scenarios.scenario import Scenario, load
@@ -67,10 +67,10 @@ def record(
     states, extra = folder / "states.xml", folder / "record.add.xml"
     extra.write_text(f'<additional><timedEvent type="SaveTLSStates" dest="{states}"/></additional>')
     setup = make_setup(
-        scenario, timing, tls_ids=tls_ids, warm_up_s=warm_up_s, extra_additional=[extra],
-        outputs=["--ignore-route-errors", "true"],
+        scenario, SimulationOptions(timing=timing or Timing(), warm_up_s=warm_up_s), tls_ids=tls_ids,
+        extra_additional=[extra], outputs=["--ignore-route-errors", "true"],
     )  # fmt: skip
-    simulation, changes = RemoteSimulation(WorkerSetup(setup, reward="", observe=False)), 0
+    simulation, changes = RemoteSimulation(WorkerSetup(setup, reward="", observation="")), 0
     ask, generator = POLICIES.get(policy), np.random.default_rng(seed)
     if ask is None:
         controller = cast(Controller, make(policy))

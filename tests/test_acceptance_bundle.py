@@ -19,7 +19,7 @@ from deployment.bundle.make.c_check import WARNINGS, compiled, compiler
 from deployment.bundle.make.drawn import draw_inputs
 from deployment.bundle.policy import OnnxPolicy
 from deployment.bundle.read import Bundle
-from envs.sumo.setup import make_setup
+from envs.sumo.setup import SimulationOptions, make_setup
 from scenarios.scenario import load
 from signals.inputs import InputTable
 from signals.layout import build_layout
@@ -60,7 +60,7 @@ def test_acceptance_03_onnx_and_c_are_the_trained_policy_on_ten_thousand_inputs(
 def test_acceptance_03_the_same_phase_on_ten_thousand_recorded_snapshots(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", "cologne8", window=None)
     controller = load_controller(run)
-    setup = make_setup(load("cologne8"), sensing="detectors")
+    setup = make_setup(load("cologne8"), SimulationOptions(sensing="detectors"))
     recording = record(controller, setup, range(20_001, 20_011), least=10_000 // len(setup.layout.tls_ids) + 1)
     compared = 0
     for s, item in enumerate(setup.plan.intersections):
@@ -119,7 +119,7 @@ def test_acceptance_03_a_form_that_differs_is_not_written(
 
     def rounded(controller: LearnedController, table: InputTable) -> bytes:
         weights = {name: weight.half().float() for name, weight in controller.weights.items()}
-        return policy_graph(LearnedController(weights, controller.network, controller.sensing), table)
+        return policy_graph(LearnedController(weights, controller.network, controller.observation), table)
 
     monkeypatch.setattr(export, "policy_graph", rounded)
     status, said = status_of(capsys, monkeypatch, "bundle", run, "--out", tmp_path / "out")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from controllers.heuristics import Greedy
-from envs.sumo.setup import make_setup
+from envs.sumo.setup import SimulationOptions, make_setup
 from envs.sumo.simulation import SimulationError
 from envs.workers.client import RemoteSimulation
 from envs.workers.forks import Branches, branching_works
@@ -28,7 +28,9 @@ END_S = (
 def simulation(*outputs: str, sensing: str = "full") -> RemoteSimulation:
     scenario = load("cologne1", end_s=END_S)
     return RemoteSimulation(
-        WorkerSetup(make_setup(scenario, sensing=sensing, outputs=outputs), reward="", observe=False)
+        WorkerSetup(
+            make_setup(scenario, SimulationOptions(sensing=sensing), outputs=outputs), reward="", observation=""
+        )
     )
 
 

@@ -38,9 +38,8 @@ def test_sumo_rls_side_of_the_migration_page_runs(block: str) -> None:
 
 
 def test_every_option_and_reward_is_on_the_migration_page() -> None:
-    from envs.sumo.sumo_rl import REWARDS as SUMO_RL_REWARDS
     from signals.rewards import REWARDS
 
     text = PAGE.read_text()
-    for name in (*REWARDS, *SUMO_RL_REWARDS):
+    for name in REWARDS:
         assert f'"{name}"' in text, f"docs/migrating-from-sumo-rl.md does not mention the reward {name}"

@@ -212,7 +212,7 @@ def test_the_other_signals_keep_their_program(tmp_path: Path) -> None:
         rows = [f'<timedEvent type="SaveTLSStates" source="{tls}" dest="{out}"/>' for tls in ids]
         events.write_text(f"<additional>{''.join(rows)}</additional>")
         setup = make_setup(scenario, tls_ids=tls_ids, controlled=controlled, extra_additional=[events])
-        simulation = RemoteSimulation(WorkerSetup(setup, reward="", observe=False))
+        simulation = RemoteSimulation(WorkerSetup(setup, reward="", observation=""))
         simulation.begin(1)
         while not simulation.done:
             simulation.decide((simulation.snapshot.phase + 1) % simulation.layout.phase_exists.sum(axis=1))

@@ -24,10 +24,12 @@ import libsumo, numpy as np
 from sumo_rl import SumoEnvironment
 from sumo_rl.environment.observations import DefaultObservationFunction
 from sumo_rl.environment.traffic_signal import TrafficSignal
-from envs.sumo.sumo_rl import REWARDS, Reference
-from envs.sumo.setup import make_setup
+from envs.options import EnvOptions
 from envs.sumo.simulation import Simulation
+from envs.sumo.sumo_rl import exits_of
 from scenarios.scenario import load
+from signals.reward_sum import RewardSum, terms_of
+from signals.rewards import REWARDS as ALL
 
 name, begin_s, decisions = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
 scenario = load(name, begin_s=begin_s)
@@ -35,11 +37,16 @@ env = SumoEnvironment(net_file=str(scenario.net_file), route_file=str(scenario.r
 peers = {tls: (list(s.lanes), len(s.observation_space.low), s.num_green_phases,
                s.observation_space.low.min(), s.observation_space.high.max(), s.observation_space.dtype)
          for tls, s in env.traffic_signals.items()}
-setup = make_setup(scenario, reference="sumo-rl")
+REWARDS = [name for name, reward in ALL.items() if isinstance(reward, str)]
+worker = EnvOptions(scenario, observation="sumo-rl", reward=" + ".join(REWARDS)).setup()
+setup = worker.simulation
 simulation = Simulation(setup)
 simulation.begin(5)
 layout, machine = setup.layout, simulation.machine
-ours = {reward: Reference(simulation, layout, reward) for reward in REWARDS}
+observe = worker.observes(layout, np.zeros((len(layout.tls_ids), worker.observation_shape.size), np.float32))
+observe.begin(simulation)
+ours = RewardSum(worker.terms, layout)
+ours.begin(simulation)
 # fixed_ts: a TrafficSignal that measures, and leaves the signal alone
 fake = types.SimpleNamespace(fixed_ts=True, vehicles={}, observation_class=DefaultObservationFunction)
 theirs = [TrafficSignal(fake, tls, 5, 0, 5, 60, 0, "queue", libsumo) for tls in layout.tls_ids]
@@ -48,12 +55,15 @@ for s, signal in enumerate(theirs):
 random = np.random.default_rng(0)
 different, values = [], {reward: set() for reward in REWARDS}
 asked_s = np.full(len(theirs), simulation.now_s)
-rows = np.zeros((len(theirs), Reference.width(setup.plan)), np.float32)
+rows, each, total = observe.rows, np.zeros((len(REWARDS), len(theirs))), np.zeros(len(theirs))
 for decision in range(decisions):
     mask, old, at_s = simulation.snapshot.mask.copy(), machine.phase.copy(), simulation.now_s
     simulation.decide(np.array([random.choice(np.flatnonzero(m)) for m in mask]))
-    ours["queue"].observe(rows)
-    rewards = {reward: reference.reward() for reward, reference in ours.items()}
+    observe.write(simulation.snapshot)
+    ours.write(simulation.snapshot, simulation.snapshot, total, each)
+    rewards = dict(zip(REWARDS, each))
+    if not np.allclose(total, each.sum(axis=0)):
+        different.append([decision, "sum"])
     for s, signal in enumerate(theirs):
         if machine.phase[s] != old[s]:
             asked_s[s] = at_s
@@ -69,10 +79,11 @@ for decision in range(decisions):
             values[reward].add(value)
             if value != rewards[reward][s]:
                 different.append([decision, signal.id, reward, value, rewards[reward][s]])
+exits = exits_of(simulation)
 simulation.end()
 print(json.dumps({
-    "lanes_equal": [peers[tls][0] == ours["queue"]._lanes[s] for s, tls in enumerate(layout.tls_ids)],
-    "exits_equal": [set(signal.out_lanes) == set(ours["queue"]._exits[s]) for s, signal in enumerate(theirs)],
+    "lanes_equal": [peers[tls][0] == observe._lanes[s] for s, tls in enumerate(layout.tls_ids)],
+    "exits_equal": [set(signal.out_lanes) == set(exits[s]) for s, signal in enumerate(theirs)],
     "sizes": {tls: peer[1] for tls, peer in peers.items()},
     "phases": {tls: peer[2] for tls, peer in peers.items()},
     "bounds": sorted({(float(p[3]), float(p[4]), str(p[5])) for p in peers.values()}),

@@ -20,7 +20,7 @@ import pytest
 
 import evaluate
 from envs import SignalEnv
-from envs.sumo.setup import make_setup
+from envs.sumo.setup import SimulationOptions, make_setup
 from envs.sumo.simulation import SimulationError
 from envs.workers.client import RemoteSimulation
 from envs.workers.forks import Branches
@@ -202,7 +202,7 @@ def test_an_episode_that_jams_says_where_and_since_when(tmp_path: Path) -> None:
     )
     scenario = load("single", end_s=600)
     setup = make_setup(scenario, controlled=False, extra_additional=[closed])
-    with RemoteSimulation(WorkerSetup(setup, reward="", observe=False)) as simulation:
+    with RemoteSimulation(WorkerSetup(setup, reward="", observation="")) as simulation:
         simulation.begin(0)
         while not simulation.done:
             simulation.decide(np.zeros(0, np.int64))
@@ -335,7 +335,7 @@ def test_what_sumo_refuses_is_bad_input_in_its_own_words() -> None:
 
 def test_nothing_stays_in_the_temporary_folder_or_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    setup = WorkerSetup(make_setup(load("single"), sensing="detectors"))
+    setup = WorkerSetup(make_setup(load("single"), SimulationOptions(sensing="detectors")))
     files = len(os.listdir("/proc/self/fd"))
     run = RemoteSimulation(setup)
     run.begin(1)
@@ -351,7 +351,7 @@ def test_nothing_stays_in_the_temporary_folder_or_open(tmp_path: Path, monkeypat
 def test_an_end_that_cannot_be_summed_up_is_no_good_end() -> None:
     """It would read as a run in which nobody was stuck."""
     program = """
-from envs.sumo.setup import make_setup
+from envs.sumo.setup import SimulationOptions, make_setup
 from envs.sumo.simulation import Simulation, SimulationError
 from scenarios.scenario import load
 simulation = Simulation(make_setup(load("single")))

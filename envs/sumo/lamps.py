@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from envs.sumo.setup import SimulationSetup, make_setup
+from envs.sumo.setup import SimulationOptions, SimulationSetup, make_setup
 from envs.sumo.simulation import SimulationError, with_loops
 from scenarios.scenario import Scenario
 from signals.intersection import Intersection
@@ -45,7 +45,10 @@ class LampSimulation:
         Raises:
             InputError: it cannot be controlled.
         """
-        setup = make_setup(scenario, timing, tls_ids=[tls_id], outputs=outputs, extra_additional=extra_additional)
+        setup = make_setup(
+            scenario, SimulationOptions(timing=timing), tls_ids=[tls_id], outputs=outputs,
+            extra_additional=extra_additional,
+        )  # fmt: skip
         self.setup: SimulationSetup = replace(setup)
         self.item: Intersection = setup.plan.intersections[0]
         self.loops: LoopPlan = plan_loops(setup.plan.intersections, scenario.network)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from envs.sumo.simulation import SimulationError
 from envs.workers.handover import CORES, DOZE_S, WAIT_SPIN_S, Waiting, readable, thought_spin_s
 from envs.workers.protocol import SimulationWorker
+from envs.workers.server import reward_terms
 from plumbing.errors import InputError
 
 log = logging.getLogger("intergreen.workers")
@@ -39,6 +41,8 @@ class Turn(NamedTuple):
     """[S, size] the ended episode's last observation, None within an episode: the shared rows hold the next one's."""
     failure: str = ""
     """Why the episode ended before its horizon."""
+    terms: Mapping[str, npt.NDArray[np.float64]] = MappingProxyType({})
+    """[S] each term of the reward without its weight, by what it is called; none where it failed."""
 
 
 class SignalBatch:
@@ -125,6 +129,7 @@ class SignalBatch:
             among: the workers that are waited for, by default all; the others' answers stay where they are.
 
         Raises:
+            InputError: a reward or an observation from outside fails.
             SimulationError: a worker fails again and again.
         """
         busy = [n for n, doing in enumerate(self._doing) if doing != IDLE and (among is None or n in among)]
@@ -228,11 +233,12 @@ class SignalBatch:
             self._cut_short(n, str(error))
             return None
         reward = worker.shared["reward"].copy()
+        terms = {name: values.copy() for name, values in reward_terms(worker.setup, worker.shared).items()}
         if not worker.done:
             self._doing[n] = IDLE
-            return Turn(n, reward)
+            return Turn(n, reward, terms=terms)
         self._in_a_row[n] = 0
-        self._held[n] = Turn(n, reward, worker.shared["observation"].copy())
+        self._held[n] = Turn(n, reward, worker.shared["observation"].copy(), terms=terms)
         self._begin(n)
         return None
 

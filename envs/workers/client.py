@@ -25,6 +25,7 @@ from envs.workers.handover import Asker, Bell, SharedArrays, Waiting, readable, 
 from envs.workers.server import WorkerSetup, receive, send
 from plumbing.errors import InputError
 from plumbing.interpreter import ROOT, command, environment, last_line
+from plumbing.outside import pack
 from signals.snapshot import Snapshot
 
 log = logging.getLogger("intergreen.sumo")
@@ -107,7 +108,7 @@ class RemoteSimulation:
         self.asker = Asker(self.shared, bell, other)
         self._waiting = Waiting([self.asker])
         self._finalizer = weakref.finalize(self, _stop, self._process, self._commands, self._answers, bell, other)
-        send(self._commands, "setup", self.setup)
+        send(self._commands, "setup", pack(self.setup))
 
     def begin(self, seed: int) -> None:
         """Start an episode; one that still runs is ended first.
@@ -262,6 +263,7 @@ class RemoteSimulation:
         """After an answer, or where none will come.
 
         Raises:
+            InputError: a reward or an observation from outside fails.
             SimulationError: SUMO failed, its process died or does not answer any more.
         """
         assert self.asker is not None
@@ -273,6 +275,8 @@ class RemoteSimulation:
             _kill_group(self._process)  # the episode may have outlived the template
         kind, content = receive(self._answers)
         self._report()
+        if kind == "refused":
+            raise InputError(content)
         said = self._errors()
         reason = f"{content}{': ' + said if said else ''}" if kind == "error" else "its process was ended"
         raise SimulationError(f"the simulation failed after {self.snapshot.time_s[0]:g} s: {reason}")

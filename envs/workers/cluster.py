@@ -7,8 +7,10 @@ actor, with whatever machine, begins the next episode in a new one, and no half 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
+import pickle
 import secrets
 import signal
 import socket
@@ -37,6 +39,7 @@ from envs.workers.server import WorkerSetup
 from envs.workers.shipping import Parcel, differences, files_of_setup, fingerprint, setup_here
 from plumbing.errors import InputError
 from plumbing.interpreter import ROOT
+from plumbing.outside import pack
 from signals.snapshot import Snapshot
 
 REACH_S = 5.0
@@ -177,13 +180,14 @@ def _first_line(text: str) -> str:
 class Host:
     """The actor: holds one simulation on its machine. Errors that are no surprise come back as answers."""
 
-    def __init__(self, setup: WorkerSetup, parcel: Parcel, sender: dict[str, str]) -> None:
+    def __init__(self, packed: bytes, parcel: Parcel, sender: dict[str, str]) -> None:
         self._refusal = refusal_of(sender)
         self._simulation: RemoteSimulation | None = None
         if not self._refusal:
             try:
+                setup: WorkerSetup = pickle.loads(packed)
                 here = setup_here(setup.simulation, parcel.unpack())
-                self._simulation = RemoteSimulation(WorkerSetup(here, setup.reward, setup.observe))
+                self._simulation = RemoteSimulation(dataclasses.replace(setup, simulation=here))
             except InputError as error:
                 self._refusal = str(error)
 
@@ -198,12 +202,12 @@ class Host:
         return "ok", self._simulation.shared.content()
 
     def decide(self, phases: npt.NDArray[np.int64]) -> tuple[str, bytes | str]:
-        """("ok", the arrays) or ("failed", why)."""
+        """("ok", the arrays), ("refused", why) where a user's own code fails, or ("failed", why)."""
         assert self._simulation is not None
         try:
             self._simulation.decide(phases)
-        except SimulationError as error:
-            return "failed", str(error)
+        except (InputError, SimulationError) as error:
+            return "refused" if isinstance(error, InputError) else "failed", str(error)
         return "ok", self._simulation.shared.content()
 
 
@@ -304,12 +308,15 @@ class RayWorker:
         """After an answer, or where none will come.
 
         Raises:
+            InputError: a reward or an observation from outside fails.
             SimulationError: SUMO failed, or the actor or its machine is gone.
         """
         assert self.asker is not None
         if self.asker.answered() and not self.asker.failed:
             return
         self.running = False
+        if self.asker.failed and self._answer[0] == "refused":
+            raise InputError(str(self._answer[1]))
         reason = str(self._answer[1]) if self.asker.failed else "it was ended"
         raise SimulationError(f"on the Ray cluster, after {self.snapshot.time_s[0]:g} s of its episode: {reason}")
 
@@ -377,7 +384,7 @@ def _hosted(setup: WorkerSetup, parcel: Any) -> Any:
     """A new actor: on a core of its own or, where a lost machine has left too few, sharing one."""
     free = ray.available_resources().get("CPU", 0.0) >= 1.0
     actor = ray.remote(num_cpus=1 if free else 0, max_restarts=0, scheduling_strategy="SPREAD")(Host)
-    return actor.remote(setup, parcel, fingerprint())
+    return actor.remote(pack(setup), parcel, fingerprint())
 
 
 def _lost(error: BaseException) -> str:

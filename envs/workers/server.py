@@ -19,16 +19,18 @@ from functools import cached_property
 from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from envs.sumo.gui import FRAME_SHAPE
 from envs.sumo.setup import SimulationSetup
 from envs.sumo.simulation import Simulation, SimulationError
-from envs.sumo.sumo_rl import Reference
 from envs.workers.forks import explore
 from envs.workers.handover import Answerer, Bell, Shapes, SharedArrays
-from plumbing.errors import InputError
-from signals.observations import ObservationShape, observation_for
-from signals.rewards import COMPARING, reward_for
+from plumbing.errors import InputError, printable
+from signals.observation_names import find_observation, is_ours
+from signals.observations import Observation, ObservationShape, PhaseObservation, RowShape
+from signals.reward_sum import RewardSum, Terms, is_plain, terms_of
+from signals.rewards import Reward
 from signals.snapshot import Snapshot
 
 
@@ -37,14 +39,33 @@ class WorkerSetup:
     """A simulation, and what is computed from it beside the snapshot."""
 
     simulation: SimulationSetup
-    reward: str = "time_loss"
-    """A name of `signals.rewards`, or "" for none."""
-    observe: bool = True
+    reward: str | Reward | Terms = "time_loss"
+    """As `signals.reward_sum.terms_of` takes it; "" for none."""
+    observation: str | type[Observation] = "phases"
+    """As `signals.observation_names.find_observation` takes it; "" for none."""
+
+    def __post_init__(self) -> None:
+        # found here, not in the process that runs it: names are relative to the user's folder
+        object.__setattr__(self, "reward", terms_of(self.reward))
+        if self.observation:
+            object.__setattr__(self, "observation", find_observation(self.observation, self.simulation.sensing))
+
+    @property
+    def terms(self) -> Terms:
+        """The reward's terms."""
+        assert isinstance(self.reward, tuple)
+        return self.reward
+
+    @property
+    def observes(self) -> type[Observation] | None:
+        """The observation's class, None where there is none."""
+        return self.observation if isinstance(self.observation, type) else None
 
     @cached_property
-    def observation_shape(self) -> ObservationShape:
+    def observation_shape(self) -> ObservationShape | RowShape:
         """How a row of the observation is cut."""
-        return observation_for(self.simulation.sensing, self.simulation.layout).shape
+        assert self.observes is not None
+        return self.observes.shape_of(self.simulation.layout, self.simulation.plan)
 
     @property
     def shapes(self) -> Shapes:
@@ -54,13 +75,20 @@ class WorkerSetup:
         shapes: dict[str, tuple[tuple[int, ...], type]] = dict(Snapshot.shapes(layout))
         shapes["action"] = ((signals,), np.int64)
         shapes["reward"] = ((signals,), np.float64)
-        if self.observe:
+        if self.terms and not is_plain(self.terms):
+            shapes["reward_terms"] = ((len(self.terms), signals), np.float64)
+        if self.observes is not None:
             shapes["observation"] = ((signals, self.observation_shape.size), np.float32)
-        if self.simulation.reference:
-            shapes["reference"] = ((signals, Reference.width(self.simulation.plan)), np.float32)
         if self.simulation.render == "rgb_array":
             shapes["frame"] = (FRAME_SHAPE, np.uint8)
         return shapes
+
+
+def reward_terms(setup: WorkerSetup, shared: SharedArrays) -> dict[str, npt.NDArray[np.float64]]:
+    """[S] each term of the last step's reward without its weight, by what it is called; views, not copies."""
+    if is_plain(setup.terms):
+        return {setup.terms[0].label: shared["reward"]}
+    return {term.label: shared["reward_terms"][n] for n, term in enumerate(setup.terms)}
 
 
 class World:
@@ -72,48 +100,42 @@ class World:
         snapshot = Snapshot(**{name: shared[name] for name in Snapshot.shapes(layout)})
         self.simulation = Simulation(setup.simulation, snapshot, shared["sumo_s"])
         # also where compiled code writes the rows: it leaves to this what never changes in them
-        self._observe = (
-            observation_for(setup.simulation.sensing, layout, shared["observation"]) if setup.observe else None
-        )
-        self._reward = reward_for(setup.reward) if setup.reward else None
-        self._reference: Reference | None = None
-        self._compares = setup.reward in COMPARING
+        self._observe = setup.observes(layout, shared["observation"]) if setup.observes is not None else None
+        self._reward = RewardSum(setup.terms, layout)
         self._action = shared["action"]
+        self._each = shared["reward_terms"] if setup.terms and not is_plain(setup.terms) else None
 
     def begin(self, seed: int) -> None:
         """Start an episode."""
         self.simulation.begin(seed)
         self.shared["decided_s"][0] = self.shared["sumo_s"][0] = 0.0  # without the warm-up
-        if self.setup.simulation.reference:
-            reward = self.setup.simulation.reference_reward
-            self._reference = Reference(self.simulation, self.setup.simulation.layout, reward)
+        self._reward.begin(self.simulation)
+        if self._observe is not None:
+            self._observe.begin(self.simulation)
         self.shared["reward"][:] = 0.0
         self._publish()
 
     def decide(self) -> None:
-        """Take the shared actions, run to the next decision."""
+        """Take the shared actions, run to the next decision.
+
+        Raises:
+            InputError: a reward or an observation from outside fails.
+        """
         began = time.perf_counter()
         self._decide()
         self.shared["decided_s"][0] += time.perf_counter() - began
 
     def _decide(self) -> None:
-        before = self.simulation.snapshot.copy() if self._compares else self.simulation.snapshot
+        before = self.simulation.snapshot.copy() if self._reward.compares else self.simulation.snapshot
         self.simulation.decide(self._action)
-        if self._reference is not None and self._reference.reward_name:
-            self.shared["reward"][:] = self._reference.reward()
-        elif self._reward is not None:
-            layout = self.setup.simulation.layout
-            self.shared["reward"][:] = self._reward(layout, before, self.simulation.snapshot)
+        self._reward.write(before, self.simulation.snapshot, self.shared["reward"], self._each)
         self._publish()
 
     def _publish(self) -> None:
-        if self._observe is not None:
-            if self.simulation.observe_compiled is not None:
-                self.simulation.observe_compiled(self.shared["observation"])
-            else:
-                self._observe.write(self.simulation.snapshot)
-        if self._reference is not None:
-            self._reference.observe(self.shared["reference"])
+        if self.setup.observes is PhaseObservation and self.simulation.observe_compiled is not None:
+            self.simulation.observe_compiled(self.shared["observation"])
+        elif self._observe is not None:
+            write(self._observe, self.simulation.snapshot)
         if self.setup.simulation.render == "rgb_array":
             self.shared["frame"][:] = self.simulation.frame()
 
@@ -128,6 +150,24 @@ class Notes(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Keep it."""
         self.lines.append(record.getMessage())
+
+
+def write(observe: Observation, snapshot: Snapshot) -> None:
+    """Bring an observation up to a snapshot.
+
+    Raises:
+        InputError: it comes from outside, and fails or is not finite.
+    """
+    if is_ours(type(observe)):
+        observe.write(snapshot)
+        return
+    name = printable(type(observe).__name__)
+    try:
+        observe.write(snapshot)
+    except Exception as error:  # whatever it does
+        raise InputError(f"observation {name!r} fails ({type(error).__name__}: {printable(error)})") from error
+    if not np.isfinite(observe.rows).all():
+        raise InputError(f"observation {name!r} is not finite at {snapshot.time_s[0]:g} s; write finite values")
 
 
 def send(stream: BinaryIO, kind: str, content: object = None) -> None:
@@ -206,7 +246,8 @@ def episode(
                 world.simulation.end()
                 return
         except Exception as error:
-            send(answers, "error", str(error))
+            # a user's own code is refused, not tried again in another process
+            send(answers, "refused" if isinstance(error, InputError) else "error", str(error))
             answerer.answer(failed=True)
             return
 
@@ -224,7 +265,7 @@ def main() -> None:
     ours.setLevel(logging.DEBUG)
     answers = os.fdopen(answers_fd, "wb")
     with os.fdopen(os.dup(commands_fd), "rb", buffering=0) as commands:
-        _, setup = receive(commands)
+        setup = pickle.loads(receive(commands)[1])
     shared = SharedArrays(setup.shapes, memory_fd)
     world = prepared(setup, shared)  # once, and not by each child
     answerer = Answerer(shared, commands_fd, Bell((bells[2], bells[3])), Bell((bells[0], bells[1])))
