@@ -139,8 +139,8 @@ def pack(thing: Any) -> bytes:
         packed: bytes = cloudpickle.dumps(thing)
     except Exception as error:  # whatever its own pickling raises
         raise InputError(
-            f"{printable(repr(thing))} cannot be sent to another process ({_in_a_line(error)}); give a class or a "
-            f"function that holds no open file, lock or thread, or name it as {FORMS}"
+            f"{printable(repr(thing), 60)} cannot be sent to another process ({_in_a_line(error)}); give a "
+            "class or a function that holds no lock, thread or connection, or put it into a module on PYTHONPATH"
         ) from error
     finally:
         for module in ours:

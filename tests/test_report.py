@@ -17,7 +17,7 @@ import torch
 import evaluate
 import train
 from agents.network import PhaseScorer
-from agents.run import POLICY, _shape_of, load_controller, load_ensemble, save_tensors, write_settings
+from agents.run import POLICY, load_controller, load_ensemble, save_tensors, write_settings
 from envs.sumo.setup import make_setup
 from evaluation.report.content import ReportContent
 from evaluation.report.tables import delay_table
@@ -29,6 +29,7 @@ from evaluation.runs import RunResult
 from evaluation.stress import StressCurve
 from plumbing.errors import InputError
 from scenarios.scenario import load
+from signals.observations import PhaseObservation
 from signals.snapshot import Snapshot
 
 FIGURES = ("delay", "distribution", "queue", "cumulative", "time-space", "phases", "purdue", "learning")
@@ -37,7 +38,7 @@ FIGURES = ("delay", "distribution", "queue", "cumulative", "time-space", "phases
 def untrained_run(folder: Path, seed: int = 0, agent: str = "dqn") -> Path:
     """A run directory with random weights, as if training had only begun."""
     torch.manual_seed(seed)
-    weights = PhaseScorer(_shape_of("full"), 16).state_dict()
+    weights = PhaseScorer(PhaseObservation.shape_for(1, 1), 16).state_dict()
     words = ["--scenario", "cologne1", "--agent", agent, "--steps", "300", "--seed", str(seed), "--out", str(folder)]
     job = dataclasses.asdict(train._job(train.parser().parse_args(words)))
     settings = {"agent": agent, "agent_settings": {**job["agent_settings"], "units": 16}, "sensing": "full"}

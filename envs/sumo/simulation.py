@@ -255,6 +255,11 @@ class Simulation:
                 on_area[area] = [low.person_getNextEdge(p) for p in people if low.person_getSpeed(p) < 0.1]
             waiting[signal, movement] += on_area[area].count(crossing)
 
+    @property
+    def sumo(self) -> Any:
+        """libsumo, or what stands in for it where sumo-gui runs."""
+        return self._sumo
+
     def frame(self) -> npt.NDArray[np.uint8]:
         """The picture of the last decision; only with render "rgb_array"."""
         picture: npt.NDArray[np.uint8] = self._low.frame()

@@ -28,13 +28,13 @@ def lanes_of(simulation: Any) -> list[list[str]]:
 
     A crossing's links come from a walking area, where no vehicle is.
     """
-    of_tls = simulation._sumo.trafficlight
+    of_tls = simulation.sumo.trafficlight
     return [list(dict.fromkeys(of_tls.getControlledLanes(tls_id))) for tls_id in simulation.layout.tls_ids]
 
 
 def exits_of(simulation: Any) -> list[list[str]]:
     """The lanes that each signal leads to."""
-    of_tls = simulation._sumo.trafficlight
+    of_tls = simulation.sumo.trafficlight
     return [
         list(dict.fromkeys(links[0][1] for links in of_tls.getControlledLinks(tls_id) if links))
         for tls_id in simulation.layout.tls_ids
