@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import dataclasses
 import logging
+import pickle
 import threading
 import uuid
 from collections import deque
@@ -17,7 +18,6 @@ import ray
 import ray.exceptions
 
 from controllers.base import Controller
-from controllers.programs import ProgramControl
 from envs.workers.cluster import Cluster, refusal_of
 from envs.workers.shipping import Parcel, files_of_scenario, fingerprint, scenario_here
 from evaluation.contest import Evaluation, Job, RunFailed, RunResult
@@ -25,6 +25,7 @@ from evaluation.runs import TURN_S
 from evaluation.simulations import SimulationPool
 from plumbing.errors import InputError
 from plumbing.held import scratch
+from plumbing.outside import pack
 from plumbing.whole import Draft
 
 log = logging.getLogger("intergreen.ray")
@@ -69,7 +70,7 @@ class RayRuns:
                     attempts[n] += 1
                     bare = dataclasses.replace(contestant, make=_no_controller)
                     call = task.remote(
-                        token, lean, parcel, fingerprint(), Job(bare, seed, place, digest), contestant.make()
+                        token, lean, parcel, fingerprint(), Job(bare, seed, place, digest), pack(contestant.make())
                     )
                     running[call] = n
                 ready, _ = ray.wait(list(running), timeout=TURN_S)
@@ -140,14 +141,14 @@ def _run(
     parcel: Parcel,
     sender: dict[str, str],
     job: Job,
-    controller: Controller | ProgramControl,
+    packed: bytes,
 ) -> Outcome:
     """The Ray task: one run, on any machine."""
     if refusal := refusal_of(sender):
         return "refused", refusal
     try:
         pool = _pool(token, evaluation, parcel)
-        contestant = dataclasses.replace(job.contestant, make=lambda: controller)
+        contestant = dataclasses.replace(job.contestant, make=lambda: pickle.loads(packed))
         result = pool.run(job._replace(contestant=contestant))
     except InputError as error:
         return "refused", str(error)

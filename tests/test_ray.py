@@ -98,6 +98,27 @@ def test_twenty_resets_on_ray_are_the_same_episodes_as_here() -> None:
         assert len(set(here)) == 20
 
 
+def test_code_from_outside_goes_along_to_ray(tmp_path: Path) -> None:
+    """A lambda, and a class of a file that the actors cannot import."""
+    from envs.workers.cluster import Cluster
+
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from signals.observations import PhaseObservation\n"
+        "class Later(PhaseObservation):\n"
+        "    def fill(self, snapshot):\n"
+        "        super().fill(snapshot)\n"
+        "        self.phase[:, :, 8] = snapshot.time_s[0]\n"
+    )
+    weight = 3.0
+    options = EnvOptions(
+        "single", end_s=200.0, observation=f"{path}:Later", reward=lambda layout, before, after: weight * after.time_s
+    )
+    here = hashes([options.worker(None)], 2)
+    with Cluster(None, 1) as cluster:
+        assert hashes([cluster.worker(options.setup())], 2) == here
+
+
 def test_an_actor_that_dies_ends_its_episode_and_the_next_begins_in_a_new_one() -> None:
     from envs.workers.cluster import Cluster
 
