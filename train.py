@@ -293,7 +293,8 @@ def _train(
     last = progress.validations[-1]["delay_s"] if progress.validations else math.nan
     say(f"trained {job.steps:,} steps in {progress.elapsed_s:.0f} s; validation delay {last:.1f} s; in {run}")
     judge = ("python", "evaluate.py", "--scenario", job.scenario, "--controllers", "fixed_time", "actuated", str(run))
-    say(f"judge it: {shlex.join(judge)}")
+    allowed = " --allow-code" if code_of({"job": asdict(job)}, policy=True) else ""
+    say(f"judge it: {shlex.join(judge)}{allowed}")
     return 0
 
 

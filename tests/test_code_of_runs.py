@@ -64,7 +64,7 @@ def test_a_run_remembers_its_code_and_goes_on_with_it_where_allowed(
         {"what": "observation", "name": f"{mine}:WithClock", **about},
         {"what": "reward", "name": f"{mine}:comfort", **about},
     ]
-    assert settings["job"]["reward"] == f"time_loss + 0.5*{mine}:comfort"
+    assert settings["job"]["reward"] == f"time_loss + 0.5*'{mine}:comfort'"
     assert settings["sensing"] == "full"
     monkeypatch.chdir("/")
     with pytest.raises(InputError, match=REFUSED):
