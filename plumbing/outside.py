@@ -15,7 +15,6 @@ import importlib
 import importlib.machinery
 import inspect
 import os
-import pickle
 import re
 import site
 import sys
@@ -113,26 +112,19 @@ def add_code_argument(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-class Carried:
-    """A thing given in Python. Pickled, it goes along by value where another process could not import it: lambdas,
-    what `__main__` defines, modules beside a user's script."""
-
-    def __init__(self, thing: Any) -> None:
-        self.thing = thing
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _carried, (pack(self.thing),)
-
-
 def pack(thing: Any) -> bytes:
-    """A pickle of a thing that any process of ours can load.
+    """A pickle that any process of ours can load.
+
+    What the thing needs goes along by value where another process could not import it: lambdas, what `__main__`
+    defines, files loaded by name, modules beside a user's script.
 
     Raises:
         InputError: it cannot be pickled.
     """
     import cloudpickle
 
-    ours = [module for module in list(sys.modules.values()) if _only_here(module)]
+    roots = _everywhere()
+    ours = [module for module in list(sys.modules.values()) if _only_here(module, roots)]
     for module in ours:
         cloudpickle.register_pickle_by_value(module)
     try:
@@ -146,10 +138,6 @@ def pack(thing: Any) -> bytes:
         for module in ours:
             cloudpickle.unregister_pickle_by_value(module)
     return packed
-
-
-def _carried(packed: bytes) -> Carried:
-    return Carried(pickle.loads(packed))
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -224,7 +212,7 @@ def _place(name: str) -> str:
     return f"module {place}, of {found.origin or 'a folder'}" if found else f"module {place}"
 
 
-def _only_here(module: Any) -> bool:
+def _only_here(module: Any, roots: list[str]) -> bool:
     """Whether a module of Python source is one that other processes of ours would not find by its name."""
     file, name = getattr(module, "__file__", None), getattr(module, "__name__", None)
     if not isinstance(file, str) or not isinstance(name, str) or not file.endswith(".py"):
@@ -232,11 +220,8 @@ def _only_here(module: Any) -> bool:
     if sys.modules.get(name) is not module or name == "__main__":  # cloudpickle sends that by value anyway
         return False
     stem = name.replace(".", os.sep)
-    return not any(file.startswith(root) and file in _files(root, stem) for root in _everywhere())
-
-
-def _files(root: str, stem: str) -> tuple[str, str]:
-    return os.path.join(root, f"{stem}.py"), os.path.join(root, stem, "__init__.py")
+    places = (f"{stem}.py", os.path.join(stem, "__init__.py"))
+    return not any(file == os.path.join(root, place) for root in roots if file.startswith(root) for place in places)
 
 
 def _everywhere() -> list[str]:

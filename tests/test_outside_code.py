@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from plumbing.errors import InputError
 from plumbing.interpreter import ROOT, environment
-from plumbing.outside import Carried, absolute, check_allowed, is_outside, load_outside, pack, source_of
+from plumbing.outside import absolute, check_allowed, is_outside, load_outside, pack, source_of
 
 MINE = """
 from dataclasses import dataclass
@@ -164,7 +164,7 @@ def _in_another_process(packed: bytes, code: str) -> str:
 
 def test_objects_travel_by_value_where_they_cannot_be_imported(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     factor = 7
-    assert _in_another_process(pickle.dumps(Carried(lambda x: factor * x)), "print(it.thing(6))") == "42"
+    assert _in_another_process(pack(lambda x: factor * x), "print(it(6))") == "42"
     # a module beside a user's script, and one that it imports
     (mine.parent / "their_base.py").write_text("class Base:\n    def name(self):\n        return 'base'\n")
     (mine.parent / "their_script.py").write_text("import their_base\nclass Mine(their_base.Base):\n    pass\n")
@@ -173,7 +173,7 @@ def test_objects_travel_by_value_where_they_cannot_be_imported(mine: Path, monke
 
     assert _in_another_process(pack(their_script.Mine), "print(it().name())") == "base"
     gain = load_outside(f"{mine}:Gain", "reward")
-    assert _in_another_process(pickle.dumps(Carried(gain(by=4.0))), "print(it.thing.by)") == "4.0"
+    assert _in_another_process(pack(gain(by=4.0)), "print(it.by)") == "4.0"
 
 
 def test_what_every_process_can_import_travels_by_name() -> None:
