@@ -171,12 +171,15 @@ class LearnedController:
     def scores(self, snapshot: Snapshot) -> npt.NDArray[np.float64]:
         """[S, P] what the policy thinks of each phase. One with a memory remembers having been asked."""
         assert self._observe is not None, "call reset first"
-        rows = torch.from_numpy(self._observe(snapshot))
+        return self.scores_of(self._observe(snapshot))
+
+    def scores_of(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """The same of [S, size] observations."""
         with torch.inference_mode():
             if self._memory is None:
-                scored = self._scorer(rows)
+                scored = self._scorer(torch.from_numpy(rows))
             else:
-                scored, self._memory = self._scorer(rows, self._memory)
+                scored, self._memory = self._scorer(torch.from_numpy(rows), self._memory)
         scores: npt.NDArray[np.float64] = scored.numpy().astype(np.float64)
         return scores
 
