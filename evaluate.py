@@ -15,8 +15,8 @@ from controllers.programs import ProgramControl
 from controllers.registry import CONTROLLERS
 from envs.workers.engine import add_engine_arguments, check_engine, open_engine
 from evaluation.details.corridor import find_corridor
+from evaluation.files import settings_of, write_results
 from evaluation.progress import RunProgress
-from evaluation.results.files import settings_of, write_results
 from evaluation.results.summary import as_json, summarise
 from evaluation.results.terminal import print_results
 from evaluation.runs import (

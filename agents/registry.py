@@ -19,7 +19,7 @@ AGENTS = {
     "maskable_ppo": "agents.sb3:MaskablePPOLearner",
     "trpo": "agents.sb3:TRPOLearner",
     "qrdqn": "agents.sb3:QRDQNLearner",
-    "recurrent_ppo": "agents.sb3:RecurrentPPOLearner",
+    "recurrent_ppo": "agents.recurrent:RecurrentPPOLearner",
 }
 """Where each is; imported when it is asked for."""
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.course import Course
 from benchmarks.systems import System, Window
-from evaluation.results.statistics import relative_difference
+from evaluation.statistics import relative_difference
 from plumbing.whole import write_whole
 
 GOALS = {

@@ -22,7 +22,7 @@ from benchmarks.course import Course
 from benchmarks.speed import window
 from benchmarks.systems import SLICE, batch_of
 from envs.workers.batch import SignalBatch
-from evaluation.results.statistics import relative_difference
+from evaluation.statistics import relative_difference
 from plumbing.command import run_command
 from plumbing.errors import InputError
 from plumbing.held import scratch

@@ -14,8 +14,8 @@ from typing import Any
 import polars as pl
 
 from evaluation.incident import find_incident, with_incident
-from evaluation.results.statistics import Interval, mean_interval
 from evaluation.runs import Contestant, Engine, Evaluation, RunResult, finished_runs, run_all
+from evaluation.statistics import Interval, mean_interval
 from plumbing.errors import InputError, did_you_mean
 from signals.loops import DetectorFaults
 

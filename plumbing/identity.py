@@ -14,7 +14,7 @@ from plumbing.interpreter import ROOT
 
 DETERMINING = ("plumbing", "signals", "scenarios", "envs", "controllers", "agents", "evaluation", "hatch_build.py")
 """The code that a run depends on; the last file builds the compiled part."""
-SHOWING = ("monitor", "report", "results", "progress.py", "stress.py", "tune.py")
+SHOWING = ("monitor", "report", "results", "files.py", "progress.py", "statistics.py", "stress.py", "tune.py")
 """The parts of evaluation/ that only judge or show finished runs."""
 CODE = (".py", ".cpp", ".h", ".xml", ".yaml")
 PACKAGES = ("eclipse-sumo", "libsumo", "sumo-rl", "numpy", "polars", "torch", "intergreen")

@@ -29,9 +29,9 @@ from envs.sumo.simulation import EpisodeSummary
 from evaluation import simulations
 from evaluation.measure import is_gridlocked, measure
 from evaluation.metrics import METRICS
-from evaluation.results.statistics import difference, mean_interval, relative_difference
 from evaluation.results.summary import summarise
 from evaluation.runs import Contestant, Evaluation, Job, RunFailed, RunResult, folder_names, run_all
+from evaluation.statistics import difference, mean_interval, relative_difference
 from plumbing.errors import InputError
 from plumbing.whole import write_whole
 from scenarios.scenario import load

@@ -13,9 +13,10 @@ import torch
 import train as train_command
 from agents.export import policy_graph, reference_scores, scorer_weights
 from agents.network import MASKED, PhaseScorer
+from agents.recurrent import RecurrentScorer
 from agents.registry import AGENTS, agent_settings, algorithm, encoder_class
 from agents.run import LearnedController, Network, load_controller, load_ensemble
-from agents.sb3 import QRDQNLearner, RecurrentScorer
+from agents.sb3 import QRDQNLearner
 from envs.sumo.setup import make_setup
 from plumbing.errors import InputError
 from scenarios.scenario import load

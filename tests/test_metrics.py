@@ -14,11 +14,11 @@ import pytest
 from rich.console import Console
 
 from evaluation import metrics
+from evaluation.files import run_table, summary_table
 from evaluation.metrics import DETAILS, METRICS, TYPES, Metric, RunMetrics, shown
 from evaluation.report.captions import glossary
 from evaluation.report.content import ReportContent
 from evaluation.report.tables import all_metrics_table, beyond_delay_table, delay_table
-from evaluation.results.files import run_table, summary_table
 from evaluation.results.summary import as_json, summarise
 from evaluation.results.terminal import as_table
 from evaluation.runs import RunResult

@@ -23,9 +23,9 @@ from evaluation.report.content import ReportContent
 from evaluation.report.tables import delay_table
 from evaluation.report.verdict import cautions, verdict
 from evaluation.results.signals import level_of_service
-from evaluation.results.statistics import Interval
 from evaluation.results.summary import summarise
 from evaluation.runs import RunResult
+from evaluation.statistics import Interval
 from evaluation.stress import StressCurve
 from plumbing.errors import InputError
 from scenarios.scenario import load

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test
 
-from evaluation.results.statistics import EXACT_PAIRS, holm, paired_test, probability_of_improvement
+from evaluation.statistics import EXACT_PAIRS, holm, paired_test, probability_of_improvement
 
 
 @pytest.mark.parametrize("size", [3, 5, 10])

@@ -15,8 +15,8 @@ from evaluation.channels import heading
 from evaluation.metrics import METRICS, present, shown
 from evaluation.report.content import ReportContent
 from evaluation.results.signals import LEVELS, level_of_service
-from evaluation.results.statistics import Interval
 from evaluation.results.summary import p_text, with_interval
+from evaluation.statistics import Interval
 
 WORST_MOVEMENTS = 8
 LEAST_VEHICLES = 20.0

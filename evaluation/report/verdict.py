@@ -7,8 +7,8 @@ import math
 from envs.sumo.simulation import STUCK_S
 from evaluation.report.content import ReportContent
 from evaluation.results.gridlock import gridlock_lines
-from evaluation.results.statistics import Interval
 from evaluation.results.summary import SIGNIFICANT, Comparison
+from evaluation.statistics import Interval
 
 
 def verdict(content: ReportContent) -> str:

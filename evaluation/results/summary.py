@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluation.metrics import METRICS, shown
-from evaluation.results.statistics import (
+from evaluation.runs import RunResult
+from evaluation.statistics import (
     Interval,
     difference,
     holm,
@@ -17,7 +18,6 @@ from evaluation.results.statistics import (
     probability_of_improvement,
     relative_difference,
 )
-from evaluation.runs import RunResult
 from plumbing.plain import finite_or_none
 
 SIGNIFICANT = 0.05
