@@ -89,7 +89,7 @@ def test_a_run_remembers_its_code_and_goes_on_with_it_where_allowed(
 
 def test_a_bundle_says_that_it_cannot_hold_it_and_a_replay_can(run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="trained on an observation from outside, WithClock, whose inputs no bundle"):
-        export.main([str(run), "--out", str(tmp_path / "b"), "--simulation-only", "--allow-code"])
+        export.main(["bundle", str(run), "--out", str(tmp_path / "b"), "--simulation-only", "--allow-code"])
     record = ["record", "--scenario", "single", "--end", "60", "--controller", str(run), "--out", str(tmp_path / "r")]
     with pytest.raises(InputError, match=REFUSED):
         replay.main(record)
@@ -136,7 +136,8 @@ def test_nothing_that_a_run_directory_names_is_run(
         lambda: train.main(["--out", str(run), "--resume"]),
         lambda: find_controller(str(run)),
         lambda: find_controller(f"{run}+{run}"),
-        lambda: export.main([str(run), "--out", str(tmp_path / "bundle")]),
+        lambda: export.main(["bundle", str(run), "--out", str(tmp_path / "bundle")]),
+        lambda: export.main(["tree", str(run), "--out", str(tmp_path / "tree")]),
         lambda: train.main(
             ["--scenario", "single", "--from", str(run), "--steps", "2", "--out", str(tmp_path / "x")]
         ),
