@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from plumbing.errors import InputError
 from signals.observations import ObservationShape
 
 MASKED = -1e9
@@ -91,11 +90,10 @@ class PhaseScorer(nn.Module):
         Args:
             strength: in scores per unit of the scaled demand, 0 or more.
 
-        Raises:
-            InputError: the encoder is not `PhaseEncoder`, whose layers this knows.
+        An encoder from outside, whose layers nobody knows, is left as it is.
         """
         if not isinstance(self.encoder, PhaseEncoder):
-            raise InputError("greedy_start needs the built-in network; give `greedy_start: 0` in --config")
+            return
         first, hidden, last = self.encoder.phase[0], self.head[0], self.head[2]
         assert isinstance(first, nn.Linear)
         assert isinstance(hidden, nn.Linear)
@@ -104,6 +102,8 @@ class PhaseScorer(nn.Module):
         with torch.no_grad():
             for layer in (first, hidden):
                 layer.weight[0], layer.bias[0] = 0.0, 0.0
+            if self.context is not None:
+                self.context.weight[0] = 0.0
             first.weight[0, self.shape.demand] = share
             first.weight[0, CURRENT] = GREEDY_STAYS * share
             hidden.weight[0, 0] = share

@@ -44,6 +44,8 @@ class A2CSettings:
     vf_coef: float = setting(0.5, least=0.0)
     max_grad_norm: float = 0.5
     reward_scale: float = 0.02
+    greedy_start: float = setting(5.0, least=0.0)
+    """How strongly the untrained policy prefers a phase that serves more, as for PPO."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class MaskablePPOSettings:
     vf_coef: float = setting(0.5, least=0.0)
     max_grad_norm: float = 0.5
     reward_scale: float = 0.02
+    greedy_start: float = setting(5.0, least=0.0)
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ class TRPOSettings:
     batch_size: int = setting(120, least=2, most=1_000_000)
     target_kl: float = 0.01
     reward_scale: float = 0.02
+    greedy_start: float = setting(5.0, least=0.0)
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,7 @@ class OnPolicyLearner(SB3Learner):
         if "batch_size" in own:
             own["batch_size"] = min(own["batch_size"], steps * env.num_envs)
         construct: Any = cls
-        learner: Self = construct(
+        made: Any = construct(
             cls.POLICY,
             env,
             seed=seed,
@@ -143,6 +147,10 @@ class OnPolicyLearner(SB3Learner):
             policy_kwargs={"shape": env.shape, "units": settings.units, "encoder": encoder},
             **own,
         )
+        if settings.greedy_start:
+            actor: PhaseScorer = made.policy.mlp_extractor.actor
+            actor.begin_greedy(settings.greedy_start)
+        learner: Self = made
         return learner
 
 

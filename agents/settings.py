@@ -83,7 +83,8 @@ class PPOSettings:
     reward_scale: float = 0.02
     greedy_start: float = setting(5.0, least=0.0)
     """How strongly the untrained policy prefers a phase that serves more: in log-odds per 20 vehicles, 0 for not at
-    all. Phases drawn evenly jam a network, which takes long to simulate and teaches little."""
+    all. Phases drawn evenly jam a network, which takes long to simulate and teaches little.
+    A network from outside begins as it is made."""
 
 
 Settings = Any

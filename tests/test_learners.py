@@ -125,7 +125,7 @@ def test_a_memory_goes_on_from_decision_to_decision_and_begins_empty() -> None:
 @pytest.mark.parametrize("agent", ["dqn", "ppo"])
 def test_a_network_from_outside_is_trained_loaded_and_exported(agent: str, mine: Path, tmp_path: Path) -> None:
     run, config = tmp_path / "run", tmp_path / "c.yaml"
-    config.write_text("learning_starts: 10\nbatch_size: 8\n" if agent == "dqn" else "greedy_start: 0\nrollout: 20\n")
+    config.write_text("learning_starts: 10\nbatch_size: 8\n" if agent == "dqn" else "rollout: 20\n")
     words = [*WINDOW, "--agent", agent, "--network", f"{mine}:Plain", "--config", str(config), "--out", str(run)]
     assert train_command.main([*words, "--steps", "40"]) == 0
     settings = json.loads((run / "settings.json").read_text())
