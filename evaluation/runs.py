@@ -144,8 +144,10 @@ def run_here(
         finally:
             stop.set()
             threads.shutdown(wait=False, cancel_futures=True)
-            while wait(futures, GRACE_S).not_done:  # their simulations do not answer, so they do not see `stop`
-                simulations.kill()
+            # a cancelled one is done, whatever `wait` says of it
+            while left := {future for future in futures if not future.done()}:
+                if wait(left, GRACE_S).not_done:  # their simulations do not answer, so they do not see `stop`
+                    simulations.kill()
         for future in futures:
             error = None if future.cancelled() else future.exception()
             if error is not None and not isinstance(error, Stopped):

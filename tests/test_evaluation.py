@@ -272,7 +272,7 @@ def test_a_controller_that_breaks_is_named(tmp_path: Path) -> None:
         def decide(self, snapshot: Any) -> Any:
             raise ArithmeticError("the policy's scores are not finite")
 
-    evaluation = Evaluation(load("cologne1", end_s=END_S), [Contestant("mine", Broken)], [5])
+    evaluation = Evaluation(load("cologne1", end_s=END_S), [Contestant("mine", Broken)], [5, 6, 7])
     with pytest.raises(RunFailed, match="controller mine, seed 5: the policy's scores are not finite"):
         run_all(evaluation)
 
