@@ -29,7 +29,7 @@ class DQNSettings:
     """Width of each layer."""
     gamma: float = setting(0.98, least=0.0, most=1.0)
     """Discount per decision: a horizon of some 50 decisions, about two cycles."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """Adam's step at the start; it falls linearly."""
     learning_rate_end: float = setting(5e-5, least=0.0)
     batch_size: int = setting(128, most=1_000_000)
@@ -37,13 +37,14 @@ class DQNSettings:
     """Decisions of one signal that are remembered."""
     learning_starts: int = setting(500, least=0)
     """Decisions before the first gradient step."""
-    train_freq: int = setting(1, most=10_000)
-    """Decisions (of all signals) between trainings; one is left out where no signal has had a choice since."""
+    train_freq: int = setting(3, most=10_000)
+    """Decisions (of all signals) between trainings; one is left out where no signal has had a choice since. Three
+    learn as much as one, in a third of the time (benchmarks/README.md)."""
     gradient_steps: int = 1
     """At each training."""
     target_update_interval: int = 1000
     """Decisions of all signals together between copies to the target network (Mnih et al. 2015 copy every 10,000 of
-    50 M frames). A gradient step goes with each decision before which a signal had a choice."""
+    50 M frames)."""
     averaging_steps: int = 1000
     """Gradient steps over which the weights that a controller gets are averaged (Polyak & Juditsky 1992): from one
     step to the next a policy jumps between phases of almost equal value."""
