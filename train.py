@@ -135,7 +135,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--from", dest="start", metavar="RUN_DIR", help="start from this run's weights")
     p.add_argument("--config", metavar="F.yaml", help="settings of the agent, such as `gamma: 0.98`")
     p.add_argument(
-        "--validate-every", type=int, metavar="N", help="steps between (default: a tenth; 0: at the end alone)"
+        "--validate-every",
+        type=int,
+        metavar="N",
+        help="steps between two validations (default: a tenth of --steps; 0: one at the end)",
     )
     p.add_argument("--validation-runs", type=int, default=1, metavar="N", help="episodes a time (default: 1)")
     p.add_argument("--resume", action="store_true", help="go on with the run in --out, with its own settings")
@@ -179,6 +182,9 @@ def _job(command: argparse.Namespace) -> Job:
     if not command.scenario:
         raise InputError("--scenario is missing; give a name (python -m scenarios lists them) or a file")
     encoder_class(command.network)
+    terms = terms_of(command.reward)
+    if not terms:
+        raise InputError("--reward is empty: there would be nothing to learn; leave it out for time_loss")
     changes = read_config(Path(command.config)) if command.config else {}
     every = command.validate_every
     if every is not None and every < 0:
@@ -197,7 +203,7 @@ def _job(command: argparse.Namespace) -> Job:
         seed=command.seed,
         workers=command.workers,
         sensing=command.sensing,
-        reward=text_of(terms_of(command.reward)),
+        reward=text_of(terms),
         observation=absolute(command.observation) if is_outside(command.observation) else command.observation,
         faults={"dropout": command.dropout, "stuck_on": command.stuck_on, "latency_s": command.latency},
         timing=asdict(timing_from(command)),
@@ -220,7 +226,7 @@ def _device(asked: str) -> str:
 
 def _check_room(run: Path, overwrite: bool) -> None:
     if is_run(run):
-        if not overwrite:
+        if not overwrite and (run / CHECKPOINT).exists():  # else it has ended before there was anything to keep
             raise InputError(f"{run} holds a run already; go on with --resume, replace it with --overwrite")
         check_movable(run)
     elif run.is_dir() and any(run.iterdir()):
@@ -311,14 +317,21 @@ def _validate(controller: LearnedController, scenario: Scenario, timing: Timing,
 
 
 def _start_from(learner: Learner, source: Path) -> None:
-    weights = load_tensors(source / POLICY)["scorer"]
+    agent = str(read_settings(source).get("agent"))
+    misfit = InputError(
+        f"--from {source}: its network does not fit this one; choose the same units, sensing, observation and "
+        f"network, and an agent of the same kind (that one is of {agent})"
+    )
+    if agent in AGENTS and algorithm(agent).probabilities != learner.probabilities:
+        raise misfit
     try:
+        weights = load_tensors(source / POLICY)["scorer"]
+        finite = all(bool(torch.isfinite(weight).all()) for weight in weights.values())
         learner.begin_with(weights)
-    except (RuntimeError, KeyError) as error:
-        raise InputError(
-            f"--from {source}: its network does not fit this one; choose the same units, sensing, observation and "
-            f"network, and an agent of the same kind"
-        ) from error
+    except (RuntimeError, KeyError, TypeError, AttributeError) as error:
+        raise misfit from error
+    if not finite:
+        raise InputError(f"--from {source}: its weights are not finite; start from another run")
 
 
 def _settings(job: Job, scenario: Scenario, setup: SimulationSetup) -> dict[str, Any]:

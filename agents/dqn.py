@@ -96,7 +96,7 @@ class MaskedDoubleDQN(SB3Learner, DQN):
             learning_starts=settings.learning_starts,
             train_freq=settings.train_freq,
             gradient_steps=settings.gradient_steps,
-            # SB3 takes agent steps here, and makes of them the decisions of all signals that it counts
+            # in decisions of one signal, which Stable-Baselines3 divides by their number
             target_update_interval=settings.target_update_interval * env.num_envs,
             exploration_fraction=settings.exploration_fraction,
             exploration_initial_eps=settings.exploration_start,

@@ -224,6 +224,8 @@ def _traced(scorer: nn.Module, shape: ObservationShape, place: npt.NDArray[np.in
                 scorer, (torch.zeros(1, shape.size),), dynamo=True, opset_version=TORCH_OPSET,
                 input_names=["row"], output_names=["masked_scores"], verbose=False,
             )  # fmt: skip
+    except ImportError as error:
+        raise InputError(f"to export this network {error.name} is needed: pip install -e '.[export]'") from error
     except Exception as error:  # whatever the network does that ONNX cannot
         raise InputError(
             f"PyTorch cannot write the network {type(scorer).__name__} as ONNX ({type(error).__name__}: "

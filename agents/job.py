@@ -173,8 +173,8 @@ def _words(job: Job, run: str) -> Iterator[str]:
         ("--change-interval", timing.change_interval, plain.change_interval),
     )  # fmt: skip
     for option, value, default in optional_words:
-        if value != default:
-            yield from (option, str(value))
+        if value != default:  # a value that begins with a minus would read as an option
+            yield from (f"{option}={value}",) if str(value).startswith("-") else (option, str(value))
     if (least, most) != (1.0, 1.0):
         yield from ("--vary-demand", str(least), str(most))
     yield from ("--out", run)

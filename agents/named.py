@@ -3,7 +3,6 @@ what export.py has made of a policy: a tree, a plan."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -18,8 +17,9 @@ from controllers.parameters import read_tuned
 from controllers.programs import GivenPrograms, ProgramControl
 from controllers.registry import CONTROLLERS, make
 from plumbing.command import check_text
-from plumbing.errors import printable
-from plumbing.outside import is_outside, source_of
+from plumbing.digest import file_sha256
+from plumbing.errors import InputError, printable
+from plumbing.outside import is_outside, load_outside, source_of
 from scenarios.xmlfile import broken
 
 
@@ -69,24 +69,21 @@ def find_controller(name: str, *, allow_code: bool = False) -> Named:
         label = f"{plain}@{tuned.label}"
         return Named(label, lambda: make(plain, **tuned.parameters), identity=identity, tuned=tuned.origin)
     if is_outside(name) and not Path(name).exists():
-        make_outside(name)
-        return Named(name, lambda: make_outside(name), identity=source_of(name, "controller")["sha256"])
+        factory = load_outside(name, "controller")
+        make_outside(name, factory)
+        return Named(name, lambda: make_outside(name, factory), identity=source_of(name, "controller")["sha256"])
     if name.endswith(".json") and Path(name).is_file():
         tree = read_tree(Path(name))
-        return Named(name, lambda: TreeController(tree), learned=True, identity=_sha256(Path(name)))
+        return Named(name, lambda: TreeController(tree), learned=True, identity=file_sha256(Path(name)))
     if name.endswith(".add.xml") and Path(name).is_file():
         try:
             xml = Path(name).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
             raise broken(Path(name), "controller", error) from error
-        return Named(name, lambda: GivenPrograms(xml), identity=_sha256(Path(name)))
+        return Named(name, lambda: GivenPrograms(xml), identity=file_sha256(Path(name)))
     if os.sep not in name and not any(Path(part).exists() for part in (name, *name.split("+"))):
         make(name)  # says which there are
     return _policy(name, allow_code)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _policy(name: str, allow_code: bool) -> Named:
@@ -94,18 +91,24 @@ def _policy(name: str, allow_code: bool) -> Named:
 
     from agents.code import changed, code_of, sources_of
     from agents.job import command_of
-    from agents.run import load_controller, load_ensemble, read_settings, run_sha256
+    from agents.run import joined, load_controller, read_settings, run_sha256
 
     torch.set_num_threads(1)  # runs are what goes in parallel
     paths = [Path(name)] if Path(name).exists() else [Path(part) for part in name.split("+")]
+    # read once: what passes the gate is what is run, and a training that goes on meanwhile changes no later run
+    settings = tuple(map(read_settings, paths))
+    identity = " ".join(map(run_sha256, paths))
+    members = [
+        load_controller(path, allow_code=allow_code, settings=of) for path, of in zip(paths, settings, strict=True)
+    ]
+    if identity != " ".join(map(run_sha256, paths)):
+        raise InputError(f"{name} is being written just now; try again, or wait for its training to end")
 
     def load_policy() -> Controller:
-        if len(paths) == 1:
-            return load_controller(paths[0], allow_code=allow_code)
-        return load_ensemble(paths, allow_code=allow_code)
+        each = [member.again() for member in members]
+        return each[0] if len(each) == 1 else joined(each, paths)
 
-    load_policy()  # a wrong directory is better known now than in the first run
-    identity, settings = " ".join(map(run_sha256, paths)), tuple(map(read_settings, paths))
+    load_policy()  # whether they can be joined is better known now than in the first run
     commands = tuple(command_of(of, str(path)) for of, path in zip(settings, paths, strict=True))
     codes = [code_of(of, policy=True) for of in settings]  # it is loaded already, so it was allowed
     identity = " ".join([identity, *(source["sha256"] for code in codes for source in sources_of(code))])

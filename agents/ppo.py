@@ -42,7 +42,7 @@ class MaskedPPO(SB3Learner, PPO):
     decisions: Decisions
     """What is learned from at the next update."""
     carried: Moments | None = None
-    """The end of the last rollout, from the earliest choice on that nothing had come of yet."""
+    """The end of the last rollout, since the oldest choice whose outcome is still unknown."""
 
     @classmethod
     def network(cls, settings: PPOSettings, shape: ObservationShape, encoder: type[Encoder]) -> PhaseScorer:

@@ -110,5 +110,5 @@ class RecurrentPPOLearner(OnPolicyLearner, RecurrentPPO):
     def load_state(self, state: State) -> None:
         """The same back."""
         super().load_state(state)
-        actor, critic = (tuple(part) for part in state["memory"])
+        actor, critic = (tuple(one.to(self.device) for one in part) for part in state["memory"])
         self._last_lstm_states = RNNStates(actor, critic)  # type: ignore[assignment]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import is_dataclass
 from typing import Any, cast
 
 from agents.learner import Learner
 from agents.network import Encoder, PhaseEncoder
 from agents.settings import Settings, checked
 from agents.vec_env import SignalsVecEnv
-from plumbing.errors import InputError, did_you_mean
+from plumbing.errors import InputError, did_you_mean, printable
 from plumbing.outside import is_outside, load_outside
 
 AGENTS = {
@@ -54,7 +55,16 @@ def agent_settings(agent: str, changes: dict[str, Any] | None = None) -> Setting
     Raises:
         InputError: no such agent or setting, or a value of the wrong kind or out of range.
     """
-    return checked(algorithm(agent).Settings(), agent, changes or {})
+    settings = algorithm(agent).Settings
+    try:
+        defaults = settings()
+    except Exception as error:  # whatever it does
+        raise InputError(
+            f"agent {printable(agent)!r}: Settings() fails ({printable(error)}); give defaults"
+        ) from error
+    if not is_dataclass(defaults):
+        raise InputError(f"agent {printable(agent)!r}: Settings is no dataclass of numbers; make it one")
+    return checked(defaults, agent, changes or {})
 
 
 def encoder_class(name: str) -> type[Encoder]:
@@ -79,13 +89,23 @@ def make_learner(
     """The agent on an environment; everything random in it follows from `seed`.
 
     Raises:
-        InputError: its network does not fit the observation.
+        InputError: what comes from outside fails.
     """
-    return algorithm(agent).make(settings, env, seed=seed, device=device, encoder=encoder_class(network))
+    learner, encoder = algorithm(agent), encoder_class(network)
+    try:
+        return learner.make(settings, env, seed=seed, device=device, encoder=encoder)
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # whatever it does
+        if not network and not is_outside(agent):
+            raise
+        named = f"network {printable(network)!r}" if network else f"agent {printable(agent)!r}"
+        raise InputError(
+            f"{named} fails ({type(error).__name__}: {printable(error)}); docs/extending.md has an example"
+        ) from error
 
 
 def _parts(protocol: type) -> list[str]:
     """What has to be there when nothing has been made yet."""
-    return [name for name in vars(protocol) if not name.startswith("_") and callable(getattr(protocol, name))] + [
-        "Settings"
-    ]
+    methods = [name for name in vars(protocol) if not name.startswith("_") and callable(getattr(protocol, name))]
+    return [*methods, "Settings", "probabilities"]

@@ -96,8 +96,8 @@ class Moments:
         return Moments(*(np.concatenate(pair) for pair in pairs))
 
     def still_open(self, known: npt.NDArray[np.bool_], most: int) -> Moments:
-        """The last moments, of which each signal's last choice counts if nothing has come of it yet: neither a later
-        choice nor the end of its episode.
+        """The moments since the oldest choice whose outcome is still unknown: neither a later choice of the same
+        signal has come, nor the end of its episode.
 
         Args:
             known: [T, N] the choices that something has come of.

@@ -14,7 +14,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +55,17 @@ def save_tensors(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_settings(run: Path, settings: Mapping[str, Any]) -> None:
-    """Write settings.json with this format's number."""
-    text = json.dumps({"format": FORMAT, **settings}, indent=2) + "\n"
+    """Write settings.json with this format's number.
+
+    Raises:
+        InputError: a value is none that `read_settings` takes.
+    """
+    content = {"format": FORMAT, **settings}
+    try:
+        misfit(SHAPE, json.loads(json.dumps(content)))
+    except ValueError as error:
+        raise InputError(f"{run / SETTINGS} could not be read again: {error}; give another value there") from error
+    text = json.dumps(content, indent=2) + "\n"
     write_whole(run / SETTINGS, lambda path: path.write_text(text))
 
 
@@ -113,7 +122,7 @@ def load_tensors(path: Path) -> dict[str, Any]:
     if path.exists():
         require_file(path, "saved state")
     try:
-        content = torch.load(path, weights_only=True)
+        content = torch.load(path, weights_only=True, map_location="cpu")
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing: the training has not saved yet; resume it or train anew") from error
     except Exception as error:  # whatever a file makes of the code that reads it
@@ -133,9 +142,23 @@ class Network:
     encoder: str = ""
     """`module:Class`, "" for ours."""
 
+    _classes: tuple[Any, Any] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # loaded once: a file that is edited later is of no matter to this network
+        object.__setattr__(self, "_classes", (algorithm(self.agent), encoder_class(self.encoder)))
+
+    @property
+    def probabilities(self) -> bool:
+        """Whether scores are log-odds."""
+        found: bool = self._classes[0].probabilities
+        return found
+
     def fit(self, shape: ObservationShape) -> torch.nn.Module:
         """The network for rows that are cut so."""
-        return algorithm(self.agent).network(self.settings, shape, encoder_class(self.encoder))
+        learner, encoder = self._classes
+        made: torch.nn.Module = learner.network(self.settings, shape, encoder)
+        return made
 
 
 class LearnedController:
@@ -156,6 +179,10 @@ class LearnedController:
         self._scorer: Any = None
         self._memory: Any = None
         self.last_scores: npt.NDArray[np.float64] | None = None
+
+    def again(self) -> LearnedController:
+        """The same policy, for another episode at the same time."""
+        return LearnedController(self.weights, self.network, self.observation)
 
     def reset(self, intersections: Sequence[Intersection], layout: Layout, seed: int) -> None:
         """Fit the network to these intersections; its weights know neither their number nor their size."""
@@ -203,16 +230,19 @@ def fitted(network: Network, shape: ObservationShape, weights: Mapping[str, torc
     return scorer.eval()
 
 
-def load_controller(run: Path, *, allow_code: bool = False) -> LearnedController:
+def load_controller(
+    run: Path, *, allow_code: bool = False, settings: Mapping[str, Any] | None = None
+) -> LearnedController:
     """The trained policy of a run directory.
 
     Args:
+        settings: of the run, where they have been read already.
         allow_code: whether code from outside that the run names may be executed.
 
     Raises:
         InputError: it is none, of another version, or damaged; or it needs code that is not allowed.
     """
-    settings = read_settings(run)
+    settings = read_settings(run) if settings is None else settings
     check_allowed(code_of(settings, policy=True), allow_code, run / SETTINGS)
     observation = _observation_of(settings, run)
     content = load_tensors(run / POLICY)
@@ -270,14 +300,22 @@ def load_ensemble(runs: Sequence[Path], *, allow_code: bool = False) -> Ensemble
     Raises:
         InputError: one cannot be loaded, or they are of different kinds.
     """
-    members = [load_controller(run, allow_code=allow_code) for run in runs]
-    kinds = {str(read_settings(run).get("agent")) for run in runs}
+    return joined([load_controller(run, allow_code=allow_code) for run in runs], runs)
+
+
+def joined(members: Sequence[LearnedController], runs: Sequence[Path]) -> Ensemble:
+    """Policies of these runs as one controller.
+
+    Raises:
+        InputError: they are of different kinds.
+    """
+    kinds = {member.network.agent for member in members}
     if len(kinds) > 1 or len({member.observation for member in members}) > 1:
         raise InputError(
             f"ensemble {'+'.join(map(str, runs))}: the runs differ in agent or observation "
             f"({', '.join(sorted(kinds))}); values and probabilities have no common mean, so join runs of one kind"
         )
-    return Ensemble(members, probabilities=algorithm(members[0].network.agent).probabilities)
+    return Ensemble(members, probabilities=members[0].network.probabilities)
 
 
 def _observation_of(settings: Mapping[str, Any], run: Path) -> type[PhaseObservation]:

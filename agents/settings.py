@@ -34,12 +34,11 @@ class DQNSettings:
     learning_rate_end: float = setting(5e-5, least=0.0)
     batch_size: int = setting(128, most=1_000_000)
     buffer_size: int = setting(50_000, most=100_000_000)
-    """Decisions of one signal that are remembered."""
+    """Decisions that are remembered, of all signals together."""
     learning_starts: int = setting(500, least=0)
-    """Decisions before the first gradient step."""
+    """Decisions of all signals, each counted, before the first gradient step."""
     train_freq: int = setting(3, most=10_000)
-    """Decisions (of all signals) between trainings; one is left out where no signal has had a choice since. Three
-    learn as much as one, in a third of the time (benchmarks/README.md)."""
+    """Moments of decision between gradient steps. A step is left out if no signal has had a choice since the last."""
     gradient_steps: int = 1
     """At each training."""
     target_update_interval: int = 1000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,6 @@ import numpy as np
 from controllers.base import Phases
 from controllers.programs import ProgramControl
 from plumbing.errors import InputError, printable
-from plumbing.outside import load_outside
 from signals.intersection import Intersection
 from signals.layout import Layout
 from signals.snapshot import Snapshot
@@ -71,13 +70,12 @@ class OutsideController:
         )
 
 
-def make_outside(name: str) -> OutsideController | ProgramControl:
+def make_outside(name: str, factory: Callable[[], Any]) -> OutsideController | ProgramControl:
     """What a class, or a function without arguments, of that name makes.
 
     Raises:
-        InputError: there is none, or it fails, or what it makes is no controller.
+        InputError: it fails, or what it makes is no controller.
     """
-    factory = load_outside(name, "controller")
     try:
         made = factory()
     except Exception as error:  # whatever it does

@@ -88,7 +88,7 @@ def check_allowed(names: Iterable[str], allow: bool, where: object) -> None:
     """The gate: refuses code that a run directory names, unless the user allows it. Runs nothing.
 
     Args:
-        names: what the run directory names; those of this project's own things pass.
+        names: what the run directory names; those of built-in things, which have no colon, pass.
         where: the file that names them.
 
     Raises:

@@ -10,10 +10,11 @@ import itertools
 import math
 from dataclasses import dataclass, field
 
+from signals.clearance import red_clearance_s, yellow_change_s
 from signals.links import LinkTable, conflict_distance_m
 from signals.network import Program
 from signals.phases import Phase, is_green, own_clearance_s, own_yellow_s, walk_clearance_s
-from signals.timing import Timing, red_clearance_s, yellow_change_s
+from signals.timing import Timing
 
 
 @dataclass(frozen=True, slots=True)

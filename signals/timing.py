@@ -1,6 +1,6 @@
-"""How long each interval must last: the settings, and the formulas with their sources.
+"""How long each interval must last: the settings. `signals.clearance` has the formulas.
 
-All formulas are in SI units. A duration becomes a whole number of simulation steps only in
+A duration becomes a whole number of simulation steps only in
 `signals.intergreen`, and is then rounded up: an interval is never shorter than it was calculated to be.
 """
 
@@ -12,9 +12,7 @@ from typing import Any
 
 from plumbing.errors import InputError
 from plumbing.plain import misfit, number, record, text
-
-FOOT_M = 0.3048
-GRAVITY_MPS2 = 9.81
+from signals.clearance import FOOT_M
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,38 +94,3 @@ def timing_of(content: Any) -> Timing:
     if strange := sorted(set(content) - set(shapes)):
         raise InputError(f"timing: {strange[0]!r} is unknown; give some of {', '.join(shapes)}")
     return Timing(**content)
-
-
-def yellow_change_s(
-    speed_mps: float,
-    *,
-    grade: float = 0.0,
-    perception_s: float = 1.0,
-    deceleration_mps2: float = 10 * FOOT_M,
-) -> float:
-    """Yellow change interval Y = t + V / (2a + 2Gg), bounded to 3–6 s [s].
-
-    Source: ITE, Traffic Engineering Handbook; bounds from MUTCD 2009 section 4D.26.
-
-    >>> round(yellow_change_s(45 * 0.44704), 1)
-    4.3
-    """
-    calculated = perception_s + speed_mps / (2 * deceleration_mps2 + 2 * grade * GRAVITY_MPS2)
-    return min(max(calculated, 3.0), 6.0)
-
-
-def red_clearance_s(distance_m: float, speed_mps: float, *, vehicle_length_m: float = 20 * FOOT_M) -> float:
-    """Red clearance R = (W + L) / V [s].
-
-    `distance_m` is W, from the stop line to the far side of the conflict along the vehicle's path.
-    Source: ITE, Traffic Engineering Handbook.
-
-    >>> round(red_clearance_s(80 * 0.3048, 45 * 0.44704), 1)
-    1.5
-    """
-    return (distance_m + vehicle_length_m) / speed_mps
-
-
-def pedestrian_clearance_s(crossing_length_m: float, walking_speed_mps: float = 3.5 * FOOT_M) -> float:
-    """Time to walk across [s]. Source: MUTCD 2009 section 4E.06."""
-    return crossing_length_m / walking_speed_mps

@@ -12,10 +12,19 @@ import torch
 
 import train as train_command
 from agents.export import policy_graph, reference_scores, scorer_weights
+from agents.named import find_controller
 from agents.network import MASKED, PhaseScorer
 from agents.recurrent import RecurrentScorer
 from agents.registry import AGENTS, agent_settings, algorithm, encoder_class
-from agents.run import LearnedController, Network, load_controller, load_ensemble
+from agents.run import (
+    POLICY,
+    SETTINGS,
+    LearnedController,
+    Network,
+    load_controller,
+    load_ensemble,
+    save_tensors,
+)
 from agents.sb3 import QRDQNLearner
 from envs.sumo.setup import make_setup
 from plumbing.errors import InputError
@@ -23,6 +32,7 @@ from scenarios.scenario import load
 from signals.inputs import InputTable
 from signals.layout import build_layout
 from signals.observations import PhaseObservation
+from tests.policy_runs import write_run
 from tests.test_agents import learner_for, rows, vec_env
 
 SHAPE = PhaseObservation.shape_for(phases=4, movements=5)
@@ -175,3 +185,53 @@ def test_a_device_that_there_is_not(tmp_path: Path) -> None:
             continue
         with pytest.raises(InputError, match=message):
             train_command.main([*WINDOW, "--device", asked, "--out", str(tmp_path / "run")])
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "message"),
+    [
+        ("--network", "json:JSONDecoder", "fails"),
+        ("--network", "torch.nn:Linear", "fails"),
+        ("--network", "no.such.module:X", "no module"),
+        ("--agent", "json:JSONDecoder", "is no agents.learner.Learner"),
+        ("--reward", " ", "--reward is empty"),
+    ],
+)
+def test_what_is_no_code_for_it_is_refused_in_words(option: str, name: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        train_command.main([*WINDOW, option, name, "--steps", "1", "--out", str(tmp_path / "run")])
+
+
+def test_a_start_from_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+    source = write_run(tmp_path / "dqn", sensing="full", agent="dqn", units=64)
+    words = [*WINDOW, "--steps", "1", "--from", str(source)]
+    with pytest.raises(InputError, match=r"agent of the same kind \(that one is of dqn\)"):
+        train_command.main([*words, "--agent", "ppo", "--out", str(tmp_path / "a")])
+    for content, message in (
+        ({"scorer": {n: w * torch.nan for n, w in PhaseScorer(SHAPE).state_dict().items()}}, "not finite"),
+        ({"scorer": [1, 2]}, "does not fit"),
+        ({}, "does not fit"),
+    ):
+        save_tensors(source / POLICY, content)
+        with pytest.raises(InputError, match=message):
+            train_command.main([*words, "--out", str(tmp_path / "b")])
+
+
+def test_a_run_that_could_not_be_read_again_does_not_begin(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(InputError, match="could not be read again"):
+        train_command.main([*WINDOW, "--steps", "1", "--reward", "time_loss\n+ queue_veh", "--out", str(run)])
+    assert not (run / SETTINGS).exists()
+
+
+def test_a_policy_is_the_one_that_was_found_whatever_is_written_meanwhile(mine: Path, tmp_path: Path) -> None:
+    """Neither a file of code that is edited nor a run directory that is swapped is read a second time."""
+    run = tmp_path / "run"
+    words = [*WINDOW, "--network", f"{mine}:Plain", "--steps", "20", "--out", str(run)]
+    assert train_command.main(words) == 0
+    found = find_controller(str(run), allow_code=True)
+    mine.write_text("raise SystemExit")
+    (run / SETTINGS).write_text("{}")
+    setup = make_setup(load("cologne1"))
+    controller = found.make()
+    controller.reset(setup.plan.intersections, setup.layout, 0)

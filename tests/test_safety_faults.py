@@ -11,7 +11,7 @@ import pytest
 from evaluation.monitor.check import check, read_states
 from evaluation.monitor.rules import Rules
 from scenarios.scenario import Scenario
-from signals.timing import yellow_change_s
+from signals.clearance import yellow_change_s
 from tests.safety_runs import SHORT_S, record
 from tests.windows import window
 

@@ -9,11 +9,12 @@ import math
 import pytest
 
 from plumbing.errors import InputError
+from signals.clearance import pedestrian_clearance_s, red_clearance_s
 from signals.intersection import Intersection, Refusal, SignalPlan, compile_signals, explain
 from signals.links import LinkTable, link_table
 from signals.network import Connection, Edge, Junction, Lane, Point, Program, ProgramRow, RoadNetwork
 from signals.phases import unsafe_pairs
-from signals.timing import Timing, pedestrian_clearance_s, red_clearance_s
+from signals.timing import Timing
 
 MPH_45 = 45 * 0.44704  # [m/s]
 TENTHS = Timing(sim_step_s=0.1)

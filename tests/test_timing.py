@@ -7,7 +7,8 @@ import math
 import pytest
 
 from plumbing.errors import InputError
-from signals.timing import FOOT_M, Timing, pedestrian_clearance_s, red_clearance_s, yellow_change_s
+from signals.clearance import FOOT_M, pedestrian_clearance_s, red_clearance_s, yellow_change_s
+from signals.timing import Timing
 
 MPH_45 = 45 * 0.44704  # [m/s]
 

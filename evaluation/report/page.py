@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from evaluation.metrics import METRICS, present
 from evaluation.report.captions import CAPTIONS, glossary
 from evaluation.report.content import ReportContent
-from evaluation.report.overview import delay_figure, distribution_figure, learning_figure, stress_figures
+from evaluation.report.delay_figures import delay_figure, distribution_figure, learning_figure, stress_figures
+from evaluation.report.queue_figures import cumulative_figure, queue_figure
 from evaluation.report.signal_figures import find_focus, phases_figure, purdue_figure, time_space_figure
 from evaluation.report.style import SETTINGS, as_svg
 from evaluation.report.tables import (
@@ -27,7 +28,6 @@ from evaluation.report.tables import (
     short,
     signals_tables,
 )
-from evaluation.report.timeline import cumulative_figure, queue_figure
 from evaluation.report.verdict import cautions, verdict
 from plumbing.whole import write_whole
 

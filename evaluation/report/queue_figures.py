@@ -9,7 +9,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from evaluation.report.content import ReportContent
-from evaluation.report.overview import BEYOND
+from evaluation.report.delay_figures import BEYOND
 from evaluation.report.style import INK, colour_of, label_right, new_figure
 
 FloatArray = npt.NDArray[np.float64]
