@@ -217,6 +217,8 @@ def _only_here(module: Any, roots: list[str]) -> bool:
     file, name = getattr(module, "__file__", None), getattr(module, "__name__", None)
     if not isinstance(file, str) or not isinstance(name, str) or not file.endswith(".py"):
         return False
+    if not os.path.isabs(file):  # some packages name a file that there is not, such as torch.ops
+        return False
     if sys.modules.get(name) is not module or name == "__main__":  # cloudpickle sends that by value anyway
         return False
     stem = name.replace(".", os.sep)

@@ -172,7 +172,14 @@ QUICK = {
 }
 
 
-@pytest.mark.parametrize(("agent", "workers"), [*((agent, 1) for agent in QUICK), ("dqn", 2)])
+@pytest.mark.parametrize(
+    ("agent", "workers"),
+    [
+        *((agent, 1) for agent in ("dqn", "ppo", "a2c")),
+        ("dqn", 2),
+        *(pytest.param(agent, 1, marks=pytest.mark.slow) for agent in QUICK if agent not in ("dqn", "ppo", "a2c")),
+    ],
+)
 def test_a_stopped_training_resumes_to_the_bit(agent: str, workers: int, tmp_path: Path) -> None:
     assert QUICK.keys() == AGENTS.keys()
     settings = agent_settings(agent, QUICK[agent])

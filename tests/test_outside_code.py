@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -184,3 +185,11 @@ def test_what_every_process_can_import_travels_by_name() -> None:
 def test_what_cannot_travel_says_so(tmp_path: Path) -> None:
     with (tmp_path / "x").open("w") as file, pytest.raises(InputError, match=r"cannot be sent to another process \("):
         pack(lambda: file)
+
+
+def test_a_module_that_names_no_real_file_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torch.ops does once it is loaded."""
+    strange = types.ModuleType("strange.ops")
+    strange.__file__ = "_ops.py"
+    monkeypatch.setitem(sys.modules, "strange.ops", strange)
+    assert pickle.loads(pack(lambda: 7))() == 7

@@ -79,7 +79,7 @@ def test_the_new_run_has_the_place_and_keeps_others_away(run: Path) -> None:
         assert files(run)["notes/thesis"] == b"mine"
 
 
-@pytest.mark.parametrize("read", [read_settings, lambda path: evaluate._contestant(str(path), Timing())])
+@pytest.mark.parametrize("read", [read_settings, lambda path: evaluate._contestant(str(path), Timing(), False)])
 def test_who_reads_what_a_killed_exchange_has_moved_aside_finds_it(run: Path, read: Callable[[Path], object]) -> None:
     aside = run.parent / ".intergreen-draft-abcdefgh.held" / "old"
     aside.mkdir(parents=True)
