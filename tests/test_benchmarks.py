@@ -153,6 +153,7 @@ def test_bad_arguments(arguments: list[str], said: str) -> None:
         speed.main(arguments)
 
 
+@pytest.mark.slow
 def test_a_small_run(capsys: pytest.CaptureFixture[str]) -> None:
     systems = ["ours", "ours-gymnasium", "ours-batch-2", "sumo-rl-libsumo-no-info"]
     size = ["--repeats", "1", "--decisions", "12", "--windows", "2"]
@@ -262,6 +263,7 @@ def test_bad_arguments_of_the_others(command: Any, arguments: list[str]) -> None
         command.main(arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sides", [["ours-1"], pytest.param(["ours-1", "sb3-sumo-rl"], marks=pytest.mark.slow)], ids=["ours", "mimalloc"]
 )
@@ -274,11 +276,13 @@ def test_a_small_training(sides: list[str], capsys: pytest.CaptureFixture[str]) 
     assert all(row["steps"] == 48 and row["updates"] > 0 and row["shares"]["gradient"] > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_small_resets(capsys: pytest.CaptureFixture[str]) -> None:
     assert resets.main(["--scenarios", "single", "--resets", "2", "--decisions", "8"]) == 0
     assert "| 2 of 2 | 2 of 2 | 2 of 2 | yes |" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_small_soak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "SHARED_MEMORY", tmp_path / "none")  # other programs' files come and go there
     status = soak.main(["--resets", "12", "--samples", "12", "--days", "0.0417", "--out", str(tmp_path)])
@@ -297,6 +301,7 @@ def test_what_a_decision_takes_beside_the_workers_own_time(capsys: pytest.Captur
     assert all(row["beside_us"] > 0 and row["worker_us"] > 0 and 0 < row["share"] < 1 for row in rows)
 
 
+@pytest.mark.slow
 @needs_library
 def test_each_compiled_part_is_left_out_by_turns(capsys: pytest.CaptureFixture[str]) -> None:
     assert native_parts.main(["--scenarios", "single", "--decisions", "33", "--repeats", "2", "--json"]) == 0
@@ -329,6 +334,7 @@ def test_sumo_as_it_comes_and_with_mimalloc_by_turns(capsys: pytest.CaptureFixtu
     assert all(share > 0.0 for share in found.values())
 
 
+@pytest.mark.slow
 def test_two_workers_beside_one_by_turns(capsys: pytest.CaptureFixture[str]) -> None:
     assert workers.main(["--scenarios", "single", "--decisions", "13", "--windows", "1", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["single"]

@@ -76,7 +76,14 @@ def mine(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("agent", [name for name in AGENTS if name not in ("dqn", "ppo")])
+@pytest.mark.parametrize(
+    "agent",
+    [
+        name if name in ("a2c", "qrdqn") else pytest.param(name, marks=pytest.mark.slow)
+        for name in AGENTS
+        if name not in ("dqn", "ppo")
+    ],
+)
 def test_an_algorithm_of_sb3_learns_is_saved_and_decides(agent: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     config = tmp_path / "c.yaml"
@@ -132,7 +139,7 @@ def test_a_memory_goes_on_from_decision_to_decision_and_begins_empty() -> None:
         scorer_weights(controller)
 
 
-@pytest.mark.parametrize("agent", ["dqn", "ppo"])
+@pytest.mark.parametrize("agent", ["dqn", pytest.param("ppo", marks=pytest.mark.slow)])
 def test_a_network_from_outside_is_trained_loaded_and_exported(agent: str, mine: Path, tmp_path: Path) -> None:
     run, config = tmp_path / "run", tmp_path / "c.yaml"
     config.write_text("learning_starts: 10\nbatch_size: 8\n" if agent == "dqn" else "rollout: 20\n")
