@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--peer-settings", default="same", choices=("same", "sb3"),
         help="same as ours (the default), or sb3, its own defaults: DQN then trains once in four decisions on 32 "
-        "samples instead of after each on 128, PPO makes 0.16 updates a step instead of 0.03",
+        "samples instead of once in three on 128, PPO makes 0.16 updates a step instead of 0.03",
     )  # fmt: skip
     p.add_argument("--profile", action="store_true", help="also print where the time went")
     p.add_argument("--quick", action="store_true", help="only cologne3, 1440 steps, once")
