@@ -51,7 +51,7 @@ from envs.workers.protocol import SimulationWorker
 from envs.workers.server import WorkerSetup
 from evaluation.runs import Contestant, Evaluation, RunFailed, run_all
 from plumbing.command import run_command, say
-from plumbing.errors import InputError
+from plumbing.errors import InputError, printable
 from plumbing.occupied import occupied
 from plumbing.outside import absolute, add_code_argument, is_outside
 from plumbing.whole import Draft, check_movable
@@ -252,6 +252,8 @@ def _train(
     job: Job, run: Path, resume: bool, cluster: Cluster | None = None, words: Sequence[str] = (), device: str = "cpu"
 ) -> int:
     scenario = job.load()
+    if resume:
+        _check_unchanged(run, scenario)
     settings = agent_settings(job.agent, job.agent_settings)
     worker = job.options(scenario).setup()
     setup = worker.simulation
@@ -302,6 +304,17 @@ def _train(
     allowed = " --allow-code" if code_of({"job": asdict(job)}, policy=True) else ""
     say(f"judge it: {shlex.join(judge)}{allowed}")
     return 0
+
+
+def _check_unchanged(run: Path, scenario: Scenario) -> None:
+    """Whether a run goes on with the files that it began with."""
+    before, now = read_settings(run).get("scenario", {}).get("files", {}), scenario.hashes()
+    changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if changed:
+        raise InputError(
+            f"{', '.join(map(printable, changed))} of {printable(scenario.name)} changed since {run} began; "
+            "bring back what it was, or train anew"
+        )
 
 
 def _controller(learner: Learner, network: Network, observation: type[Observation] | None) -> LearnedController:

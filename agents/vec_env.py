@@ -49,6 +49,7 @@ class SignalsVecEnv(VecEnv):
         self._history: list[list[list[int]]] = [[] for _ in self.workers]
         self._returns = [0.0] * len(self.workers)
         self._seen = np.zeros((self.num_envs, self.shape.size), np.float32)
+        self._rewards = np.zeros(self.num_envs, np.float32)
         self.finished: list[dict[str, float]] = []
         """Return and length of the episodes that ended since somebody last emptied this list."""
 
@@ -96,12 +97,13 @@ class SignalsVecEnv(VecEnv):
 
     def step_wait(self) -> VecEnvStepReturn:
         """Collect what came of them; a worker at its horizon, or that failed, has begun its next episode."""
-        rewards = np.zeros(self.num_envs, np.float32)
+        rewards = self._rewards.copy()
         dones = np.zeros(self.num_envs, bool)
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for turn, episode in sorted(self.receive(), key=lambda found: found[0].worker):
             rows = self.batch.rows[turn.worker]
-            rewards[rows] = turn.reward * self.reward_scale
+            if not turn.failure:  # of a step that failed nobody knows the reward: the last one stands in
+                rewards[rows] = turn.reward * self.reward_scale
             if episode is not None:
                 self.finished.append(episode)
             if turn.last is None:
@@ -109,7 +111,8 @@ class SignalsVecEnv(VecEnv):
             dones[rows] = True
             for row, last in zip(range(rows.start, rows.stop), turn.last, strict=True):
                 infos[row] = {"TimeLimit.truncated": True, "terminal_observation": last}
-        return self.batch.observations(), rewards, dones, infos
+        self._rewards = rewards
+        return self.batch.observations(), rewards.copy(), dones, infos
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """[N, P] the phases that may be chosen."""

@@ -242,3 +242,29 @@ def test_a_policy_is_the_one_that_was_found_whatever_is_written_meanwhile(mine: 
     setup = make_setup(load("cologne1"))
     controller = found.make()
     controller.reset(setup.plan.intersections, setup.layout, 0)
+
+
+def test_a_run_does_not_go_on_with_other_files(tmp_path: Path) -> None:
+    run, config = tmp_path / "run", tmp_path / "c.yaml"
+    config.write_text(QUICK["a2c"])
+    words = [*WINDOW, "--agent", "a2c", "--steps", "20", "--config", str(config), "--out", str(run)]
+    assert train_command.main(words) == 0
+    settings = json.loads((run / SETTINGS).read_text())
+    name = next(name for name in settings["scenario"]["files"] if name.endswith(".rou.xml"))
+    settings["scenario"]["files"][name] = "0" * 64
+    (run / SETTINGS).write_text(json.dumps(settings))
+    with pytest.raises(InputError, match=rf"{name} of cologne1 changed since .* began"):
+        train_command.main(["--out", str(run), "--resume"])
+
+
+def test_of_a_step_that_failed_the_last_reward_stands_in() -> None:
+    env = vec_env()
+    env.reset()
+    _, known, *_ = env.step(np.zeros(1, np.int64))
+    env.step_async(np.zeros(1, np.int64))
+    env.workers[0].kill()
+    _, rewards, dones, infos = env.step_wait()
+    env.close()
+    assert rewards.tolist() == known.tolist()
+    assert dones.all()
+    assert infos[0]["TimeLimit.truncated"]
