@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from agents.code import check_resumable, code_of, sources_of
-from agents.job import Job, job_of
+from agents.job import Job, job_of, where_words
 from agents.learner import Learner
 from agents.registry import AGENTS, agent_settings, algorithm, encoder_class, make_learner
 from agents.run import (
@@ -300,7 +300,7 @@ def _train(
         stack.close()
     last = progress.validations[-1]["delay_s"] if progress.validations else math.nan
     say(f"trained {job.steps:,} steps in {progress.elapsed_s:.0f} s; validation delay {last:.1f} s; in {run}")
-    judge = ("python", "evaluate.py", "--scenario", job.scenario, "--controllers", "fixed_time", "actuated", str(run))
+    judge = ("python", "evaluate.py", *where_words(job), "--controllers", "fixed_time", "actuated", str(run))
     allowed = " --allow-code" if code_of({"job": asdict(job)}, policy=True) else ""
     say(f"judge it: {shlex.join(judge)}{allowed}")
     return 0

@@ -155,29 +155,43 @@ def _words(job: Job, run: str) -> Iterator[str]:
     names = (job.scenario, *job.routes, *job.additional, job.started_from, run)
     if any(name.startswith("-") for name in names):
         raise ValueError("a name that reads as an option")
-    yield from ("--scenario", job.scenario)
-    for option, several in (("routes", job.routes), ("additional", job.additional)):
-        yield from (f"--{option}", *several) if several else ()
+    yield from where_words(job)
     yield from ("--agent", job.agent, "--steps", str(job.steps), "--seed", str(job.seed))
     faults = {"dropout": 0.0, "stuck_on": 0.0, "latency_s": 0.0, **job.faults}
     least, most = job.demand_range
-    optional_words = (
-        ("--begin", job.begin_s, None), ("--end", job.end_s, None), ("--workers", job.workers, 1),
-        ("--sensing", job.sensing, "full"), ("--observation", job.observation, "phases"),
+    yield from _differing(
+        ("--workers", job.workers, 1), ("--sensing", job.sensing, "full"),
+        ("--observation", job.observation, "phases"),
         ("--dropout", faults["dropout"], 0.0), ("--stuck-on", faults["stuck_on"], 0.0),
         ("--latency", faults["latency_s"], 0.0),
         ("--reward", job.reward, "time_loss"), ("--warm-up", job.warm_up_s, 0.0), ("--from", job.started_from, ""),
         ("--validate-every", job.validate_every, math.ceil(job.steps / 10)),
         ("--validation-runs", job.validation_runs, 1),
-        *((f"--{o}", getattr(timing, name), getattr(plain, name)) for o, (name, _) in TIMING_OPTIONS.items()),
-        ("--change-interval", timing.change_interval, plain.change_interval),
     )  # fmt: skip
-    for option, value, default in optional_words:
-        if value != default:  # a value that begins with a minus would read as an option
-            yield from (f"{option}={value}",) if str(value).startswith("-") else (option, str(value))
     if (least, most) != (1.0, 1.0):
         yield from ("--vary-demand", str(least), str(most))
     yield from ("--out", run)
+
+
+def where_words(job: Job) -> Iterator[str]:
+    """The options, the same in every command, that say what a run was trained on and with which timing."""
+    plain, timing = Timing(), timing_of(job.timing)
+    yield from ("--scenario", job.scenario)
+    for option, several in (("routes", job.routes), ("additional", job.additional)):
+        yield from (f"--{option}", *several) if several else ()
+    yield from _differing(
+        ("--begin", job.begin_s, None),
+        ("--end", job.end_s, None),
+        *((f"--{o}", getattr(timing, name), getattr(plain, name)) for o, (name, _) in TIMING_OPTIONS.items()),
+        ("--change-interval", timing.change_interval, plain.change_interval),
+    )
+
+
+def _differing(*words: tuple[str, Any, Any]) -> Iterator[str]:
+    """Of options with their value and default, those that differ."""
+    for option, value, default in words:
+        if value != default:  # a value that begins with a minus would read as an option
+            yield from (f"{option}={value}",) if str(value).startswith("-") else (option, str(value))
 
 
 def _changes(job: Mapping[str, Any]) -> str:
