@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from agents.exploration import Draws, Explorer
-from agents.learner import SB3Learner, State, linear
+from agents.learner import SB3Learner, State, off_policy_arguments, shared_arguments
 from agents.network import Encoder, PhaseScorer, Scores
 from agents.policies import PhaseDQNPolicy
 from agents.replay_buffer import DecisionBuffer
@@ -77,30 +77,10 @@ class MaskedDoubleDQN(SB3Learner, DQN):
         """See `Learner.make`."""
         learner = cls(
             PhaseDQNPolicy,
-            env,
-            seed=seed,
-            device=device,
-            learning_rate=linear(settings.learning_rate, settings.learning_rate_end),
-            gamma=settings.gamma,
-            max_grad_norm=settings.max_grad_norm,
-            batch_size=settings.batch_size,
-            policy_kwargs={
-                "shape": env.shape,
-                "units": settings.units,
-                "encoder": encoder,
-                "optimizer_kwargs": {"fused": True},
-            },
-            buffer_size=settings.buffer_size,
+            **shared_arguments(settings, env, seed, device, encoder, optimizer_kwargs={"fused": True}),
+            **off_policy_arguments(settings, env),
             replay_buffer_class=DecisionBuffer,
             replay_buffer_kwargs={"shape": env.shape, "gamma": settings.gamma},
-            learning_starts=settings.learning_starts,
-            train_freq=settings.train_freq,
-            gradient_steps=settings.gradient_steps,
-            # in decisions of one signal, which Stable-Baselines3 divides by their number
-            target_update_interval=settings.target_update_interval * env.num_envs,
-            exploration_fraction=settings.exploration_fraction,
-            exploration_initial_eps=settings.exploration_start,
-            exploration_final_eps=settings.exploration_end,
         )
         learner.average = copy.deepcopy(learner.online)
         learner.averaging = 1.0 / settings.averaging_steps

@@ -8,9 +8,11 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 import torch
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
 from agents.network import Encoder
+from agents.settings import ValueSettings
 from agents.updates import require_finite
 from agents.vec_env import SignalsVecEnv
 from signals.observations import ObservationShape
@@ -139,3 +141,38 @@ def linear(start: float, end: float) -> Callable[[float], float]:
         return end + (start - end) * remaining
 
     return rate
+
+
+def shared_arguments(
+    settings: Any, env: SignalsVecEnv, seed: int, device: str, encoder: type[Encoder], **policy: Any
+) -> dict[str, Any]:
+    """What every algorithm of Stable-Baselines3 is made with here.
+
+    Args:
+        policy: further arguments of its policy, beside the network's.
+    """
+    return {
+        "env": env,
+        "seed": seed,
+        "device": device,
+        "learning_rate": linear(settings.learning_rate, settings.learning_rate_end),
+        "gamma": settings.gamma,
+        "policy_kwargs": {"shape": env.shape, "units": settings.units, "encoder": encoder, **policy},
+    }
+
+
+def off_policy_arguments(settings: ValueSettings, env: VecEnv) -> dict[str, Any]:
+    """What DQN and its like are made with beside that."""
+    return {
+        "batch_size": settings.batch_size,
+        "buffer_size": settings.buffer_size,
+        "learning_starts": settings.learning_starts,
+        "train_freq": settings.train_freq,
+        "gradient_steps": settings.gradient_steps,
+        # in decisions of one signal, which Stable-Baselines3 divides by their number
+        "target_update_interval": settings.target_update_interval * env.num_envs,
+        "exploration_fraction": settings.exploration_fraction,
+        "exploration_initial_eps": settings.exploration_start,
+        "exploration_final_eps": settings.exploration_end,
+        "max_grad_norm": settings.max_grad_norm,
+    }

@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 from torch.nn import functional
 
-from agents.learner import SB3Learner, State, linear
+from agents.learner import SB3Learner, State, shared_arguments
 from agents.network import Encoder, PhaseScorer, StateValue
 from agents.policies import PhaseActorCriticPolicy
 from agents.rollout import Decisions, Moments, Rollout, advantages
@@ -57,19 +57,9 @@ class MaskedPPO(SB3Learner, PPO):
         steps = max(LEAST_MOMENTS, round(settings.rollout / env.num_envs))
         learner = cls(
             PhaseActorCriticPolicy,
-            env,
-            seed=seed,
-            device=device,
-            learning_rate=linear(settings.learning_rate, settings.learning_rate_end),
-            gamma=settings.gamma,
+            **shared_arguments(settings, env, seed, device, encoder, optimizer_kwargs={"eps": 1e-5, "fused": True}),
             max_grad_norm=settings.max_grad_norm,
             batch_size=min(settings.batch_size, steps * env.num_envs),
-            policy_kwargs={
-                "shape": env.shape,
-                "units": settings.units,
-                "encoder": encoder,
-                "optimizer_kwargs": {"eps": 1e-5, "fused": True},
-            },
             n_steps=steps,
             n_epochs=settings.n_epochs,
             gae_lambda=settings.gae_lambda,

@@ -18,98 +18,47 @@ from sb3_contrib.qrdqn.policies import QRDQNPolicy, QuantileNetwork
 from stable_baselines3 import A2C
 from torch import Tensor, nn
 
-from agents.learner import SB3Learner, State, linear
+from agents.learner import SB3Learner, State, off_policy_arguments, shared_arguments
 from agents.network import Encoder, PhaseScorer
 from agents.policies import PhaseActorCritic, PhaseActorCriticPolicy
-from agents.settings import setting
+from agents.settings import ActorCriticSettings, ClippedSettings, ValueSettings, setting
 from agents.updates import selectable
 from agents.vec_env import SignalsVecEnv
 from signals.observations import ObservationShape
 
 
 @dataclass(frozen=True)
-class A2CSettings:
+class A2CSettings(ActorCriticSettings):
     """Advantage actor-critic (Mnih et al. 2016); defaults of Stable-Baselines3 where nothing else is said."""
 
-    units: int = setting(64, most=4096)
-    """Width of each layer."""
-    gamma: float = setting(0.97, least=0.0, most=1.0)
-    """As for PPO."""
-    gae_lambda: float = setting(0.95, least=0.0, most=1.0)
-    learning_rate: float = 7e-4
-    learning_rate_end: float = setting(5e-5, least=0.0)
     n_steps: int = setting(16, least=2, most=100_000)
     """Decisions of each signal between two updates; a change of phase takes two or three."""
     ent_coef: float = setting(0.005, least=0.0)
     vf_coef: float = setting(0.5, least=0.0)
     max_grad_norm: float = 0.5
-    reward_scale: float = 0.02
-    greedy_start: float = setting(5.0, least=0.0)
-    """How strongly the untrained policy prefers a phase that serves more, as for PPO."""
 
 
 @dataclass(frozen=True)
-class MaskablePPOSettings:
+class MaskablePPOSettings(ClippedSettings):
     """PPO with invalid-action masking (Huang & Ontañón 2022), as in sb3-contrib."""
 
-    units: int = setting(64, most=4096)
-    gamma: float = setting(0.97, least=0.0, most=1.0)
-    gae_lambda: float = setting(0.95, least=0.0, most=1.0)
-    learning_rate: float = 7e-4
-    learning_rate_end: float = setting(5e-5, least=0.0)
-    rollout: int = setting(1440, least=2, most=10_000_000)
-    """Decisions of one signal between two updates, over all signals and workers."""
-    batch_size: int = setting(120, least=2, most=1_000_000)
-    n_epochs: int = 8
-    clip_range: float = 0.2
-    ent_coef: float = setting(0.005, least=0.0)
-    vf_coef: float = setting(0.5, least=0.0)
-    max_grad_norm: float = 0.5
-    reward_scale: float = 0.02
-    greedy_start: float = setting(5.0, least=0.0)
-
 
 @dataclass(frozen=True)
-class TRPOSettings:
+class TRPOSettings(ActorCriticSettings):
     """Trust region policy optimisation (Schulman et al. 2015), as in sb3-contrib."""
 
-    units: int = setting(64, most=4096)
-    gamma: float = setting(0.97, least=0.0, most=1.0)
-    gae_lambda: float = setting(0.95, least=0.0, most=1.0)
     learning_rate: float = 1e-3
     """Of the critic."""
-    learning_rate_end: float = setting(5e-5, least=0.0)
     rollout: int = setting(1440, least=2, most=10_000_000)
     batch_size: int = setting(120, least=2, most=1_000_000)
     target_kl: float = 0.01
-    reward_scale: float = 0.02
-    greedy_start: float = setting(5.0, least=0.0)
 
 
 @dataclass(frozen=True)
-class QRDQNSettings:
+class QRDQNSettings(ValueSettings):
     """Quantile regression DQN (Dabney et al. 2018), as in sb3-contrib, with masks."""
 
-    units: int = setting(64, most=4096)
-    gamma: float = setting(0.98, least=0.0, most=1.0)
-    """As for DQN."""
-    learning_rate: float = 1e-3
-    learning_rate_end: float = setting(5e-5, least=0.0)
     quantiles: int = setting(25, most=1000)
-    batch_size: int = setting(128, most=1_000_000)
-    buffer_size: int = setting(50_000, most=100_000_000)
-    """Decisions of one signal that are remembered."""
-    learning_starts: int = setting(500, least=0)
-    train_freq: int = setting(2, most=10_000)
-    """Decisions of all signals between trainings."""
-    gradient_steps: int = 1
-    target_update_interval: int = 1000
-    """Decisions of all signals between copies to the target network."""
-    exploration_fraction: float = setting(0.4, least=0.0, most=1.0)
-    exploration_start: float = setting(1.0, least=0.0, most=1.0)
-    exploration_end: float = setting(0.02, least=0.0, most=1.0)
-    max_grad_norm: float = 10.0
-    reward_scale: float = 0.01
 
 
 class OnPolicyLearner(SB3Learner):
@@ -137,14 +86,9 @@ class OnPolicyLearner(SB3Learner):
         construct: Any = cls
         made: Any = construct(
             cls.POLICY,
-            env,
-            seed=seed,
-            device=device,
-            learning_rate=linear(settings.learning_rate, settings.learning_rate_end),
-            gamma=settings.gamma,
+            **shared_arguments(settings, env, seed, device, encoder),
             gae_lambda=settings.gae_lambda,
             n_steps=steps,
-            policy_kwargs={"shape": env.shape, "units": settings.units, "encoder": encoder},
             **own,
         )
         if settings.greedy_start:
@@ -227,31 +171,9 @@ class QRDQNLearner(SB3Learner, QRDQN):
         cls, settings: QRDQNSettings, env: SignalsVecEnv, *, seed: int, device: str, encoder: type[Encoder]
     ) -> Self:  # fmt: skip
         """See `Learner.make`."""
-        return cls(
-            _QRDQNPolicy,
-            env,
-            seed=seed,
-            device=device,
-            learning_rate=linear(settings.learning_rate, settings.learning_rate_end),
-            gamma=settings.gamma,
-            batch_size=settings.batch_size,
-            buffer_size=max(settings.buffer_size, env.num_envs),
-            learning_starts=settings.learning_starts,
-            train_freq=settings.train_freq,
-            gradient_steps=settings.gradient_steps,
-            # in decisions of one signal, which sb3-contrib divides by their number
-            target_update_interval=settings.target_update_interval * env.num_envs,
-            exploration_fraction=settings.exploration_fraction,
-            exploration_initial_eps=settings.exploration_start,
-            exploration_final_eps=settings.exploration_end,
-            max_grad_norm=settings.max_grad_norm,
-            policy_kwargs={
-                "shape": env.shape,
-                "units": settings.units,
-                "encoder": encoder,
-                "n_quantiles": settings.quantiles,
-            },
-        )
+        arguments = shared_arguments(settings, env, seed, device, encoder, n_quantiles=settings.quantiles)
+        learner: Self = cls(_QRDQNPolicy, **arguments, **off_policy_arguments(settings, env))
+        return learner
 
     def networks(self) -> list[nn.Module]:
         """The scorer of means: the mean of the last layer's outputs is a layer with the mean of its weights."""

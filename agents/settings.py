@@ -22,14 +22,14 @@ def setting(default: Any, *, least: float | None = None, most: float | None = No
 
 
 @dataclass(frozen=True)
-class DQNSettings:
-    """Double DQN (van Hasselt et al. 2016) with parameters shared over all signals."""
+class ValueSettings:
+    """What the algorithms have in common that learn values, from a replay buffer."""
 
     units: int = setting(64, most=4096)
     """Width of each layer."""
     gamma: float = setting(0.98, least=0.0, most=1.0)
     """Discount per decision: a horizon of some 50 decisions, about two cycles."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     """Adam's step at the start; it falls linearly."""
     learning_rate_end: float = setting(5e-5, least=0.0)
     batch_size: int = setting(128, most=1_000_000)
@@ -37,32 +37,42 @@ class DQNSettings:
     """Decisions that are remembered, of all signals together."""
     learning_starts: int = setting(500, least=0)
     """Decisions of all signals, each counted, before the first gradient step."""
-    train_freq: int = setting(3, most=10_000)
-    """Moments of decision between gradient steps. A step is left out if no signal has had a choice since the last."""
+    train_freq: int = setting(2, most=10_000)
+    """Moments of decision between gradient steps."""
     gradient_steps: int = 1
     """At each training."""
     target_update_interval: int = 1000
     """Decisions of all signals together between copies to the target network (Mnih et al. 2015 copy every 10,000 of
     50 M frames)."""
-    averaging_steps: int = 1000
-    """Gradient steps over which the weights that a controller gets are averaged (Polyak & Juditsky 1992): from one
-    step to the next a policy jumps between phases of almost equal value."""
     exploration_fraction: float = setting(0.4, least=0.0, most=1.0)
     """Share of the training over which exploration falls from its start to its end."""
     exploration_start: float = setting(1.0, least=0.0, most=1.0)
     exploration_end: float = setting(0.02, least=0.0, most=1.0)
-    greedy_exploration: float = setting(0.5, least=0.0, most=1.0)
-    """Share of exploring decisions that take the phase with the most vehicles; the rest are uniform."""
     max_grad_norm: float = 10.0
     reward_scale: float = 0.01
     """Brings returns to the order of one to ten, where the Huber loss is still quadratic."""
 
 
 @dataclass(frozen=True)
-class PPOSettings:
-    """Proximal policy optimisation (Schulman et al. 2017) with parameters shared over all signals."""
+class DQNSettings(ValueSettings):
+    """Double DQN (van Hasselt et al. 2016) with parameters shared over all signals."""
+
+    learning_rate: float = 2e-3
+    train_freq: int = setting(3, most=10_000)
+    """As of `ValueSettings`. A step is left out if no signal has had a choice since the last."""
+    averaging_steps: int = 1000
+    """Gradient steps over which the weights that a controller gets are averaged (Polyak & Juditsky 1992): from one
+    step to the next a policy jumps between phases of almost equal value."""
+    greedy_exploration: float = setting(0.5, least=0.0, most=1.0)
+    """Share of exploring decisions that take the phase with the most vehicles; the rest are uniform."""
+
+
+@dataclass(frozen=True)
+class ActorCriticSettings:
+    """What the algorithms have in common that learn a policy and the value of situations."""
 
     units: int = setting(64, most=4096)
+    """Width of each layer."""
     gamma: float = setting(0.97, least=0.0, most=1.0)
     """As for DQN."""
     gae_lambda: float = setting(0.95, least=0.0, most=1.0)
@@ -70,21 +80,33 @@ class PPOSettings:
     learning_rate: float = 7e-4
     """At the start; it falls linearly."""
     learning_rate_end: float = setting(5e-5, least=0.0)
-    rollout: int = setting(1440, least=2, most=10_000_000)
-    """Decisions of one signal between two updates, over all signals and workers."""
-    batch_size: int = setting(120, least=2, most=1_000_000)
-    n_epochs: int = 8
-    clip_range: float = 0.2
-    averaging_updates: int = 10
-    """Updates over which the weights that a controller gets are averaged, as for DQN."""
-    ent_coef: float = setting(0.005, least=0.0)
-    vf_coef: float = setting(0.5, least=0.0)
-    max_grad_norm: float = 0.5
     reward_scale: float = 0.02
     greedy_start: float = setting(5.0, least=0.0)
     """How strongly the untrained policy prefers a phase that serves more: in log-odds per 20 vehicles, 0 for not at
     all. Phases drawn evenly jam a network, which takes long to simulate and teaches little.
     A network from outside begins as it is made."""
+
+
+@dataclass(frozen=True)
+class ClippedSettings(ActorCriticSettings):
+    """Proximal policy optimisation (Schulman et al. 2017), in whatever form."""
+
+    rollout: int = setting(1440, least=2, most=10_000_000)
+    """Decisions of one signal between two updates, over all signals and workers."""
+    batch_size: int = setting(120, least=2, most=1_000_000)
+    n_epochs: int = 8
+    clip_range: float = 0.2
+    ent_coef: float = setting(0.005, least=0.0)
+    vf_coef: float = setting(0.5, least=0.0)
+    max_grad_norm: float = 0.5
+
+
+@dataclass(frozen=True)
+class PPOSettings(ClippedSettings):
+    """PPO with parameters shared over all signals, which learns from free choices."""
+
+    averaging_updates: int = 10
+    """Updates over which the weights that a controller gets are averaged, as for DQN."""
 
 
 Settings = Any

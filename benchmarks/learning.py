@@ -22,7 +22,7 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv
 
 from agents.dqn import MaskedDoubleDQN
-from agents.learner import linear
+from agents.learner import linear, off_policy_arguments
 from agents.registry import agent_settings, make_learner
 from agents.settings import PPOSettings, Settings
 from agents.vec_env import SignalsVecEnv
@@ -132,20 +132,7 @@ def peer_learner(settings: Settings, env: VecEnv, seed: int) -> DQN | PPO:
             ent_coef=settings.ent_coef,
             vf_coef=settings.vf_coef,
         )
-    return DQN(
-        "MlpPolicy",
-        env,
-        **common,
-        batch_size=settings.batch_size,
-        buffer_size=settings.buffer_size,
-        learning_starts=settings.learning_starts,
-        train_freq=settings.train_freq,
-        gradient_steps=settings.gradient_steps,
-        target_update_interval=settings.target_update_interval * env.num_envs,
-        exploration_fraction=settings.exploration_fraction,
-        exploration_initial_eps=settings.exploration_start,
-        exploration_final_eps=settings.exploration_end,
-    )
+    return DQN("MlpPolicy", env, **{**common, **off_policy_arguments(settings, env)})
 
 
 if __name__ == "__main__":

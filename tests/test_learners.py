@@ -32,6 +32,7 @@ from scenarios.scenario import load
 from signals.inputs import InputTable
 from signals.layout import build_layout
 from signals.observations import PhaseObservation
+from signals.snapshot import Snapshot
 from tests.policy_runs import write_run
 from tests.test_agents import learner_for, rows, vec_env
 
@@ -91,10 +92,16 @@ def test_an_algorithm_of_sb3_learns_is_saved_and_decides(agent: str, tmp_path: P
     words = [*WINDOW, "--agent", agent, "--steps", "60", "--config", str(config), "--out", str(run)]
     assert train_command.main(words) == 0
     controller = load_controller(run)
-    before = PhaseScorer(SHAPE).state_dict()["head.0.weight"]
-    assert not torch.equal(next(w for n, w in controller.weights.items() if n.endswith("head.0.weight")), before)
+    env = vec_env()
+    untrained = learner_for(agent, env).scorer().state_dict()  # from the same seed
+    env.close()
+    assert untrained.keys() == controller.weights.keys()
+    changes = [float((controller.weights[name] - weight).abs().max()) for name, weight in untrained.items()]
+    assert 0.0 < max(changes) < 0.5, "it has learned a little, from the weights that its seed gives"
     setup = make_setup(load("cologne1"))
     controller.reset(setup.plan.intersections, setup.layout, 0)
+    scores = controller.scores(Snapshot.empty(setup.layout))
+    assert scores.shape == setup.layout.shape[:2]
     found = load_ensemble([run, run])
     assert found._probabilities == (agent != "qrdqn")
 
@@ -237,11 +244,15 @@ def test_a_policy_is_the_one_that_was_found_whatever_is_written_meanwhile(mine: 
     words = [*WINDOW, "--network", f"{mine}:Plain", "--steps", "20", "--out", str(run)]
     assert train_command.main(words) == 0
     found = find_controller(str(run), allow_code=True)
+    weights = load_controller(run, allow_code=True).weights
     mine.write_text("raise SystemExit")
     (run / SETTINGS).write_text("{}")
+    (run / POLICY).write_bytes(b"")
     setup = make_setup(load("cologne1"))
     controller = found.make()
+    assert isinstance(controller, LearnedController)
     controller.reset(setup.plan.intersections, setup.layout, 0)
+    assert all(torch.equal(weight, weights[name]) for name, weight in controller._scorer.state_dict().items())
 
 
 def test_a_run_does_not_go_on_with_other_files(tmp_path: Path) -> None:
