@@ -63,6 +63,7 @@ TIMING_OPTIONS = {
     "red-clearance": ("red_clearance_s", "least red clearance where paths conflict [s]"),
     "min-green": ("min_green_s", "least green [s]"),
     "max-green": ("max_green_s", "greatest green while others wait, where a program states none [s]"),
+    "max-red": ("max_red_s", "longest red of a link; at least two cycles of the network's own program [s]"),
     "decision-interval": ("decision_interval_s", "time between decisions [s]"),
     "sim-step": ("sim_step_s", "length of a simulation step [s]"),
 }

@@ -1,20 +1,22 @@
 """The state machine below every agent: the only writer of signal states.
 
 Whatever it is asked for, it shows only the phases and change intervals that were compiled beforehand, keeps
-min green, completes each change, and forces one at max green where another phase has a call. It holds all signals
-of a run as arrays, so that a decision costs the same handful of operations for one signal and for hundreds.
+min green, completes each change, forces one at max green where another phase has a call, and lets no link that some
+phase serves be red for longer than max red. It holds all signals of a run as arrays, so that a decision costs the
+same handful of operations for one signal and for hundreds.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from signals.intersection import Intersection
+from signals.max_red import max_red, overdue
 from signals.snapshot import Snapshot
 from signals.timing import Timing
 
@@ -81,6 +83,14 @@ class SignalMachine:
                 self._entry[s, old, new] = row
                 self._change_s[s, old, new] = intersection.intergreen_s(old, new)
                 self._settling_s[s, old, new, : len(intersection.phases)] = intersection.settling_s[old, new]
+        self.max_red = [max_red(intersection, timing) for intersection in self.intersections]
+        """[S] how long a link may be red."""
+        most = max((len(red.serves) for red in self.max_red), default=0)
+        self._red_serves: BoolArray = np.zeros((size, most, width), bool)
+        self._red_count: IntArray = np.array([len(red.serves) for red in self.max_red], np.int64)
+        self._red_s: FloatArray = np.array([(red.bound_s, red.change_s, red.round_s) for red in self.max_red])
+        for s, red in enumerate(self.max_red):
+            self._red_serves[s, : len(red.serves), : red.serves.shape[1]] = red.serves
         self._signals = np.arange(size)
         self.phase: IntArray = np.zeros(size, np.int64)
         self.green_since_s: FloatArray = np.zeros(size)
@@ -101,6 +111,13 @@ class SignalMachine:
         self.settled_at_s[:] = now_s
         self._bound_green(slice(None))
         self._known = None
+
+    def bound_red(self, max_red_s: float) -> None:
+        """No link is red for longer than this either, where its signal can keep it [s]."""
+        for s, red in enumerate(self.max_red):
+            bound_s = min(red.bound_s, max(max_red_s, red.least_s))
+            self.max_red[s] = replace(red, bound_s=bound_s)
+            self._red_s[s, 0] = bound_s
 
     @property
     def changing(self) -> BoolArray:
@@ -145,27 +162,53 @@ class SignalMachine:
             return self._known[2]
         s, current = self._signals, self.phase
         held = self.now_s < self._held_until_s - 1e-6
-        mask = self.exists.copy()
+        settled = self.exists
         if self._settles:
             # what ended earlier may still have to be cleared for a phase, however short its own change is
-            mask &= self.now_s + self._change_s[s, current] >= self.settled_at_s - 1e-6
+            settled = settled & (self.now_s + self._change_s[s, current] >= self.settled_at_s - 1e-6)
+        mask = settled.copy()
         mask[held] = False
         mask[s, current] = True
         # the next decision would come too late
-        overdue = self.now_s + self.timing.decision_interval_s > self._max_until_s + 1e-6
-        if overdue.any():
+        full = self.now_s + self.timing.decision_interval_s > self._max_until_s + 1e-6
+        if full.any():
             called = mask & calls
             called[s, current] = False
-            expired = overdue & ~held & called.any(axis=1)
+            expired = full & ~held & called.any(axis=1)
             mask[expired] = called[expired]
+        for signal, phase in self._due():
+            if not held[signal]:
+                # what cannot begin yet, since something has to be cleared first, begins as soon as it can
+                mask[signal] = False
+                mask[signal, phase if settled[signal, phase] else current[signal]] = True
         self._known = self.now_s, calls.tobytes(), mask
         return mask
+
+    @property
+    def red_s(self) -> FloatArray:
+        """[S, G] how long ago each group of links was last green; 0 where it is or comes next [s]."""
+        last_s = np.where(self._red_serves, self.served_until_s[:, None, :], -np.inf).max(axis=-1)
+        since: FloatArray = np.where(np.isfinite(last_s), self.now_s - last_s, 0.0)
+        return since
+
+    def _due(self) -> list[tuple[int, int]]:
+        """(signal, phase) where a link would be red for too long unless this phase comes next."""
+        waits_s = self.red_s
+        bound_s, change_s, round_s = self._red_s.T
+        near = waits_s.max(axis=-1, initial=0.0) > bound_s - (change_s + self._red_count * round_s)
+        found = []
+        for s in np.flatnonzero(near).tolist():
+            red = self.max_red[s]
+            phase = overdue(waits_s[s, : len(red.serves)], self._red_serves[s, : len(red.serves)], red)
+            if phase is not None:
+                found.append((s, phase))
+        return found
 
     def request(self, phases: npt.NDArray[np.integer], calls: BoolArray) -> list[tuple[int, int]]:
         """Ask for a phase per signal; returns (signal, row) for every signal whose display has to change.
 
-        A phase that the mask forbids is not shown: the current one stays, or at max green the called phase
-        that has waited longest is served.
+        A phase that the mask forbids is not shown: the current one stays, or at max green or max red the phase
+        among those allowed that has waited longest is served.
         """
         index = np.asarray(phases)
         mask = self._mask(calls)

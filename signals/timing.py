@@ -29,6 +29,8 @@ class Timing:
     """Least green of a phase; a program's own longer `minDur` is kept."""
     max_green_s: float = 60.0
     """Greatest green while another phase has a call, where a program states no `maxDur`."""
+    max_red_s: float = 180.0
+    """Longest red of a link, whether or not anybody waits; a signal's own is at least two cycles of its program."""
     walk_s: float = 7.0
     """Least walk interval of a crossing (MUTCD 2009 section 4E.06)."""
     walking_speed_mps: float = 3.5 * FOOT_M
@@ -43,7 +45,7 @@ class Timing:
     """Least red clearance where paths conflict."""
 
     def __post_init__(self) -> None:
-        for name in ("yellow_change_s", "min_green_s", "max_green_s", "walk_s", "red_clearance_s"):
+        for name in ("yellow_change_s", "min_green_s", "max_green_s", "max_red_s", "walk_s", "red_clearance_s"):
             if math.isnan(getattr(self, name)):
                 raise InputError(f"timing: {name} is no number; give one in seconds")
         for name in ("min_green_s", "walk_s"):
@@ -51,7 +53,7 @@ class Timing:
                 raise InputError(
                     f"timing: {name} is {getattr(self, name)}; no green would ever end, give one in seconds"
                 )
-        for name in ("sim_step_s", "decision_interval_s", "walking_speed_mps", "vehicle_length_m"):
+        for name in ("sim_step_s", "decision_interval_s", "max_red_s", "walking_speed_mps", "vehicle_length_m"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"timing: {name} is {getattr(self, name)}; it must be greater than 0")
         step_ms = self.sim_step_s * 1000

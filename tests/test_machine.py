@@ -254,7 +254,7 @@ def test_a_phase_waits_for_what_ended_two_phases_ago(crossroads: Intersection) -
 
 
 def test_at_max_green_the_called_phase_that_has_waited_longest_is_served(crossroads: Intersection) -> None:
-    machine, calls = SignalMachine([crossroads], Timing()), np.array([[False, True, True]])
+    machine, calls = SignalMachine([crossroads], Timing(max_red_s=1e3)), np.array([[False, True, True]])
     machine.reset(0.0)
     order = []
     for decision in range(60):

@@ -41,7 +41,7 @@ class Limits:
     deadline_s: float = 0.2
     """Longest wall time from the snapshot to the policy's answer, however fast the clock runs."""
     max_red_s: float = 300.0
-    """Every lane, and every phase with a call, is green again within this time."""
+    """Every link is green again within this time, called or not, or within the least that its phases need."""
     obey_s: float = 2.0
     """Time within which the controller has to show that it took a command."""
     bad_lane_share: float = 0.5
@@ -69,8 +69,6 @@ class Facts:
 
 
 Row = npt.NDArray[np.float32]
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 
 def judge_state(estimator: Estimator, facts: Facts, now_s: float, limits: Limits, *, in_control: bool) -> str:
@@ -167,32 +165,6 @@ def judge_decision(
         why = "a change is on" if snapshot.changing[0] else f"phase {current} is {snapshot.green_age_s[0]:.1f} s old"
         return f"the policy chose phase {phase}, which must not follow now: {why}"
     return ""
-
-
-def overdue(waits_s: FloatArray, serves: BoolArray, limits: Limits, lead_s: float, round_s: float) -> int | None:
-    """The phase that has to come next so that nobody waits longer than max red, or None while any may come.
-
-    Whoever has waited longest is served first. It takes up to `lead_s` until the next phase can be asked for, and
-    up to `round_s` for each that comes. The first phase is due once there is only just time for all that are.
-    Half of max red is the policy's in any case, however many phases there are.
-
-    Args:
-        waits_s: [R] how long each lane, or phase with a call, has been without green; 0 where it has green.
-        serves: [R, P] whether a phase serves it.
-    """
-    first, rounds, left = None, 0, waits_s > 0.0
-    for request in np.argsort(-waits_s, kind="stable"):
-        if not left[request] or not serves[request].any():
-            continue
-        # of the phases that serve it the one that serves most others, too
-        phase = int(np.argmax(np.where(serves[request], serves[left].sum(axis=0), 0)))
-        first = phase if first is None else first
-        left &= ~serves[:, phase]
-        rounds += 1
-        reserve_s = min(lead_s + rounds * round_s, limits.max_red_s / 2)
-        if waits_s[request] > limits.max_red_s - reserve_s:
-            return first
-    return None
 
 
 @dataclass

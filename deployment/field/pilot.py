@@ -16,11 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from deployment.field.estimator import Estimator, Site
-from deployment.field.guard import Facts, Guard, Mode, judge_decision, judge_state, overdue
+from deployment.field.guard import Facts, Guard, Mode, judge_decision, judge_state
 from deployment.field.masks import Command, command_for
 from deployment.field.reading import Reading
 from signals.inputs import InputTable
-from signals.measures import lanes_green
 from signals.snapshot import Snapshot
 
 Row = npt.NDArray[np.float32]
@@ -70,11 +69,6 @@ class Pilot:
         self.site, self.inputs, self.guard = site, inputs, guard
         self.estimator = Estimator(site)
         self._highest = np.array(highest, np.float32)
-        phases = len(site.plan.actions)
-        lanes = site.layout.lane_served
-        self._called_since: npt.NDArray[np.float64] = np.full(phases, math.inf)
-        self._red_since: npt.NDArray[np.float64] = np.full(len(lanes), math.inf)
-        self._serves = np.concatenate([lanes[:, :phases], np.eye(phases, dtype=bool)])
         self.target: int | None = None
         """The phase that is asked for, while in control."""
         self._target_since_s = 0.0
@@ -84,17 +78,15 @@ class Pilot:
         self._problem = ""
         self._beat, self._now_s = 0, 0.0
         self._values: Row = np.zeros(len(inputs), np.float32)
-        machine = site.machine
+        machine, phases = site.machine, len(site.plan.actions)
         longest = max(
             (machine.change_s(0, a, b) for a in range(phases) for b in range(phases) if a != b), default=0.0
         )
         greens = max(phase.min_green_s for phase in site.plan.phases)
         self._arrival_s = greens + longest + 2 * site.decision_interval_s
         """Within this time after it was asked for, a phase is green."""
-        self._lead_s = longest + site.decision_interval_s
-        """Within this time a change that is on is over, and the next phase can be asked for."""
-        self._round_s = greens + longest + site.decision_interval_s
-        """Within this time the one is green that comes after a phase that has just begun."""
+        machine.bound_red(guard.limits.max_red_s)
+        self._max_red_s = max(guard.limits.max_red_s, machine.max_red[0].least_s)
 
     def poll(self, reading: Reading) -> None:
         """Take an answer of the controller over."""
@@ -132,40 +124,17 @@ class Pilot:
             guard.distrust(now_s, "the controller has restarted")
         obeyed = guard.controlling and now_s - guard.since_s > guard.limits.obey_s
         self._problem = judge_state(estimator, facts, now_s, guard.limits, in_control=obeyed)
-        waited = self._waited(snapshot, now_s)
         if not self._problem and guard.controlling:
-            self._problem = self._neglect(snapshot, waited, now_s)
-        waits_s = np.concatenate([self._red_s(snapshot, now_s), waited])
-        late = overdue(waits_s, self._serves, guard.limits, self._lead_s, self._round_s)
-        if late is not None and snapshot.mask[0, late]:
-            snapshot.mask[0] = False
-            snapshot.mask[0, late] = True
+            self._problem = self._neglect(snapshot, now_s)
         self._values = self.inputs.read(snapshot)
         return self._values
 
-    def _waited(self, snapshot: Snapshot, now_s: float) -> list[float]:
-        """[P] how long each phase has had a call without green."""
-        calls = snapshot.calls[0, : len(self._called_since)].copy()
-        if not snapshot.changing[0]:
-            calls[int(snapshot.phase[0])] = False
-            self._called_since[int(snapshot.phase[0])] = math.inf
-        # a call that is served next goes on waiting until its green; others are forgotten when they are withdrawn
-        held = np.isfinite(self._called_since) & (np.arange(len(calls)) == int(snapshot.phase[0]))
-        self._called_since = np.where(calls | held, np.minimum(self._called_since, now_s), math.inf)
-        return [now_s - since if math.isfinite(since) else 0.0 for since in self._called_since]
-
-    def _red_s(self, snapshot: Snapshot, now_s: float) -> npt.NDArray[np.float64]:
-        """[C] how long each lane has been red, called or not: it takes a while until a dead loop is found out."""
-        green = lanes_green(self.site.layout, snapshot) & (not snapshot.changing[0])
-        self._red_since = np.where(green, now_s, np.minimum(self._red_since, now_s))
-        red_s: npt.NDArray[np.float64] = now_s - self._red_since
-        return red_s
-
-    def _neglect(self, snapshot: Snapshot, waited: list[float], now_s: float) -> str:
-        """Who has been left waiting too long, or that the controller does not follow."""
-        longest = max(range(len(waited)), key=waited.__getitem__)
-        if waited[longest] > self.guard.limits.max_red_s:
-            return f"phase {longest} has waited {waited[longest]:.0f} s with a call"
+    def _neglect(self, snapshot: Snapshot, now_s: float) -> str:
+        """Who has been red for too long, called or not, or that the controller does not follow."""
+        # how long it was red before control began is the controller's own doing
+        red_s = min(float(self.site.machine.red_s.max(initial=0.0)), now_s - self.guard.since_s)
+        if red_s > self._max_red_s:
+            return f"a link has been red for {red_s:.0f} s"
         arrived = int(snapshot.phase[0]) == self.target and not snapshot.changing[0]
         if self.target is not None and not arrived and now_s - self._target_since_s > self._arrival_s:
             return f"the controller does not go to phase {self.target}"

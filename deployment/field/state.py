@@ -46,7 +46,7 @@ def _holders(pilot: Pilot) -> Iterator[tuple[str, object, tuple[str, ...]]]:
     """The objects that hold state: name, object, and the attributes that change."""
     estimator = pilot.estimator
     yield "pilot", pilot, (
-        "target", "_called_since", "_red_since", "_target_since_s", "_decided", "_up_time", "_rebooted", "_problem",
+        "target", "_target_since_s", "_decided", "_up_time", "_rebooted", "_problem",
         "_beat", "_now_s", "_values",
     )  # fmt: skip
     yield "guard", pilot.guard, ("mode", "reason", "since_s", "_entries", "_verified", "_retired")

@@ -45,6 +45,10 @@ struct Decision {
     const double* min_green_s;         // [S, P]
     const double* max_green_s;         // [S, P]
     const double* settling_s;          // [S, P, P, P]
+    std::int64_t groups;               // G, most groups of links of a signal
+    const std::int64_t* red_count;     // [S] of its own
+    const std::uint8_t* red_serves;    // [S, G, P]
+    const double* red_s;               // [S, 3] bound, longest change, longest round
     std::int64_t* current;             // [S]
     double* green_since_s;             // [S]
     double* settled_at_s;              // [S, P]
@@ -78,6 +82,7 @@ struct Decision {
     double* zones;                     // [C, 5] side by side for each element
     double* on_phases;                 // [S, P, 5]
     std::uint8_t* allowed;             // [S, P]
+    double* waits_s;                   // [G] how long each group of a signal has been red
     std::int64_t* signal;              // [S] which signals change
     std::int64_t* row;                 // [S] and what each then shows
     double* sumo_s;                    // [1] that SUMO's own steps took so far

@@ -19,9 +19,11 @@ from signals.observations import LIMIT, PhaseObservation
 from signals.snapshot import Snapshot
 
 CONSTANTS = ("exists", "_entry", "_change_s", "_min_green_s", "_max_green_s", "_settling_s")
+RED = ("_red_count", "_red_serves", "_red_s")
 STATE = ("phase", "green_since_s", "settled_at_s", "served_until_s", "_held_until_s", "_max_until_s")
 GATHERS = ("zone", "phase_lanes", "movement_lanes", "phase_exits", "movement_exits")
 LAYOUT = ("controlled_signal", "lane_served", "service", "phase_size", "movement_size")
+WORKSPACE = ("zones", "on_phases", "allowed", "waits_s", "signal", "row", "sumo_s")
 SEEN = (
     "time_s", "lanes", "pedestrians", "phase", "changing", "green_age_s", "since_served_s", "mask", "calls",
 )  # fmt: skip
@@ -44,14 +46,16 @@ class _Decision(ctypes.Structure):
         ("interval_s", ctypes.c_double),
         ("end_s", ctypes.c_double),
         ("settles", ctypes.c_int64),
-        *((f"machine_{name}", ctypes.c_void_p) for name in (*CONSTANTS, *STATE)),
+        *((f"machine_{name}", ctypes.c_void_p) for name in CONSTANTS),
+        ("group_count", ctypes.c_int64),
+        *((f"machine_{name}", ctypes.c_void_p) for name in (*RED, *STATE)),
         *((name, _Gather) for name in GATHERS),
         *((name, ctypes.c_void_p) for name in (*LAYOUT, "phase_factor", "movement_factor")),
         ("limit", ctypes.c_float),
         ("walks", ctypes.c_int32),
         ("measures", ctypes.c_int64),
         *((f"seen_{name}", ctypes.c_void_p) for name in SEEN),
-        *((name, ctypes.c_void_p) for name in ("zones", "on_phases", "allowed", "signal", "row", "sumo_s")),
+        *((name, ctypes.c_void_p) for name in WORKSPACE),
         ("said", ctypes.c_char * 1024),
     ]
 
@@ -95,6 +99,7 @@ class CompiledDecision:
         struct.tls_ids = native.names(layout.tls_ids)
         struct.lane_ids = native.names([layout.lanes[n] for n in order])
         struct.interval_s, struct.end_s = machine.timing.decision_interval_s, end_s
+        struct.group_count = machine._red_serves.shape[1]
         struct.settles, struct.measures = machine._settles, measures
         struct.limit, struct.walks = LIMIT, bool(layout.crossing_edges)
         for name in GATHERS:
@@ -102,7 +107,7 @@ class CompiledDecision:
         arrays: dict[str, npt.NDArray[Any]] = {
             "place": order,
             "speed_mps": layout.lane_speed_mps[order],
-            **{f"machine_{name}": getattr(machine, name) for name in (*CONSTANTS, *STATE)},
+            **{f"machine_{name}": getattr(machine, name) for name in (*CONSTANTS, *RED, *STATE)},
             **{name: np.ascontiguousarray(getattr(layout, name)) for name in LAYOUT},
             "phase_factor": (1.0 / PhaseObservation.PHASE_SCALE).astype(np.float32),
             "movement_factor": (1.0 / PhaseObservation.MOVEMENT_SCALE).astype(np.float32),
@@ -110,6 +115,7 @@ class CompiledDecision:
             "zones": np.zeros((controlled, 5)),
             "on_phases": self.on_phases,
             "allowed": np.zeros((s, p), bool),
+            "waits_s": np.zeros(machine._red_serves.shape[1]),
             "signal": np.zeros(s, np.int64),
             "row": np.zeros(s, np.int64),
             "sumo_s": sumo_s,

@@ -11,6 +11,49 @@ namespace {
 
 const double SLACK_S = 1e-6;
 
+// signals.max_red.overdue for one signal: the phase that has to come next, or -1.
+std::int64_t due(const Decision* d, std::int64_t s, double now_s) {
+    const std::int64_t P = d->phases, count = d->red_count[s];
+    const std::uint8_t* serves = d->red_serves + s * d->groups * P;
+    const double bound_s = d->red_s[3 * s], change_s = d->red_s[3 * s + 1], round_s = d->red_s[3 * s + 2];
+    double longest_s = 0.0;
+    std::int64_t oldest = -1;
+    for (std::int64_t g = 0; g < count; ++g) {
+        double last_s = -std::numeric_limits<double>::infinity();
+        for (std::int64_t p = 0; p < P; ++p) {
+            last_s = serves[g * P + p] ? std::max(last_s, d->served_until_s[s * P + p]) : last_s;
+        }
+        d->waits_s[g] = now_s - last_s;
+        if (d->waits_s[g] > longest_s) {
+            longest_s = d->waits_s[g];
+            oldest = g;
+        }
+    }
+    if (!(longest_s > bound_s - (change_s + static_cast<double>(count) * round_s))) {
+        return -1;
+    }
+    bool late = false;
+    for (std::int64_t g = 0; g < count && !late; ++g) {
+        std::int64_t place = 1;        // among those that are red, the oldest first
+        for (std::int64_t h = 0; h < count; ++h) {
+            place += d->waits_s[h] > d->waits_s[g] || (d->waits_s[h] == d->waits_s[g] && h < g);
+        }
+        late = d->waits_s[g] > 0.0 && d->waits_s[g] > bound_s - (change_s + static_cast<double>(place) * round_s);
+    }
+    std::int64_t phase = -1, most = 0;
+    for (std::int64_t p = 0; p < P && late; ++p) {
+        std::int64_t others = 0;
+        for (std::int64_t g = 0; g < count; ++g) {
+            others += d->waits_s[g] > 0.0 && serves[g * P + p];
+        }
+        if (serves[oldest * P + p] && others > most) {
+            phase = p;
+            most = others;
+        }
+    }
+    return phase;
+}
+
 }  // namespace
 
 extern "C" {
@@ -28,7 +71,17 @@ void machine_mask(const Decision* d, double now_s, const std::uint8_t* calls, st
             row[p] = d->exists[s * P + p] && settled && !held;
         }
         row[current] = true;
-        if (held || !(now_s + d->interval_s > d->max_until_s[s] + SLACK_S)) {
+        if (held) {
+            continue;
+        }
+        const std::int64_t next = due(d, s, now_s);
+        if (next >= 0) {
+            const bool settled = !d->settles || now_s + change_s[next] >= d->settled_at_s[s * P + next] - SLACK_S;
+            std::fill(row, row + P, 0);
+            row[settled ? next : current] = true;
+            continue;
+        }
+        if (!(now_s + d->interval_s > d->max_until_s[s] + SLACK_S)) {
             continue;
         }
         bool called = false;

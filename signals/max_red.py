@@ -1,0 +1,84 @@
+"""The bound on every red: how long a link may stay red, and which phase has to come next so that none does longer.
+
+Links that are green in the same phases are one group: they begin and end together, so one bound serves them all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from signals.intersection import Intersection
+from signals.phases import Phase, is_green
+from signals.timing import Timing
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+CYCLES = 2.0
+"""A link may wait for at least so many cycles of the network's own program."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaxRed:
+    """One signal's bound, and what it takes to keep it."""
+
+    bound_s: float
+    """The longest red of a link that some phase serves [s]."""
+    least_s: float
+    """The least bound that can be kept [s]."""
+    change_s: float
+    """The longest change between two phases [s]."""
+    round_s: float
+    """The longest time from asking for a phase until the next one can be asked for [s]."""
+    serves: BoolArray
+    """[G, P] whether a phase serves a group of links; without the groups that every phase serves."""
+
+
+def groups(state_sets: Sequence[str]) -> list[tuple[bool, ...]]:
+    """The patterns of green over the phases' states that links have, each once, in order of the first link."""
+    columns = zip(*state_sets, strict=True)
+    patterns = dict.fromkeys(tuple(is_green(character) for character in column) for column in columns)
+    return [pattern for pattern in patterns if any(pattern) and not all(pattern)]
+
+
+def max_red(item: Intersection, timing: Timing) -> MaxRed:
+    """The bound for one signal: `Timing.max_red_s`, but at least `CYCLES` cycles of the network's own program, and
+    the time that it takes to serve each group of links in a round of its own."""
+    used = [link.index for link in item.table.links if link.used]
+    patterns = groups(["".join(phase.state[i] for i in used) for phase in item.phases])
+    serves = np.array(patterns, bool).reshape(len(patterns), len(item.phases))
+    change_s = max((item.intergreen_s(old, new) for old, new in item.changes), default=0.0)
+    held_s = max(_held_s(item.phases, item.settling_s.values()))
+    round_s = timing.decision_interval_s * math.ceil((change_s + held_s) / timing.decision_interval_s - 1e-9)
+    cycle_s = sum(row.duration_s for row in item.program.rows)
+    least_s = change_s + len(serves) * round_s
+    return MaxRed(max(timing.max_red_s, CYCLES * cycle_s, least_s), least_s, change_s, round_s, serves)
+
+
+def _held_s(phases: Sequence[Phase], settling_s: Iterable[tuple[float, ...]]) -> list[float]:
+    """How long a green may have to be kept before another phase can be asked for [s]."""
+    return [*(phase.min_green_s for phase in phases), *(max(times, default=0.0) for times in settling_s)]
+
+
+def overdue(waits_s: FloatArray, serves: BoolArray, red: MaxRed) -> int | None:
+    """The phase that has to come next so that no group is red for longer than the bound, or None while any may come.
+
+    The group that has waited longest is served first. One is due once there is only just time for all that have
+    waited longer, and for one phase that is freely chosen. Each is counted with a round of its own: two that one phase
+    would serve may be parted by the free choice.
+
+    Args:
+        waits_s: [G] how long each group has been without green; 0 where it has green.
+        serves: [G, P] whether a phase serves it.
+        red: the signal's bound.
+    """
+    order = np.argsort(-waits_s, kind="stable")
+    for place, group in enumerate(order[waits_s[order] > 0.0], start=1):
+        if waits_s[group] > red.bound_s - (red.change_s + place * red.round_s):
+            # of the phases that serve the first the one that serves most others, too
+            return int(np.argmax(np.where(serves[order[0]], serves[waits_s > 0.0].sum(axis=0), 0)))
+    return None

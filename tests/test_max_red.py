@@ -1,0 +1,129 @@
+"""The bound on every red: whoever decides, and however the calls stand, no link that a phase serves waits longer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plumbing.errors import InputError
+from scenarios.scenario import load
+from signals.intersection import Intersection, compile_signals
+from signals.machine import SignalMachine
+from signals.max_red import MaxRed, max_red, overdue
+from signals.phases import is_green
+from signals.timing import Timing
+
+NAMES = ("single", "cologne1", "cologne8", "ingolstadt7", "grid4x4")
+Random = np.random.Generator
+Asks = Callable[[SignalMachine, Random], npt.NDArray[np.int64]]
+POLICIES: dict[str, Asks] = {
+    "stays": lambda machine, random: machine.phase,
+    "draws": lambda machine, random: random.integers(0, machine.exists.shape[1], len(machine.phase)),
+    "two alone": lambda machine, random: (machine.phase == 0).astype(np.int64),
+    "the latest": lambda machine, random: np.argmax(np.where(machine.exists, machine.served_until_s, -1), axis=1),
+    "nonsense": lambda machine, random: np.full(len(machine.phase), -1),
+}
+
+
+@cache
+def items(name: str, timing: Timing) -> tuple[Intersection, ...]:
+    return compile_signals(load(name).network, timing).intersections
+
+
+def longest_reds_s(machine: SignalMachine, asks: Asks, calls: float, decisions: int, seed: int) -> list[float]:
+    """Per signal, the longest time from the end of a link's green to the begin of its next, by its phases' states."""
+    random, shape = np.random.default_rng(seed), machine.exists.shape
+    machine.reset(0.0)
+    ended = [dict.fromkeys(range(len(i.phases[0].state)), 0.0) for i in machine.intersections]
+    longest = [0.0] * len(ended)
+
+    def look(s: int, phase: int, from_s: float, until_s: float) -> None:
+        for link, character in enumerate(machine.intersections[s].phases[phase].state):
+            if is_green(character):
+                longest[s] = max(longest[s], from_s - ended[s][link])
+                ended[s][link] = until_s
+
+    for _ in range(decisions):
+        before, since_s = machine.phase.copy(), machine.green_since_s.copy()
+        machine.request(asks(machine, random), random.random(shape) < calls)
+        for s in np.flatnonzero(machine.phase != before).tolist():
+            look(s, int(before[s]), float(since_s[s]), machine.now_s)
+        machine.advance(machine.now_s + machine.timing.decision_interval_s)
+    for s, item in enumerate(machine.intersections):
+        look(s, int(machine.phase[s]), float(machine.green_since_s[s]), machine.now_s)
+        served = {i for phase in item.phases for i, c in enumerate(phase.state) if is_green(c)}
+        longest[s] = max(longest[s], *(machine.now_s - ended[s][i] for i in served))
+    return longest
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(
+    policy=st.sampled_from(sorted(POLICIES)),
+    calls=st.sampled_from((0.0, 0.2, 1.0)),
+    decision_s=st.sampled_from((1.0, 5.0)),
+    max_green_s=st.sampled_from((30.0, 1e5)),
+    seed=st.integers(0, 2**32),
+)
+@settings(max_examples=12, deadline=None)
+def test_no_link_is_red_for_longer_than_max_red(
+    name: str, policy: str, calls: float, decision_s: float, max_green_s: float, seed: int
+) -> None:
+    timing = Timing(decision_interval_s=decision_s, max_green_s=max_green_s)
+    machine = SignalMachine(items(name, timing), timing)
+    found = longest_reds_s(machine, POLICIES[policy], calls, int(1200 / decision_s), seed)
+    bounds = [max_red(item, timing).bound_s for item in machine.intersections]
+    assert all(red <= bound for red, bound in zip(found, bounds, strict=True)), list(zip(found, bounds, strict=True))
+
+
+def test_without_the_bound_such_a_policy_would_starve_somebody() -> None:
+    """The check above can fail."""
+    timing = Timing(max_red_s=1e6)
+    machine = SignalMachine(items("cologne8", timing), timing)
+    assert max(longest_reds_s(machine, POLICIES["stays"], 0.0, 240, 0)) == 1200.0
+
+
+def test_the_bound_is_two_cycles_at_least_three_minutes_and_what_the_phases_need() -> None:
+    (item,) = items("single", Timing())
+    cycle_s = sum(row.duration_s for row in item.program.rows)
+    assert max_red(item, Timing()).bound_s == max(180.0, 2 * cycle_s)
+    assert max_red(item, Timing(max_red_s=400.0)).bound_s == 400.0
+    slow = max_red(item, Timing(decision_interval_s=60.0))
+    assert slow.bound_s == slow.least_s >= len(item.phases) * 60.0
+
+
+def test_a_phase_comes_next_once_there_is_only_time_for_those_that_have_waited_longer() -> None:
+    serves = np.array([[1, 0, 1], [0, 0, 1], [0, 1, 0]], bool)
+    red = MaxRed(bound_s=200.0, least_s=95.0, change_s=20.0, round_s=25.0, serves=serves)
+    assert overdue(np.array([150.0, 120.0, 0.0]), serves, red) is None
+    assert overdue(np.array([156.0, 0.0, 0.0]), serves, red) == 0
+    assert overdue(np.array([156.0, 1.0, 0.0]), serves, red) == 2, "which serves the second, too"
+    assert overdue(np.array([154.0, 131.0, 0.0]), serves, red) == 2, "131 and two rounds"
+    assert overdue(np.array([1.0, 106.0, 107.0]), serves, red) is None
+    assert overdue(np.array([106.0, 107.0, 108.0]), serves, red) == 1, "the first of three rounds"
+    assert overdue(np.zeros(3), serves, red) is None
+
+
+def test_a_policy_is_free_until_only_just_enough_time_is_left() -> None:
+    timing = Timing()
+    machine = SignalMachine(items("cologne1", timing), timing)
+    calls, free = np.zeros(machine.exists.shape, bool), 0
+    machine.reset(0.0)
+    while machine.mask(calls)[0, machine.phase[0]]:
+        machine.advance(machine.now_s + 5.0)
+        free += 1
+    bound = max_red(machine.intersections[0], timing)
+    rounds = (bound.bound_s - 5.0 * free - bound.change_s) / bound.round_s
+    assert 0 < rounds <= len(bound.serves), "as many rounds are left as there are groups to serve"
+    assert machine.mask(calls).sum() == 1
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_bound_that_is_none_is_refused(value: float) -> None:
+    with pytest.raises(InputError, match="max_red_s"):
+        Timing(max_red_s=value)
