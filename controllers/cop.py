@@ -34,9 +34,9 @@ class Cop:
 
     Assumed: standing vehicles are in a queue at the stop line; moving ones are spread evenly over their lane and
     arrive at its speed limit; no vehicle comes from beyond the detection zones. A queue leaves at saturation flow, at
-    half of it while yielding, in proportion where a lane serves several movements. Queues have no length, signals
-    plan without each other, pedestrians do not count (the machine serves them at max green). Minimum and maximum
-    greens and change intervals are each signal's own.
+    half of it while yielding, in proportion where a lane serves several movements or streams. Queues have no length,
+    signals plan without each other, pedestrians do not count (the machine serves them at max green). Minimum and
+    maximum greens and change intervals are each signal's own.
     """
 
     sensing = "full"
@@ -58,9 +58,8 @@ class Cop:
                 self._green_s[:, s, phase.index] = phase.min_green_s, phase.max_green_s
             for old, new in item.changes:
                 self._change_s[s, old, new] = item.intergreen_s(old, new)
-        self._lanes, self._has_lane = _by_signal(layout)
-        rates = _lane_service(layout) * self.saturation_flow_vph / 3600.0  # [C, P] [veh/s]
-        self._rates = np.where(self._has_lane[:, None, :], rates[self._lanes].transpose(0, 2, 1), 0.0)
+        self._streams, self._has_stream = _by_signal(layout)
+        self._service_vps = _stream_service(layout) * self.saturation_flow_vph / 3600.0  # [B, P] [veh/s]
         self._way_s = _way_s(intersections, layout)
         self._time_s: float | None = None
         self._interval_s = Timing().decision_interval_s
@@ -84,17 +83,19 @@ class Cop:
         self._follow(snapshot)
         layout, now_s, signals = self.layout, float(snapshot.time_s[0]), np.arange(len(snapshot.phase))
         index, weight = layout.zone.index, layout.zone.weight
-        queue = (snapshot.halting[index] * weight).sum(axis=-1)  # [C]
+        lane, share = layout.stream_lane, snapshot.share
+        queue = (snapshot.halting[index] * weight).sum(axis=-1)[lane] * share  # [B]
         moving = (snapshot.vehicles - snapshot.halting)[index] * weight  # [C, n]
-        arriving = (moving[..., None] * self._share).sum(axis=1)  # [C, N]
+        arriving = (moving[..., None] * self._share).sum(axis=1)[lane] * share[:, None]  # [B, N]
+        rates = self._service_vps * _lane_room(layout, share) if layout.shared else self._service_vps
         phase = snapshot.phase
         since_s = np.where(snapshot.changing, self._green_since_s, now_s - snapshot.green_age_s)
         found = plan(
             Problem(
                 step_s=self._step_s,
-                queue=np.where(self._has_lane, queue[self._lanes], 0.0),
-                arrivals=np.where(self._has_lane[..., None], arriving[self._lanes], 0.0).transpose(0, 2, 1),
-                rates=self._rates,
+                queue=np.where(self._has_stream, queue[self._streams], 0.0),
+                arrivals=np.where(self._has_stream[..., None], arriving[self._streams], 0.0).transpose(0, 2, 1),
+                rates=np.where(self._has_stream[:, None, :], rates[self._streams].transpose(0, 2, 1), 0.0),
                 change_s=self._change_s,
                 least_green_s=self._green_s[0],
                 greatest_green_s=self._green_s[1],
@@ -127,7 +128,7 @@ class Cop:
 
 @dataclass(frozen=True)
 class Problem:
-    """The planning problem: [S] signals, [P] phases, [C] lanes of a signal, [N] steps."""
+    """The planning problem: [S] signals, [P] phases, [C] streams of a signal, [N] steps."""
 
     step_s: float
     queue: FloatArray
@@ -273,24 +274,33 @@ def _steps_down(seconds: FloatArray, step_s: float) -> IntArray:
 
 
 def _by_signal(layout: Layout) -> tuple[IntArray, BoolArray]:
-    """[S, C'] each signal's controlled lanes, and which of these slots it has."""
-    own = [np.flatnonzero(layout.controlled_signal == s) for s in range(layout.shape[0])]
-    width = max((len(lanes) for lanes in own), default=1) or 1
+    """[S, B'] each signal's streams, and which of these slots it has."""
+    own = [np.flatnonzero(layout.stream_signal == s) for s in range(layout.shape[0])]
+    width = max((len(found) for found in own), default=1) or 1
     index = np.zeros((len(own), width), np.int64)
     exists = np.zeros((len(own), width), bool)
-    for s, lanes in enumerate(own):
-        index[s, : len(lanes)], exists[s, : len(lanes)] = lanes, True
+    for s, found in enumerate(own):
+        index[s, : len(found)], exists[s, : len(found)] = found, True
     return index, exists
 
 
-def _lane_service(layout: Layout) -> FloatArray:
-    """[C, P] the share of its saturation flow that a lane has in a phase: the mean over its movements."""
-    total, count = np.zeros(layout.lane_served.shape), np.zeros(len(layout.controlled))
+def _stream_service(layout: Layout) -> FloatArray:
+    """[B, P] the share of its saturation flow that a stream has in a phase: the mean over its movements."""
+    total, count = np.zeros(layout.stream_served.shape), np.zeros(len(layout.streams))
     for s, k in np.ndindex(layout.movement_exists.shape):
-        lanes = layout.movement_lanes.index[s, k][layout.movement_lanes.weight[s, k] > 0]
-        total[lanes] += layout.service[s, :, k]
-        count[lanes] += 1
-    return np.where(layout.lane_served, np.maximum(total / np.maximum(count, 1)[:, None], 0.1), 0.0)
+        found = layout.movement_streams.index[s, k][layout.movement_streams.weight[s, k] > 0]
+        total[found] += layout.service[s, :, k]
+        count[found] += 1
+    return np.where(layout.stream_served, np.maximum(total / np.maximum(count, 1)[:, None], 0.1), 0.0)
+
+
+def _lane_room(layout: Layout, share: FloatArray) -> FloatArray:
+    """[B, P] the share of its lane's saturation flow that a stream has: all where the lane's others are red."""
+    green = layout.stream_served * np.maximum(share, ROUND_UP)[:, None]
+    together = np.zeros((len(layout.controlled), green.shape[1]))
+    np.add.at(together, layout.stream_lane, green)
+    room: FloatArray = green / np.maximum(together, ROUND_UP)[layout.stream_lane]
+    return room
 
 
 def _way_s(intersections: Sequence[Intersection], layout: Layout) -> tuple[FloatArray, FloatArray]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from controllers.base import Phases, choose
 from signals.intersection import Intersection
 from signals.layout import Layout
-from signals.measures import ApproachMeasures, lanes_green
+from signals.measures import ApproachMeasures, streams_green
 from signals.snapshot import Snapshot
 
 
@@ -36,7 +36,7 @@ class Greedy(_Heuristic):
     def decide(self, snapshot: Snapshot) -> Phases:
         """[S] the phase with the most vehicles."""
         vehicles = ApproachMeasures(self.layout, snapshot).vehicles
-        self.last_scores = self.layout.phase_lanes.sum(vehicles)
+        self.last_scores = self.layout.phase_streams.sum(vehicles)
         return choose(self.last_scores, snapshot, self.hysteresis_veh)
 
 
@@ -53,7 +53,7 @@ class MaxPressure(_Heuristic):
     def decide(self, snapshot: Snapshot) -> Phases:
         """[S] the phase with the greatest pressure."""
         layout = self.layout
-        upstream = layout.movement_lanes.sum(ApproachMeasures(layout, snapshot).vehicles)
+        upstream = layout.movement_streams.sum(ApproachMeasures(layout, snapshot).vehicles)
         pressure = upstream - layout.movement_exits.sum(snapshot.vehicles)  # [S, K] [veh]
         served = np.where(layout.crossing, 0.0, pressure)
         self.last_scores = np.einsum("spk,sk->sp", layout.service > 0, served)
@@ -61,7 +61,7 @@ class MaxPressure(_Heuristic):
 
 
 class SelfOrganizing(_Heuristic):
-    """SOTL: each lane at red collects vehicle-seconds; the phase that would serve most is shown once they suffice.
+    """SOTL: each stream at red collects vehicle-seconds; the phase that would serve most is shown once they suffice.
 
     A short platoon that is just passing is not cut: while some vehicles, but few, move towards the stop line on
     green, the phase stays. Source: Gershenson 2005, Self-organizing traffic lights; Cools et al. 2013. The default
@@ -75,7 +75,7 @@ class SelfOrganizing(_Heuristic):
     def reset(self, intersections: Sequence[Intersection], layout: Layout, seed: int) -> None:
         """Empty counters."""
         super().reset(intersections, layout, seed)
-        self._collected = np.zeros(len(layout.controlled))
+        self._collected = np.zeros(len(layout.streams))
         self._time_s: float | None = None
 
     def decide(self, snapshot: Snapshot) -> Phases:
@@ -83,13 +83,13 @@ class SelfOrganizing(_Heuristic):
         layout, signals, now_s = self.layout, np.arange(len(snapshot.phase)), float(snapshot.time_s[0])
         elapsed_s = 0.0 if self._time_s is None else now_s - self._time_s
         self._time_s = now_s
-        green = lanes_green(layout, snapshot)
+        green = streams_green(layout, snapshot)
         waiting = ApproachMeasures(layout, snapshot).vehicles
         self._collected = np.where(green, 0.0, self._collected + waiting * elapsed_s)
-        scores = layout.phase_lanes.sum(self._collected)
+        scores = layout.phase_streams.sum(self._collected)
         self.last_scores = scores.copy()
-        moving = (snapshot.vehicles - snapshot.halting)[layout.controlled_lane]
-        passing = layout.signal_lanes.sum(np.where(green, moving, 0.0))
+        moving = (snapshot.vehicles - snapshot.halting)[layout.controlled_lane][layout.stream_lane] * snapshot.share
+        passing = np.bincount(layout.stream_signal, np.where(green, moving, 0.0), len(signals))
         stay = (passing > 0) & (passing <= self.platoon_veh) | (scores.max(axis=1) < self.threshold_veh_s)
         scores[signals, snapshot.phase] = np.where(stay, np.inf, scores[signals, snapshot.phase])
         return choose(scores, snapshot)

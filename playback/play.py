@@ -36,7 +36,7 @@ from plumbing.held import scratch
 from scenarios.scenario import Scenario
 from signals.intersection import SignalPlan
 from signals.layout import Layout
-from signals.measures import ApproachMeasures, lanes_green
+from signals.measures import ApproachMeasures, detector_demand
 from signals.snapshot import Snapshot
 from signals.timing import Timing
 
@@ -188,8 +188,7 @@ class DecisionLog:
         layout, measures = self._layout, ApproachMeasures(self._layout, snapshot)
         seen, queue = measures.phases[:2]
         if self._sensing == "detectors":
-            present = np.where(lanes_green(layout, snapshot), 0.0, snapshot.arrivals_veh + snapshot.occupied)
-            seen = layout.phase_lanes.sum(present)
+            seen = layout.phase_streams.sum(detector_demand(layout, snapshot))
         self._scored |= scores is not None
         rows: Arrays = {
             "wanted": np.asarray(wanted).astype(np.int16),

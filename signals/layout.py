@@ -1,7 +1,7 @@
 """Which element of a snapshot's arrays is what, and the sums that lead from lanes to movements and phases.
 
-Sizes: [L] lanes that are read, [C] controlled lanes of all signals, [S] signals, [P] most phases of a signal,
-[K] most movements of a signal. Slots that a signal does not have are masked by `Layout.phase_exists` and
+Sizes: [L] lanes that are read, [C] controlled lanes of all signals, [B] streams of these, [S] signals, [P] most
+phases of a signal, [K] most movements of a signal. Slots that a signal does not have are masked by `Layout.phase_exists` and
 `Layout.movement_exists`.
 """
 
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from signals.intersection import Intersection
+from signals.intersection import Intersection, Movement
 from signals.network import RoadNetwork
-from signals.phases import is_green
+from signals.streams import Stream, streams
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -68,8 +68,16 @@ class Layout:
     """[C] the signal that each belongs to."""
     controlled_lane: IntArray
     """[C] index of each among the lanes that are read."""
-    lane_served: BoolArray
-    """[C, P] whether a phase serves a controlled lane."""
+    streams: tuple[Stream, ...]
+    """[B] streams, controlled lane by controlled lane: one of most lanes."""
+    stream_signal: IntArray
+    """[B] the signal that each belongs to."""
+    stream_lane: IntArray
+    """[B] index of its lane among the controlled lanes."""
+    stream_served: BoolArray
+    """[B, P] whether a phase serves a stream."""
+    stream_share: FloatArray
+    """[B] its share of its lane's vehicles as long as nothing is known of them."""
     phase_exists: BoolArray
     """[S, P]"""
     movement_exists: BoolArray
@@ -86,10 +94,12 @@ class Layout:
     """[C] from lanes: a controlled lane's share of what is seen on its way to the stop line."""
     signal_lanes: Gather
     """[S] from controlled lanes."""
-    phase_lanes: Gather
-    """[S, P] from controlled lanes: each lane that a phase serves, once."""
-    movement_lanes: Gather
-    """[S, K] from controlled lanes: a movement's share of each of its lanes."""
+    phase_streams: Gather
+    """[S, P] from streams: each that a phase serves, once."""
+    movement_streams: Gather
+    """[S, K] from streams: a movement's share of each that it is part of."""
+    phase_size: FloatArray
+    """[S, P] how many controlled lanes a phase serves."""
     phase_exits: Gather
     """[S, P] from lanes: the mean over the exit lanes of what a phase serves."""
     movement_exits: Gather
@@ -102,16 +112,15 @@ class Layout:
         return s, p, k
 
     @property
-    def phase_size(self) -> FloatArray:
-        """[S, P] how many controlled lanes a phase serves."""
-        size: FloatArray = self.phase_lanes.weight.sum(axis=-1)
+    def movement_size(self) -> FloatArray:
+        """[S, K] how many controlled lanes a movement has; of one that it shares, its share."""
+        size: FloatArray = self.movement_streams.sum(self.stream_share)
         return size
 
     @property
-    def movement_size(self) -> FloatArray:
-        """[S, K] how many controlled lanes a movement has; of one that it shares, its share."""
-        size: FloatArray = self.movement_lanes.weight.sum(axis=-1)
-        return size
+    def shared(self) -> bool:
+        """Whether a lane has several streams."""
+        return len(self.streams) > len(self.controlled)
 
 
 def build_layout(
@@ -129,23 +138,28 @@ def build_layout(
     lanes = {lane: n for n, lane in enumerate(_lanes_read(intersections))}
     controlled = [(s, lane) for s, i in enumerate(intersections) for lane in i.lanes]
     place = {pair: c for c, pair in enumerate(controlled)}
+    streamed = [(s, stream) for s, i in enumerate(intersections) for stream in streams(i)]
     service, change_s = np.zeros((size, p_max, k_max)), np.zeros((size, p_max, p_max))
     phase_exists, movement_exists = np.zeros((size, p_max), bool), np.zeros((size, k_max), bool)
-    crossing, lane_served = np.zeros((size, k_max), bool), np.zeros((len(controlled), p_max), bool)
+    crossing, stream_served = np.zeros((size, k_max), bool), np.zeros((len(streamed), p_max), bool)
+    for b, (_, stream) in enumerate(streamed):
+        stream_served[b, : len(stream.served)] = stream.served
     crossing_edges: list[tuple[int, int, str, str]] = []
     zones: list[dict[int, float]] = [{} for _ in controlled]
     phase_exits: list[dict[int, float]] = [{} for _ in range(size * p_max)]
-    movement_lanes: list[dict[int, float]] = [{} for _ in range(size * k_max)]
+    movement_streams: list[dict[int, float]] = [{} for _ in range(size * k_max)]
+    users = [_movements_of(intersections[s], stream) for s, stream in streamed]
+    for b, (s, _) in enumerate(streamed):
+        for k in users[b]:
+            movement_streams[s * k_max + k][b] = 1.0 / len(users[b])
     movement_exits: list[dict[int, float]] = [{} for _ in range(size * k_max)]
     for s, item in enumerate(intersections):
         shares = _zone_shares(item)
-        users = {lane: sum(lane in m.lanes for m in item.movements) for lane in item.lanes}
         phase_exists[s, : len(item.phases)] = True
         movement_exists[s, : len(item.movements)] = True
         for lane in item.lanes:
             c = place[s, lane]
             zones[c] = {lanes[seen]: share for seen, share in shares[lane].items()}
-            lane_served[c, : len(item.phases)] = [_serves_lane(item, lane, p.state) for p in item.phases]
         for k, movement in enumerate(item.movements):
             service[s, : len(item.phases), k] = [item.serves(p.index, movement) for p in item.phases]
             if movement.pedestrian:
@@ -155,7 +169,6 @@ def build_layout(
                     areas.update((c.to_edge, None) for c in network.outgoing.get(lane, ()))
                 crossing_edges += [(s, k, area, movement.to_edge) for area in areas]
                 continue
-            movement_lanes[s * k_max + k] = {place[s, lane]: 1.0 / users[lane] for lane in movement.lanes}
             movement_exits[s * k_max + k] = _mean([lanes[lane] for lane in movement.exit_lanes])
         for old, new in item.changes:
             change_s[s, old, new] = item.intergreen_s(old, new)
@@ -164,10 +177,11 @@ def build_layout(
             exits = dict.fromkeys(lanes[lane] for m in served for lane in m.exit_lanes)
             phase_exits[s * p_max + phase.index] = _mean(list(exits))
     own = np.array([s for s, _ in controlled], np.int64)
+    stream_signal = np.array([s for s, _ in streamed], np.int64)
+    stream_lane = np.array([place[s, stream.lane_id] for s, stream in streamed], np.int64)
+    weights = np.array([float(max(len(group), 1)) for group in users])
     phase_groups = [
-        [(c, 1.0) for c in np.flatnonzero((own == s) & lane_served[:, p]).tolist()]
-        for s in range(size)
-        for p in range(p_max)
+        np.flatnonzero((stream_signal == s) & stream_served[:, p]) for s in range(size) for p in range(p_max)
     ]
     return Layout(
         tls_ids=tuple(i.tls_id for i in intersections),
@@ -177,7 +191,11 @@ def build_layout(
         controlled=tuple(lane for _, lane in controlled),
         controlled_signal=own,
         controlled_lane=np.array([lanes[lane] for _, lane in controlled], np.int64),
-        lane_served=lane_served,
+        streams=tuple(stream for _, stream in streamed),
+        stream_signal=stream_signal,
+        stream_lane=stream_lane,
+        stream_served=stream_served,
+        stream_share=weights / np.bincount(stream_lane, weights, len(controlled))[stream_lane],
         phase_exists=phase_exists,
         movement_exists=movement_exists,
         crossing=crossing,
@@ -188,8 +206,9 @@ def build_layout(
         signal_lanes=Gather.build(
             [[(c, 1.0) for c in np.flatnonzero(own == s).tolist()] for s in range(size)], (size,)
         ),
-        phase_lanes=Gather.build(phase_groups, (size, p_max)),
-        movement_lanes=Gather.build([g.items() for g in movement_lanes], (size, k_max)),
+        phase_streams=Gather.build([[(b, 1.0) for b in group.tolist()] for group in phase_groups], (size, p_max)),
+        movement_streams=Gather.build([g.items() for g in movement_streams], (size, k_max)),
+        phase_size=np.reshape([float(len({*stream_lane[group]})) for group in phase_groups], (size, p_max)),
         phase_exits=Gather.build([g.items() for g in phase_exits], (size, p_max)),
         movement_exits=Gather.build([g.items() for g in movement_exits], (size, k_max)),
     )
@@ -228,9 +247,20 @@ def _zone_shares(item: Intersection) -> dict[str, dict[str, float]]:
     }
 
 
-def _serves_lane(item: Intersection, lane: str, state: str) -> bool:
+def _movements_of(item: Intersection, stream: Stream) -> list[int]:
+    """The movements whose vehicles are part of a stream."""
+    links = set(stream.links)
+    return [
+        k
+        for k, movement in enumerate(item.movements)
+        if stream.lane_id in movement.lanes and _shares_link(item, stream.lane_id, movement, links)
+    ]
+
+
+def _shares_link(item: Intersection, lane: str, movement: Movement, links: set[int]) -> bool:
+    """Whether the movement leaves the lane through one of these links."""
     return any(
-        is_green(state[link.index])
-        for link in item.table.links
-        if not link.pedestrian and any(c.from_lane == lane for c in link.connections)
+        c.from_lane == lane and c.to_edge == movement.to_edge
+        for i in links & set(movement.links)
+        for c in item.table.links[i].connections
     )

@@ -14,12 +14,16 @@ import numpy.typing as npt
 from plumbing.errors import InputError
 from signals.intersection import Intersection
 from signals.layout import Layout
+from signals.measures import STANDS
 from signals.network import RoadNetwork
 from signals.snapshot import Snapshot
 
 STOP_BAR_M = 3.0  # [m] SUMO's vehicles halt about 1 m before the line: their bodies cover this point
 ADVANCE_M = 40.0  # [m] about 3 s of travel at 50 km/h, as advance loops are placed for gap detection
 GAP_LIMIT_S = 60.0
+SHARE_PRIOR_VEH = 10.0  # [veh] the weight of the first guess of a lane's turning shares
+SHARE_MEMORY_VEH = 100.0  # [veh] shares follow the last hundred vehicles that told what they are
+LEAST_SHARE = 0.05
 STUCK_AFTER_S = 600.0  # [s] a loop that is occupied for so long is taken to be stuck on
 SILENT_AFTER_VEH = 20.0  # [veh] one loop of a lane counted so many, the other nothing at all: the other is dead
 SILENT_AFTER_S = 900.0  # [s] a lane empty for so long is called: a false call costs less than a missed one
@@ -113,8 +117,10 @@ class LoopReader:
         self._time_s = begin_s
         self._counts = np.zeros(len(self.ids))
         self._busy_s = np.zeros(len(self.ids))
-        self._was_green = np.zeros(lanes, bool)
-        self._since = np.zeros(lanes)
+        self._was_green = np.zeros(len(self.layout.streams), bool)
+        self._since = np.zeros(len(self.layout.streams))
+        self._known_veh = self.layout.stream_share * SHARE_PRIOR_VEH
+        self._stood = np.zeros(lanes, bool)
         self._occupied_since = np.full(lanes, np.inf)
         self._alone_veh = np.zeros((2, lanes))
         self._chattered_at = np.full(lanes, -np.inf)
@@ -127,7 +133,7 @@ class LoopReader:
         """Fill the detectors' arrays of a snapshot.
 
         Args:
-            green: [C] whether each controlled lane has green.
+            green: [B] whether each stream has green.
             counts: [loops] vehicles counted since the start.
             busy_s: [loops] seconds occupied since the start.
             gaps_s: [loops] time since the last vehicle left; 0 while occupied, negative if none came yet.
@@ -142,7 +148,10 @@ class LoopReader:
         gap = np.where(dead, GAP_LIMIT_S, np.where(stuck, 0.0, gap))
         self._counts, self._busy_s, self._time_s = counts.copy(), busy_s.copy(), now_s
         flow = (counted[self._advance] * self._share).sum(axis=1)
-        self._since = np.where(green != self._was_green, 0.0, self._since) + flow
+        stands = share[self._stop] >= STANDS
+        snapshot.share[:] = self._shares(green, counted[self._stop], stands)
+        arrived = flow[self.layout.stream_lane] * snapshot.share
+        self._since = np.where(green != self._was_green, 0.0, self._since) + arrived
         self._was_green = green.copy()
         occupied = gap[self._stop] <= 0.0
         snapshot.occupied[:] = occupied
@@ -153,6 +162,33 @@ class LoopReader:
         backed_up = np.where(self._share > 0, share[self._advance], 0.0).max(axis=1)
         snapshot.backed_up[:] = np.clip(backed_up, 0.0, 1.0)
         snapshot.healthy[:] = self._plausible(occupied, counted, flow, elapsed, now_s)
+
+    def _shares(self, green: npt.NDArray[np.bool_], passed: FloatArray, stands: npt.NDArray[np.bool_]) -> FloatArray:
+        """[B] each stream's share of its lane, as seen while only some streams of the lane had green.
+
+        Each vehicle that then comes to the stop bar tells what it is: it passes, and belongs to those that had
+        green, or it stands, and belongs to the others. Among several it is divided as far as they are known.
+
+        Args:
+            green: [B] whether each stream has green.
+            passed: [C] who has passed the stop bar in the last interval.
+            stands: [C] whether somebody stood on it all the time.
+        """
+        of, lane, lanes = self.layout, self.layout.stream_lane, len(passed)
+        if not of.shared:
+            return of.stream_share
+        had_green = self._was_green
+        some, none = (np.bincount(lane, kind, lanes) > 0 for kind in (had_green, ~had_green))
+        news = np.where(had_green, passed[lane], (stands & ~self._stood)[lane]) * (some & none)[lane]
+        self._stood = np.where(np.bincount(lane, green != had_green, lanes) > 0, False, self._stood | stands)
+        side = 2 * lane + had_green  # a lane's streams that had green, and the others
+        self._known_veh += news * self._known_veh / np.bincount(side, self._known_veh, 2 * lanes)[side]
+        # what was seen long ago fades, and nobody's share becomes nothing
+        total = np.bincount(lane, self._known_veh, lanes)[lane]
+        self._known_veh *= np.minimum(1.0, SHARE_MEMORY_VEH / total)
+        shares = np.maximum(self._known_veh / np.minimum(total, SHARE_MEMORY_VEH), LEAST_SHARE)
+        result: FloatArray = shares / np.bincount(lane, shares, lanes)[lane]
+        return result
 
     def _plausible(
         self, occupied: npt.NDArray[np.bool_], passed: FloatArray, flow: FloatArray, elapsed_s: float, now_s: float

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from plumbing.errors import InputError, did_you_mean
 from signals.intersection import SignalPlan
 from signals.layout import Layout
-from signals.measures import ApproachMeasures, lanes_green
+from signals.measures import ApproachMeasures, streams_green
 from signals.snapshot import Snapshot
 
 FloatArray = npt.NDArray[np.float64]
@@ -283,15 +283,19 @@ class DetectorObservation(PhaseObservation):
     MOVEMENT_SCALE = np.array([1, 1, 2, 2, 2, 10, 60, 1, 1, 2], float)
 
     def fill(self, snapshot: Snapshot) -> None:
-        layout = self.layout
-        new = np.where(lanes_green(layout, snapshot), 0.0, snapshot.arrivals_veh)
-        occupied, occupancy, arrivals = snapshot.occupied, snapshot.occupancy, snapshot.arrivals_veh
-        lanes = np.stack((occupied, occupancy, arrivals, new, snapshot.flow_veh, snapshot.backed_up))
-        self.phase[:, :, 8:14] = layout.phase_lanes.sum(lanes).transpose(1, 2, 0)
-        shares = np.stack((occupied, occupancy, arrivals, snapshot.gap_s, snapshot.backed_up))
-        movements = layout.movement_lanes.sum(shares).transpose(1, 2, 0)
+        layout, lane, share = self.layout, self.layout.stream_lane, snapshot.share
+        arrivals, gap_s = snapshot.arrivals_veh, snapshot.gap_s[lane] * share
+        new = np.where(streams_green(layout, snapshot), 0.0, arrivals)
+        occupied, occupancy = snapshot.occupied[lane] * share, snapshot.occupancy[lane] * share
+        flow_veh, backed_up = snapshot.flow_veh[lane] * share, snapshot.backed_up[lane] * share
+        on_phases = np.stack((occupied, occupancy, arrivals, new, flow_veh, backed_up))
+        self.phase[:, :, 8:14] = layout.phase_streams.sum(on_phases).transpose(1, 2, 0)
+        on_movements = np.stack(
+            (occupied, occupancy, arrivals, gap_s, backed_up, snapshot.healthy[lane] * share, share)
+        )
+        movements = layout.movement_streams.sum(on_movements).transpose(1, 2, 0)
         self.movement[:, :, 3:7], self.movement[:, :, 9] = movements[:, :, :4], movements[:, :, 4]
-        self.movement[:, :, 7] = layout.movement_lanes.sum(snapshot.healthy) / np.maximum(layout.movement_size, 1e-9)
+        self.movement[:, :, 7] = movements[:, :, 5] / np.maximum(movements[:, :, 6], 1e-9)
         self.movement[:, :, 8] = snapshot.pedestrians > 0
 
 

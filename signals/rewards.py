@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from signals.layout import Layout
+from signals.measures import ApproachMeasures
 from signals.snapshot import Snapshot
 
 FloatArray = npt.NDArray[np.float64]
@@ -51,7 +52,7 @@ def pressure(layout: Layout, before: Snapshot, after: Snapshot) -> FloatArray:
     Source: Wei et al. 2019, PressLight, section 4; pressure after Varaiya 2013.
     """
     del before
-    upstream = layout.movement_lanes.sum(layout.zone.sum(after.vehicles))
+    upstream = layout.movement_streams.sum(ApproachMeasures(layout, after).vehicles)
     downstream = layout.movement_exits.sum(after.vehicles)
     apart = np.where(layout.movement_exists & ~layout.crossing, upstream - downstream, 0.0)
     total: FloatArray = -np.abs(apart).sum(axis=1)

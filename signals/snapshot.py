@@ -32,8 +32,11 @@ class Snapshot:
     """[C] share of the last decision interval during which it was."""
     gap_s: FloatArray
     """[C] time since the stop-bar detector was last left, 0 while occupied; at most 60."""
+    share: FloatArray
+    """[B] the share of its lane's vehicles that each stream has: by their routes (sensing `full`), or as counts
+    have shown it (sensing `detectors`)."""
     arrivals_veh: FloatArray
-    """[C] advance detector's count since the lane's green ended or, during green, since it began."""
+    """[B] its share of the advance detector's count since the stream's green ended or, during green, since it began."""
     flow_veh: FloatArray
     """[C] advance detector's count in the last decision interval."""
     backed_up: FloatArray
@@ -86,8 +89,9 @@ class Snapshot:
         lanes, controlled = (len(layout.lanes),), (len(layout.controlled),)
         result: dict[str, tuple[tuple[int, ...], type]] = {"time_s": ((1,), np.float64)}
         result["lanes"] = ((4, *lanes), np.float64)
-        names = ("occupied", "occupancy", "gap_s", "arrivals_veh", "flow_veh", "backed_up", "healthy")
-        result |= dict.fromkeys(names, (controlled, np.float64))
+        result |= dict.fromkeys(("occupied", "occupancy", "gap_s"), (controlled, np.float64))
+        result |= dict.fromkeys(("share", "arrivals_veh"), ((len(layout.streams),), np.float64))
+        result |= dict.fromkeys(("flow_veh", "backed_up", "healthy"), (controlled, np.float64))
         result |= {
             "pedestrians": ((s, k), np.float64),
             "phase": ((s,), np.int64),
@@ -98,8 +102,10 @@ class Snapshot:
 
     @staticmethod
     def empty(layout: Layout) -> Snapshot:
-        """A snapshot of zeros."""
-        return Snapshot(**{n: np.zeros(shape, kind) for n, (shape, kind) in Snapshot.shapes(layout).items()})
+        """A snapshot of zeros; `share` is what it is as long as nothing is known."""
+        empty = Snapshot(**{n: np.zeros(shape, kind) for n, (shape, kind) in Snapshot.shapes(layout).items()})
+        empty.share[:] = layout.stream_share
+        return empty
 
     def copy(self) -> Snapshot:
         """An independent copy, to compare a later moment with."""

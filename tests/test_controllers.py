@@ -36,7 +36,7 @@ def situation(name: str = "cologne1") -> tuple[SignalPlan, Layout, Snapshot]:
 
 def put(layout: Layout, snapshot: Snapshot, phase: int, vehicles: float) -> None:
     """Vehicles on the first controlled lane that only this phase and its like serve, counted from the front."""
-    lane = layout.controlled_lane[np.flatnonzero(layout.lane_served[:, phase])[0]]
+    lane = layout.controlled_lane[layout.stream_lane[np.flatnonzero(layout.stream_served[:, phase])[0]]]
     snapshot.vehicles[lane] += vehicles
     snapshot.halting[lane] += vehicles
 

@@ -121,7 +121,7 @@ def test_moving_vehicles_are_expected_after_their_way_and_standing_ones_now() ->
     controller, snapshot = Cop(), Snapshot.empty(layout)
     controller.reset(intersections, layout, 0)
     snapshot.mask[:] = layout.phase_exists
-    only = np.flatnonzero(layout.lane_served[:, 2] & (layout.lane_served.sum(axis=1) == 1))[0]
+    only = layout.stream_lane[layout.stream_served[:, 2] & (layout.stream_served.sum(axis=1) == 1)][0]
     lane = layout.controlled_lane[only]
     way_s = layout.lane_length_m[lane] / layout.lane_speed_mps[lane]
     place = np.flatnonzero(layout.zone.index[only] == lane)[0]

@@ -92,7 +92,7 @@ def test_a_loop_that_is_not_to_be_trusted_calls_for_its_phases(fault: dict[str, 
     assert estimator.detectors.faults[0] == what
     lane = next(c for c, loops in enumerate(estimator.detectors.lanes) if 0 in loops)
     assert snapshot.healthy[lane] == 0
-    served = np.flatnonzero(site.layout.lane_served[lane])
+    served = np.flatnonzero(site.layout.stream_served[site.layout.stream_lane == lane].any(axis=0))
     assert snapshot.calls[0, served[served != int(snapshot.phase[0])]].all()
     assert np.isfinite(snapshot.gap_s).all()
 

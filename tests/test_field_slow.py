@@ -32,7 +32,8 @@ def through_left(answer: dict[str, int], loops: list[int], on: bool) -> dict[str
 @pytest.mark.parametrize("fault", ["stuck on", "stuck off", "chattering", "missing", "all missing"])
 def test_acceptance_07_with_failed_detectors_every_phase_is_served_within_max_red(fault: str, tmp_path: Path) -> None:
     site = make_site()
-    lanes = [int(c) for c in np.flatnonzero(site.layout.lane_served[:, 3])]  # the left turns of the lightest phase
+    served = site.layout.stream_served[:, 3]
+    lanes = [int(c) for c in site.layout.stream_lane[served]]  # the left turns of the lightest phase
     loops = [n for c in lanes for n in make_pilot().estimator.detectors.lanes[c]]
     flip = [0]
 

@@ -210,7 +210,8 @@ def test_a_phase_with_a_call_is_served_within_max_red_whatever_the_policy_wants(
     limits = Limits(max_red_s=300.0)
     pilot = make_pilot(limits)
     feed = Feed(pilot)
-    lane = int(np.flatnonzero(pilot.site.layout.lane_served[:, 3])[0])
+    layout = pilot.site.layout
+    lane = int(layout.stream_lane[layout.stream_served[:, 3]][0])
     loop = pilot.estimator.detectors.lanes[lane][0]
     called = values(**{f"detectors__{loop // 8 + 1}": 1 << loop % 8})
     forced_at = None

@@ -80,14 +80,14 @@ def test_every_vehicle_that_a_signal_sees_counts_once(name: str, seed: int) -> N
     for s, item in enumerate(items):
         watched = {lane for zone in item.zones for lane, _ in zone.upstream}
         truth = sum(snapshot.vehicles[place[lane]] for lane in watched)
-        assert of.signal_lanes.sum(seen)[s] == pytest.approx(truth)
-        assert of.movement_lanes.sum(seen)[s].sum() == pytest.approx(truth)
+        assert seen[of.stream_signal == s].sum() == pytest.approx(truth)
+        assert of.movement_streams.sum(seen)[s].sum() == pytest.approx(truth)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_phase_counts_each_lane_that_it_serves_once(name: str) -> None:
     of = layout(name)
-    ones = np.ones(len(of.controlled))
+    ones = np.ones(len(of.streams))
     for s, item in enumerate(plan(name).intersections):
         for phase in item.phases:
             served = {
@@ -96,9 +96,9 @@ def test_a_phase_counts_each_lane_that_it_serves_once(name: str) -> None:
                 if phase.state[link.index] in "Gg" and not link.pedestrian
                 for c in link.connections
             }
-            assert of.phase_lanes.sum(ones)[s, phase.index] == len(served)
+            assert of.phase_size[s, phase.index] == len(served)
     padding = ~of.phase_exists
-    assert (of.phase_lanes.sum(ones)[padding] == 0).all()
+    assert (of.phase_streams.sum(ones)[padding] == 0).all()
     assert (of.service.max(axis=2) > 0)[of.phase_exists].all()
 
 
@@ -117,8 +117,8 @@ def test_a_policy_is_told_what_a_change_costs_and_how_many_lanes_a_phase_has(nam
             for phase in item.phases:
                 shown = sum(interval.duration_s for interval in item.changes.get((now, phase.index), ()))
                 assert change[s, phase.index] == shown
-                served = of.lane_served[of.controlled_signal == s, phase.index]
-                assert lanes[s, phase.index] == served.sum()
+                served = of.stream_served[:, phase.index] & (of.stream_signal == s)
+                assert lanes[s, phase.index] == len({*of.stream_lane[served]})
 
 
 @pytest.mark.parametrize("name", ["single", "cologne3", "ingolstadt7"])
@@ -132,7 +132,7 @@ def test_the_order_of_connections_does_not_matter(name: str) -> None:
     assert [described(i) for i in other_plan.intersections] == [described(i) for i in plan(name).intersections]
     assert sorted(other.lanes) == sorted(of.lanes)
     one, two = traffic(of, 3), traffic(other, 3)
-    for kind in (lambda x: x.movement_lanes, lambda x: x.phase_lanes):
+    for kind in (lambda x: x.movement_streams, lambda x: x.phase_streams):
         sums = kind(of).sum(ApproachMeasures(of, one).halting)
         others = kind(other).sum(ApproachMeasures(other, two).halting)
         assert np.sort(sums, axis=1) == pytest.approx(np.sort(others, axis=1))
@@ -200,7 +200,7 @@ def test_golden_rewards_on_single() -> None:
     assert reward_for("waiting_time_saved")(of, before, after).tolist() == [15.0]
     assert reward_for("pressure_veh")(of, before, after).tolist() == [-3.0]
     after.vehicles[exit_lane] = 1.0
-    upstream = of.movement_lanes.sum(of.zone.sum(after.vehicles))[0]
+    upstream = ApproachMeasures(of, after).movements[0, 0]
     downstream = of.movement_exits.sum(after.vehicles)[0]
     assert upstream.sum() == pytest.approx(3.0)
     expected = -np.abs(upstream - downstream)[~of.crossing[0]].sum()

@@ -14,12 +14,14 @@ import envs
 from envs import SignalEnv
 from plumbing.errors import InputError
 from plumbing.outside import load_outside
+from signals.measures import ApproachMeasures
 from signals.observation_names import find_observation
 from signals.observations import DetectorObservation, PhaseObservation
 from tests.windows import window
 
 MINE = '''
 import numpy as np
+from signals.measures import ApproachMeasures
 from signals.observations import DetectorObservation, Observation, PhaseObservation
 
 class Halting(Observation):
@@ -31,7 +33,7 @@ class Halting(Observation):
         return layout.shape[1] + 1
 
     def write(self, snapshot):
-        self.rows[:, :-1] = self.layout.phase_lanes.sum(self.layout.zone.sum(snapshot.halting))
+        self.rows[:, :-1] = ApproachMeasures(self.layout, snapshot).phases[1]
         self.rows[:, -1] = snapshot.time_s[0]
 
 class WithClock(PhaseObservation):
@@ -85,7 +87,7 @@ def test_a_flat_observation_is_its_classs_box_and_numbers(mine: str) -> None:
     observation = env.step(0)[0]
     layout, snapshot = env.layout, env.snapshot
     assert observation[-1] == 25205.0
-    assert observation[:-1].tolist() == layout.phase_lanes.sum(layout.zone.sum(snapshot.halting))[0].tolist()
+    assert observation[:-1].tolist() == ApproachMeasures(layout, snapshot).phases[1, 0].tolist()
     check_env(env)
     env.close()
 
@@ -127,7 +129,7 @@ def test_all_agents_and_all_rows_have_it(mine: str) -> None:
     for worker, snapshot in enumerate(vector.snapshots):
         layout = vector.layouts[worker]
         own = rows[vector.batch.rows[worker], :-1]
-        assert own.tolist() == layout.phase_lanes.sum(layout.zone.sum(snapshot.halting)).tolist()
+        assert own.tolist() == ApproachMeasures(layout, snapshot).phases[1].tolist()
     vector.close()
 
 

@@ -224,7 +224,9 @@ class Arrivals(Greedy):
     sensing = "detectors"
 
     def decide(self, snapshot: Snapshot) -> Phases:
-        self.last_scores = self.layout.phase_lanes.sum(snapshot.arrivals_veh + snapshot.occupied)
+        self.last_scores = self.layout.phase_streams.sum(
+            snapshot.arrivals_veh + snapshot.occupied[self.layout.stream_lane]
+        )
         return choose(self.last_scores, snapshot)
 
 

@@ -126,11 +126,11 @@ def test_sums_are_numpys_whatever_their_width(width: int) -> None:
     """Some rows full, some empty, some in between."""
     setup = make_setup(load("ingolstadt21"))
     layout = setup.layout
-    random, controlled = np.random.default_rng(width), len(layout.controlled)
+    random, controlled = np.random.default_rng(width), len(layout.streams)
     shape = layout.shape[:2]
     lengths = [0, width, *random.integers(0, width + 1, shape[0] * shape[1] - 2)]
     groups = [[(int(random.integers(controlled)), float(random.random())) for _ in range(n)] for n in lengths]
-    layout = dataclasses.replace(layout, phase_lanes=Gather.build(groups, shape))
+    layout = dataclasses.replace(layout, phase_streams=Gather.build(groups, shape))
     snapshot, machine = Snapshot.empty(layout), SignalMachine(setup.plan.intersections, setup.timing, shape[1])
     compiled = library.native()
     assert compiled is not None

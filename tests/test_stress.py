@@ -91,7 +91,10 @@ class Watching(Greedy):
     def decide(self, snapshot: Any) -> Any:
         from controllers.base import choose
 
-        return choose(self.layout.phase_lanes.sum(snapshot.arrivals_veh + snapshot.occupied), snapshot)
+        return choose(
+            self.layout.phase_streams.sum(snapshot.arrivals_veh + snapshot.occupied[self.layout.stream_lane]),
+            snapshot,
+        )
 
 
 def test_a_breakdown_costs_time_and_is_in_no_metric() -> None:

@@ -89,8 +89,9 @@ def test_a_tree_decides_among_what_may_be_chosen() -> None:
     controller.reset((), layout, 0)
     snapshot = Snapshot.empty(layout)
     snapshot.mask[:] = True
-    lane = int(np.flatnonzero(layout.lane_served[:, 2] & ~layout.lane_served[:, [0, 1, 3]].any(1))[0])
-    snapshot.occupied[lane] = 1.0
+    served = layout.stream_served
+    stream = int(np.flatnonzero(served[:, 2] & ~served[:, [0, 1, 3]].any(1))[0])
+    snapshot.occupied[layout.stream_lane[stream]] = 1.0
     assert controller.decide(snapshot).tolist() == [2]
     snapshot.mask[0, 2] = False
     assert controller.decide(snapshot).tolist() == [0]  # all equal now: the current one stays
@@ -167,7 +168,7 @@ class Teacher:
         self._layout = layout
 
     def scores(self, snapshot: Snapshot) -> Any:
-        return self._layout.phase_lanes.sum(snapshot.occupied)
+        return self._layout.phase_streams.sum(snapshot.occupied[self._layout.stream_lane])
 
     def decide(self, snapshot: Snapshot) -> Any:
         return np.argmax(np.where(snapshot.mask, self.scores(snapshot), -1.0), axis=1)

@@ -139,11 +139,15 @@ def _nema(subject: Subject, i: Input) -> tuple[int, ...]:
 
 
 def _lanes(subject: Subject, i: Input) -> list[tuple[int, float]]:
-    """The controlled lanes that an input sums over, with their weights."""
+    """The controlled lanes that an input sums over, with the greatest weight that each may have."""
     layout = subject.layout
-    gather = layout.phase_lanes if i.block == "phase" else layout.movement_lanes
-    index, weight = gather.index[0, i.slot].tolist(), gather.weight[0, i.slot].tolist()
-    return [(c, w) for c, w in zip(index, weight, strict=True) if w]
+    gather = layout.phase_streams if i.block == "phase" else layout.movement_streams
+    found: dict[int, float] = {}
+    for b, weight in zip(gather.index[0, i.slot].tolist(), gather.weight[0, i.slot].tolist(), strict=True):
+        if weight:  # a stream may have all of its lane's vehicles, but several of one lane have no more than these
+            c = int(layout.stream_lane[b])
+            found[c] = max(found.get(c, 0.0), weight)
+    return list(found.items())
 
 
 def _detectors(loops: LoopPlan | None, subject: Subject, i: Input, numbers: dict[str, int]) -> list[int]:

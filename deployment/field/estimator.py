@@ -17,7 +17,7 @@ from deployment.nema.oids import groups
 from signals.layout import Layout
 from signals.loops import DetectorFaults, LoopPlan, LoopReader
 from signals.machine import SignalMachine
-from signals.measures import detector_calls, lanes_green
+from signals.measures import detector_calls, streams_green
 from signals.nema import NemaPlan
 from signals.snapshot import Snapshot
 
@@ -156,7 +156,7 @@ class Estimator:
         if blind.any():
             gaps = np.where(blind, -1.0, gaps)
         reader = self.readers[beat % self.beats]
-        reader.read(snapshot, lanes_green(layout, snapshot), now_s, counts, busy, gaps)
+        reader.read(snapshot, streams_green(layout, snapshot), now_s, counts, busy, gaps)
         snapshot.healthy[detectors.bad_lanes] = 0.0
         snapshot.calls[:] = detector_calls(layout, snapshot)
         machine.show_mask(snapshot)

@@ -62,8 +62,8 @@ def _holders(pilot: Pilot) -> Iterator[tuple[str, object, tuple[str, ...]]]:
     yield "snapshot", estimator.snapshot, tuple(field.name for field in dataclasses.fields(Snapshot))
     for n, reader in enumerate(estimator.readers):
         yield f"reader {n}", reader, (
-            "_time_s", "_counts", "_busy_s", "_was_green", "_since", "_occupied_since", "_alone_veh",
-            "_chattered_at", "_counted_at",
+            "_time_s", "_counts", "_busy_s", "_was_green", "_since", "_known_veh", "_stood", "_occupied_since",
+            "_alone_veh", "_chattered_at", "_counted_at",
         )  # fmt: skip
 
 

@@ -30,7 +30,7 @@ struct Sumo {
 };
 
 struct Decision {
-    std::int64_t signals, phases, movements, lanes, controlled;  // S, P, K, L, C
+    std::int64_t signals, phases, movements, lanes, streams;  // S, P, K, L, B
     Sumo sumo;
     const Names* tls_ids;              // [S]
     const Names* lane_ids;             // [L] in the order in which they are asked for
@@ -56,9 +56,10 @@ struct Decision {
     double* held_until_s;              // [S]
     double* max_until_s;               // [S]
     // signals/layout.py
-    Gather zone, phase_lanes, movement_lanes, phase_exits, movement_exits;
-    const std::int64_t* controlled_signal;  // [C]
-    const std::uint8_t* lane_served;   // [C, P]
+    Gather zone, phase_streams, movement_streams, phase_exits, movement_exits;
+    const std::int64_t* stream_signal; // [B]
+    const std::int64_t* stream_lane;   // [B] ascending
+    const std::uint8_t* stream_served; // [B, P]
     const double* service;             // [S, P, K]
     const double* phase_size;          // [S, P]
     const double* movement_size;       // [S, K]
@@ -71,6 +72,7 @@ struct Decision {
     // the snapshot
     double* time_s;                    // [1]
     double* read;                      // [4, L] vehicles, halting, waiting, loss
+    const double* share;               // [B]
     const double* pedestrians;         // [S, K]
     std::int64_t* phase;               // [S]
     std::uint8_t* changing;            // [S]
@@ -79,7 +81,7 @@ struct Decision {
     std::uint8_t* mask;                // [S, P]
     std::uint8_t* calls;               // [S, P]
     // workspace
-    double* zones;                     // [C, 5] side by side for each element
+    double* on_streams;                // [B, 5] side by side for each element
     double* on_phases;                 // [S, P, 5]
     std::uint8_t* allowed;             // [S, P]
     double* waits_s;                   // [G] how long each group of a signal has been red

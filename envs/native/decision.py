@@ -21,11 +21,11 @@ from signals.snapshot import Snapshot
 CONSTANTS = ("exists", "_entry", "_change_s", "_min_green_s", "_max_green_s", "_settling_s")
 RED = ("_red_count", "_red_serves", "_red_s")
 STATE = ("phase", "green_since_s", "settled_at_s", "served_until_s", "_held_until_s", "_max_until_s")
-GATHERS = ("zone", "phase_lanes", "movement_lanes", "phase_exits", "movement_exits")
-LAYOUT = ("controlled_signal", "lane_served", "service", "phase_size", "movement_size")
-WORKSPACE = ("zones", "on_phases", "allowed", "waits_s", "signal", "row", "sumo_s")
+GATHERS = ("zone", "phase_streams", "movement_streams", "phase_exits", "movement_exits")
+LAYOUT = ("stream_signal", "stream_lane", "stream_served", "service", "phase_size", "movement_size")
+WORKSPACE = ("on_streams", "on_phases", "allowed", "waits_s", "signal", "row", "sumo_s")
 SEEN = (
-    "time_s", "lanes", "pedestrians", "phase", "changing", "green_age_s", "since_served_s", "mask", "calls",
+    "time_s", "lanes", "share", "pedestrians", "phase", "changing", "green_age_s", "since_served_s", "mask", "calls",
 )  # fmt: skip
 
 
@@ -40,7 +40,7 @@ class _Decision(ctypes.Structure):
     """The struct `Decision` of decision.h."""
 
     _fields_ = [
-        *((f"{name}_count", ctypes.c_int64) for name in ("signal", "phase", "movement", "lane", "controlled")),
+        *((f"{name}_count", ctypes.c_int64) for name in ("signal", "phase", "movement", "lane", "stream")),
         ("sumo", SumoFunctions),
         *((name, ctypes.c_void_p) for name in ("tls_ids", "lane_ids", "place", "speed_mps")),
         ("interval_s", ctypes.c_double),
@@ -87,7 +87,7 @@ class CompiledDecision:
         measures: bool,
     ) -> None:
         s, p, k = layout.shape
-        lanes, controlled = len(layout.lanes), len(layout.controlled)
+        lanes, streams = len(layout.lanes), len(layout.streams)
         assert machine.exists.shape == snapshot.mask.shape == (s, p)
         self._kept: list[npt.NDArray[Any]] = []  # what the other side points at must not go away
         self._layout, self._snapshot, self._library = layout, snapshot, native.library
@@ -95,7 +95,7 @@ class CompiledDecision:
         order = np.array(sorted(range(lanes), key=lambda n: layout.lanes[n].encode()), np.int64)
         self.on_phases = np.zeros((s, p, 5))
         """[S, P, 5] what `signals.measures.ApproachMeasures.phases` holds, the other way round."""
-        struct = self._struct = _Decision(s, p, k, lanes, controlled, native.sumo)
+        struct = self._struct = _Decision(s, p, k, lanes, streams, native.sumo)
         struct.tls_ids = native.names(layout.tls_ids)
         struct.lane_ids = native.names([layout.lanes[n] for n in order])
         struct.interval_s, struct.end_s = machine.timing.decision_interval_s, end_s
@@ -112,7 +112,7 @@ class CompiledDecision:
             "phase_factor": (1.0 / PhaseObservation.PHASE_SCALE).astype(np.float32),
             "movement_factor": (1.0 / PhaseObservation.MOVEMENT_SCALE).astype(np.float32),
             **{f"seen_{name}": getattr(snapshot, name) for name in SEEN},
-            "zones": np.zeros((controlled, 5)),
+            "on_streams": np.zeros((streams, 5)),
             "on_phases": self.on_phases,
             "allowed": np.zeros((s, p), bool),
             "waits_s": np.zeros(machine._red_serves.shape[1]),

@@ -78,24 +78,28 @@ Sums<W> gathered(const Gather& gather, std::int64_t row, const double* values) {
 
 extern "C" {
 
-// Zones, sums per phase, and calls.
+// Streams, sums per phase, and calls.
 void measure(const Decision* d) {
-    const std::int64_t C = d->controlled, L = d->lanes, P = d->phases, K = d->movements;
-    for (std::int64_t c = 0; c < C; ++c) {
-        double* zone = d->zones + SEEN * c;
-        zone[0] = gathered<1>(d->zone, c, d->read).of[0];
-        if (zone[0] == 0.0) {  // what an empty lane holds is 0, and most are empty
-            std::fill(zone + 1, zone + SEEN, 0.0);
-            continue;
+    const std::int64_t L = d->lanes, P = d->phases, K = d->movements;
+    double zone[READ] = {};
+    std::int64_t lane = -1;
+    for (std::int64_t b = 0; b < d->streams; ++b) {
+        if (d->stream_lane[b] != lane) {
+            lane = d->stream_lane[b];
+            zone[0] = gathered<1>(d->zone, lane, d->read).of[0];
+            for (int n = 1; n < READ; ++n) {  // what an empty lane holds is 0, and most are empty
+                zone[n] = zone[0] == 0.0 ? 0.0 : gathered<1>(d->zone, lane, d->read + n * L).of[0];
+            }
         }
-        for (int n = 1; n < READ; ++n) {
-            zone[n] = gathered<1>(d->zone, c, d->read + n * L).of[0];
+        double* stream = d->on_streams + SEEN * b;
+        for (int n = 0; n < READ; ++n) {
+            stream[n] = zone[n] * d->share[b];
         }
-        const bool green = d->lane_served[c * P + d->phase[d->controlled_signal[c]]];
-        zone[READ] = green ? 0.0 : zone[0];
+        const bool green = d->stream_served[b * P + d->phase[d->stream_signal[b]]];
+        stream[READ] = green ? 0.0 : stream[0];
     }
     for (std::int64_t cell = 0; cell < d->signals * P; ++cell) {
-        const Sums<SEEN> sums = gathered<SEEN>(d->phase_lanes, cell, d->zones);
+        const Sums<SEEN> sums = gathered<SEEN>(d->phase_streams, cell, d->on_streams);
         std::copy(sums.of, sums.of + SEEN, d->on_phases + SEEN * cell);
         bool called = sums.of[READ] > 0.0;
         const std::int64_t s = cell / P;
@@ -136,7 +140,7 @@ void observe(const Decision* d, float* rows) {
         row += P * K;
         for (std::int64_t k = 0; k < K; ++k, row += movement_features) {
             const std::int64_t cell = s * K + k;
-            const Sums<SEEN> sums = gathered<SEEN>(d->movement_lanes, cell, d->zones);
+            const Sums<SEEN> sums = gathered<SEEN>(d->movement_streams, cell, d->on_streams);
             row[2] = static_cast<float>(d->movement_size[cell]);
             for (int n = 0; n < READ; ++n) {
                 row[3 + n] = static_cast<float>(sums.of[n]);

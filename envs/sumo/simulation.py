@@ -25,11 +25,12 @@ from envs.native.library import native, parts_used
 from envs.sumo.gui import GuiBackend
 from envs.sumo.reading import read_lane, read_lanes, read_loops
 from envs.sumo.setup import SimulationSetup
+from envs.sumo.shares import ShareReader
 from plumbing.errors import InputError
 from plumbing.held import scratch
 from signals.loops import LoopPlan, LoopReader
 from signals.machine import SignalMachine
-from signals.measures import ApproachMeasures, detector_calls, lanes_green, pedestrian_demand
+from signals.measures import ApproachMeasures, detector_calls, pedestrian_demand, streams_green
 from signals.snapshot import Snapshot
 
 Readings = tuple[float, npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]
@@ -87,6 +88,7 @@ class Simulation:
         self._sumo_s = sumo_s if sumo_s is not None else np.zeros(1)
         self._late_s = setup.faults.latency_s if setup.loops is not None else 0.0
         self._loops = None if setup.loops is None else LoopReader(setup.loops, layout, setup.faults)
+        self._shares = ShareReader(layout) if self._loops is None and layout.shared else None
         self.now_s = setup.begin_s
         self.running = False
         self.summary = EpisodeSummary()
@@ -130,6 +132,7 @@ class Simulation:
         self.now_s = self._low.simulation_getTime()
         self.machine.reset(self.now_s)
         self.summary = EpisodeSummary()
+        self.snapshot.share[:] = self.layout.stream_share
         self._readings = None
         if self._loops is not None:
             self._loops.reset(self.now_s, setup.end_s, seed)
@@ -226,6 +229,8 @@ class Simulation:
         layout, snapshot, machine = self.layout, self.snapshot, self.machine
         if layout.crossing_edges:
             self._read_pedestrians()
+        if self._shares is not None:
+            self._shares.read(self._low, machine.phase, snapshot.share)
         if self._look_compiled is None or not self._look_compiled.look(self.now_s):
             # this also says which lane SUMO does not know, where that is why the other could not
             read_lanes(self._low, layout.lanes, layout.lane_speed_mps, snapshot.lanes)
@@ -315,7 +320,7 @@ class Simulation:
 
     def _read_loops(self, reader: LoopReader) -> None:
         readings = self._readings if self._readings is not None else self._sense(self.now_s)
-        reader.read(self.snapshot, lanes_green(self.layout, self.snapshot), *readings)
+        reader.read(self.snapshot, streams_green(self.layout, self.snapshot), *readings)
 
     def _sense(self, now_s: float) -> Readings:
         """When, and per loop: vehicles counted, seconds occupied, time since the last vehicle."""
