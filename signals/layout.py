@@ -1,8 +1,8 @@
 """Which element of a snapshot's arrays is what, and the sums that lead from lanes to movements and phases.
 
 Sizes: [L] lanes that are read, [C] controlled lanes of all signals, [B] streams of these, [S] signals, [P] most
-phases of a signal, [K] most movements of a signal. Slots that a signal does not have are masked by `Layout.phase_exists` and
-`Layout.movement_exists`.
+phases of a signal, [K] most movements of a signal. Slots that a signal does not have are masked by
+`Layout.phase_exists` and `Layout.movement_exists`.
 """
 
 from __future__ import annotations

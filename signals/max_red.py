@@ -68,8 +68,8 @@ def overdue(waits_s: FloatArray, serves: BoolArray, red: MaxRed) -> int | None:
     """The phase that has to come next so that no group is red for longer than the bound, or None while any may come.
 
     The group that has waited longest is served first. One is due once there is only just time for all that have
-    waited longer, and for one phase that is freely chosen. Each is counted with a round of its own: two that one phase
-    would serve may be parted by the free choice.
+    waited longer, and for one phase that is freely chosen. Each is counted with a round of its own: two that one
+    phase would serve may be parted by the free choice.
 
     Args:
         waits_s: [G] how long each group has been without green; 0 where it has green.

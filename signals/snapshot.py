@@ -36,7 +36,7 @@ class Snapshot:
     """[B] the share of its lane's vehicles that each stream has: by their routes (sensing `full`), or as counts
     have shown it (sensing `detectors`)."""
     arrivals_veh: FloatArray
-    """[B] its share of the advance detector's count since the stream's green ended or, during green, since it began."""
+    """[B] a stream's share of its advance detector's count since its green ended or, during green, since it began."""
     flow_veh: FloatArray
     """[C] advance detector's count in the last decision interval."""
     backed_up: FloatArray

@@ -10,7 +10,6 @@ import pytest
 
 from controllers.registry import make
 from envs.sumo.setup import SimulationOptions, make_setup
-from envs.sumo.setup import make_setup
 from envs.sumo.simulation import Simulation
 from scenarios.scenario import load
 from signals.intersection import Intersection, compile_signals
@@ -151,7 +150,7 @@ def test_shares_are_learned_from_who_passes_on_which_green(item: Intersection, l
     right, through = loops.snapshot.share[1:]
     assert right + through == pytest.approx(1.0)
     assert right == pytest.approx(0.9, abs=0.02)
-    for n in range(200):  # now nine of ten go straight on
+    for n in range(500):  # now nine of ten go straight on
         loops.read(0)
         loops.read(0, passed=n % 10 == 0)
         loops.read(0, stands=True)

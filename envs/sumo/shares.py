@@ -69,9 +69,9 @@ class ShareReader:
                     counts[stream] += 1
                     if n == 0 and (head is None or distance_m < head[0]):
                         head = distance_m, vehicle, stream
-            if head is not None and not self._layout.stream_served[head[2], phase[shared.signal]]:
-                if low.vehicle_getSpeed(head[1]) < STANDING_MPS:
-                    counts[head[2]] += on_lane
+            red = head is not None and not self._layout.stream_served[head[2], phase[shared.signal]]
+            if head is not None and red and low.vehicle_getSpeed(head[1]) < STANDING_MPS:
+                counts[head[2]] += on_lane
             total = sum(counts.values())
             for stream, count in counts.items():
                 share[stream] = count / total if total else self._layout.stream_share[stream]
