@@ -11,28 +11,37 @@ import numpy.typing as npt
 from signals.layout import Layout
 
 STANDING_MPS = 0.1
+NO_LINK = -1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _SharedLane:
     tls_id: str
     signal: int
-    lanes: tuple[str, ...]
-    """The controlled lane, then those upstream of it from which vehicles come."""
-    streams: range
+    lane: str
+    upstream: tuple[str, ...]
+    """The lanes from which vehicles come."""
+    streams: slice
+    """Where its streams are."""
+    usual: list[float]
+    """Their shares where nobody is seen."""
+    served: list[list[bool]]
+    """Of each, whether a phase serves it."""
     of_link: dict[int, int]
-    """Per link, its stream."""
+    """Per link, which of them it is."""
+    busy: bool = False
 
 
 class ShareReader:
     """Reads the streams' shares of the lanes that have several.
 
-    Vehicles count for the link that their route leads over. Who stands on the lane behind a vehicle that waits at red
-    counts for that vehicle's link: none of them gets away before it does.
+    Vehicles count for the link that their route leads over. Who is on the lane behind a vehicle that waits at red
+    counts for that vehicle's link, too: none of them gets away before it does. A vehicle is asked for its link when
+    it comes and when it stands first, so that a change of its route in between is seen late.
     """
 
     def __init__(self, layout: Layout) -> None:
-        self._layout = layout
+        self._links: dict[str, int] = {}
         self._shared: list[_SharedLane] = []
         for c, lane in enumerate(layout.controlled):
             streams = np.flatnonzero(layout.stream_lane == c).tolist()
@@ -40,11 +49,19 @@ class ShareReader:
                 continue
             signal = int(layout.controlled_signal[c])
             seen = layout.zone.index[c][layout.zone.weight[c] > 0].tolist()
-            lanes = dict.fromkeys((lane, *(layout.lanes[n] for n in seen)))
-            of_link = {link: b for b in streams for link in layout.streams[b].links}
+            upstream = tuple(dict.fromkeys(layout.lanes[n] for n in seen if layout.lanes[n] != lane))
+            of_link = {link: n for n, b in enumerate(streams) for link in layout.streams[b].links}
+            of = slice(streams[0], streams[-1] + 1)
+            usual, served = layout.stream_share[of].tolist(), layout.stream_served[of].tolist()
             self._shared.append(
-                _SharedLane(layout.tls_ids[signal], signal, tuple(lanes), range(streams[0], streams[-1] + 1), of_link)
+                _SharedLane(layout.tls_ids[signal], signal, lane, upstream, of, usual, served, of_link)
             )
+
+    def reset(self) -> None:
+        """Another episode begins."""
+        self._links = {}
+        for shared in self._shared:
+            shared.busy = False
 
     def read(self, low: Any, phase: npt.NDArray[np.int64], share: npt.NDArray[np.float64]) -> None:
         """Write the shares of all streams of shared lanes.
@@ -54,24 +71,39 @@ class ShareReader:
             phase: [S] the phase that is green or comes next.
             share: [B] where to write.
         """
+        known, seen = self._links, {}
+        ids_of = low.lane_getLastStepVehicleIDs
         for shared in self._shared:
-            counts = dict.fromkeys(shared.streams, 0)
-            head: tuple[float, str, int] | None = None
-            on_lane = 0
-            for n, lane in enumerate(shared.lanes):
-                vehicles = low.lane_getLastStepVehicleIDs(lane)
-                on_lane = on_lane if n else len(vehicles)
-                for vehicle in vehicles:
-                    signals = low.vehicle_getNextTLS(vehicle)
-                    if not signals or signals[0][0] != shared.tls_id or signals[0][1] not in shared.of_link:
-                        continue
-                    stream, distance_m = shared.of_link[signals[0][1]], signals[0][2]
-                    counts[stream] += 1
-                    if n == 0 and (head is None or distance_m < head[0]):
-                        head = distance_m, vehicle, stream
-            red = head is not None and not self._layout.stream_served[head[2], phase[shared.signal]]
-            if head is not None and red and low.vehicle_getSpeed(head[1]) < STANDING_MPS:
-                counts[head[2]] += on_lane
-            total = sum(counts.values())
-            for stream, count in counts.items():
-                share[stream] = count / total if total else self._layout.stream_share[stream]
+            on_lane = vehicles = ids_of(shared.lane)
+            for lane in shared.upstream:
+                vehicles += ids_of(lane)
+            if not vehicles:
+                if shared.busy:
+                    shared.busy = False
+                    share[shared.streams] = shared.usual
+                continue
+            shared.busy = True
+            of_link, tls_id, counts = shared.of_link, shared.tls_id, [0] * len(shared.usual)
+            if on_lane:
+                head = on_lane[-1]  # SUMO lists a lane's vehicles from its beginning on
+                known[head] = _link(low, head, tls_id)
+                place = of_link.get(known[head])
+                waits = place is not None and not shared.served[place][phase[shared.signal]]
+                if waits and low.vehicle_getSpeed(head) < STANDING_MPS:
+                    counts[of_link[known[head]]] = len(on_lane)
+            for vehicle in vehicles:
+                link = known.get(vehicle, NO_LINK)
+                if link not in of_link:  # it is new, or has come from a lane beside
+                    link = _link(low, vehicle, tls_id)
+                seen[vehicle] = link
+                if link in of_link:
+                    counts[of_link[link]] += 1
+            total = sum(counts)
+            share[shared.streams] = [count / total for count in counts] if total else shared.usual
+        self._links = seen
+
+
+def _link(low: Any, vehicle: str, tls_id: str) -> int:
+    """The link of this signal that a vehicle passes next, or `NO_LINK`."""
+    signals = low.vehicle_getNextTLS(vehicle)
+    return signals[0][1] if signals and signals[0][0] == tls_id else NO_LINK

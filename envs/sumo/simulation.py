@@ -133,6 +133,8 @@ class Simulation:
         self.machine.reset(self.now_s)
         self.summary = EpisodeSummary()
         self.snapshot.share[:] = self.layout.stream_share
+        if self._shares is not None:
+            self._shares.reset()
         self._readings = None
         if self._loops is not None:
             self._loops.reset(self.now_s, setup.end_s, seed)
