@@ -80,7 +80,8 @@ def test_inputs_are_the_networks_row() -> None:
     random = np.random.default_rng(0)
     snapshot = Snapshot.empty(whole)
     for name in ("occupied", "occupancy", "gap_s", "arrivals_veh", "flow_veh", "backed_up", "healthy"):
-        getattr(snapshot, name)[:] = random.random(len(whole.controlled)) * 30
+        values = getattr(snapshot, name)
+        values[:] = random.random(len(values)) * 30
     snapshot.since_served_s[:] = random.random(snapshot.since_served_s.shape) * 2000
     observe = observation_for("detectors", whole)
     scaled, raw = observe(snapshot), observe.raw(snapshot)
