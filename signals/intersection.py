@@ -15,10 +15,11 @@ import numpy as np
 
 from plumbing.errors import InputError, did_you_mean
 from signals.approaches import DETECTION_M, Zone, controlled_lanes, zone
+from signals.green_phases import green_phases
 from signals.intergreen import ChangeTimes, Interval, change_intervals, settling_s
 from signals.links import LinkTable, link_table
 from signals.network import Program, RoadNetwork
-from signals.phases import RANK, STATE_CHARACTERS, Phase, green_phases, is_green
+from signals.phases import RANK, STATE_CHARACTERS, Phase, is_green
 from signals.timing import Timing
 
 log = logging.getLogger("intergreen.signals")
@@ -148,6 +149,13 @@ def compile_signal(
     if not table.conflicts.any():
         return Refusal(tls_id, "none of its links conflict, so there is nothing to decide")
     found = green_phases(program, table, timing)
+    if found.lost:
+        told = " and ".join(str(i) for i in found.lost)
+        return Refusal(
+            tls_id,
+            f"no phase can serve link {told}: connections that share its index conflict and neither gives way; "
+            "give each an index of its own",
+        )
     if len(found.phases) < 2:
         dropped = f" ({'; '.join(found.notes)})" if found.notes else ""
         count = "only one green phase" if found.phases else "no green phase"

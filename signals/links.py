@@ -61,6 +61,9 @@ class LinkTable:
     yields: BoolMatrix
     """`yields[i, j]`: wherever i and j meet, i has to give way to j by the junction's right of way. On the
     diagonal: wherever two connections that share the character meet, one has to."""
+    through_yields: BoolMatrix
+    """`through_yields[i, j]`: somewhere i goes straight on, or walks, and has to give way to a turn of j. That is the
+    right of way of the hours in which the signal is off; a through movement's own green is not shown under it."""
 
 
 def internal_path(network: RoadNetwork, connection: Connection) -> list[str]:
@@ -102,8 +105,7 @@ def link_table(network: RoadNetwork, tls_id: str, size: int) -> LinkTable:
             f"rebuild the program for this net file"
         )
     links = tuple(_link(network, i, tuple(by_index.get(i, ()))) for i in range(size))
-    conflicts, yields = _relations(network, links)
-    return LinkTable(links, conflicts, yields)
+    return LinkTable(links, *_relations(network, links))
 
 
 def _link(network: RoadNetwork, index: int, connections: tuple[Connection, ...]) -> Link:
@@ -149,23 +151,28 @@ def _straight_on(network: RoadNetwork, connection: Connection) -> bool:
     return connection.direction == "s" and abs(math.remainder(after - before, math.tau)) < STRAIGHT_RAD
 
 
-def _relations(network: RoadNetwork, links: tuple[Link, ...]) -> tuple[BoolMatrix, BoolMatrix]:
+def _relations(network: RoadNetwork, links: tuple[Link, ...]) -> tuple[BoolMatrix, BoolMatrix, BoolMatrix]:
+    """`conflicts`, `yields` and `through_yields` of the table."""
     size = len(links)
-    conflicts, yields = np.zeros((size, size), bool), np.zeros((size, size), bool)
+    conflicts, yields, through = (np.zeros((size, size), bool) for _ in range(3))
     places = [[_request(network, connection) for connection in link.connections] for link in links]
     for i in range(size):
         for j in range(i + 1):
             met = []
             for a in range(len(places[i])):
                 for b in range(a if i == j else len(places[j])):
-                    met += _relation(links[i], places[i][a], a, links[j], places[j][b], b)
+                    found = _relation(links[i], places[i][a], a, links[j], places[j][b], b)
+                    met += found
+                    ahead, beside = links[i].straight[a], links[j].straight[b]
+                    through[i, j] |= ahead and not beside and any(first for first, _ in found)
+                    through[j, i] |= beside and not ahead and any(second for _, second in found)
             if met:
                 conflicts[i, j] = conflicts[j, i] = True
                 yields[i, j] = all(first for first, _ in met)
                 yields[j, i] = all(second for _, second in met)
                 if i == j:
                     yields[i, i] = all(first or second for first, second in met)
-    return conflicts, yields
+    return conflicts, yields, through
 
 
 def _relation(one: Link, at: Place, a: int, other: Link, there: Place, b: int) -> list[tuple[bool, bool]]:

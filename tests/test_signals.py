@@ -130,7 +130,7 @@ def test_streams_that_go_straight_on_and_cross_never_share_a_green() -> None:
     turning = table(**says_so, directions="srls")
     for state in ("Ggrr", "ggrr", "Gsrr", "rgrG", "rsrG"):
         assert unsafe_pairs(state, turning) == [], state
-    plan = compile_signals(network("Grrr", "rGrr", "Ggrr", "GGrr", "gggg", **says_so))  # type: ignore[arg-type]
+    plan = compile_signals(network("Grrr", "rGrr", "Ggrr", "GGrr", "ggrr", **says_so))  # type: ignore[arg-type]
     assert [p.state for p in plan.intersections[0].phases] == ["Grrr", "rGrr"]
 
 
@@ -191,7 +191,8 @@ def test_walkers_the_other_way_use_the_same_crossing() -> None:
         (["Grsr", "rGrr"], ["Grsr", "rGrr"]),
         (["Gsrr", "rGrr"], ["Grrr", "rGrr"]),  # a turn on red that yields to nobody
         (["GrGr", "rGrr"], ["Grgr", "rGrr"]),  # of two foes the one that has to gives way
-        (["GGrr", "Grrr", "rGrr"], ["Grrr", "rGrr"]),  # neither can
+        (["GGrr", "Grrr", "rGrr"], ["Grrr", "rGrr"]),  # neither can: each alone
+        (["GGrr", "GGrr"], ["Grrr", "rGrr"]),
         (["Orrr", "rorr"], ["Grrr", "rgrr"]),  # what is switched off at times is lit by us
         (["Grrr", "Orrr", "rGrr"], ["Grrr", "rGrr"]),  # the same greens once
         (["Grrr", "rGrr", "oooo", "OOOO"], ["Grrr", "rGrr"]),  # at night
@@ -205,8 +206,10 @@ def test_phases_are_what_a_program_lets_go(rows: list[str], expected: list[str])
 def test_what_was_changed_is_noted() -> None:
     notes = "\n".join(compiled("GrGr", "GGrr", "rGrr", "rGrr").notes)
     assert "row 0 GrGr is shown as Grgr" in notes
-    assert "row 1 GGrr is left out: links 0 and 1 conflict" in notes
-    assert "row 3 rGrr repeats an earlier one" in notes
+    assert "row 1 GGrr is taken apart into Grrr and rGrr: links 0 and 1 both go straight on and cross" in notes
+    assert "rows 2, 3 let the same go: one green of 40 s" in notes
+    again = compiled("Grrr", "yrrr", "Grrr", "rGrr").notes
+    assert "row 2 Grrr repeats row 0" in again
     dark = "\n".join(compiled("OrrG", "rGrr", "oOoO").notes)
     assert "row 0 OrrG is shown as GrrG, with its dark signals lit" in dark
     assert "row 2 oOoO is dark or blinking: no phase" in dark
@@ -321,7 +324,7 @@ def test_a_phase_settles_what_ended_two_phases_ago() -> None:
         (network("Grrr", "rGrr", kind="off"), "it is switched off"),
         (network("Grrr", "yrrr"), "only one green phase"),
         (network("yyrr", "rrrr"), "no green phase"),
-        (network("GGrr", "GGrr"), "links 0 and 1 conflict, neither gives way"),
+        (network("GGrr", "rrrr", indices=(0, 0, 1, 2)), "no phase can serve link 0: connections that share its"),
         (network("Grr", "rGr"), "a state has 3 signals, the network has a link with index 3"),
         (network("Grrr", "rGrr", indices=(0, 1, None, 3)), "has no link index"),
         (network("GGGG", "rrrr", foes=("0000",) * 4, response=("0000",) * 4), "none of its links conflict"),
