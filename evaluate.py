@@ -146,12 +146,16 @@ def _judge(options: argparse.Namespace, seeds: list[int], timing: Timing, words:
     contestants = [_contestant(name, timing, options.allow_code) for name in options.controllers]
     scenario = scenario_from(options)
     check_traffic(scenario)
-    for contestant in contestants:
-        controller = contestant.make()  # fail before the first run if it cannot be made here
+    plan = compile_signals(scenario.network, timing)
+    controllers = [contestant.make() for contestant in contestants]  # fail before the first run
+    for controller in controllers:
         if isinstance(controller, ProgramControl):
             controller.additional_xml(scenario)
         elif isinstance(controller, TreeSearch):
-            controller.check(len(compile_signals(scenario.network, timing).intersections))
+            controller.check(len(plan.intersections))
+    if not all(isinstance(controller, ProgramControl) for controller in controllers):
+        for refusal in plan.refusals:
+            say(str(refusal), error=True)
     if options.out is not None:
         _try_writing(options.out)
     evaluation = Evaluation(
@@ -163,7 +167,12 @@ def _judge(options: argparse.Namespace, seeds: list[int], timing: Timing, words:
         event_log=options.event_log,
     )  # fmt: skip
     levels = _stress_levels(options.stress, options.stress_seeds, evaluation)
-    about = {"scenario": scenario.name, "demand": scenario.demand, "seeds": seeds}
+    about = {
+        "scenario": scenario.name,
+        "demand": scenario.demand,
+        "seeds": seeds,
+        "left_alone": [dataclasses.asdict(refusal) for refusal in plan.refusals],
+    }
     settings = settings_of(evaluation, words, about)
     finished = finished_runs(evaluation)
     _note_kept_runs(finished, len(contestants) * len(seeds), evaluation.store)

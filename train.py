@@ -258,7 +258,7 @@ def _train(
     worker = job.options(scenario).setup()
     setup = worker.simulation
     for refusal in setup.plan.refusals:
-        say(f"tls {refusal.tls_id} keeps its own program: {refusal.reason}", error=True)
+        say(str(refusal), error=True)
     make_worker: Callable[[WorkerSetup], SimulationWorker] = cluster.worker if cluster else RemoteSimulation
     workers = [make_worker(worker) for _ in range(job.workers)]
     env = SignalsVecEnv(workers, job.seed, getattr(settings, "reward_scale", 1.0))

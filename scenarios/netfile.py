@@ -232,7 +232,7 @@ def _row(of: dict[str, str]) -> ProgramRow:
         raise ValueError(f"a phase lasts {duration:g} s")
     return ProgramRow(
         duration_s=duration,
-        state=of["state"],
+        state=of["state"].replace("Y", "y"),  # SUMO's yellow of who had priority: the same to who sees it
         min_duration_s=seconds(of["minDur"]) if "minDur" in of else None,
         max_duration_s=seconds(of["maxDur"]) if "maxDur" in of else None,
         next=tuple(whole(i) for i in of.get("next", "").split()),

@@ -83,6 +83,9 @@ class Refusal:
     tls_id: str
     reason: str
 
+    def __str__(self) -> str:
+        return f"tls {self.tls_id} keeps its own program: {self.reason}"
+
 
 @dataclass(frozen=True)
 class SignalPlan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,9 @@ import sumo_rl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import evaluate
 from controllers.registry import make
+from evaluation.report.verdict import cautions
 from evaluation.runs import Contestant, Evaluation, run_all
 from scenarios.netfile import read_network
 from scenarios.scenario import load, names
@@ -23,6 +26,7 @@ from signals.links import Link, LinkTable
 from signals.network import Connection, Program, ProgramRow, RoadNetwork
 from signals.phases import Phase, PhaseSet
 from signals.timing import Timing
+from tests.test_report import content_of, results_of
 
 CASES = Path(__file__).parent / "data" / "cases"
 RANK = {"r": 0, "y": 0, "u": 0, "s": 1, "g": 2, "o": 2, "G": 3, "O": 3}
@@ -299,6 +303,29 @@ def test_no_case_is_worse_than_its_program(name: str, controller: str, at_most_s
     (run,) = run_all(Evaluation(scenario, [Contestant(controller, lambda: make(controller))], [5]))
     assert run.metrics.gridlocked == 0
     assert run.metrics.delay_s < at_most_s
+
+
+def test_an_evaluation_says_which_signals_are_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    night = tmp_path / "night.add.xml"
+    night.write_text(
+        f'<additional><tlLogic id="360082" type="static" programID="night"><phase duration="9" state="{11 * "o"}"/>'
+        "</tlLogic></additional>"
+    )
+    words = ["--scenario", "cologne3", "--additional", str(night), "--begin", "25200", "--end", "25260"]
+    assert evaluate.main([*words, "--controllers", "greedy", "--seeds", "1", "--workers", "1", "--json"]) == 0
+    printed = capsys.readouterr()
+    reason = "its program is dark or blinking in every row"
+    assert f"tls 360082 keeps its own program: {reason}\n" in printed.err
+    assert json.loads(printed.out)["left_alone"] == [{"tls_id": "360082", "reason": reason}]
+
+
+def test_the_report_says_which_signals_are_left_alone() -> None:
+    plain = content_of(results_of("mine", [30.0]) + results_of("fixed_time", [31.0]), ["mine"])
+    refusals = [{"tls_id": tls_id, "reason": reason} for tls_id, reason in (("A", "it is dark"), ("B", "it is dark"))]
+    told = dataclasses.replace(plain, settings={**plain.settings, "left_alone": refusals})
+    expected = "2 signals left to the network's own program by every controller (A, B): it is dark."
+    assert expected in cautions(told)
+    assert expected not in cautions(plain)
 
 
 def test_the_explanation_names_what_is_taken_apart() -> None:

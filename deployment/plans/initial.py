@@ -113,13 +113,17 @@ def _lengths(total: int, least: Sequence[int], wishes: Sequence[tuple[float, flo
 
 
 def own_greens(item: Intersection) -> list[float]:
-    """How long the network's own program lets the vehicles of each phase go [s]."""
+    """How long the network's own program lets the vehicles of each phase go [s].
+
+    Where no row shows just that, as for a part of one, it is the phase's own duration.
+    """
     rows, found = item.program.rows, []
     vehicles = [link.index for link in item.table.links if link.used and not link.pedestrian]
     greens = [tuple(is_green(row.state[i]) for i in vehicles) for row in rows]
     for phase in item.phases:
         shown = tuple(is_green(phase.state[i]) for i in vehicles)
-        found.append(sum(row.duration_s for row, green in zip(rows, greens, strict=True) if green == shown))
+        own_s = sum(row.duration_s for row, green in zip(rows, greens, strict=True) if green == shown)
+        found.append(own_s or phase.duration_s)
     return found
 
 

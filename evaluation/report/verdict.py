@@ -84,6 +84,8 @@ def cautions(content: ReportContent) -> list[str]:
             f"{names} {'are' if len(own) > 1 else 'is'} SUMO's own, with the network's change intervals; the others "
             "show calculated yellow and red clearance, which are often longer: a handicap to them."
         )
+    if others:
+        found += _left_alone(content)
     if "mcts" in known:
         found.append(
             "mcts tries its plans in forks of the very simulation, so it knows the future: an upper reference that "
@@ -94,6 +96,18 @@ def cautions(content: ReportContent) -> list[str]:
         "another town, and the whole is a simulation: nothing here has been measured on a street."
     )
     return found
+
+
+def _left_alone(content: ReportContent) -> list[str]:
+    """Which signals keep their own program under every controller, a sentence per reason."""
+    alike: dict[str, list[str]] = {}
+    for refusal in content.settings.get("left_alone", ()):
+        alike.setdefault(refusal["reason"], []).append(refusal["tls_id"])
+    return [
+        f"{_count(len(signals), 'signal')} left to the network's own program by every controller "
+        f"({', '.join(signals)}): {reason}."
+        for reason, signals in alike.items()
+    ]
 
 
 def _stressed(content: ReportContent) -> list[str]:
