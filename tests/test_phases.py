@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 import evaluate
 from controllers.registry import make
+from deployment.nema.fallback import fallback_plan
+from deployment.plans.initial import own_greens
 from evaluation.report.verdict import cautions
 from evaluation.runs import Contestant, Evaluation, run_all
 from scenarios.netfile import read_network
@@ -23,6 +25,7 @@ from scenarios.scenario import load, names
 from signals.green_phases import green_phases
 from signals.intersection import Refusal, compile_signals, explain
 from signals.links import Link, LinkTable
+from signals.nema import nema_plan
 from signals.network import Connection, Program, ProgramRow, RoadNetwork
 from signals.phases import Phase, PhaseSet
 from signals.timing import Timing
@@ -144,6 +147,14 @@ def test_a_link_whose_own_connections_conflict_is_the_reason_of_a_refusal() -> N
     assert plan.refusals[0].reason.startswith(
         "no phase can serve link 0: connections that share its index conflict and neither gives way"
     )
+
+
+def test_a_row_that_was_taken_apart_keeps_its_time_in_the_fixed_plans() -> None:
+    (item,) = compile_signals(case("never_green")).intersections
+    fixed = fallback_plan(item, nema_plan(item))
+    assert fixed.cycle_s == 81.0  # three times 20 s of green and 7 s of change
+    assert [split.split_s for split in fixed.splits] == [27.0, 27.0, 27.0]
+    assert own_greens(item) == [20.0, 20.0, 20.0]
 
 
 # --- greens as long as the program has them

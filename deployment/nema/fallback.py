@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from operator import le
 
 from deployment.nema.pattern import least_split_s, mode_for
 from signals.intersection import Intersection
@@ -81,15 +82,23 @@ def fallback_plan(item: Intersection, plan: NemaPlan) -> FixedTimePlan:
 
 
 def _slots(item: Intersection) -> list[tuple[int, float]]:
-    """(phase, seconds from the start of its green to the next phase's), as the program goes round."""
+    """(phase, seconds from the start of its green to the next phase's), as the program goes round.
+
+    A row that was taken apart is shared by those of its parts that no row shows.
+    """
     of = {_greens(phase.state): phase.index for phase in item.phases}
-    rows = item.program.rows
-    starts = [n for n, row in enumerate(rows) if _greens(row.state) in of]
+    rows = [_greens(row.state) for row in item.program.rows]
+    apart = {greens: index for greens, index in of.items() if greens not in rows}
+    shown = [
+        [of[row]] if row in of else [p for greens, p in apart.items() if all(map(le, greens, row))]  #
+        for row in rows
+    ]
+    starts = [n for n, phases in enumerate(shown) if phases]
     found = []
     for position, start in enumerate(starts):
         end = starts[position + 1] if position + 1 < len(starts) else starts[0] + len(rows)
-        duration_s = sum(rows[n % len(rows)].duration_s for n in range(start, end))
-        found.append((of[_greens(rows[start].state)], duration_s))
+        duration_s = sum(item.program.rows[n % len(rows)].duration_s for n in range(start, end))
+        found += [(phase, duration_s / len(shown[start])) for phase in shown[start]]
     return found
 
 
