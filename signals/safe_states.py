@@ -53,17 +53,19 @@ def never_safe(table: LinkTable) -> frozenset[int]:
 
 
 def why_apart(table: LinkTable, i: int, j: int) -> str:
-    """The rule by which two foes never share a green, in words."""
-    for one, other in ((i, j), (j, i)):
-        if table.through_yields[one, other]:
-            return f"link {one} goes straight on and would have to give way to link {other}, which turns"
+    """Why two links never share a green, in words."""
+    for ahead, turn in ((i, j), (j, i)):
+        if table.through_yields[ahead, turn]:
+            return f"link {ahead} goes straight on and would have to give way to link {turn}, which turns"
     if _cross(table.links[i], table.links[j]):
-        return f"links {i} and {j} both go straight on and cross"
+        walk = table.links[i].crossing_m or table.links[j].crossing_m
+        kind = "a through movement and a crossing" if walk else "two through movements"
+        return f"links {i} and {j} are {kind} that conflict"
     return f"links {i} and {j} conflict and neither gives way"
 
 
 def _cross(one: Link, other: Link) -> bool:
-    """Whether they hold two connections that go straight on, from and to different edges."""
+    """Whether they hold two connections that go straight on and have neither approach nor exit in common."""
     return any(
         a.from_edge != b.from_edge and a.to_edge != b.to_edge
         for a, first in zip(one.connections, one.straight, strict=True)

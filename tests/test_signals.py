@@ -206,7 +206,9 @@ def test_phases_are_what_a_program_lets_go(rows: list[str], expected: list[str])
 def test_what_was_changed_is_noted() -> None:
     notes = "\n".join(compiled("GrGr", "GGrr", "rGrr", "rGrr").notes)
     assert "row 0 GrGr is shown as Grgr" in notes
-    assert "row 1 GGrr is taken apart into Grrr and rGrr: links 0 and 1 both go straight on and cross" in notes
+    assert (
+        "row 1 GGrr is taken apart into Grrr and rGrr: links 0 and 1 are two through movements that conflict" in notes
+    )
     assert "rows 2, 3 let the same go: one green of 40 s" in notes
     again = compiled("Grrr", "yrrr", "Grrr", "rGrr").notes
     assert "row 2 Grrr repeats row 0" in again
