@@ -88,7 +88,8 @@ class SignalMachine:
         most = max((len(red.serves) for red in self.max_red), default=0)
         self._red_serves: BoolArray = np.zeros((size, most, width), bool)
         self._red_count: IntArray = np.array([len(red.serves) for red in self.max_red], np.int64)
-        self._red_s: FloatArray = np.array([(red.bound_s, red.change_s, red.round_s) for red in self.max_red])
+        reds = [(red.bound_s, red.change_s, red.round_s) for red in self.max_red]
+        self._red_s: FloatArray = np.array(reds, float).reshape(-1, 3)  # also where no signal is controlled
         for s, red in enumerate(self.max_red):
             self._red_serves[s, : len(red.serves), : red.serves.shape[1]] = red.serves
         self._signals = np.arange(size)

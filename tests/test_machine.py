@@ -272,3 +272,12 @@ def test_numbers_that_are_no_phase_leave_the_green_alone(crossroads: Intersectio
         assert machine.request(np.array([wanted]), np.zeros((1, 3), bool)) == []
     assert machine.request(np.array([np.nan]), np.zeros((1, 3), bool)) == []
     assert machine.green_age_s.tolist() == [20.0]
+
+
+def test_a_machine_without_signals_decides_nothing() -> None:
+    """As under the network's own programs."""
+    machine = SignalMachine([], Timing())
+    machine.reset(0.0)
+    calls = np.zeros((0, 1), bool)
+    assert machine.mask(calls).shape == (0, 1)
+    assert machine.request(np.zeros(0, np.int64), calls) == []
