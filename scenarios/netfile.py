@@ -11,36 +11,9 @@ from pathlib import Path
 from plumbing.errors import InputError, printable
 from scenarios.xmlfile import Element, finite, read_tree, seconds, top_level, whole
 from signals.network import Connection, Edge, Junction, Lane, Point, Program, ProgramRow, RoadNetwork
+from signals.vclasses import VEHICLE_CLASSES
 
 DEFAULT_LANE_WIDTH_M = 3.2  # SUMO_const_laneWidth
-
-# SUMO's vehicle classes (https://sumo.dlr.de/docs/Definition_of_Vehicles,_Vehicle_Types,_and_Routes.html)
-RAIL_CLASSES = frozenset({"tram", "rail_urban", "rail", "rail_electric", "rail_fast", "subway", "cable_car"})
-ROAD_CLASSES = frozenset(
-    {
-        "private",
-        "emergency",
-        "authority",
-        "army",
-        "vip",
-        "passenger",
-        "hov",
-        "taxi",
-        "bus",
-        "coach",
-        "delivery",
-        "truck",
-        "trailer",
-        "motorcycle",
-        "moped",
-        "bicycle",
-        "evehicle",
-        "scooter",
-        "custom1",
-        "custom2",
-    }
-)
-
 
 _TABLE = ("foes", "response")
 _MARKUP = frozenset("<>&\"'")
@@ -116,7 +89,6 @@ def _edge(element: Element, lanes: dict[str, Lane]) -> Edge:
     ids: list[str] = []
     for lane in element.iter("lane"):
         of = lane.attrib
-        vehicles, rail = (False, False) if footway else _usable(of.get("allow"), of.get("disallow"))
         ids.append(_id(of["id"]))
         lanes[of["id"]] = Lane(
             id=of["id"],
@@ -126,8 +98,7 @@ def _edge(element: Element, lanes: dict[str, Lane]) -> Edge:
             speed_mps=_at_least_0(of["speed"]),
             width_m=_at_least_0(of["width"]) if "width" in of else DEFAULT_LANE_WIDTH_M,
             shape=_shape(of.get("shape", "")),
-            vehicles=vehicles,
-            rail=rail,
+            classes=frozenset() if footway else _classes(of.get("allow"), of.get("disallow")),
         )
     return Edge(
         id=edge_id,
@@ -140,16 +111,13 @@ def _edge(element: Element, lanes: dict[str, Lane]) -> Edge:
 
 
 @cache
-def _usable(allow: str | None, disallow: str | None) -> tuple[bool, bool]:
-    """Whether vehicles (trams included) may use a lane, and whether only rail-bound ones may."""
-    every = ROAD_CLASSES | RAIL_CLASSES
+def _classes(allow: str | None, disallow: str | None) -> frozenset[str]:
+    """The vehicles, trams included, that may use a lane; shared by all lanes that say the same."""
     if allow is not None and allow != "all":
-        usable = every & set(allow.split())
-    elif disallow == "all":
-        usable = frozenset()
-    else:
-        usable = every - set((disallow or "").split())
-    return bool(usable), bool(usable) and usable <= RAIL_CLASSES
+        return VEHICLE_CLASSES & set(allow.split())
+    if disallow == "all":
+        return frozenset()
+    return VEHICLE_CLASSES - set((disallow or "").split())
 
 
 def _shape(text: str) -> tuple[Point, ...]:
@@ -232,9 +200,11 @@ def _row(of: dict[str, str]) -> ProgramRow:
         raise ValueError(f"a phase lasts {duration:g} s")
     return ProgramRow(
         duration_s=duration,
-        state=of["state"].replace("Y", "y"),  # SUMO's yellow of who had priority: the same to who sees it
+        state=of["state"].replace("Y", "y"),  # the yellow of a link with priority, to SUMO
         min_duration_s=seconds(of["minDur"]) if "minDur" in of else None,
         max_duration_s=seconds(of["maxDur"]) if "maxDur" in of else None,
         next=tuple(whole(i) for i in of.get("next", "").split()),
         name=of.get("name", ""),
+        yellow_s=seconds(of.get("yellow")),
+        red_s=seconds(of.get("red")),
     )

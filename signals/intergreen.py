@@ -10,10 +10,11 @@ import itertools
 import math
 from dataclasses import dataclass, field
 
-from signals.clearance import red_clearance_s, yellow_change_s
+from signals.clearance import pedestrian_clearance_s, red_clearance_s, yellow_change_s
 from signals.links import LinkTable, conflict_distance_m
 from signals.network import Program
-from signals.phases import Phase, is_green, own_clearance_s, own_yellow_s, walk_clearance_s
+from signals.own_times import own_clearances_s, own_yellow_s
+from signals.phases import Phase, is_green
 from signals.timing import Timing
 
 
@@ -35,7 +36,7 @@ class ChangeTimes:
     _clearances: dict[tuple[int, int], float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._own_clearance = [own_clearance_s(self.program, link.index) for link in self.table.links]
+        self._own_clearance_s = own_clearances_s(self.program, self.table, self.timing)
         self._yellow = [self._yellow_of(link.index) for link in self.table.links]
 
     def _yellow_of(self, index: int) -> float:
@@ -58,8 +59,8 @@ class ChangeTimes:
         pair = (ending, starting)
         if pair not in self._clearances:
             link, timing = self.table.links[ending], self.timing
-            own = max(timing.red_clearance_s, self._own_clearance[ending])
-            walk = walk_clearance_s(self.table, ending, timing)  # 0 without a walk
+            own = max(timing.red_clearance_s, float(self._own_clearance_s[ending, starting]))
+            walk = pedestrian_clearance_s(link.crossing_m, timing.walking_speed_mps)  # 0 without a walk
             if link.pedestrian:
                 needed = 0.0
             elif timing.change_interval == "fixed":
@@ -68,7 +69,7 @@ class ChangeTimes:
                 needed = red_clearance_s(
                     conflict_distance_m(link, self.table.links[starting]),
                     link.speed_mps,
-                    vehicle_length_m=timing.vehicle_length_m,
+                    vehicle_length_m=max(timing.vehicle_length_m, link.rail_length_m),
                 )
             self._clearances[pair] = max(walk, needed, own)
         return self._clearances[pair]

@@ -18,6 +18,7 @@ from signals.approaches import DETECTION_M, Zone, controlled_lanes, zone
 from signals.green_phases import green_phases
 from signals.intergreen import ChangeTimes, Interval, change_intervals, settling_s
 from signals.links import LinkTable, link_table
+from signals.nema_program import ordinary_program
 from signals.network import Program, RoadNetwork
 from signals.phases import RANK, STATE_CHARACTERS, Phase, is_green
 from signals.timing import Timing
@@ -146,6 +147,7 @@ def compile_signal(
     if others := network.sharing.get(tls_id):
         return Refusal(tls_id, f"it shares a junction with tls {others[0]!r}, and neither knows what the other shows")
     try:
+        program = ordinary_program(program)
         table = link_table(network, tls_id, len(program.rows[0].state))
     except InputError as error:
         return Refusal(tls_id, str(error).split(": ", 1)[-1])

@@ -1,7 +1,8 @@
 """The links of one signal, and which of them conflict.
 
 Within a junction SUMO's own right-of-way table says which links conflict; where one signal spans several
-junctions, the paths' geometry does.
+junctions, the paths' geometry does, and so it does where the table says it of one of two links only and one of them
+is for trams or bicycles alone (netconvert enters them so where their lanes lie side by side).
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import numpy.typing as npt
 
 from plumbing.errors import InputError
 from signals.network import Connection, Junction, Point, RoadNetwork
+from signals.vclasses import CYCLING_MPS, cycles_only, rail_length_m, rail_only
 
 BoolMatrix = npt.NDArray[np.bool_]
 Place = tuple[Junction | None, int]
 """A junction and a row of its right-of-way table."""
 LEAST_SPEED_MPS = 0.1  # a closed lane's limit may be 0: it clears never, and must not break a quotient
 STRAIGHT_RAD = math.radians(30.0)  # a path that bends by less goes straight on
+CAR_WIDTH_M, TRAIN_WIDTH_M = 1.8, 3.0  # SUMO's default passenger car; its widest on rails, rail_urban
 SAMPLE_M = 0.5  # [m] spacing of the points at which two paths are compared
 
 
@@ -32,9 +35,10 @@ class Link:
     connections: tuple[Connection, ...]
     pedestrian: bool
     speed_mps: float
-    """The approach's speed limit: the least over its connections, since a slow vehicle clears last."""
+    """At which it is cleared: the approach's speed limit, of a link for bicycles alone at most 20 km/h; the least over
+    its connections, since a slow vehicle clears last."""
     yellow_speed_mps: float
-    """The greatest over its connections, since a fast vehicle needs the longest yellow."""
+    """The approach's speed limit: the greatest over its connections, since a fast vehicle needs the longest yellow."""
     paths: tuple[tuple[Point, ...], ...]
     """Per connection, its way over the junction."""
     width_m: float
@@ -44,6 +48,10 @@ class Link:
     straight: tuple[bool, ...] = ()
     """Per connection, whether it goes straight on or is a crossing. Two such that meet are never green together:
     only who turns or merges may look out for others under a green (MUTCD 2009 section 4D.05)."""
+    exclusive: tuple[bool, ...] = ()
+    """Per connection, whether it is for trams or trains alone, or for bicycles alone."""
+    rail_length_m: float = 0.0
+    """Length of the longest tram or train that clears it, over the connections for these alone; 0 without any."""
 
     @property
     def used(self) -> bool:
@@ -109,8 +117,8 @@ def link_table(network: RoadNetwork, tls_id: str, size: int) -> LinkTable:
 
 
 def _link(network: RoadNetwork, index: int, connections: tuple[Connection, ...]) -> Link:
-    paths, lengths, widths, speeds, straight = [], [], [], [], []
-    pedestrian, crossing_m = bool(connections), 0.0
+    paths, lengths, widths, speeds, limits, straight, exclusive = [], [], [], [], [], [], []
+    pedestrian, crossing_m, rail_m = bool(connections), 0.0, 0.0
     for connection in connections:
         crossing = crossing_lane(network, connection)
         if crossing is None:
@@ -128,19 +136,25 @@ def _link(network: RoadNetwork, index: int, connections: tuple[Connection, ...])
         paths.append(tuple(points))
         lengths.append(sum(network.lanes[lane_id].length_m for lane_id in lanes))
         widths.append(max((network.lanes[lane_id].width_m for lane_id in lanes), default=3.2))
-        speeds.append(max(network.lanes[connection.from_lane].speed_mps, LEAST_SPEED_MPS))
+        classes = network.classes_over(connection)
+        rail_m = max(rail_m, rail_length_m(classes))
+        exclusive.append(rail_only(classes) or cycles_only(classes))
+        limits.append(max(network.lanes[connection.from_lane].speed_mps, LEAST_SPEED_MPS))
+        speeds.append(min(limits[-1], CYCLING_MPS) if cycles_only(classes) else limits[-1])
         straight.append(crossing is not None or _straight_on(network, connection))
     return Link(
         index,
         connections,
         pedestrian,
         speed_mps=min(speeds, default=0.0),
-        yellow_speed_mps=max(speeds, default=0.0),
+        yellow_speed_mps=max(limits, default=0.0),
         paths=tuple(paths),
         width_m=max(widths, default=0.0),
         length_m=max(lengths, default=0.0),
         crossing_m=crossing_m,
         straight=tuple(straight),
+        exclusive=tuple(exclusive),
+        rail_length_m=rail_m,
     )
 
 
@@ -185,7 +199,11 @@ def _relation(one: Link, at: Place, a: int, other: Link, there: Place, b: int) -
     if junction is second and junction is not None and max(request, second_request) < len(junction.foes):
         if request < 0 or second_request < 0:
             return [(False, False)]  # a connection that the table does not hold is taken to conflict with all
-        if _bit(junction.foes, request, second_request) or _bit(junction.foes, second_request, request):
+        foes = _bit(junction.foes, request, second_request), _bit(junction.foes, second_request, request)
+        if any(foes) and not all(foes) and (one.exclusive[a] or other.exclusive[b]):
+            meet = merge or paths_meet(one, a, other, b)
+            foes = meet, meet
+        if any(foes):
             apart = first_way.from_edge != second_way.from_edge and first_way.to_edge != second_way.to_edge
             if apart and one.straight[a] and other.straight[b]:
                 return [(False, False)]  # the table's right of way is for the hours in which the signal is off
@@ -235,11 +253,15 @@ def _samples(path: tuple[Point, ...]) -> tuple[npt.NDArray[np.float64], npt.NDAr
 
 
 def paths_meet(one: Link, a: int, other: Link, b: int) -> bool:
-    """Whether path a of one link and path b of another come closer than a vehicle is wide."""
+    """Whether path a of one link and path b of another come closer than their vehicles are wide."""
     p, _ = _samples(one.paths[a])
     q, _ = _samples(other.paths[b])
     distance = np.hypot(p[:, None, 0] - q[None, :, 0], p[:, None, 1] - q[None, :, 1])
-    return bool(distance.min() < 1.8)  # [m] SUMO's default passenger car is 1.8 m wide
+    return bool(distance.min() < (_vehicle_width_m(one) + _vehicle_width_m(other)) / 2)
+
+
+def _vehicle_width_m(link: Link) -> float:
+    return TRAIN_WIDTH_M if link.rail_length_m else CAR_WIDTH_M
 
 
 def conflict_distance_m(ending: Link, starting: Link) -> float:

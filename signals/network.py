@@ -10,6 +10,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from signals.vclasses import rail_only
+
 Point = tuple[float, float]
 
 
@@ -22,10 +24,18 @@ class Lane:
     speed_mps: float
     width_m: float
     shape: tuple[Point, ...]
-    vehicles: bool
-    """Whether any motor vehicle or bicycle may use it; False for pavements and pedestrian areas."""
-    rail: bool = False
-    """Whether only rail-bound vehicles may use it."""
+    classes: frozenset[str]
+    """SUMO's classes of the vehicles that may use it; none for pavements and pedestrian areas."""
+
+    @property
+    def vehicles(self) -> bool:
+        """Whether any motor vehicle, tram or bicycle may use it."""
+        return bool(self.classes)
+
+    @property
+    def rail(self) -> bool:
+        """Whether only rail-bound vehicles may use it."""
+        return rail_only(self.classes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +86,10 @@ class ProgramRow:
     max_duration_s: float | None = None
     next: tuple[int, ...] = ()
     name: str = ""
+    yellow_s: float = 0.0
+    """Of a NEMA phase: its yellow, which has no row of its own."""
+    red_s: float = 0.0
+    """Of a NEMA phase: its red clearance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +152,11 @@ class RoadNetwork:
             for tls_id in together if len(together) > 1 else ():
                 found[tls_id] |= together - {tls_id}
         return {tls_id: tuple(sorted(others)) for tls_id, others in found.items()}
+
+    def classes_over(self, connection: Connection) -> frozenset[str]:
+        """Who may take a connection: the vehicles that may use all of its lanes."""
+        lanes = (connection.from_lane, connection.via, connection.to_lane)
+        return frozenset.intersection(*(self.lanes[lane].classes for lane in lanes if lane is not None))
 
     def edge_length_m(self, edge_id: str) -> float:
         """Length of an edge, which is that of its longest lane [m]."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from signals.clearance import pedestrian_clearance_s
 from signals.links import LinkTable
 from signals.network import Program
 from signals.timing import Timing
@@ -64,38 +63,3 @@ def _gives_way(state: str, table: LinkTable, i: int, j: int) -> bool:
 def within(state: str, other: str) -> bool:
     """Whether `other` lets go everything that `state` does, with the same priority or more."""
     return all(RANK[a] <= RANK[b] for a, b in zip(state, other, strict=True))
-
-
-def own_yellow_s(program: Program, link: int) -> float:
-    """The longest yellow that the program itself gives a link, over consecutive rows [s]."""
-    longest = run = 0.0
-    for row in (*program.rows, *program.rows):
-        run = run + row.duration_s if row.state[link] == "y" else 0.0
-        longest = max(longest, run)
-    return longest
-
-
-def own_clearance_s(program: Program, link: int) -> float:
-    """The red clearance that the program itself keeps after a link's yellow [s].
-
-    That is the longest time from the end of its yellow to the next row that shows greens only.
-    """
-    rows = program.rows
-    longest = 0.0
-    for number, row in enumerate(rows):
-        if row.state[link] != "y" or rows[(number + 1) % len(rows)].state[link] == "y":
-            continue
-        cleared = 0.0
-        for step in range(1, len(rows)):
-            following = rows[(number + step) % len(rows)]
-            greens = any(is_green(c) for c in following.state)
-            if greens and not any(c in "yu" for c in following.state):
-                break
-            cleared += following.duration_s
-        longest = max(longest, cleared)
-    return longest
-
-
-def walk_clearance_s(table: LinkTable, link: int, timing: Timing) -> float:
-    """Pedestrian clearance of a crossing's link [s]."""
-    return pedestrian_clearance_s(table.links[link].crossing_m, timing.walking_speed_mps)

@@ -55,7 +55,8 @@ def network(
     def lane(edge: str, shape: tuple[Point, ...], speed: float, function: str, ends: tuple[str, str]) -> None:
         length = sum(math.dist(a, b) for a, b in itertools.pairwise(shape)) or 1.0
         name = f"{edge}_0"
-        lanes[name] = Lane(name, edge, 0, length, speed, 3.2, shape, function in ("normal", "internal"), rail)
+        classes = frozenset() if function in ("walkingarea", "crossing") else frozenset({"tram" if rail else "passenger"})
+        lanes[name] = Lane(name, edge, 0, length, speed, 3.2, shape, classes)
         edges[edge] = Edge(edge, function, *ends, (name,))
 
     for way, (path, speed) in enumerate(zip(PATHS, SPEEDS_MPS, strict=True)):

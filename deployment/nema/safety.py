@@ -11,7 +11,7 @@ import itertools
 from deployment.nema.fallback import FixedTimePlan
 from deployment.nema.pattern import least_split_s, mode_for
 from plumbing.errors import InputError
-from signals.clearance import pedestrian_clearance_s, red_clearance_s, yellow_change_s
+from signals.clearance import FOOT_M, pedestrian_clearance_s, red_clearance_s, yellow_change_s
 from signals.intersection import Intersection
 from signals.links import Link, LinkTable, conflict_distance_m
 from signals.nema import NemaPhase, NemaPlan
@@ -20,6 +20,8 @@ from signals.phases import is_green, unsafe_pairs
 
 WALK_S = 7.0
 """MUTCD 2009 section 4E.06. It allows 4 s where few people walk, which a network file does not tell."""
+VEHICLE_LENGTH_M = 20 * FOOT_M
+"""ITE, Traffic Engineering Handbook; a tram or train has its own length."""
 TENTHS = ("yellow_change_s", "red_clearance_s", "red_revert_s")
 SECONDS = ("min_green_s", "max_green_s", "walk_s", "pedestrian_clearance_s")
 _MOST = 255  # a controller's tables hold one byte, of seconds or of tenths
@@ -149,7 +151,8 @@ def needed_yellow_s(link: Link) -> float:
 
 def needed_red_s(ending: Link, starting: Link) -> float:
     """Red clearance from one vehicle link to a foe, to the tenth of a second."""
-    return round(red_clearance_s(conflict_distance_m(ending, starting), ending.speed_mps), 1)
+    distance_m, length_m = conflict_distance_m(ending, starting), max(VEHICLE_LENGTH_M, ending.rail_length_m)
+    return round(red_clearance_s(distance_m, ending.speed_mps, vehicle_length_m=length_m), 1)
 
 
 def _met_later(item: Intersection, plan: NemaPlan, phase: NemaPhase) -> list[tuple[int, int]]:
