@@ -209,9 +209,6 @@ def _edges(element: Element) -> Iterator[str]:
     """Every edge that the entry names."""
     for part in element.iter():
         of = part.attrib
-        for name in ("edges", "via"):
+        for name in ("edges", "via", "from", "to"):  # lists, all of them: SUMO minds no space around an id
             if name in of:
                 yield from of[name].split()
-        for name in ("from", "to"):
-            if name in of:
-                yield of[name]

@@ -18,9 +18,10 @@ from signals.approaches import DETECTION_M, Zone, controlled_lanes, zone
 from signals.green_phases import green_phases
 from signals.intergreen import ChangeTimes, Interval, change_intervals, settling_s
 from signals.links import LinkTable, link_table
+from signals.metering import metered_phases
 from signals.nema_program import ordinary_program
 from signals.network import Program, RoadNetwork
-from signals.phases import RANK, STATE_CHARACTERS, Phase, is_green
+from signals.phases import RANK, STATE_CHARACTERS, Phase, PhaseSet, is_green
 from signals.timing import Timing
 
 log = logging.getLogger("intergreen.signals")
@@ -151,9 +152,8 @@ def compile_signal(
         table = link_table(network, tls_id, len(program.rows[0].state))
     except InputError as error:
         return Refusal(tls_id, str(error).split(": ", 1)[-1])
-    if not table.conflicts.any():
-        return Refusal(tls_id, "none of its links conflict, so there is nothing to decide")
-    found = green_phases(program, table, timing)
+    met = bool(table.conflicts.any())
+    found = green_phases(program, table, timing) if met else metered_phases(program, table, timing)
     if found.lost:
         told = " and ".join(str(i) for i in found.lost)
         return Refusal(
@@ -162,9 +162,7 @@ def compile_signal(
             "give each an index of its own",
         )
     if len(found.phases) < 2:
-        dropped = f" ({'; '.join(found.notes)})" if found.notes else ""
-        count = "only one green phase" if found.phases else "no green phase"
-        return Refusal(tls_id, f"its program has {count}, so there is nothing to decide{dropped}")
+        return Refusal(tls_id, _too_few(found, met))
     notes = list(found.notes)
     for link in table.links:
         if link.used and not any(is_green(p.state[link.index]) for p in found.phases):
@@ -208,6 +206,15 @@ def _unreadable(program: Program) -> str | None:
     if all(c in "oO" for row in program.rows for c in row.state):
         return "its program is dark or blinking in every row"
     return None
+
+
+def _too_few(found: PhaseSet, met: bool) -> str:
+    """Why a signal with these phases is left to its program."""
+    if not met and found.phases:
+        return "none of its links conflict and its program never shows them all red, so there is nothing to decide"
+    dropped = f" ({'; '.join(found.notes)})" if found.notes else ""
+    count = "only one green phase" if found.phases else "no green phase"
+    return f"its program has {count}, so there is nothing to decide{dropped}"
 
 
 def _movements(network: RoadNetwork, table: LinkTable) -> tuple[Movement, ...]:

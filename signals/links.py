@@ -35,10 +35,11 @@ class Link:
     connections: tuple[Connection, ...]
     pedestrian: bool
     speed_mps: float
-    """At which it is cleared: the approach's speed limit, of a link for bicycles alone at most 20 km/h; the least over
-    its connections, since a slow vehicle clears last."""
+    """At which it is cleared: the approach's speed limit, and for bicycles alone at most 20 km/h. The least over its
+    connections, since a slow vehicle clears last."""
     yellow_speed_mps: float
-    """The approach's speed limit: the greatest over its connections, since a fast vehicle needs the longest yellow."""
+    """The approach's speed limit: the greatest over its connections, since a fast vehicle needs the longest
+    yellow."""
     paths: tuple[tuple[Point, ...], ...]
     """Per connection, its way over the junction."""
     width_m: float
@@ -72,6 +73,11 @@ class LinkTable:
     through_yields: BoolMatrix
     """`through_yields[i, j]`: somewhere i goes straight on, or walks, and has to give way to a turn of j. That is the
     right of way of the hours in which the signal is off; a through movement's own green is not shown under it."""
+
+
+def apart(one: Connection, other: Connection) -> bool:
+    """Whether two connections have neither approach nor exit in common."""
+    return one.from_edge != other.from_edge and one.to_edge != other.to_edge
 
 
 def internal_path(network: RoadNetwork, connection: Connection) -> list[str]:
@@ -204,8 +210,7 @@ def _relation(one: Link, at: Place, a: int, other: Link, there: Place, b: int) -
             meet = merge or paths_meet(one, a, other, b)
             foes = meet, meet
         if any(foes):
-            apart = first_way.from_edge != second_way.from_edge and first_way.to_edge != second_way.to_edge
-            if apart and one.straight[a] and other.straight[b]:
+            if apart(first_way, second_way) and one.straight[a] and other.straight[b]:
                 return [(False, False)]  # the table's right of way is for the hours in which the signal is off
             first = _bit(junction.response, request, second_request)
             return [(first, _bit(junction.response, second_request, request))]

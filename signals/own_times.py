@@ -48,8 +48,8 @@ def own_yellow_s(program: Program, link: int) -> float:
 def own_clearances_s(program: Program, table: LinkTable, timing: Timing) -> npt.NDArray[np.float64]:
     """[n, n] per link that ends and foe that starts, the clearance that the program itself keeps [s].
 
-    A pair that no change of the program shows has the longest of its first link's to any foe; where there is none, the
-    longest time until anything begins. It is 0 where links do not conflict.
+    A pair that no change of the program shows has the longest of its first link's to any foe; where there is none,
+    the longest time until anything begins. It is 0 where links do not conflict.
     """
     size = len(table.links)
     shown = np.full((size, size), np.nan)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from signals.links import LinkTable
+from signals.links import LinkTable, why_apart
 from signals.network import Program
 from signals.timing import Timing
 

@@ -6,7 +6,7 @@ each part lets go what gets along, and together they let go everything that the 
 
 from __future__ import annotations
 
-from signals.links import Link, LinkTable
+from signals.links import Link, LinkTable, apart
 from signals.phases import RANK, is_green, unsafe_pairs
 
 
@@ -67,7 +67,7 @@ def why_apart(table: LinkTable, i: int, j: int) -> str:
 def _cross(one: Link, other: Link) -> bool:
     """Whether they hold two connections that go straight on and have neither approach nor exit in common."""
     return any(
-        a.from_edge != b.from_edge and a.to_edge != b.to_edge
+        apart(a, b)
         for a, first in zip(one.connections, one.straight, strict=True)
         for b, second in zip(other.connections, other.straight, strict=True)
         if first and second

@@ -12,7 +12,9 @@ import pytest
 
 from plumbing.errors import InputError
 from scenarios.demand import read_demand
+from scenarios.netfile import read_network
 from scenarios.scenario import load
+from tests.cases import CASES
 from tests.scenario_files import sumo, user_folder
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -208,6 +210,26 @@ def test_each_mistake_gets_one_clear_line(cross: Path) -> None:
         '<phase duration="9" state="G"/></tlLogic></additional>',
     )
     refused("tlLogic 'Z' names a signal that network .* doesn't have", net, additional=[strange])
+
+
+def test_edges_are_named_with_or_without_spaces_around_them(tmp_path: Path) -> None:
+    """SUMO reads `from`, `to`, `via` and `edges` as lists; other ids as they stand."""
+    case = CASES / "trailing_space"
+    assert 'to="CE "' in (case / "r.rou.xml").read_text()
+    assert load(case / "c.sumocfg").demand_counts() == (125, 0)
+    assert sumo(["-n", "n.net.xml", "-r", "r.rou.xml", "-e", "60"], case).returncode == 0
+    routes = tmp_path / "other.rou.xml"
+    routes.write_text('<routes><trip id="a" depart="0" from=" WC" via="WC\t" to=" XE "/></routes>')
+    with pytest.raises(InputError, match="trip 'a' uses edge 'XE', which"):
+        load(case / "n.net.xml", routes=[routes]).demand_counts()
+
+
+def test_yellow_of_a_link_with_priority_is_yellow(tmp_path: Path) -> None:
+    """SUMO takes "Y" as well; a network that comes with sumo-rl is written so."""
+    case = CASES / "own_clearance"
+    (net := tmp_path / "n.net.xml").write_text((case / "n.net.xml").read_text().replace("yGr", "YGr"))
+    assert sumo(["-n", str(net), "-e", "9"], tmp_path).returncode == 0
+    assert read_network(net).programs == read_network(case / "n.net.xml").programs
 
 
 def test_what_a_file_includes_counts_as_its_own(cross: Path) -> None:

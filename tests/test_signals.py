@@ -55,7 +55,8 @@ def network(
     def lane(edge: str, shape: tuple[Point, ...], speed: float, function: str, ends: tuple[str, str]) -> None:
         length = sum(math.dist(a, b) for a, b in itertools.pairwise(shape)) or 1.0
         name = f"{edge}_0"
-        classes = frozenset() if function in ("walkingarea", "crossing") else frozenset({"tram" if rail else "passenger"})
+        riders = frozenset({"tram" if rail else "passenger"})
+        classes = riders if function in ("normal", "internal") else frozenset()
         lanes[name] = Lane(name, edge, 0, length, speed, 3.2, shape, classes)
         edges[edge] = Edge(edge, function, *ends, (name,))
 
@@ -330,7 +331,7 @@ def test_a_phase_settles_what_ended_two_phases_ago() -> None:
         (network("GGrr", "rrrr", indices=(0, 0, 1, 2)), "no phase can serve link 0: connections that share its"),
         (network("Grr", "rGr"), "a state has 3 signals, the network has a link with index 3"),
         (network("Grrr", "rGrr", indices=(0, 1, None, 3)), "has no link index"),
-        (network("GGGG", "rrrr", foes=("0000",) * 4, response=("0000",) * 4), "none of its links conflict"),
+        (network("GGGG", "yyyy", foes=("0000",) * 4, response=("0000",) * 4), "never shows them all red"),
     ],
 )
 def test_a_signal_is_refused_with_the_reason(refused: RoadNetwork, reason: str) -> None:

@@ -13,7 +13,7 @@ from deployment.nema.pattern import least_split_s, mode_for
 from plumbing.errors import InputError
 from signals.clearance import FOOT_M, pedestrian_clearance_s, red_clearance_s, yellow_change_s
 from signals.intersection import Intersection
-from signals.links import Link, LinkTable, conflict_distance_m
+from signals.links import Link, LinkTable, conflict_distance_m, why_apart
 from signals.nema import NemaPhase, NemaPlan
 from signals.network import Program
 from signals.phases import is_green, unsafe_pairs
@@ -53,10 +53,9 @@ def program_findings(program: Program, table: LinkTable) -> list[str]:
             (i, j) for i, j in unsafe_pairs(row.state, table) if is_green(row.state[i]) and is_green(row.state[j])
         ]
         if pairs:
-            i, j = pairs[0]
             found.append(
-                f"row {number} ({row.state}) of its program {program.program_id!r} is an unsafe green: links {i} and "
-                f"{j} conflict and neither gives way; correct the program and train again"
+                f"row {number} ({row.state}) of its program {program.program_id!r} is an unsafe green: "
+                f"{why_apart(table, *pairs[0])}; correct the program and train again"
             )
         following = program.rows[(number + 1) % len(program.rows)].state
         for link in table.links:
@@ -75,19 +74,16 @@ def pair_findings(table: LinkTable, plan: NemaPlan) -> list[str]:
     found = []
     for action, phases in enumerate(plan.actions):
         if clash := _clash(table, plan, phases):
-            found.append(f"action {action} is unsafe: it shows green to links {clash[0]} and {clash[1]}, {_WHY}")
+            found.append(f"action {action} is unsafe: {why_apart(table, *clash)}, but are green together")
         for a, b in itertools.combinations(phases, 2):
             if b not in plan.phase(a).concurrent or plan.phase(a).ring == plan.phase(b).ring:
                 found.append(f"action {action} is an illegal pair: NEMA phases {a} and {b} may not be green together")
     for a, b in itertools.combinations([p.number for p in plan.phases], 2):
         if b in plan.phase(a).concurrent and (clash := _clash(table, plan, (a, b))):
             found.append(
-                f"NEMA phases {a} and {b} are an illegal pair: links {clash[0]} and {clash[1]} would be green, {_WHY}"
+                f"NEMA phases {a} and {b} are an illegal pair: {why_apart(table, *clash)}, but may be green together"
             )
     return found
-
-
-_WHY = "which conflict, and neither gives way"
 
 
 def _clash(table: LinkTable, plan: NemaPlan, on: tuple[int, ...]) -> tuple[int, int] | None:

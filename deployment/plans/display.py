@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from deployment.nema.pattern import PEDESTRIAN_MODES, On, Pattern, timeline
 from plumbing.errors import InputError
 from signals.intersection import Intersection
+from signals.links import why_apart
 from signals.nema import NemaPlan
 from signals.phases import unsafe_pairs
 
@@ -71,8 +72,8 @@ def check_display(shown: Sequence[Shown], item: Intersection) -> None:
     for row in shown:
         if pairs := unsafe_pairs(row.state.replace("y", "r"), item.table):
             raise InputError(
-                f"tls {item.tls_id!r}: the plan would show {row.state}, in which links {pairs[0][0]} and "
-                f"{pairs[0][1]} conflict and neither gives way; derive the plan anew for this network"
+                f"tls {item.tls_id!r}: the plan would show {row.state}, in which {why_apart(item.table, *pairs[0])}; "
+                f"derive the plan anew for this network"
             )
 
 

@@ -59,8 +59,8 @@ def planned_flows(scenario: Scenario) -> Counter[tuple[str, str]]:
                 if inner is not None:
                     edges = inner.get("edges", "").split()
                 else:
-                    ends = [element.get("from", ""), *element.get("via", "").split(), element.get("to", "")]
-                    edges = routes.get(element.get("route", ""), [edge for edge in ends if edge])
+                    ends = [edge for name in ("from", "via", "to") for edge in element.get(name, "").split()]
+                    edges = routes.get(element.get("route", ""), ends)
                 if element.tag == "flow":
                     count = read_flow(element).expected(scenario.begin_s, scenario.end_s)
                 else:
