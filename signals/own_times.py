@@ -24,9 +24,10 @@ from signals.network import Program, ProgramRow
 from signals.phases import is_green
 from signals.timing import Timing
 
-SLOW_WALK_MPS = 0.5
-"""Where vehicles go on beside a crossing for longer than its walkers need at this speed, its walk was cut short: that
-is no clearance. Walking frames move at 0.5 m/s; programs are calculated with 0.8 to 1.2 m/s."""
+SLOW_WALK_MPS = 0.63
+"""Where vehicles go on beside a crossing for longer than the slowest walkers need, its walk was cut short: that is no
+clearance. This is the speed with a walking frame, 2.07 ft/s (FHWA, Designing Sidewalks and Trails for Access, part 1,
+table 4-1)."""
 
 
 def own_yellow_s(program: Program, link: int) -> float:
