@@ -1,7 +1,7 @@
 """Signals whose links meet nobody, such as a ramp meter: the choice is between green and red for all.
 
-The "all red" phase serves no link. It lasts at least as long as any green, or the program's own `minDur`. Its greatest
-duration bounds it while the green has a call, as that of a green does.
+The "all red" phase serves no link. It lasts at least as long as any green, or the program's own `minDur`. Its
+greatest duration bounds it while the green has a call, as that of a green does.
 """
 
 from __future__ import annotations
