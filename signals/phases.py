@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from signals.links import LinkTable, why_apart
-from signals.network import Program
-from signals.timing import Timing
+from signals.links import LinkTable
 
 RANK = {"r": 0, "u": 0, "y": 0, "s": 1, "o": 2, "g": 2, "O": 3, "G": 3}
 """How permissive a character is: stop, go after a stop, yielding green, green with priority."""

@@ -13,7 +13,8 @@ import pytest
 from scenarios.netfile import read_network
 from signals.clearance import red_clearance_s
 from signals.intersection import compile_signals
-from signals.links import conflict_distance_m, link_table, why_apart
+from signals.links import conflict_distance_m, link_table
+from signals.safe_states import why_apart
 from signals.vclasses import RAIL_LENGTHS_M, cycles_only, rail_length_m, rail_only
 from tests.cases import CASES, case_network, case_signal, shown
 from tests.test_signals import network

@@ -13,10 +13,11 @@ from deployment.nema.pattern import least_split_s, mode_for
 from plumbing.errors import InputError
 from signals.clearance import FOOT_M, pedestrian_clearance_s, red_clearance_s, yellow_change_s
 from signals.intersection import Intersection
-from signals.links import Link, LinkTable, conflict_distance_m, why_apart
+from signals.links import Link, LinkTable, conflict_distance_m
 from signals.nema import NemaPhase, NemaPlan
 from signals.network import Program
 from signals.phases import is_green, unsafe_pairs
+from signals.safe_states import why_apart
 
 WALK_S = 7.0
 """MUTCD 2009 section 4E.06. It allows 4 s where few people walk, which a network file does not tell."""

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from deployment.nema.pattern import PEDESTRIAN_MODES, On, Pattern, timeline
 from plumbing.errors import InputError
 from signals.intersection import Intersection
-from signals.links import why_apart
 from signals.nema import NemaPlan
 from signals.phases import unsafe_pairs
+from signals.safe_states import why_apart
 
 
 @dataclass(frozen=True, slots=True)
