@@ -53,7 +53,9 @@ def never_safe(table: LinkTable) -> frozenset[int]:
 
 
 def why_apart(table: LinkTable, i: int, j: int) -> str:
-    """Why two links never share a green, in words."""
+    """Why two links, or the connections of one, never share a green, in words."""
+    if i == j:
+        return f"connections of link {i} conflict and neither gives way"
     for ahead, turn in ((i, j), (j, i)):
         if table.through_yields[ahead, turn]:
             return f"link {ahead} goes straight on and would have to give way to link {turn}, which turns"

@@ -64,7 +64,7 @@ def test_acceptance_04_conflicting_greens_in_an_action_and_illegal_pairs_are_ref
     assert pair_findings(table, plan) == []
     crossing = dataclasses.replace(plan, actions=((4, 6), *plan.actions[1:]))
     found = pair_findings(table, crossing)
-    assert any(line.startswith("action 0 is unsafe: links ") and "conflict" in line for line in found)
+    assert any(line.startswith("action 0 is unsafe: link ") and "would have to give way" in line for line in found)
     assert "action 0 is an illegal pair: NEMA phases 4 and 6 may not be green together" in found
     widened = _changed(plan, 2, concurrent=(6, 8))
     assert any(line.startswith("NEMA phases 2 and 8 are an illegal pair") for line in pair_findings(table, widened))
