@@ -9,7 +9,8 @@ from deployment.emulator.cabinet import Cabinet
 from deployment.emulator.mmu import Card
 from deployment.emulator.settings import mask
 from deployment.emulator.setup import Installation
-from evaluation.monitor.net import SignalLinks, read_signals
+from evaluation.monitor.links import SignalLinks
+from evaluation.monitor.net import read_signals
 from evaluation.monitor.rules import Finding, Interval, Judge, Rules
 from scenarios.scenario import load
 from signals.intersection import Intersection, compile_signals

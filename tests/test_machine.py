@@ -125,7 +125,8 @@ def test_no_program_and_no_request_leads_to_a_finding(
     """Of the compiled machine, and of the plain one, which shows the same."""
     network, draw = read_network(pair), random.Random(seed)
     size = len(network.programs["T"][-1].rows[0].state)
-    network = with_rows(network, drawn_program(link_table(network, "T", size), draw))
+    rows = drawn_program(link_table(network, "T", size), draw)
+    network = with_rows(network, rows)
     timing = Timing(sim_step_s=step, decision_interval_s=decision, min_green_s=draw.choice((1.0, 5.0)))
     plan = compile_signals(network, timing)
     if not plan.intersections:
@@ -138,7 +139,10 @@ def test_no_program_and_no_request_leads_to_a_finding(
     shown = displays(compiled, requests, draw, 57600.0)
     assert shown == displays(plain, requests, same, 57600.0)
     rules = Rules(min_green_s=timing.min_green_s, deceleration_mps2=3.048)
-    assert check(pair, recorded(tmp_path, shown, step, 57600.0), rules) == []
+    program = tmp_path / "drawn.add.xml"
+    phases = "".join(f'<phase duration="{duration}" state="{state}"/>' for duration, state in rows)
+    program.write_text(f'<additional><tlLogic id="T" programID="drawn">{phases}</tlLogic></additional>')
+    assert check(pair, recorded(tmp_path, shown, step, 57600.0), rules, additional=[program]) == []
 
 
 # --- the machine alone: a random signal of hand-made times

@@ -13,7 +13,9 @@ import sumo
 
 from evaluation.monitor.__main__ import main
 from evaluation.monitor.check import check
-from evaluation.monitor.net import MonitorInputError, clearance_s, read_signals
+from evaluation.monitor.files import MonitorInputError
+from evaluation.monitor.links import clearance_s
+from evaluation.monitor.net import read_signals
 from evaluation.monitor.rules import Finding, Rules
 
 BIN = Path(sumo.SUMO_HOME) / "bin"
@@ -338,7 +340,7 @@ def test_rail_signals_are_left_out(tmp_path: Path) -> None:
     net = _two_streets(tmp_path, ONE_JUNCTION.replace('"traffic_light"', '"rail_signal"'))
     states = _record(tmp_path, [(2, "GG"), (1, "rr")], tls_id="T")
     assert check(net, states) == []
-    with pytest.raises(MonitorInputError, match="rail signal"):
+    with pytest.raises(MonitorInputError, match="signal of a railway"):
         check(net, states, tls_ids=["T"])
 
 
@@ -349,7 +351,7 @@ def test_the_command(cross: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main([str(cross), str(states), "--tls", "C", "--json"]) == 1
     findings = json.loads(capsys.readouterr().out)["findings"]
     assert {found["kind"] for found in findings} == {"short_yellow"}
-    assert main([str(cross), str(states), "--yellow-s", "2"]) == 0
+    assert main([str(cross), str(_record(tmp_path, CROSS_ROWS)), "--yellow-s", "4"]) == 1
     capsys.readouterr()
     for wrong in (["--yellow-s", "nan"], ["--min-green-s", "-1"], ["--walking-speed-mps", "0"], ["--walk-s", "inf"]):
         assert main([str(cross), str(states), *wrong]) == 2

@@ -14,7 +14,8 @@ import sumo
 
 from evaluation.monitor.check import check
 from evaluation.monitor.geometry import centre_lines_cross, far_end_m
-from evaluation.monitor.net import clearance_s, read_signals
+from evaluation.monitor.links import clearance_s
+from evaluation.monitor.net import read_signals
 
 BIN = Path(sumo.SUMO_HOME) / "bin"
 SUMO_RL = importlib.util.find_spec("sumo_rl")  # not imported: it asks for SUMO_HOME

@@ -7,101 +7,33 @@ since it exists to catch that part's mistakes.
 from __future__ import annotations
 
 import cmath
-import gzip
 import math
 import xml.etree.ElementTree as ET
-import zlib
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from itertools import combinations_with_replacement
 from pathlib import Path
-from typing import IO, cast
 
-from evaluation.monitor.geometry import Polyline, centre_lines_cross, far_end_m, join_shapes, parse_shape
+from evaluation.monitor.files import BROKEN_FILE, MonitorInputError, open_xml
+from evaluation.monitor.geometry import centre_lines_cross, join_shapes, parse_shape
+from evaluation.monitor.links import LinkPath, Relation, SignalLinks, run_side_by_side
+from evaluation.monitor.programs import Programs, own_times, read_additional
+from evaluation.monitor.traffic import classes_of, clearing_speed_mps, cycles_alone, rail_length_m
 
-# what reading a damaged file raises, beside the parser's own error
-BROKEN_FILE = (
-    EOFError,
-    OSError,
-    zlib.error,
-    ValueError,
-    LookupError,
-)
+RAIL = ("rail_signal", "rail_crossing")  # types of junctions
 STRAIGHT_DEG = 20.0  # a path that bends by less does not turn
 DEFAULT_WIDTH_M = 3.2  # SUMO's lane width where the net names none
 
 
-class MonitorInputError(Exception):
-    """A file that the monitor cannot judge. The message is one line: what, where, what next."""
+def read_signals(net_file: Path, additional: Sequence[Path] = ()) -> dict[str, SignalLinks]:
+    """Every signal of a net file with its conflicts, by tls id. Those of rails are listed without links.
 
+    Args:
+        additional: files whose signal programs replace the net's, in the order in which SUMO loads them.
 
-@dataclass(frozen=True)
-class LinkPath:
-    """One controlled connection: its way from the stop line through the junction."""
-
-    junction: str
-    request: int | None
-    """Row of the junction's right-of-way table; None where the net has no such table."""
-    from_lane: str
-    to_lane: str
-    line: Polyline | None
-    """Centre line inside the junction; None when it has no extent."""
-    width_m: float
-    speed_mps: float
-    """Speed limit of the approach lane."""
-    crossing_length_m: float | None
-    """Length of a pedestrian crossing; None for vehicles."""
-    bend_deg: float
-    """Angle to the approach's direction, to either side; 0 for a crossing."""
-    edges: tuple[str, str]
-    """Incoming and outgoing edge."""
-
-
-@dataclass(frozen=True)
-class Relation:
-    """How two links of one signal get in each other's way (`first` ≤ `second`)."""
-
-    first: int
-    second: int
-    first_yields: bool
-    """Every path of `first` yields to every path of `second` that it meets, by the junction's table."""
-    second_yields: bool
-    one_yields: bool
-    """In every pair of paths that meet at least one yields."""
-    pairs: tuple[tuple[LinkPath, LinkPath], ...]
-    streets: bool
-    """Two of the paths neither turn nor merge: two streets, or a street and its crossing. Their right of way is for
-    the hours in which the signal is off, not for a green."""
-
-
-@dataclass
-class SignalLinks:
-    """The links of one signal by link index, and the pairs of them that conflict."""
-
-    tls_id: str
-    paths: dict[int, list[LinkPath]] = field(default_factory=lambda: defaultdict(list))
-    relations: list[Relation] = field(default_factory=list)
-    rail: bool = False
-    """A rail signal: it guards blocks of track by rules of its own and is not judged."""
-
-    def is_crossing(self, link: int) -> bool:
-        """Whether a link index serves pedestrians only."""
-        return all(path.crossing_length_m is not None for path in self.paths[link])
-
-
-def open_xml(path: Path) -> IO[bytes]:
-    """A plain or gzipped XML file, opened for reading."""
-    try:
-        with path.open("rb") as probe:
-            zipped = probe.read(2) == b"\x1f\x8b"
-        return cast(IO[bytes], gzip.open(path, "rb") if zipped else path.open("rb"))
-    except OSError as error:
-        raise MonitorInputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-
-
-def read_signals(net_file: Path) -> dict[str, SignalLinks]:
-    """Every signal of a net file with its conflicts, by tls id. Rail signals are listed without links."""
+    Raises:
+        MonitorInputError: a file cannot be read, or contradicts itself.
+    """
     try:
         with open_xml(net_file) as stream:
             root = ET.parse(stream).getroot()
@@ -110,7 +42,11 @@ def read_signals(net_file: Path) -> dict[str, SignalLinks]:
     if root.tag != "net":
         raise MonitorInputError(f"{net_file}: root element is <{root.tag}>, not <net>; give a SUMO net file")
     try:
-        return _Net(root).signals()
+        programs = Programs()
+        programs.add(root)
+        for file in additional:
+            read_additional(file, programs)
+        return _Net(root).signals(programs)
     except (LookupError, ValueError) as error:
         raise MonitorInputError(f"{net_file}: the net contradicts itself: {error}; rebuild it") from error
 
@@ -123,9 +59,10 @@ class _Net:
         self.lane_of: dict[tuple[str, str], str] = {}
         self.function: dict[str, str] = {}
         for edge in root.iter("edge"):
-            for lane in edge.iter("lane"):
+            # SUMO numbers an edge's lanes in file order, whatever their `index`
+            for index, lane in enumerate(edge.iter("lane")):
                 self.lanes[lane.attrib["id"]] = lane.attrib
-                self.lane_of[edge.attrib["id"], lane.attrib["index"]] = lane.attrib["id"]
+                self.lane_of[edge.attrib["id"], str(index)] = lane.attrib["id"]
             self.function[edge.attrib["id"]] = edge.get("function", "normal")
         self.connections: dict[str, list[dict[str, str]]] = defaultdict(list)
         for connection in root.iter("connection"):
@@ -139,11 +76,11 @@ class _Net:
         self.foes: dict[str, list[str]] = {}
         self.response: dict[str, list[str]] = {}
 
-    def signals(self) -> dict[str, SignalLinks]:
+    def signals(self, programs: Programs) -> dict[str, SignalLinks]:
         """All signals, by tls id."""
         signals: dict[str, SignalLinks] = {}
         for junction_id, junction in self.junctions.items():
-            rail = junction.get("type") == "rail_signal"
+            rail = junction.get("type") in RAIL
             for connection, lane_id, request in self._controlled(junction_id, junction):
                 signal = signals.setdefault(connection["tl"], SignalLinks(connection["tl"], rail=rail))
                 if rail:
@@ -153,10 +90,11 @@ class _Net:
                 if path.crossing_length_m is not None:
                     # a crossing may have a second index, for walking the other way, where one leaves it
                     for back in self.connections[path.to_lane]:
-                        if back.get("tl") == connection["tl"]:
+                        if back.get("tl") == connection["tl"] and _has_link(back):
                             signal.paths[int(back["linkIndex"])].append(path)
         for signal in signals.values():
             signal.relations = list(self._relations(signal))
+            signal.own = own_times(programs.of(signal.tls_id), signal.foes(), signal.crossings_m())
         return signals
 
     def _controlled(self, junction_id: str, junction: ET.Element) -> list[tuple[dict[str, str], str, int | None]]:
@@ -175,17 +113,19 @@ class _Net:
             for connection in self.connections[lane_id]
             if self._counts(connection)
         ]
-        if not any("tl" in connection for connection, _ in found):
+        if not any(_has_link(connection) for connection, _ in found):
             return []
-        if not rows or junction.get("type") == "rail_signal":
-            return [(connection, lane_id, None) for connection, lane_id in found if "tl" in connection]
+        if not rows or junction.get("type") in RAIL:
+            return [(connection, lane_id, None) for connection, lane_id in found if _has_link(connection)]
         if len(rows) != len(found):
             raise ValueError(f"junction {junction_id!r}: {len(rows)} requests, {len(found)} connections")
         internal = junction.get("intLanes", "").split()
         for row, (connection, _) in enumerate(found):
             if internal and internal[row : row + 1] != self._inside(connection)[-1:]:
                 raise ValueError(f"junction {junction_id!r}: intLanes does not fit request {row}")
-        return [(connection, lane_id, row) for row, (connection, lane_id) in enumerate(found) if "tl" in connection]
+        return [
+            (connection, lane_id, row) for row, (connection, lane_id) in enumerate(found) if _has_link(connection)
+        ]
 
     def _counts(self, connection: dict[str, str]) -> bool:
         source, target = self.function[connection["from"]], self.function[connection["to"]]
@@ -208,6 +148,7 @@ class _Net:
         crossing = self.function[connection["to"]] == "crossing"
         approach = self.lanes[lane_id]
         to_lane = self.lane_of[connection["to"], connection["toLane"]]
+        users = frozenset.intersection(*map(classes_of, (approach, *inside, self.lanes[to_lane])))
         shapes = [parse_shape(lane["shape"]) for lane in inside]
         if not shapes:  # a net without internal lanes: straight across
             shapes = [parse_shape(approach["shape"])[-1:], parse_shape(self.lanes[to_lane]["shape"])[:1]]
@@ -218,7 +159,9 @@ class _Net:
             to_lane=to_lane,
             line=join_shapes(shapes),
             width_m=float((inside or [approach])[0].get("width", DEFAULT_WIDTH_M)),
-            speed_mps=max(float(approach["speed"]), 0.1),
+            speed_mps=clearing_speed_mps(approach, users),
+            rail_length_m=None if crossing else rail_length_m(users),
+            cycles=not crossing and cycles_alone(users),
             crossing_length_m=float(inside[0]["length"]) if crossing else None,
             bend_deg=0.0 if crossing else self._bend_deg(approach, self.lanes[to_lane]),
             edges=(connection["from"], connection["to"]),
@@ -266,26 +209,16 @@ class _Net:
         foes, response = self.foes[a.junction], self.response[a.junction]
         a_yields = response[a.request][b.request] == "1"
         b_yields = response[b.request][a.request] == "1"
-        if foes[a.request][b.request] == "1" or foes[b.request][a.request] == "1" or a_yields or b_yields:
+        bits = foes[a.request][b.request] + foes[b.request][a.request]
+        if not merge and bits in ("01", "10") and run_side_by_side(a, b):
+            return None
+        if "1" in bits or a_yields or b_yields:
             return a_yields, b_yields
         # SUMO warns of a lane that is the target of two G links even without a foe bit, and asks for a g
         return (True, True) if merge else None
 
 
-def clearance_s(relation: Relation, leaving: int, vehicle_length_m: float, walking_speed_mps: float) -> float:
-    """Red clearance [s] that link `leaving` needs before the other link of a relation may start.
-
-    Vehicles: (W + L)/V, W from the stop line to the far end of the area shared with the other path, L the
-    vehicle's length, V the speed limit of the approach (ITE, Traffic Engineering Handbook); 0 where
-    the two paths share no area. Pedestrians: the crossing's length at walking speed (MUTCD 4E.06).
-    """
-    needed = 0.0
-    for first, second in relation.pairs:
-        mine, other = (first, second) if leaving == relation.first else (second, first)
-        if mine.crossing_length_m is not None:
-            needed = max(needed, mine.crossing_length_m / walking_speed_mps)
-        elif mine.line is not None and other.line is not None:
-            reach = far_end_m(mine.line, mine.width_m, other.line, other.width_m)
-            if reach is not None:
-                needed = max(needed, (reach + vehicle_length_m) / mine.speed_mps)
-    return needed
+def _has_link(connection: dict[str, str]) -> bool:
+    """Whether a connection is controlled by a character of a signal's state. A link index below 0 is none: a level
+    crossing has it for the rails."""
+    return "tl" in connection and int(connection["linkIndex"]) >= 0
