@@ -61,6 +61,7 @@ def measure(
         stuck_veh=summary.stuck_veh,
         gridlocked=(gridlocked := is_gridlocked(summary)),
         gridlock_at=summary.stuck_at if gridlocked else "",
+        gridlock_circle=summary.stuck_circle if gridlocked else 0,
         gridlock_since_s=summary.stuck_since_s if gridlocked else math.nan,
         delay_p95_s=percentile(vehicles["delay_s"], 95),
         delay_max_s=percentile(vehicles["delay_s"], 100),

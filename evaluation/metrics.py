@@ -103,7 +103,9 @@ class RunMetrics:
     gridlocked: bool
     """Whether stuck_veh is at least 5 and at least 5 % of the vehicles under way."""
     gridlock_at: str
-    """The junction where a vehicle has been stuck for longest, inside it if any is; "" without gridlock."""
+    """The junction at the head of the queue of the vehicle that has been stuck for longest; "" without gridlock."""
+    gridlock_circle: int
+    """How many junctions wait for each other in a circle there; 0 where they do not, or without gridlock."""
     gridlock_since_s: float
     """Since when that vehicle has stood still, in the scenario's time [s]; NaN where the run is not gridlocked."""
     delay_p95_s: Annotated[float, Metric("95 % of vehicles below", "s", "over the same vehicles as delay",
@@ -158,7 +160,7 @@ METRICS: dict[str, Metric] = {
     for name, hint in typing.get_type_hints(RunMetrics, include_extras=True).items()
     if typing.get_origin(hint) is Annotated
 }
-"""All metrics by key, in the fields' order. The three fields of the gridlock are no numbers to average."""
+"""All metrics by key, in the fields' order. The four fields of the gridlock are no numbers to average."""
 DETAILS = tuple(f.name for f in dataclasses.fields(RunMetrics) if f.default is not dataclasses.MISSING)
 """The fields that are NaN unless a run's results are written."""
 

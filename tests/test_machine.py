@@ -141,7 +141,7 @@ def test_no_program_and_no_request_leads_to_a_finding(
     rules = Rules(min_green_s=timing.min_green_s, deceleration_mps2=3.048)
     program = tmp_path / "drawn.add.xml"
     phases = "".join(f'<phase duration="{duration}" state="{state}"/>' for duration, state in rows)
-    program.write_text(f'<additional><tlLogic id="T" programID="drawn">{phases}</tlLogic></additional>')
+    program.write_text(f'<additional><tlLogic id="T" type="static" programID="drawn">{phases}</tlLogic></additional>')
     assert check(pair, recorded(tmp_path, shown, step, 57600.0), rules, additional=[program]) == []
 
 

@@ -40,7 +40,7 @@ def evaluated(**more: float) -> list[RunResult]:
     """Two runs of one controller, whose metrics are 1, 2, 3, … in the fields' order."""
     kind = MoreMetrics if more else RunMetrics
     values: dict[str, Any] = {name: float(n) for n, name in enumerate(METRICS, start=1) if name in TYPES}
-    values |= {"gridlocked": False, "gridlock_at": "", "gridlock_since_s": math.nan, **more}
+    values |= {"gridlocked": False, "gridlock_at": "", "gridlock_circle": 0, "gridlock_since_s": math.nan, **more}
     return [RunResult("greedy", seed, kind(**values), pl.DataFrame()) for seed in (1, 2)]
 
 

@@ -140,6 +140,7 @@ def results_of(name: str, delays: list[float], gridlocked: int = 0) -> list[RunR
         values: dict[str, Any] = dict.fromkeys(METRICS, 1.0)
         values |= {"delay_s": delay_s, "gridlocked": seed < gridlocked}
         values |= {"gridlock_at": "nowhere" if seed < gridlocked else "", "gridlock_since_s": 60.0 + seed}
+        values["gridlock_circle"] = 0
         found.append(RunResult(name, seed, RunMetrics(**values), pl.DataFrame()))
     return found
 

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from envs.native.decision import CompiledDecision
 from envs.native.library import native, parts_used
+from envs.sumo.gridlock import head_of
 from envs.sumo.gui import GuiBackend
 from envs.sumo.reading import read_lane, read_lanes, read_loops
 from envs.sumo.setup import SimulationSetup
@@ -52,9 +53,11 @@ class EpisodeSummary:
     """Of the running ones, those that at the end had stood still for at least `STUCK_S`."""
     uninserted_veh: int = 0
     stuck_at: str = ""
-    """The junction where one of these has stood for longest: inside it, or before it where none stands inside one."""
+    """The junction at the head of the queue of the one that has stood for longest."""
     stuck_since_s: float = math.nan
     """Since when that one stands."""
+    stuck_circle: int = 0
+    """How many junctions wait for each other in a circle at that head; 0 where they do not."""
 
 
 class Simulation:
@@ -307,18 +310,10 @@ class Simulation:
         summary.uninserted_veh = len(low.simulation_getPendingVehicles())
         stuck = {v: stood for v in ids if (stood := low.vehicle_getWaitingTime(v)) >= STUCK_S}
         summary.stuck_veh = len(stuck)
-        if stuck:  # who stands inside a junction holds up those before it, not the other way round
-            lanes = {v: low.vehicle_getLaneID(v) for v in stuck}
-            first = max(stuck, key=lambda v: (lanes[v].startswith(":"), stuck[v]))
-            summary.stuck_since_s = self.now_s - stuck[first]
-            summary.stuck_at = self._junction_of(lanes[first])
-
-    def _junction_of(self, lane: str) -> str:
-        """The junction that a lane lies in or leads to."""
-        if lane.startswith(":"):
-            return lane[1:].rsplit("_", 2)[0]
-        junction: str = self._low.edge_getToJunction(lane.rsplit("_", 1)[0])
-        return junction
+        if stuck:
+            summary.stuck_since_s = self.now_s - max(stuck.values())
+            head = head_of(low, stuck)
+            summary.stuck_at, summary.stuck_circle = head.junction, head.circle
 
     def _read_loops(self, reader: LoopReader) -> None:
         readings = self._readings if self._readings is not None else self._sense(self.now_s)

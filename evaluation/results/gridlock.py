@@ -1,8 +1,4 @@
-"""Where runs gridlocked, and whether a signal is there.
-
-It names place and time, not the cause: a queue from a signal may reach back to a junction without one, and the
-signals decide which vehicles meet there.
-"""
+"""Where runs gridlocked, and whether a signal is there: at the head of the queue, or in a circle of junctions."""
 
 from __future__ import annotations
 
@@ -25,22 +21,24 @@ def gridlock_lines(
     for connection in network.connections:
         if connection.tls_id is not None:
             signals.setdefault(network.junction_of(connection), connection.tls_id)
-    by_place: dict[str, dict[str, list[str]]] = {}
+    by_place: dict[tuple[str, int], dict[str, list[str]]] = {}
     for run in results:
         metrics = run.metrics
         if metrics.gridlocked and metrics.gridlock_at:
             name = run.controller if labels is None else labels[run.controller]
-            seeds = by_place.setdefault(metrics.gridlock_at, {}).setdefault(name, [])
+            seeds = by_place.setdefault((metrics.gridlock_at, metrics.gridlock_circle), {}).setdefault(name, [])
             seeds.append(f"seed {run.seed} from {metrics.gridlock_since_s:g} s on")
     counted = sorted(by_place.items(), key=lambda item: -sum(map(len, item[1].values())))
     return [
-        f"gridlock at {_named(place, signals)}: "
+        f"gridlock {_named(place, signals, circle)}: "
         + "; ".join(f"{name}, {', '.join(seeds)}" for name, seeds in of.items())
-        for place, of in counted
+        for (place, circle), of in counted
     ]
 
 
-def _named(junction: str, signals: Mapping[str, str]) -> str:
+def _named(junction: str, signals: Mapping[str, str], circle: int = 0) -> str:
     if junction in signals:
-        return f"signal {printable(signals[junction])}"
-    return f"junction {printable(junction)}, which no signal controls"
+        place = f"signal {printable(signals[junction])}"
+    else:
+        place = f"junction {printable(junction)}, which no signal controls"
+    return f"in a circle of {circle} junctions, among them {place}" if circle else f"at {place}"
