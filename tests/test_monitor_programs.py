@@ -132,6 +132,45 @@ def test_trams_have_their_length_and_run_beside_cars() -> None:
     assert clearance_s(crossing, 10, 29.0, 1.07) - clearance_s(crossing, 10, 0.0, 1.07) == pytest.approx(7 / 13.89)
 
 
+def test_a_tram_is_cleared_in_its_length(tmp_path: Path) -> None:
+    """From link 10 to 12: 9.5 m and 22 m at 50 km/h are 2.3 s; a car of 6.1 m needs 1.1 s."""
+    net = CASES / "tram_lane" / "my.net.xml"
+    for cleared_s, found in ((2.5, {}), (1.5, {"short_red_clearance": {(10, 12)}})):
+        shown = [(8, 10, "G"), (3, 10, "y"), (cleared_s, 10, "r"), (8, 12, "G")]
+        rows = [(duration, "r" * link + character + "r" * (13 - link)) for duration, link, character in shown]
+        assert _short(check(net, _record(tmp_path, rows))) == found
+    assert check(net, _record(tmp_path, [(8, "GrrrrrrrrrGrrr")])) == []
+    assert _short(check(net, _record(tmp_path, [(8, "rrrrrrGrrrGrrr")]))) == {"conflicting_greens": {(6, 10)}}
+
+
+WALK = """<net>
+  <edge id=":a" function="internal"><lane id=":a_0" index="0" speed="9" length="20" shape="0,-10 0,10"/></edge>
+  <edge id="a"><lane id="a_0" index="0" speed="20" length="90" shape="0,-100 0,-10"/></edge>
+  <edge id="A"><lane id="A_0" index="0" speed="20" length="90" shape="0,10 0,100"/></edge>
+  <edge id=":w" function="walkingarea"><lane id=":w_0" index="0" speed="3" length="1" shape="-6,0 -5,0"/></edge>
+  <edge id=":v" function="walkingarea"><lane id=":v_0" index="0" speed="3" length="1" shape="5,0 6,0"/></edge>
+  <edge id=":c" function="crossing"><lane id=":c_0" index="0" speed="3" length="10" shape="-5,0 5,0"/></edge>
+  <tlLogic id="T" type="static" programID="0">{phases}</tlLogic>
+  <junction id="J" type="traffic_light" incLanes="a_0 :w_0" intLanes=":a_0 :c_0">
+    <request index="0" response="10" foes="10"/><request index="1" response="00" foes="01"/></junction>
+  <connection from="a" to="A" fromLane="0" toLane="0" via=":a_0" tl="T" linkIndex="0"/>
+  <connection from=":w" to=":c" fromLane="0" toLane="0" tl="T" linkIndex="1"/>
+  <connection from=":c" to=":v" fromLane="0" toLane="0"/>
+</net>"""
+
+
+@pytest.mark.parametrize(("own_s", "needed_s"), [(15, 15), (5, 9.5), (60, 9.5)])
+def test_a_crossings_own_longer_clearance_is_kept(tmp_path: Path, own_s: float, needed_s: float) -> None:
+    """10 m take 9.35 s. A program that shows red for 60 s does not wait for walkers."""
+    rows = [(9, "rG"), (own_s, "rr"), (20, "Gr"), (3, "yr"), (2, "rr")]
+    phases = "".join(f'<phase duration="{duration}" state="{state}"/>' for duration, state in rows)
+    net = tmp_path / "walk.net.xml"
+    net.write_text(WALK.format(phases=phases))
+    for cleared_s, found in ((needed_s, {}), (needed_s - 0.5, {"short_pedestrian_clearance": {(1, 0)}})):
+        states = _record(tmp_path, [(9, "rG"), (cleared_s, "rr"), (9, "Gr")], "T")
+        assert _short(check(net, states)) == found
+
+
 # --- how a program is read
 
 
