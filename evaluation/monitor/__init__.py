@@ -42,8 +42,9 @@ names, and --additional; of a signal that a WAUT switches, what all its programs
 * clearance from i to j: the longest time from the end of i's yellow (of a walk or a green without yellow: its end)
   until j starts, where j is among the first of i's foes that start then; of a pair that the program never shows so,
   the longest over i's other foes. Rows in between that serve others are no clearance: no foe with priority is green
-  in them, who is green stays so, and who starts does so less than 5 s before j. Only vehicles beside a walk may go
-  on and end later, since walks are cleared so; but a longer time than the slowest need, at 0.63 m/s, is none.
+  in them, who is green stays so, and who starts does so less than `min_green_s` before j. Only vehicles beside a
+  walk may go on and end later, since walks are cleared so; but a longer time than the slowest need, at 0.63 m/s, is
+  none.
 * a program of type NEMA names both: `yellow` and `red` of a phase are of all links that it serves (of a link in
   several phases the least).
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from evaluation.monitor.geometry import Polyline, centre_lines_cross, far_end_m
-from evaluation.monitor.programs import OwnTimes
+from evaluation.monitor.programs import Program
 from evaluation.monitor.traffic import CAR_WIDTH_M, RAIL_WIDTH_M
 
 
@@ -60,8 +60,8 @@ class SignalLinks:
     tls_id: str
     paths: dict[int, list[LinkPath]] = field(default_factory=lambda: defaultdict(list))
     relations: list[Relation] = field(default_factory=list)
-    own: OwnTimes = field(default_factory=OwnTimes)
-    """What the network's own program keeps."""
+    programs: list[Program] = field(default_factory=list)
+    """The network's own."""
     rail: bool = False
     """A rail signal or a level crossing: it guards a track by rules of its own and is not judged."""
 

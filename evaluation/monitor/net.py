@@ -17,7 +17,7 @@ from pathlib import Path
 from evaluation.monitor.files import BROKEN_FILE, MonitorInputError, open_xml
 from evaluation.monitor.geometry import centre_lines_cross, join_shapes, parse_shape
 from evaluation.monitor.links import LinkPath, Relation, SignalLinks, run_side_by_side
-from evaluation.monitor.programs import Programs, own_times, read_additional
+from evaluation.monitor.programs import Programs, read_additional
 from evaluation.monitor.traffic import classes_of, clearing_speed_mps, cycles_alone, rail_length_m
 
 RAIL = ("rail_signal", "rail_crossing")  # types of junctions
@@ -94,7 +94,7 @@ class _Net:
                             signal.paths[int(back["linkIndex"])].append(path)
         for signal in signals.values():
             signal.relations = list(self._relations(signal))
-            signal.own = own_times(programs.of(signal.tls_id), signal.foes(), signal.crossings_m())
+            signal.programs = programs.of(signal.tls_id)
         return signals
 
     def _controlled(self, junction_id: str, junction: ET.Element) -> list[tuple[dict[str, str], str, int | None]]:

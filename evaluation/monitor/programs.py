@@ -19,8 +19,6 @@ from evaluation.monitor.files import BROKEN_FILE, MonitorInputError, open_xml
 GREEN, OPEN = "Gg", "GgoO"
 SLOWEST_WALK_MPS = 0.63
 """With a walking frame: 2.07 ft/s (FHWA, Designing Sidewalks and Trails for Access, part 1, table 4-1)."""
-LONGEST_START_S = 5.0
-"""Who starts so long before a foe does not start with it, but in a phase of its own: a least green."""
 MOST_WAYS = 10_000
 """Most rows that are looked at for one end of a link: the ways through rows with several `next` are many."""
 
@@ -149,15 +147,18 @@ def own_times(
     programs: Iterable[Program],
     foes: Mapping[int, Mapping[int, bool]],
     crossings_m: Mapping[int, float],
+    least_green_s: float,
 ) -> OwnTimes:
     """What every one of these programs keeps; nothing without a program.
 
     Args:
         foes: per link, the links that conflict with it, each with whether it yields to the link.
         crossings_m: length of each link that is a crossing.
+        least_green_s: who starts so long before a foe does not start with it, but in a phase of its own.
     """
     kept = [
-        _nema(program, foes) if program.nema else _Reading(program, foes, crossings_m).times() for program in programs
+        _nema(program, foes) if program.nema else _Reading(program, foes, crossings_m, least_green_s).times()
+        for program in programs
     ]
     if len(kept) <= 1:
         return kept[0] if kept else OwnTimes()
@@ -183,9 +184,13 @@ class _Reading:
     """Reads the times out of one program that is not NEMA."""
 
     def __init__(
-        self, program: Program, foes: Mapping[int, Mapping[int, bool]], crossings_m: Mapping[int, float]
+        self,
+        program: Program,
+        foes: Mapping[int, Mapping[int, bool]],
+        crossings_m: Mapping[int, float],
+        least_green_s: float,
     ) -> None:
-        self.rows, self.foes, self.crossings_m = program.rows, foes, crossings_m
+        self.rows, self.foes, self.crossings_m, self.least_green_s = program.rows, foes, crossings_m, least_green_s
         self.states = [row.state for row in program.rows]
         self.size = len(self.states[0]) if self.states else 0
 
@@ -283,6 +288,6 @@ class _Reading:
             if any(a in OPEN and b not in OPEN for a, b in itertools.pairwise(shown[1:])) and not (walk and went_on):
                 return False
             green_s = sum(self.rows[number].least_s for number in between if self.states[number][other] in OPEN)
-            if not went_on and green_s >= LONGEST_START_S:
+            if not went_on and green_s >= self.least_green_s:
                 return False
         return True

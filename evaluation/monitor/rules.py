@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from evaluation.monitor.files import MonitorInputError
 from evaluation.monitor.links import Relation, SignalLinks, clearance_s
+from evaluation.monitor.programs import own_times
 
 GREEN, YIELDING, OFF = "Gg", "gs", "oO"
 LONGEST_CLEARANCE_S = 120.0  # no crossing is 128 m long; saves most of the geometry
@@ -75,6 +76,7 @@ class Judge:
         self.intervals = intervals
         self.rules = rules
         self.end_ms = intervals[-1].end_ms
+        self.own = own_times(links.programs, links.foes(), links.crossings_m(), rules.min_green_s)
         self.crossings = {link for link in links.paths if links.is_crossing(link)}
         # link -> its displays: the signal's intervals with those joined that don't change this link
         self.displays = {link: self._of_link(link) for link in sorted(links.paths)}
@@ -166,7 +168,7 @@ class Judge:
 
     def _yellow_s(self, link: int) -> float:
         rules, fastest_mps = self.rules, max(path.speed_mps for path in self.links.paths[link])
-        least_s = max(rules.yellow_s, self.links.own.yellow_s.get(link, 0.0))
+        least_s = max(rules.yellow_s, self.own.yellow_s.get(link, 0.0))
         if rules.deceleration_mps2 <= 0:
             return least_s
         return max(least_s, min(1.0 + fastest_mps / (2 * rules.deceleration_mps2), 6.0))
@@ -220,7 +222,7 @@ class Judge:
         shown_s = (time_ms - ended_ms) / 1000
         if shown_s > LONGEST_CLEARANCE_S:
             return
-        calculated_s, own_s = self._needed_s(relation, i), self.links.own.clearance_s(i, j)
+        calculated_s, own_s = self._needed_s(relation, i), self.own.clearance_s(i, j)
         # geometry is not exact, a program's own time is
         if shown_s < max(calculated_s - self.rules.clearance_tolerance_s, own_s - 1e-6):
             walk = i in self.crossings
