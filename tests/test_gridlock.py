@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 import sumo
 
+from envs.sumo.gridlock import Head, head_of
 from envs.sumo.outputs import PERSON_COLUMNS, VEHICLE_COLUMNS, Statistics, Trips
 from envs.sumo.setup import make_setup
 from envs.sumo.simulation import EpisodeSummary
@@ -101,6 +104,35 @@ def test_a_queue_that_a_junction_without_signal_holds_up(net: Path, tmp_path: Pa
     end = _end_of(net, broken + STREET.partition("</flow>")[0] + "</flow>", [(9999, "G")], tmp_path)
     assert end.stuck_veh > 3
     assert (end.stuck_at, end.stuck_circle) == ("B", 0)
+
+
+class OneAfterTheOther:
+    """SUMO as far as it is asked: a vehicle on `t_0`, a lane that leads to T, wants to `m_0`, a full one to M."""
+
+    def __init__(self) -> None:
+        self.lanes = {"t_0": ["tail"], "m_0": ["last", "first"]}
+        self.at_m = {"tail": 90.0, "last": 6.0, "first": 90.0}
+
+    def __getattr__(self, name: str) -> Callable[[str], Any]:
+        return {
+            "vehicle_getLaneID": lambda vehicle: next(lane for lane, on in self.lanes.items() if vehicle in on),
+            "vehicle_getLanePosition": self.at_m.get,
+            "vehicle_getNextLinks": lambda vehicle: [("m_0", True, True, False, "")] if vehicle == "tail" else [],
+            "lane_getLastStepVehicleIDs": lambda lane: self.lanes[lane],
+            "lane_getEdgeID": lambda lane: lane[0],
+            "edge_getToJunction": str.upper,
+        }.get(name, lambda vehicle: {"vehicle_getSpeed": 0.0, "vehicle_getLength": 5.0}.get(name, 2.5))
+
+
+@pytest.mark.parametrize(
+    ("stuck", "head"),
+    [
+        ({"tail": 900.0, "last": 400.0, "first": 400.0}, "M"),
+        ({"tail": 900.0}, "T"),  # the queue before M moves, if slowly
+    ],
+)
+def test_only_who_is_stuck_is_followed(stuck: dict[str, float], head: str) -> None:
+    assert head_of(OneAfterTheOther(), stuck) == Head(head)
 
 
 def test_junctions_that_wait_for_each_other_are_a_circle(net: Path, tmp_path: Path) -> None:

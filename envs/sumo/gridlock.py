@@ -21,8 +21,9 @@ class Head:
 def head_of(low: Any, stuck: Mapping[str, float]) -> Head:
     """Follow the queue of the vehicle that has stood for longest to its head.
 
-    From lane to lane: to where the first vehicle of a lane wants to go, as long as there is no room for it; where
-    there is, to who stands inside the junction that it cannot enter.
+    From lane to lane: to where the first vehicle of a lane wants to go, as long as there is no room for it and the
+    first one there is stuck, too (else that queue moves, if slowly); otherwise to who is stuck inside the junction
+    that it cannot enter.
 
     Args:
         low: SUMO, by calls such as `vehicle_getLaneID`.
@@ -52,15 +53,14 @@ class _Queue:
     def onward(self, lane: str, passed: Sequence[str]) -> str | None:
         """The lane that the first vehicle of a lane waits for; None where it waits for none."""
         low = self.low
-        vehicles = self.on(lane)
-        if not vehicles or low.vehicle_getSpeed(vehicles[-1]) >= STANDING_MPS:
+        first = self.first_on(lane)
+        if first not in self.stuck:
             return None
-        first = vehicles[-1]
         links = low.vehicle_getNextLinks(first)
         if links:
             target, inside = links[0][0], links[0][4]
             for ahead in (inside, target):
-                if ahead and ahead != lane and not self._room(ahead, first):
+                if ahead and ahead != lane and self.first_on(ahead) in self.stuck and not self._room(ahead, first):
                     return str(ahead)
         junction = self.junction_of(lane)
         inside_it = {vehicle: low.vehicle_getLaneID(vehicle) for vehicle in self.stuck}
@@ -76,6 +76,10 @@ class _Queue:
         low = self.low
         return sorted(low.lane_getLastStepVehicleIDs(lane), key=low.vehicle_getLanePosition) if lane else []
 
+    def first_on(self, lane: str) -> str:
+        """The foremost vehicle of a lane; "" where it is empty."""
+        return next(reversed(self.on(lane)), "")
+
     def _room(self, lane: str, vehicle: str) -> bool:
         """Whether a vehicle finds room at the beginning of a lane, or will since who is there drives on."""
         low, vehicles = self.low, self.on(lane)
@@ -86,8 +90,7 @@ class _Queue:
 
     def stood_s(self, lane: str) -> float:
         """How long the first vehicle of a lane has stood [s]."""
-        vehicles = self.on(lane)
-        return self.low.vehicle_getWaitingTime(vehicles[-1]) if vehicles else 0.0
+        return self.stuck.get(self.first_on(lane), 0.0)
 
     def junction_of(self, lane: str) -> str:
         """The junction that a lane lies in or leads to; "" for who is on none."""
