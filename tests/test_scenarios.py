@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from controllers.programs import Actuated
 from evaluation.monitor.check import check
 from evaluation.monitor.rules import Rules
 from plumbing.errors import InputError
@@ -100,6 +101,17 @@ def test_rail_only_lanes_are_told_apart(tmp_path: Path) -> None:
     ]
     assert lanes["e_1"].shape == ((0.0, 0.0), (9.0, 0.0))
     assert lanes["e_0"].width_m == 3.2
+
+
+def test_the_yellow_of_a_link_with_priority_is_a_yellow(tmp_path: Path) -> None:
+    """SUMO knows it as Y; sumo-rl's 3x3grid has it."""
+    plain, path = load("tee"), tmp_path / "tee.net.xml"
+    text = plain.net_file.read_text()
+    path.write_text(re.sub(r'(?<=state=")[^"]*', lambda state: state[0].replace("y", "Y"), text))
+    assert path.read_text() != text
+    other = load(path, routes=plain.route_files)
+    assert other.network.programs == plain.network.programs
+    assert Actuated().additional_xml(other) == Actuated().additional_xml(plain) != ""
 
 
 def test_a_build_is_the_same_in_every_process(tmp_path: Path) -> None:
