@@ -63,6 +63,8 @@ class Evaluation:
     """Compute CO2 and fuel, which makes SUMO about a third slower."""
     keep: Path | None = None
     """The folder for SUMO's own outputs: keep/CONTROLLER/seed-N/{tripinfo,statistics,tls_states}.xml."""
+    waits: bool = False
+    """Keep who waits at stop lines as well (`evaluation.monitor.waiting`); only with `keep`, without `corridor`."""
     store: Path | None = None
     """The folder where finished runs are kept and found again: store/CONTROLLER/seed-N/."""
     details: bool = False
@@ -95,7 +97,7 @@ class Evaluation:
                 "faults": dataclasses.asdict(self.faults),
                 "controller": [contestant.name, contestant.identity],
                 "seed": seed,
-                "tables": [self.emissions, self.details, self._drawn(seed), self.event_log],
+                "tables": [self.emissions, self.details, self._drawn(seed), self.event_log, self.waits],
                 "versions": dict(self.versions),
                 "code": code_sha256(),
             }

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.contest import Contestant, Evaluation, Job, RunFailed, RunResult, folder_names
-from evaluation.simulations import OUTPUTS, OUTPUTS_OF, SimulationPool, Stopped
+from evaluation.simulations import OUTPUTS_OF, SimulationPool, Stopped, kept_outputs
 from evaluation.store import StoredRun, clear_partial, load_run
 from plumbing.errors import InputError
 from plumbing.held import scratch
@@ -52,20 +52,22 @@ def finished_runs(evaluation: Evaluation) -> Finished:
             place = Path(folders[contestant.name]) / f"seed-{seed}"
             digest = evaluation.digest(contestant, seed)
             run = load_run(evaluation.store / place, digest)
-            if run is not None and (evaluation.keep is None or _keeps(evaluation.keep / place, digest)):
+            if run is not None and (
+                evaluation.keep is None or _keeps(evaluation.keep / place, digest, kept_outputs(evaluation))
+            ):
                 found[contestant.name, seed] = run
             elif run is None and (evaluation.store / place).exists():
                 stale += 1
     return Finished(found, stale)
 
 
-def _keeps(folder: Path, digest: str) -> bool:
+def _keeps(folder: Path, digest: str, names: Sequence[str]) -> bool:
     """Whether SUMO's outputs in that folder are all there, and of that run."""
     try:
         same = (folder / OUTPUTS_OF).read_text(encoding="utf-8").strip() == digest
     except (OSError, ValueError):
         return False
-    return same and all((folder / name).is_file() for name in OUTPUTS)
+    return same and all((folder / name).is_file() for name in names)
 
 
 def check_traffic(scenario: Scenario) -> None:

@@ -28,6 +28,7 @@ from evaluation.details.events import EventPlan, read_events
 from evaluation.details.tables import DetailPlan, detail_additional, detail_metrics, detail_options, read_details
 from evaluation.details.trajectories import read_trajectories, trajectory_options
 from evaluation.measure import measure
+from evaluation.monitor.waiting import POSITIONS, ROUTES, waiting_options
 from evaluation.store import save_run
 from plumbing.errors import InputError
 from plumbing.whole import Draft
@@ -88,7 +89,7 @@ class SimulationPool:
                 trips, statistics, summary, scenario.begin_s, detail_metrics(tables) if tables else None
             )
             if keep is not None:
-                _keep(slot.folder, keep / target, digest)
+                _keep(slot.folder, keep / target, digest, kept_outputs(self.evaluation))
             stored = None
             if store is not None:
                 tables["vehicles"] = trips.vehicles
@@ -178,6 +179,8 @@ class _Slot:
             options["--device.emissions.probability"] = "1"
         if evaluation.details:
             options |= detail_options(folder)
+        if evaluation.waits:
+            options |= waiting_options(folder, scenario.net_file)
         if corridor is not None:
             options |= trajectory_options(folder, corridor, scenario)
         setup = make_setup(
@@ -216,11 +219,16 @@ class _Slot:
         return self.simulation.branch(Branches(plans, steps, policy, at_a_time=BRANCHES_AT_A_TIME))
 
 
-def _keep(folder: Path, kept: Path, digest: str) -> None:
+def kept_outputs(evaluation: Evaluation) -> tuple[str, ...]:
+    """The files that a run leaves in its folder below `keep`."""
+    return (*OUTPUTS, POSITIONS, ROUTES) if evaluation.waits else OUTPUTS
+
+
+def _keep(folder: Path, kept: Path, digest: str, names: Sequence[str]) -> None:
     """Copy SUMO's outputs of one run, all or none."""
     with Draft(kept) as draft:
         draft.path.mkdir()
-        for name in OUTPUTS:
+        for name in names:
             _copy(folder / name, draft.path / name)
         (draft.path / OUTPUTS_OF).write_text(f"{digest}\n")
         draft.take_place()
