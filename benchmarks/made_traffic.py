@@ -38,7 +38,7 @@ LADDER = [STEP**power for power in range(-24, 5)]
 SEARCH_SEEDS = VALIDATION_SEEDS[:2]
 MOST_UNFINISHED = 0.05
 MOST_TIMES_LIGHT = 2.0
-_RECIPE = "1"  # raise it when the same input should give other traffic than before
+_RECIPE = "2"  # raise it when the same input should give other traffic than before
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Made:
     scenario: Scenario
     level_vph: float
     """Departures per hour."""
-    highest: bool
-    """Whether fixed time carries even the highest rung."""
+    mark: str = ""
+    """ "+" where fixed time carries even the highest rung, "−" where it does not even carry the lowest."""
 
 
 def made_scenario(network: Network, horizon_s: float) -> Scenario:
@@ -88,7 +88,8 @@ def at_level(network: Network, horizon_s: float, tell: Callable[[str], None] = l
     key = _digest([_RECIPE, sumo_version(), sorted(scenario.hashes().items()), horizon_s, criterion])
 
     def search() -> bytes:
-        light_s = max(run.metrics.delay_s for run in _fixed_time(scenario, LADDER[0]))
+        light = _fixed_time(scenario, LADDER[0])
+        light_s = max(run.metrics.delay_s for run in light)
         tell(f"{network.name}: fixed time has {light_s:.1f} s of delay in light traffic")
 
         def carries(rung: int) -> bool:
@@ -99,13 +100,14 @@ def at_level(network: Network, horizon_s: float, tell: Callable[[str], None] = l
             tell(f"{network.name}: {rate_vph:,.0f} veh/h: {delays}{'' if fine else ', too much'}")
             return fine
 
-        rung = highest(carries, len(LADDER))
-        return json.dumps({"rung": rung, "light_s": light_s}).encode()
+        fine = all(carried(run, light_s) for run in light)
+        rung = highest(carries, len(LADDER)) if fine else 0
+        mark = "+" if rung == len(LADDER) - 1 else "" if fine else "−"
+        return json.dumps({"rung": rung, "light_s": light_s, "mark": mark}).encode()
 
     found = json.loads(cached_file(f"networks/{network.name}-level-{key}.json", search).read_bytes())
-    factor = LADDER[found["rung"]]
-    level = scenario.scaled(factor)
-    return Made(level, per_hour(level.demand_counts()[0], level), found["rung"] == len(LADDER) - 1)
+    level = scenario.scaled(LADDER[found["rung"]])
+    return Made(level, per_hour(level.demand_counts()[0], level), found["mark"])
 
 
 def per_hour(departures: int, scenario: Scenario) -> float:

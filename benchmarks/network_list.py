@@ -1,7 +1,8 @@
 """The networks that come with the installed packages eclipse-sumo and sumo-rl, read in place; RESCO's eight apart.
 
 Beside them, so that there are more towns and more kinds of junction: OpenStreetMap imports among them with signals
-guessed by netconvert, as SUMO's OSM wizard does it, and networks that netgenerate draws at random.
+guessed by netconvert, as SUMO's OSM wizard does it, and networks that netgenerate draws at random. Some of SUMO's
+games have signals that the player switches, with greens of ten thousand seconds: netconvert makes them programs.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ from plumbing.errors import InputError
 from plumbing.interpreter import environment, last_line
 
 TOOL_LIMIT_S = 600.0
-GUESS = ("--tls.guess", "--tls.guess.threshold", "40", "--tls.guess.joining", "--tls.join", "--no-turnarounds")
+REBUILD = ("--tls.rebuild",)
+"""netconvert's options for programs of its own in the place of a player's."""
+GUESS = (
+    *REBUILD, "--tls.guess", "--tls.guess.threshold", "40", "--tls.guess.joining", "--tls.join", "--no-turnarounds",
+)  # fmt: skip
 """netconvert's options for signals where there are none: where the speed limits of all approaches come to 40 m/s."""
 DRAW = (
     "--rand", "--rand.iterations", "60", "--rand.min-distance", "80", "--rand.max-distance", "220",
@@ -46,8 +51,8 @@ class Network:
     """Additional files with its signals' programs, likewise."""
     town: bool = False
     """A town's streets, from OpenStreetMap."""
-    guessed: bool = False
-    """Built anew with `GUESS`."""
+    convert: tuple[str, ...] = ()
+    """netconvert's options to build it anew with: `REBUILD`, `GUESS`; empty: as it is."""
     seed: int | None = None
     """Drawn by netgenerate with this seed."""
 
@@ -59,10 +64,10 @@ NETWORKS = {
     network.name: network
     for network in (
         Network("DRT", f"{_GAME}/DRT/osm.net.xml", town=True),
-        Network("A10KW", f"{_GAME}/A10KW/osm.net.xml", town=True),
-        Network("A10KW-guessed", f"{_GAME}/A10KW/osm.net.xml", town=True, guessed=True),
-        Network("bs3d", f"{_GAME}/bs3d/bs.net.xml", town=True),
-        Network("bs3d-guessed", f"{_GAME}/bs3d/bs.net.xml", town=True, guessed=True),
+        Network("A10KW", f"{_GAME}/A10KW/osm.net.xml", town=True, convert=REBUILD),
+        Network("A10KW-guessed", f"{_GAME}/A10KW/osm.net.xml", town=True, convert=GUESS),
+        Network("bs3d", f"{_GAME}/bs3d/bs.net.xml", town=True, convert=REBUILD),
+        Network("bs3d-guessed", f"{_GAME}/bs3d/bs.net.xml", town=True, convert=GUESS),
         Network("fkk_in", f"{_GAME}/fkk_in/ingolstadt.net.xml.gz"),
         Network("fokr_bs", f"{_GAME}/fokr_bs_demo/fokr_bs.net.xml.gz", (f"{_GAME}/fokr_bs_demo/signalPlan.add.xml",)),
         *(
@@ -75,13 +80,11 @@ NETWORKS = {
         ),
         Network("RiLSA1OutTLS", f"{_PARTS}/RiLSA1OutTLS/rilsa1.net.xml", (f"{_PARTS}/RiLSA1OutTLS/tls.add.xml",)),
         Network("basic-cross", f"{_PARTS}/net.net.xml"),
-        Network("corridor", f"{_GAME}/corridor/corridor.net.xml"),
+        Network("corridor", f"{_GAME}/corridor/corridor.net.xml", convert=REBUILD),
         Network("cross", f"{_GAME}/cross/cross.net.xml"),
         Network("grid6", f"{_GAME}/grid6/grid6.net.xml"),
-        Network("highway", f"{_GAME}/highway/highway.net.xml"),
         Network("hiking", f"{_GAME}/hiking/hiking.net.xml"),
         Network("kuehne", f"{_GAME}/kuehne/kuehne.net.xml"),
-        Network("ramp", f"{_GAME}/ramp/ramp.net.xml"),
         Network("square", f"{_GAME}/square/square.net.xml"),
         Network("single-intersection", f"{_RL}/single-intersection/single-intersection.net.xml"),
         Network("2way-single-intersection", f"{_RL}/2way-single-intersection/single-intersection.net.xml"),
@@ -108,8 +111,8 @@ def files_of(network: Network) -> tuple[Path, tuple[Path, ...]]:
     if network.seed is not None:
         return _built(network.name, ["netgenerate", *DRAW, "--seed", str(network.seed)], ""), additional
     net = _installed(network.net)
-    if network.guessed:
-        net = _built(network.name, ["netconvert", "-s", str(net), *GUESS], file_sha256(net))
+    if network.convert:
+        net = _built(network.name, ["netconvert", "-s", str(net), *network.convert], file_sha256(net))
     return net, additional
 
 

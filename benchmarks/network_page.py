@@ -16,16 +16,18 @@ Row = Mapping[str, Any]
 
 INTRODUCTION = f"""# Networks that nothing was tuned on
 
-Each network with signals that the packages eclipse-sumo and sumo-rl bring, read in place (RESCO's eight apart); two
-towns once more with signals guessed by netconvert, and two networks that netgenerate draws. Traffic is made by SUMO's
+Networks with signals that the packages eclipse-sumo and sumo-rl bring, read in place (RESCO's eight apart); two
+towns once more with signals guessed by netconvert, and two networks that netgenerate draws
+([network_list.py](network_list.py) says which, and where netconvert made the programs). Traffic is made by SUMO's
 randomTrips.py, with {WALKERS_PH:g} walkers an hour where there are crossings, at the highest level that fixed time
-carries: no gridlock, at most {MOST_UNFINISHED:.0%} of the vehicles not arrived at the end, and at most
+carries: no gridlock, at most {100 * MOST_UNFINISHED:g} % of the vehicles not arrived at the end, and at most
 {MOST_TIMES_LIGHT:g} times the delay of light traffic ([made_traffic.py](made_traffic.py)). Fixed time is the
 network's own program: it was made for this network, though not for this traffic."""
 
 COLUMNS = f"""\
 - **Delay** of every vehicle that was to depart; behind it the ratio to fixed time. **G** with a number: so many
-  runs gridlocked. `*`: a town. `+`: fixed time carries even the highest level that was tried.
+  runs gridlocked. `*`: a town. `+`, `−`: fixed time carries even the highest level that was
+  tried, or not even the lowest.
 - **Starving links**: red for longer than {LEAST_BOUND_S:g} s, or {CYCLES:g} times the program's cycle where that is
   more, and a change of the signal ({CHANGE_S:g} s), while a vehicle waited at the stop line.
 - **Never green**: links that the program serves and that were not green once.
@@ -47,7 +49,7 @@ def table(rows: Sequence[Row], controllers: Sequence[str], *, head: bool = True)
     lines = [_line(titles), "|---" * len(titles) + "|"] if head else []
     for row in rows:
         cells = [row["network"] + (" *" if row["town"] else ""), row["signals"], row["controlled"]]
-        cells += [len(row["left_alone"]), f"{row['level_vph']:,}{' +' if row['highest_level'] else ''}"]
+        cells += [len(row["left_alone"]), f"{row['level_vph']:,} {row['mark']}".rstrip()]
         cells += [_delay(row, name) for name in controllers]
         cells += [_counts(row, "starving"), _counts(row, "never_green"), _findings(row)]
         lines.append(_line(cells))

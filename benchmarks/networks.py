@@ -134,7 +134,7 @@ def measure(network: Network, options: argparse.Namespace) -> dict[str, Any]:
         "controlled": len(plan.intersections),
         "left_alone": {refusal.tls_id: refusal.reason for refusal in plan.refusals},
         "level_vph": round(made.level_vph),
-        "highest_level": made.highest,
+        "mark": made.mark,
         "walkers": scenario.demand_counts()[1],
         "failed": {},
         "controllers": {},

@@ -118,7 +118,7 @@ def test_what_fixed_time_carries(changed: Mapping[str, Any], carried: bool) -> N
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_is_there(name: str) -> None:
-    if NETWORKS[name].seed is None and not NETWORKS[name].guessed:  # else it takes netconvert
+    if NETWORKS[name].seed is None and not NETWORKS[name].convert:  # else it takes netconvert
         net, additional = files_of(NETWORKS[name])
         assert all(path.is_file() for path in (net, *additional))
 
@@ -136,7 +136,7 @@ def row_of(**controllers: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
     return {
         "network": "village", "town": True, "signals": 3, "controlled": 2, "left_alone": {"a": "no green phase"},
-        "level_vph": 1200, "highest_level": False, "walkers": 0, "failed": {},
+        "level_vph": 1200, "mark": "", "walkers": 0, "failed": {},
         "controllers": {name: fine | of for name, of in controllers.items()},
     }  # fmt: skip
 
@@ -198,7 +198,7 @@ def test_bad_arguments(arguments: list[str], message: str) -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Contestant:
     """A policy that has learned a little on `single`; its network fits any intersection."""
     out = tmp_path_factory.mktemp("trained") / "policy"
-    words = ["--scenario", "single", "--agent", "dqn", "--steps", "3000", "--validate-every", "0", "--out", str(out)]
+    words = ["--scenario", "single", "--agent", "ppo", "--steps", "2000", "--validate-every", "0", "--out", str(out)]
     assert train.main(words) == 0
     found = find_controller(str(out))
     return Contestant("policy", found.make, baseline=False, identity=found.identity)
