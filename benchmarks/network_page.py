@@ -20,9 +20,10 @@ Networks with signals that the packages eclipse-sumo and sumo-rl bring, read in 
 towns once more with signals guessed by netconvert, and two networks that netgenerate draws
 ([network_list.py](network_list.py) says which, and where netconvert made the programs). Traffic is made by SUMO's
 randomTrips.py, with {WALKERS_PH:g} walkers an hour where there are crossings, at the highest level that fixed time
-carries: no gridlock, at most {100 * MOST_UNFINISHED:g} % of the vehicles not arrived at the end, and at most
-{MOST_TIMES_LIGHT:g} times the delay of light traffic ([made_traffic.py](made_traffic.py)). Fixed time is the
-network's own program: it was made for this network, though not for this traffic."""
+carries: no gridlock, at most {MOST_TIMES_LIGHT:g} times the delay of light traffic, and at most
+{100 * MOST_UNFINISHED:g} % more of the vehicles not arrived at the end than in light traffic
+([made_traffic.py](made_traffic.py)). Fixed time is the network's own program: it was made for this network, though
+not for this traffic."""
 
 COLUMNS = f"""\
 - **Delay** of every vehicle that was to depart; behind it the ratio to fixed time. **G** with a number: so many

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.made_traffic import Made, at_level
+from benchmarks.made_traffic import Made, at_level, unfinished_share
 from benchmarks.network_list import NETWORKS, Network
 from benchmarks.network_page import page, table
 from controllers.programs import ProgramControl
@@ -176,7 +176,7 @@ def delays(results: Sequence[RunResult]) -> dict[str, Any]:
         "delay_s": sum(of.delay_s for of in metrics) / runs,
         "delays_s": [of.delay_s for of in metrics],
         "gridlocked_runs": sum(of.gridlocked for of in metrics),
-        "unfinished_share": sum((of.running_veh + of.uninserted_veh) / max(1, of.vehicles) for of in metrics) / runs,
+        "unfinished_share": sum(map(unfinished_share, metrics)) / runs,
         "persons_unfinished": sum(of.persons_unfinished for of in metrics) / runs,
         "person_waiting_s": finite_or_none(sum(of.person_waiting_s for of in metrics) / runs),
     }
