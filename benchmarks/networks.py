@@ -24,7 +24,7 @@ from controllers.programs import ProgramControl
 from controllers.registry import CONTROLLERS, make
 from evaluation.contest import Contestant, Evaluation, RunFailed, RunResult, folder_names
 from evaluation.monitor.check import check
-from evaluation.monitor.net import MonitorInputError
+from evaluation.monitor.files import MonitorInputError
 from evaluation.monitor.rules import Rules
 from evaluation.monitor.waiting import longest_reds, never_green
 from evaluation.progress import RunProgress

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.monitor.net import LinkPath, MonitorInputError, read_signals
+from evaluation.monitor.files import MonitorInputError
+from evaluation.monitor.links import LinkPath
+from evaluation.monitor.net import read_signals
 from evaluation.monitor.waiting import CHANGE_S, LongestRed, longest_reds, never_green, waiting_options
 from scenarios.scenario import load
 

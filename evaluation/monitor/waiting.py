@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.monitor.check import Recording, read_states
-from evaluation.monitor.net import BROKEN_FILE, LinkPath, MonitorInputError, open_xml, read_signals
+from evaluation.monitor.files import BROKEN_FILE, MonitorInputError, open_xml
+from evaluation.monitor.links import LinkPath
+from evaluation.monitor.net import read_signals
 
 SAMPLE_S = 5.0
 """Between two looks at the vehicles [s]."""
