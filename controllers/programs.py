@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 from xml.sax.saxutils import quoteattr
 
+from controllers.sequence import in_one_cycle
 from plumbing.errors import InputError
 from scenarios.scenario import Scenario
 from signals.links import link_table
@@ -56,6 +57,8 @@ class SensingProgram(ProgramControl):
     """Greatest green; by default the program's `maxDur`, or 50 s, but not less than the program's green."""
 
     sumo_type: ClassVar[str] = ""
+    chooses_next: ClassVar[bool] = False
+    """Whether this type looks at the rows' `next`."""
 
     def additional_xml(self, scenario: Scenario) -> str:
         """One program per signal; a signal that has nothing to extend keeps its own."""
@@ -67,6 +70,8 @@ class SensingProgram(ProgramControl):
         return {}
 
     def _program(self, network: RoadNetwork, program: Program) -> str:
+        if not self.chooses_next or program.type == "delay_based":
+            program = in_one_cycle(program)
         greens = extendable_rows(network, program)
         if not greens:
             return ""
@@ -109,6 +114,7 @@ class Actuated(SensingProgram):
     """How far upstream of the stop line the detector lies, in time at free speed. SUMO's default."""
 
     sumo_type: ClassVar[str] = "actuated"
+    chooses_next: ClassVar[bool] = True
 
     def _parameters(self) -> Mapping[str, float]:
         return {"max-gap": self.max_gap_s, "detector-gap": self.detector_gap_s}

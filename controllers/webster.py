@@ -2,7 +2,8 @@
 
 `duarouter` turns whatever demand there is into routes, `tlsCycleAdaptation.py` sets cycle and splits, and where there
 are several signals `tlsCoordinator.py` sets their offsets. The tool's greens are put into the network's own programs:
-their change intervals, which it would overwrite, stay.
+their change intervals, which it would overwrite, stay. A program that chooses its next row by detectors is brought into
+one cycle first.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
 from controllers.programs import ProgramControl, extendable_rows, stated_least_s
+from controllers.sequence import in_one_cycle
 from plumbing.cache import cached_file
 from plumbing.errors import InputError
 from plumbing.held import scratch
@@ -32,7 +34,7 @@ from signals.timing import Timing
 HOUR_S = 3600.0
 PROGRAM_ID = "intergreen-webster"
 TOOL_LIMIT_S = 600.0
-_RECIPE = "1"  # raise it when the same input should give other plans than before
+_RECIPE = "2"  # raise it when the same input should give other plans than before
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Webster(ProgramControl):
 
     def _plans(self, scenario: Scenario) -> str:
         network = scenario.network
-        own = {tls_id: programs[-1] for tls_id, programs in network.programs.items()}
+        own = {tls_id: in_one_cycle(programs[-1]) for tls_id, programs in network.programs.items()}
         with scratch("webster") as folder:
             net, routes = folder / "own.net.xml", folder / "driven.rou.xml"
             _write_net(scenario.sumo_files.net_file, own, net)
@@ -178,9 +180,7 @@ def _program_xml(program: Program) -> str:
         f'programID={quoteattr(program.program_id)} offset="{program.offset_s:g}">\n'
     )
     rows = "".join(
-        f'    <phase duration="{row.duration_s:g}" state={quoteattr(row.state)}'
-        + (f' next="{" ".join(map(str, row.next))}"' if row.next else "")
-        + "/>\n"
+        f'    <phase duration="{row.duration_s:g}" state={quoteattr(row.state)}/>\n'
         for row in program.rows
     )
     return head + rows + "  </tlLogic>\n"

@@ -76,6 +76,13 @@ def releasing(tls_ids: Collection[str]) -> Unwanted:
     return lambda tag, attributes: tag == "wautJunction" and attributes.get("junctionID") in ids
 
 
+def driven_by(path: Path) -> frozenset[str]:
+    """The signals that an additional file drives: with a program of its own, or by switching between programs."""
+    programs = {program.tls_id for program in read_programs(path) if program.rows}
+    switched = (tls_id for schedule in _schedules([path]).values() for tls_id in schedule.tls_ids)
+    return frozenset(programs).union(switched)
+
+
 def is_demand(tag: str, attributes: Mapping[str, str]) -> bool:
     """For `admitted`: leaves out vehicles and persons."""
     del attributes

@@ -15,7 +15,7 @@ from plumbing.cache import cached_file
 from plumbing.digest import file_sha256
 from plumbing.errors import InputError, did_you_mean
 from scenarios import build, resco
-from scenarios.additional import check_programs, holds_demand, is_demand, releasing, with_additional_programs
+from scenarios.additional import check_programs, driven_by, holds_demand, is_demand, releasing, with_additional_programs
 from scenarios.config import FILE_OPTIONS, SumoConfig, config_text, read_config
 from scenarios.demand import Demand, read_demand
 from scenarios.heldout import held_out_routes, scaled_routes
@@ -101,7 +101,8 @@ class Scenario:
         Args:
             extra_additional: files of our own, which SUMO is handed as they are, such as what records a run.
             controlled: signals that someone else drives: a time-of-day switch (WAUT) lets go of them.
-            programs: signal programs from anywhere, as the text of an additional file.
+            programs: signal programs from anywhere, as the text of an additional file; a time-of-day switch of the
+                scenario's lets go of the signals that this text drives.
 
         Raises:
             InputError: a file, or what it includes, cannot be read.
@@ -117,7 +118,8 @@ class Scenario:
         if self.route_files:
             args += ["-r", ",".join(str(path) for path in self.sumo_files.route_files)]
         given = [admitted_text(programs, "programs")] if programs else []
-        additional = (*self.without_waut(controlled), *given, *extra_additional)
+        driven = frozenset(controlled).union(*(driven_by(path) for path in given))
+        additional = (*self.without_waut(driven), *given, *extra_additional)
         if additional:
             args += ["-a", ",".join(str(path) for path in additional)]
         return [*args, "-b", _number(self.begin_s), "-e", _number(self.end_s)]
