@@ -17,6 +17,7 @@ from envs.workers.engine import add_engine_arguments, check_engine, open_engine
 from evaluation.details.corridor import find_corridor
 from evaluation.files import settings_of, write_results
 from evaluation.progress import RunProgress
+from evaluation.results.findings import unserved_lines, warning_lines
 from evaluation.results.summary import as_json, summarise
 from evaluation.results.terminal import print_results
 from evaluation.runs import (
@@ -193,7 +194,9 @@ def _judge(options: argparse.Namespace, seeds: list[int], timing: Timing, words:
     # mcts knows the future: it is compared like all others, but is never the reference
     summary = summarise(results, [c.name for c in contestants if c.baseline and c.name != "mcts"])
     stress = curves_of(results, levels, stressed)
-    content = as_json(summary, about) | ({"stress": stress_json(stress)} if stress else {})
+    notes = [*unserved_lines(results), *warning_lines(results)]
+    content = as_json(summary, about) | ({"notes": notes} if notes else {})
+    content |= {"stress": stress_json(stress)} if stress else {}
     if options.out is not None:
         write_results(options.out, evaluation, results, summary, stress, content, settings)
     if options.json:

@@ -15,6 +15,7 @@ import polars as pl
 from controllers.base import Controller
 from controllers.programs import ProgramControl
 from evaluation.details.corridor import Corridor
+from evaluation.findings import Findings
 from evaluation.metrics import RunMetrics
 from evaluation.store import StoredRun, digest_of
 from plumbing.command import check_text
@@ -113,6 +114,7 @@ class RunResult:
     metrics: RunMetrics
     vehicles: pl.DataFrame
     stored: StoredRun | None = None
+    findings: Findings = field(default_factory=Findings)
 
 
 class Job(NamedTuple):

@@ -23,6 +23,7 @@ def measure(
     summary: EpisodeSummary,
     begin_s: float = 0.0,
     details: Mapping[str, float] | None = None,
+    unserved_links: int = 0,
 ) -> RunMetrics:
     """The metrics of a run that began at `begin_s`; `details` has those of `DETAILS`.
 
@@ -69,10 +70,13 @@ def measure(
         resco_delay_s=_resco_delay_s(vehicles),
         persons_arrived=with_arrival.height,
         persons_unfinished=persons.height - with_arrival.height,
-        person_waiting_s=_mean(with_arrival["waiting_time_s"]),
+        persons_jammed=statistics.jammed_persons,
+        person_waiting_s=_mean(persons["walk_waiting_s"]),
         person_time_loss_s=_mean(with_arrival["time_loss_s"]),
-        person_waiting_p95_s=percentile(with_arrival["waiting_time_s"], 95),
-        person_waiting_max_s=percentile(with_arrival["waiting_time_s"], 100),
+        person_waiting_p95_s=percentile(persons["walk_waiting_s"], 95),
+        person_waiting_max_s=percentile(persons["walk_waiting_s"], 100),
+        ride_waiting_s=_mean(persons["ride_waiting_s"]),
+        unserved_links=unserved_links,
         co2_g=_mean(inserted["co2_g"]),
         fuel_g=_mean(inserted["fuel_g"]),
         **(details or {}),

@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 ALL = "mean over every vehicle that was to depart, arrived or not"
 ENTERED = "mean over the vehicles that entered the network"
 PERSONS = "mean over the persons that arrived"
+WALKERS = "over the persons that set out and walked, arrived or not"
 RUN = "number in the run"
 
 
@@ -119,14 +120,24 @@ class RunMetrics:
         "delay as the RESCO benchmark counts it, for its published figures alone")]
     persons_arrived: Annotated[int, Metric("persons arrived", "", RUN, "persons that ended their trip", ",.0f")]
     persons_unfinished: Annotated[int, Metric("persons under way", "", RUN,
-        "persons that set out and had not arrived; SUMO writes no waiting time of them", ",.0f")]
-    person_waiting_s: Annotated[float, Metric("pedestrians wait, mean", "s", PERSONS,
-        "time below 0.1 m/s, as at crossings", terminal="persons'\nwaiting s", table="beyond")]
+        "persons that set out and had not arrived", ",.0f", "persons\nunder way", "beyond")]
+    persons_jammed: Annotated[int, Metric("persons jammed", "", RUN,
+        "persons that stood for so long (300 s, unless the scenario says otherwise) that SUMO let them walk on, at red "
+        "too", ",.0f")]
+    person_waiting_s: Annotated[float, Metric("pedestrians wait, mean", "s", f"mean {WALKERS}",
+        "time that they stood while walking, as at crossings; waiting for a bus does not count", terminal=
+        "walkers'\nwaiting s", table="beyond")]
     person_time_loss_s: Annotated[float, Metric("pedestrians' time loss", "s", PERSONS, "SUMO's time loss")]
-    person_waiting_p95_s: Annotated[float, Metric("pedestrians wait, 95 % below", "s",
-        "over the persons that arrived", "the waiting that 5 % of the persons exceed", ".0f", table="beyond")]
-    person_waiting_max_s: Annotated[float, Metric("pedestrians wait, most", "s", "over the persons that arrived",
+    person_waiting_p95_s: Annotated[float, Metric("pedestrians wait, 95 % below", "s", WALKERS,
+        "the waiting that 5 % of the persons exceed", ".0f", table="beyond")]
+    person_waiting_max_s: Annotated[float, Metric("pedestrians wait, most", "s", WALKERS,
         "the greatest waiting of a person", ".0f")]
+    ride_waiting_s: Annotated[float, Metric("wait for a ride", "s",
+        "mean over the persons that waited for a vehicle to ride in, arrived or not",
+        "time from coming to the stop until the bus, train or car comes, or up to the end")]
+    unserved_links: Annotated[int, Metric("links never served", "", RUN,
+        "links of signals without any green in the whole run although somebody had stood before them for 120 s at the "
+        "end, or had crossed there at red", ",.0f", table="beyond")]
     co2_g: Annotated[float, Metric("CO2", "g/veh", ENTERED,
         "emitted to arrival or the end (HBEFA, by SUMO); with --emissions", ".0f", "CO2\ng", "beyond")]
     fuel_g: Annotated[float, Metric("fuel", "g/veh", ENTERED,
@@ -166,6 +177,11 @@ DETAILS = tuple(f.name for f in dataclasses.fields(RunMetrics) if f.default is n
 
 
 def present(metrics: Iterable[str], values: Iterable[Mapping[str, float]]) -> list[str]:
-    """The metrics that have a value for at least one controller."""
+    """The metrics that have a value for at least one controller; those of persons only where there are any."""
     known = list(values)
-    return [key for key in metrics if any(math.isfinite(each[key]) for each in known)]
+    nobody = not any(each["persons_arrived"] + each["persons_unfinished"] > 0 for each in known)
+    return [
+        key
+        for key in metrics
+        if any(math.isfinite(each[key]) for each in known) and not (nobody and key.startswith("person"))
+    ]

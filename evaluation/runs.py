@@ -108,7 +108,7 @@ def run_all(
     folders = folder_names(evaluation.contestants)
     before = {} if finished is None else finished.runs
     results = {
-        (name, seed): RunResult(name, seed, run.metrics, run.table("vehicles"), run)
+        (name, seed): RunResult(name, seed, run.metrics, run.table("vehicles"), run, run.findings)
         for (name, seed), run in before.items()
     }
     jobs = [

@@ -25,14 +25,22 @@ from envs.workers.server import WorkerSetup
 from evaluation.contest import Evaluation, Job, RunFailed, RunResult
 from evaluation.details.corridor import Corridor
 from evaluation.details.events import EventPlan, read_events
-from evaluation.details.tables import DetailPlan, detail_additional, detail_metrics, detail_options, read_details
+from evaluation.details.tables import (
+    SWITCHES,
+    DetailPlan,
+    detail_metrics,
+    detail_options,
+    read_details,
+    read_switches,
+)
 from evaluation.details.trajectories import read_trajectories, trajectory_options
+from evaluation.findings import MESSAGES, MOST_WARNINGS, Findings, find_unserved, find_warnings, outputs_xml
 from evaluation.measure import measure
 from evaluation.monitor.waiting import POSITIONS, ROUTES, waiting_options
 from evaluation.store import save_run
 from plumbing.errors import InputError
 from plumbing.whole import Draft
-from scenarios.additional import with_additional_programs
+from scenarios.additional import driven_by, with_additional_programs
 from scenarios.sumo_input import admitted_text
 from signals.network import Program
 
@@ -85,19 +93,25 @@ class SimulationPool:
                 )
             if corridor is not None:
                 tables["trajectories"] = read_trajectories(slot.folder / "trajectories.xml", corridor, scenario)
-            metrics = measure(
-                trips, statistics, summary, scenario.begin_s, detail_metrics(tables) if tables else None
+            states = tables["states"] if tables else read_switches(slot.folder / SWITCHES)
+            findings = Findings(
+                find_unserved(slot.folder, states, summary, scenario.network),
+                find_warnings(slot.folder / MESSAGES, slot.programs or {}, slot.replaced),
             )
+            metrics = measure(
+                trips, statistics, summary, scenario.begin_s, detail_metrics(tables) if tables else None,
+                unserved_links=len(findings.unserved),
+            )  # fmt: skip
             if keep is not None:
                 _keep(slot.folder, keep / target, digest, kept_outputs(self.evaluation))
             stored = None
             if store is not None:
                 tables["vehicles"] = trips.vehicles
-                stored = save_run(store / target, digest, contestant.name, seed, metrics, tables)
+                stored = save_run(store / target, digest, contestant.name, seed, metrics, tables, findings)
             for path in slot.folder.glob("*.xml"):
                 if not path.name.endswith(".add.xml"):
                     path.unlink()
-        return RunResult(contestant.name, seed, metrics, trips.vehicles, stored)
+        return RunResult(contestant.name, seed, metrics, trips.vehicles, stored, findings)
 
     @contextlib.contextmanager
     def _slot(self, controller: Controller | ProgramControl, corridor: Corridor | None) -> Iterator[_Slot]:
@@ -150,21 +164,22 @@ class _Slot:
         self.program = isinstance(controller, ProgramControl)
         self.programs: dict[str, Program] | None = None
         """The program that SUMO runs at each signal; None where the controller decides."""
+        self.replaced: frozenset[str] = frozenset()
+        """Signals with a program of the controller's."""
         programs = controller.additional_xml(scenario) if isinstance(controller, ProgramControl) else ""
         if self.program:
             loaded = [admitted_text(programs, "programs")] if programs else []
+            self.replaced = frozenset[str]().union(*map(driven_by, loaded))
             network = with_additional_programs(scenario.network, loaded, scenario.begin_s)
             self.programs = {tls_id: programs[-1] for tls_id, programs in network.programs.items() if programs}
-        extra: list[Path] = []
+        extra = [folder / "findings.add.xml"]
+        extra[-1].write_text(outputs_xml(folder, scenario.network))
         if evaluation.keep is not None:
             states = quoteattr(str(folder / "tls_states.xml"))
             extra.append(folder / "record.add.xml")
             extra[-1].write_text(
                 f'<additional>\n    <timedEvent type="SaveTLSStates" dest={states}/>\n</additional>\n'
             )
-        if evaluation.details:
-            extra.append(folder / "details.add.xml")
-            extra[-1].write_text(detail_additional(folder))
         if evaluation.event_log:
             extra.append(folder / "loops.add.xml")
             extra[-1].write_text(EventPlan.of(scenario.network).additional_xml(folder))
@@ -175,6 +190,8 @@ class _Slot:
             "--statistic-output": str(folder / "statistics.xml"),
             "--max-depart-delay": "-1",  # else SUMO drops vehicles that wait for longer, and they count
         }
+        if self.program:
+            options["--error-log"] = str(folder / MESSAGES)
         if evaluation.emissions:
             options["--device.emissions.probability"] = "1"
         if evaluation.details:
@@ -193,6 +210,7 @@ class _Slot:
             controlled=not self.program,
             programs=programs,
             extra_additional=extra,
+            most_warnings=MOST_WARNINGS if self.program else 2,
             outputs=[word.replace("{", "{{").replace("}", "}}") for pair in options.items() for word in pair],
         )
         self.simulation = RemoteSimulation(WorkerSetup(setup, reward="", observation=""))

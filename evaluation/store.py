@@ -19,15 +19,17 @@ from typing import Any
 import polars as pl
 
 from envs.sumo.outputs import VEHICLE_COLUMNS
+from evaluation import findings
 from evaluation.details import events, passages, trajectories
 from evaluation.details.tables import QUEUES, SERIES, STATES
+from evaluation.findings import Findings
 from evaluation.metrics import TYPES, RunMetrics
 from plumbing.digest import file_sha256
 from plumbing.held import sweep
 from plumbing.plain import finite_or_none, misfit, named, number, one_of, optional, parse, record, text, whole
 from plumbing.whole import Draft
 
-FORMAT = 1
+FORMAT = 2
 RUN_FILE = "run.json"
 VEHICLES = "vehicles.parquet"
 TABLES: Mapping[str, Mapping[str, Any]] = {
@@ -48,6 +50,7 @@ _SHAPE = record(
         "digest": text(64),
         "files": named(text(64), len(TABLES), one_of(*TABLES)),
         "metrics": record({name: _KINDS[kind] for name, kind in TYPES.items()}),
+        "findings": findings.SHAPE,
     }
 )
 
@@ -63,6 +66,7 @@ class StoredRun:
 
     folder: Path
     metrics: RunMetrics
+    findings: Findings = dataclasses.field(default_factory=Findings)
 
     def table(self, name: str) -> pl.DataFrame:
         """One of its tables."""
@@ -88,7 +92,7 @@ def load_run(folder: Path, digest: str) -> StoredRun | None:
             return None
         values = {name: content["metrics"][name] for name in TYPES}
         values = {name: math.nan if value is None else value for name, value in values.items()}
-        return StoredRun(folder, RunMetrics(**values))
+        return StoredRun(folder, RunMetrics(**values), Findings.of(content["findings"]))
     except (OSError, ValueError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
         return None
 
@@ -108,7 +112,13 @@ def _is_ours(path: Path) -> bool:
 
 
 def save_run(
-    folder: Path, digest: str, controller: str, seed: int, metrics: RunMetrics, tables: Mapping[str, pl.DataFrame]
+    folder: Path,
+    digest: str,
+    controller: str,
+    seed: int,
+    metrics: RunMetrics,
+    tables: Mapping[str, pl.DataFrame],
+    found: Findings | None = None,
 ) -> StoredRun:
     """Write a run's folder, whole or not at all; an older one of that name makes room.
 
@@ -131,11 +141,12 @@ def save_run(
                 name: finite_or_none(value) if isinstance(value, float) else value
                 for name, value in dataclasses.asdict(metrics).items()
             },
+            "findings": (found or Findings()).as_json(),
             "files": files,
         }
         (draft.path / RUN_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         draft.take_place()
-    return StoredRun(folder, metrics)
+    return StoredRun(folder, metrics, found or Findings())
 
 
 def clear_partial(folder: Path) -> None:

@@ -64,6 +64,11 @@ class Scenario:
     def horizon_s(self) -> float:
         return self.end_s - self.begin_s
 
+    @property
+    def scale(self) -> float:
+        """How many times the planned vehicles (and not persons) SUMO lets depart."""
+        return float(dict(self.options).get("scale", "1"))
+
     @cached_property
     def network(self) -> RoadNetwork:
         """The road network; of each signal's programs the last one is the one that SUMO starts with."""
@@ -88,8 +93,7 @@ class Scenario:
     def demand_counts(self) -> tuple[int, int]:
         """Vehicles and persons planned to depart in [begin_s, end_s); flows drawn at random: as expected."""
         vehicles, persons = self.planned.counts(self.begin_s, self.end_s)
-        scale = float(dict(self.options).get("scale", "1"))  # SUMO applies it to vehicles alone
-        return round(vehicles * scale), persons
+        return round(vehicles * self.scale), persons
 
     def sumo_args(
         self, extra_additional: Sequence[Path] = (), controlled: Collection[str] = (), programs: str = ""

@@ -3,8 +3,9 @@
 What SUMO 1.28 writes with `write-unfinished` and `write-undeparted`, found by trying: a vehicle that was
 never inserted has `depart="-1"` and as `departDelay` the time from its planned departure to the run's end;
 one that is planned for the end itself is listed, too, with 0 (and is not counted here). A person on the way at
-the end has `duration="-1"` and waiting time and time loss 0, whatever they were, so means over persons are
-over those who arrived.
+the end has `duration="-1"` and no time loss, so its mean is over those who arrived. The waiting time of a person's
+`walk` is the time that it stood, as before a crossing; that of a `ride` is the wait for the vehicle. Both are written
+of stages that go on at the end, too; a stage that has not begun is left out or has -1 there.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ PERSON_COLUMNS: Mapping[str, type[pl.DataType]] = {
     "person_id": pl.String,
     "depart_s": pl.Float64,
     "arrived": pl.Boolean,
-    "waiting_time_s": pl.Float64,
-    "time_loss_s": pl.Float64,
+    "walk_waiting_s": pl.Float64,  # stood while walking, arrived or not; null if it has not walked
+    "ride_waiting_s": pl.Float64,  # waited for vehicles to ride in, arrived or not; null if for none
+    "time_loss_s": pl.Float64,  # null if it did not arrive
 }
 INCIDENT_ID = "intergreen-incident"
 """How the ids of vehicles begin that block a lane on purpose."""
@@ -144,8 +146,20 @@ def person_row(element: ElementTree.Element) -> dict[str, Any] | None:
         "arrived": arrived,
         "duration_s": duration if arrived else None,
         "waiting_time_s": float(of["waitingTime"]) if arrived else None,
+        "walk_waiting_s": _waited_s(element, "walk"),
+        "ride_waiting_s": _waited_s(element, "ride"),
         "time_loss_s": float(of["timeLoss"]) if arrived else None,
     }
+
+
+def _waited_s(person: ElementTree.Element, stage: str) -> float | None:
+    """The waiting in a person's stages of one kind [s]; None without any that has begun."""
+    begun = [
+        waited_s
+        for each in person.iter(stage)
+        if (waited_s := float(each.attrib["waitingTime"])) >= 0 and (stage == "ride" or float(each.attrib["depart"]) >= 0)
+    ]
+    return sum(begun) if begun else None
 
 
 @dataclass(frozen=True)
@@ -157,6 +171,7 @@ class Statistics:
     collisions: int
     emergency_stops: int
     emergency_brakings: int
+    jammed_persons: int = 0
 
 
 def read_statistics(path: Path) -> Statistics:
@@ -171,6 +186,7 @@ def read_statistics(path: Path) -> Statistics:
             collisions=int(safety["collisions"]),
             emergency_stops=int(safety["emergencyStops"]),
             emergency_brakings=int(safety["emergencyBraking"]),
+            jammed_persons=int(found["persons"]["jammed"]),
         )
     except (ElementTree.ParseError, KeyError, ValueError, OSError) as error:
         raise not_whole(path, error, "statistic output") from error

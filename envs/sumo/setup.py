@@ -63,6 +63,8 @@ class SimulationSetup(SimulationOptions):
     outputs: tuple[str, ...] = ()
     """Further SUMO options, such as outputs; `{seed}` in them is replaced. Paths are absolute: a simulation's process
     has the checkout as its current folder."""
+    scale: float = 1.0
+    """The scenario's own factor on its vehicles, to which `demand_range` comes on top."""
     render: str = ""
     """"human" or "rgb_array" to run sumo-gui in place of libsumo."""
     program_id: str = PROGRAM_ID
@@ -81,6 +83,7 @@ def make_setup(
     render: str = "",
     time_to_teleport_s: float = -1.0,
     least_slots: tuple[int, int] = (1, 1),
+    most_warnings: int = 2,
 ) -> SimulationSetup:
     """Compile a scenario's signals and gather what a run needs.
 
@@ -92,6 +95,7 @@ def make_setup(
         outputs: further options of SUMO's, such as outputs; `{seed}` in them is replaced. Give absolute paths.
         time_to_teleport_s: after how long SUMO removes a vehicle that is stuck; negative: never.
         least_slots: phases and movements that every signal gets slots for at least; see `envs.vector_env`.
+        most_warnings: how many of each kind SUMO tells.
 
     Raises:
         InputError: no signal of the network can be controlled, or an id or setting is wrong.
@@ -117,7 +121,7 @@ def make_setup(
         *scenario.sumo_args(extra_additional, controlled=plan.tls_ids, programs=programs),
         "--step-length", f"{timing.sim_step_s:g}",
         "--time-to-teleport", f"{time_to_teleport_s:g}",
-        "--no-step-log", "true", "--duration-log.disable", "true", "--aggregate-warnings", "2",
+        "--no-step-log", "true", "--duration-log.disable", "true", "--aggregate-warnings", str(most_warnings),
     ]  # fmt: skip
     return SimulationSetup(
         **{of.name: getattr(options, of.name) for of in fields(SimulationOptions)},
@@ -128,6 +132,7 @@ def make_setup(
         end_s=scenario.end_s,
         loops=loops,
         outputs=tuple(outputs),
+        scale=scenario.scale,
         render=render,
         program_id=_unused_id(scenario),
     )

@@ -11,8 +11,8 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
@@ -27,6 +27,7 @@ from envs.sumo.gui import GuiBackend
 from envs.sumo.reading import read_lane, read_lanes, read_loops
 from envs.sumo.setup import SimulationSetup
 from envs.sumo.shares import ShareReader
+from envs.sumo.waiting import vehicles_waiting, walkers_waiting
 from plumbing.errors import InputError
 from plumbing.held import scratch
 from signals.loops import LoopPlan, LoopReader
@@ -58,6 +59,9 @@ class EpisodeSummary:
     """Since when that one stands."""
     stuck_circle: int = 0
     """How many junctions wait for each other in a circle at that head; 0 where they do not."""
+    vehicles_waiting: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    """See `envs.sumo.waiting`."""
+    walkers_waiting: Mapping[str, int] = field(default_factory=dict)
 
 
 class Simulation:
@@ -122,7 +126,7 @@ class Simulation:
         args += [option.format(seed=seed) for option in setup.outputs]
         if setup.demand_range != (1.0, 1.0):
             factor = np.random.default_rng([seed, 0xDE3A4D]).uniform(*setup.demand_range)
-            args += ["--scale", f"{factor:.3f}"]
+            args += ["--scale", f"{setup.scale * round(factor, 3):g}"]
         try:
             with contextlib.nullcontext(args) if setup.loops is None else with_loops(args, setup.loops) as words:
                 self._sumo.start(words)
@@ -308,6 +312,8 @@ class Simulation:
         ids = low.vehicle_getIDList()
         summary.running_veh = len(ids)
         summary.uninserted_veh = len(low.simulation_getPendingVehicles())
+        summary.vehicles_waiting = vehicles_waiting(self._sumo)
+        summary.walkers_waiting = walkers_waiting(self._sumo)
         stuck = {v: stood for v in ids if (stood := low.vehicle_getWaitingTime(v)) >= STUCK_S}
         summary.stuck_veh = len(stuck)
         if stuck:

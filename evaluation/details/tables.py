@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
 import polars as pl
@@ -25,6 +24,8 @@ from evaluation.details.passages import Ways, read_passages, ways_of
 from evaluation.measure import percentile
 from signals.network import RoadNetwork
 
+SWITCHES = "switches.xml"
+"""The output of `evaluation.findings`, which every run has."""
 SAMPLE_S = 10.0
 """Sampling interval of queues [s]; a red lasts longer."""
 JAM_SPACING_M = 7.5  # SUMO's default car: length 5.0 + minGap 2.5
@@ -73,12 +74,6 @@ def detail_options(folder: Path) -> dict[str, str]:
     }
 
 
-def detail_additional(folder: Path) -> str:
-    """SUMO's additional file for these outputs."""
-    switches = quoteattr(str(folder / "switches.xml"))
-    return f'<additional>\n    <timedEvent type="SaveTLSSwitchStates" dest={switches}/>\n</additional>\n'
-
-
 def read_details(folder: Path, plan: DetailPlan, trips: Trips) -> dict[str, pl.DataFrame]:
     """The tables `series`, `queues`, `states` and `passages` of a run.
 
@@ -88,7 +83,7 @@ def read_details(folder: Path, plan: DetailPlan, trips: Trips) -> dict[str, pl.D
     return {
         "series": _series(folder / "summary.xml"),
         "queues": _queues(folder / "queues.xml", plan.approaches),
-        "states": _states(folder / "switches.xml"),
+        "states": read_switches(folder / SWITCHES),
         "passages": read_passages(folder / "routes.xml", plan.ways, trips),
     }
 
@@ -186,7 +181,12 @@ def _queue_samples(path: Path) -> Iterator[tuple[float, list[tuple[str, float]]]
             lanes = []
 
 
-def _states(path: Path) -> pl.DataFrame:
+def read_switches(path: Path) -> pl.DataFrame:
+    """The signals' states as they switch.
+
+    Raises:
+        InputError: the output is not whole.
+    """
     rows = [(float(of["time"]), of["id"], of["state"]) for of in _rows(path, "tlsState")]
     return pl.DataFrame(rows, schema=STATES, orient="row")
 

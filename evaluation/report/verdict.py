@@ -6,13 +6,14 @@ import math
 
 from envs.sumo.simulation import STUCK_S
 from evaluation.report.content import ReportContent
+from evaluation.results.findings import unserved_by, unserved_lines, warning_lines
 from evaluation.results.gridlock import gridlock_lines
 from evaluation.results.summary import SIGNIFICANT, Comparison
 from evaluation.statistics import Interval
 
 
 def verdict(content: ReportContent) -> str:
-    """One sentence: the two controllers, the difference, how sure it is, and whether a run gridlocked."""
+    """One sentence: the two controllers, the difference, how sure it is, whether a run gridlocked or left somebody out."""
     subject, rival = content.subject, content.rival
     name = content.labels[subject]
     seeds = len(content.settings["seeds"])
@@ -20,7 +21,7 @@ def verdict(content: ReportContent) -> str:
     where = f"On {content.scenario.name} ({content.scenario.demand} demand, {_count(seeds, 'seed')})"
     if rival is None:
         sentence = f"{where}, {name} loses {delay.mean:.1f} s per vehicle{_interval(delay)}; nothing was compared"
-        return f"{sentence}{_jams(content)}."
+        return f"{sentence}{_jams(content)}{_unserved(content)}."
     other = content.labels[rival]
     versus = content.entry(subject if subject != content.reference else rival).versus
     assert versus is not None
@@ -34,7 +35,7 @@ def verdict(content: ReportContent) -> str:
             f"{_interval(delay)}) and {other}, {best} "
             f"({content.entry(rival).metrics['delay_s'].mean:.1f} s; less delay on {wins} of {seeds} seeds, {p})"
         )
-        return f"{sentence}{_jams(content)}."
+        return f"{sentence}{_jams(content)}{_unserved(content)}."
     share = abs(gap_s) / content.entry(rival).metrics["delay_s"].mean
     word = "less" if gap_s < 0 else "more"
     sentence = (
@@ -42,7 +43,7 @@ def verdict(content: ReportContent) -> str:
         f"{other}, {best} ({content.entry(rival).metrics['delay_s'].mean:.1f} s; less delay on {wins} of {seeds} "
         f"seeds, {p})"
     )
-    return f"{sentence}{_jams(content)}."
+    return f"{sentence}{_jams(content)}{_unserved(content)}."
 
 
 PROGRAMS = ("fixed_time", "webster", "actuated", "delay_based")
@@ -64,6 +65,7 @@ def cautions(content: ReportContent) -> list[str]:
         trained = content.trained_on.get(name)
         if trained and trained != content.scenario.name:
             found.append(f"{content.labels[name]} was trained on {trained}; this is another network.")
+    found += [f"{line}." for line in unserved_lines(content.results, content.labels)]
     jammed = [e for e in content.summary.controllers if e.gridlocked_runs]
     if jammed:
         counts = (f"{content.labels[e.controller]} in {e.gridlocked_runs} of {e.runs} runs" for e in jammed)
@@ -91,6 +93,7 @@ def cautions(content: ReportContent) -> list[str]:
             "mcts tries its plans in forks of the very simulation, so it knows the future: an upper reference that "
             "no controller in the field can reach."
         )
+    found += [f"{line}." for line in warning_lines(content.results, content.labels)]
     found.append(
         "Intervals and tests speak of other seeds (driver behaviour, arrival details), not of other demand or "
         "another town, and the whole is a simulation: nothing here has been measured on a street."
@@ -143,6 +146,12 @@ def _jams(content: ReportContent) -> str:
     if not jammed:
         return "; neither gridlocked" if len(content.shown) > 1 else "; no run gridlocked"
     return f"; some runs of {' and '.join(jammed)} ended in gridlock"
+
+
+def _unserved(content: ReportContent) -> str:
+    found = unserved_by(content.results)
+    words = [f"{content.labels[n]} never served {_count(len(found[n]), 'link')}" for n in content.shown if n in found]
+    return f"; {' and '.join(words)}" if words else ""
 
 
 def _p_words(versus: Comparison) -> str:

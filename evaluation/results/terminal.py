@@ -13,6 +13,7 @@ from rich.text import Text
 
 from evaluation.contest import without_invisible
 from evaluation.metrics import METRICS, present, shown
+from evaluation.results.findings import unserved_lines, warning_lines
 from evaluation.results.gridlock import gridlock_lines
 from evaluation.results.summary import Summary, p_text, with_interval
 from evaluation.runs import Evaluation, RunResult
@@ -88,6 +89,8 @@ def print_results(
         console.print(
             f"reference: {without_invisible(summary.reference)}, the {summary.reference_is}", soft_wrap=True
         )
+    for line in (*unserved_lines(results), *warning_lines(results)):
+        console.print(without_invisible(line), soft_wrap=True)
     for contestant in evaluation.contestants:
         if contestant.tuned:
             console.print(without_invisible(f"{contestant.name}: {contestant.tuned}"), soft_wrap=True)
