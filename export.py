@@ -47,6 +47,7 @@ from plumbing.digest import file_sha256
 from plumbing.errors import InputError
 from plumbing.occupied import occupied, occupied_file
 from plumbing.outside import add_code_argument
+from scenarios.clock import timing_for
 from scenarios.scenario import Scenario, load
 from scenarios.seeds import EVALUATION_SEEDS, VALIDATION_SEEDS
 from signals.inputs import DETECTORS, InputTable
@@ -370,12 +371,12 @@ def _watched(given: argparse.Namespace) -> tuple[Named, Scenario, Timing]:
     if isinstance(policy.make(), ProgramControl):
         raise InputError(f"{policy.name} chooses no phases, so there is nothing to derive; give a policy")
     job = job_of(policy.settings[0], Path(policy.name) / SETTINGS) if policy.settings else None
-    timing = timing_of(job.timing) if job else Timing()
     if given.scenario is not None:
-        return policy, load(given.scenario, begin_s=given.begin, end_s=given.end), timing
+        scenario = load(given.scenario, begin_s=given.begin, end_s=given.end)
+        return policy, scenario, timing_of(job.timing) if job else timing_for(scenario)
     if job is None:
         raise InputError(f"{policy.name} has no scenario of its own; give --scenario")
-    return policy, job.load(given.begin, given.end), timing
+    return policy, job.load(given.begin, given.end), timing_of(job.timing)
 
 
 def _judge(given: argparse.Namespace, timing: Timing) -> Any:

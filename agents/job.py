@@ -15,6 +15,7 @@ from plumbing.errors import LONGEST_LINE, InputError
 from plumbing.plain import Shape, listed, misfit, named, number, optional, record, row, text, whole
 from scenarios.arguments import TIMING_OPTIONS
 from scenarios.scenario import Scenario, load
+from scenarios.scenario import names as scenario_names
 from signals.loops import DetectorFaults
 from signals.observations import NAMED, OBSERVATIONS
 from signals.reward_sum import outside_names
@@ -182,9 +183,15 @@ def where_words(job: Job) -> Iterator[str]:
     yield from _differing(
         ("--begin", job.begin_s, None),
         ("--end", job.end_s, None),
-        *((f"--{o}", getattr(timing, name), getattr(plain, name)) for o, (name, _) in TIMING_OPTIONS.items()),
+        *((f"--{o}", getattr(timing, name), _unsaid(job, name, plain)) for o, (name, _) in TIMING_OPTIONS.items()),
         ("--change-interval", timing.change_interval, plain.change_interval),
     )
+
+
+def _unsaid(job: Job, name: str, plain: Timing) -> float | None:
+    """The value that an option of the timing has where nobody gives it; None where a configuration may say another."""
+    ours = job.scenario.partition(":")[0] in scenario_names() or job.scenario.endswith((".net.xml", ".net.xml.gz"))
+    return None if name == "sim_step_s" and not ours else getattr(plain, name)
 
 
 def _differing(*words: tuple[str, Any, Any]) -> Iterator[str]:

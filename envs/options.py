@@ -19,6 +19,7 @@ from envs.workers.client import RemoteSimulation
 from envs.workers.server import WorkerSetup
 from plumbing.errors import InputError, did_you_mean
 from plumbing.fielddocs import table
+from scenarios.clock import timing_for
 from scenarios.scenario import Scenario, load
 from signals.observation_names import find_observation
 from signals.observations import Observation
@@ -117,6 +118,7 @@ def split_options(**options: Any) -> EnvOptions:
     for name in options:
         if name not in known:
             raise InputError(f"unknown option {name!r}; known are {', '.join(known)}.{did_you_mean(name, known)}")
+    options.setdefault("timing", timing_for(options["scenario"]))
     return EnvOptions(**options)
 
 

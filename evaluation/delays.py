@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from controllers.base import Controller
 from controllers.programs import ProgramControl
 from evaluation.runs import Contestant, Evaluation, run_all
+from scenarios.clock import timing_for
 from scenarios.scenario import Scenario
 from signals.timing import Timing
 
@@ -25,7 +26,7 @@ def delays(
         RunFailed: a run broke off.
     """
     contestants = [Contestant(name, make) for name, make in makers.items()]
-    evaluation = Evaluation(scenario, contestants, list(seeds), timing or Timing())
+    evaluation = Evaluation(scenario, contestants, list(seeds), timing or timing_for(scenario))
     found: dict[str, list[float]] = {name: [] for name in makers}
     for result in run_all(evaluation, workers):
         found[result.controller].append(result.metrics.delay_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from scenarios.clock import timing_for
 from scenarios.scenario import Scenario, load
 from signals.timing import Timing
 
@@ -74,9 +75,12 @@ def add_timing_arguments(parser: argparse.ArgumentParser) -> None:
     defaults, group = Timing(), parser.add_argument_group("timing")
     for option, (name, meaning) in TIMING_OPTIONS.items():
         value = getattr(defaults, name)
+        configured = name == "sim_step_s"
+        said = f"the configuration's step-length, else {value:g}" if configured else f"{value:g}"
         group.add_argument(
-            f"--{option}", type=float, default=value, metavar="S", help=f"{meaning} (default: {value:g})"
-        )
+            f"--{option}", type=float, default=None if configured else value, metavar="S",
+            help=f"{meaning} (default: {said})",
+        )  # fmt: skip
     group.add_argument(
         "--change-interval", default=defaults.change_interval, metavar="KIND",
         help="calculated (yellow by speed, red clearance by geometry; the default), or fixed (the two values "
@@ -85,6 +89,11 @@ def add_timing_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def timing_from(arguments: argparse.Namespace) -> Timing:
-    """The timing that these options ask for."""
+    """The timing that these options ask for, on the scenario that they name.
+
+    Raises:
+        InputError: the values do not go together.
+    """
     values = {name: getattr(arguments, option.replace("-", "_")) for option, (name, _) in TIMING_OPTIONS.items()}
-    return Timing(**values, change_interval=arguments.change_interval)
+    asked = {name: value for name, value in values.items() if value is not None}
+    return timing_for(arguments.scenario or "", **asked, change_interval=arguments.change_interval)

@@ -1,7 +1,8 @@
 """Reading a .sumocfg: its input files and times, and the options that a run of ours should keep.
 
-Only options on the list of `scenarios.sumo_input` are kept. What writes a file is not on it; nor are logging, TraCI
-port, window and random seed, which belong to the command that starts the run.
+Options on the list of `scenarios.sumo_input` are kept; a few are refused. What writes a file is left out, and logging,
+TraCI port, window and random seed belong to the command that starts a run: a line names each such option that does not
+have SUMO's default.
 """
 
 from __future__ import annotations
@@ -15,25 +16,19 @@ from pathlib import Path
 from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
-from plumbing.errors import InputError
+from plumbing.errors import InputError, printable
 from scenarios import sumo_input
 from scenarios.xmlfile import UNREADABLE, Element, broken, finite, open_xml, require_file, seconds
 
 FILE_OPTIONS = ("weight-files", "load-state")
 """Options that name files for SUMO to read, beside those of `INPUTS`."""
 INPUTS = ("net-file", "route-files", "additional-files", "begin", "end")
-_SYNONYMS = {
-    "n": "net-file",
-    "net": "net-file",
-    "r": "route-files",
-    "routes": "route-files",
-    "a": "additional-files",
-    "additional": "additional-files",
-    "b": "begin",
-    "e": "end",
+REFUSED = {
+    "mesosim": "queues without lanes stand before no signal in it, so there is nothing to control",
+    "tls.all-off": "it switches the signals off that are to be controlled",
 }
-_OURS = frozenset({"report", "gui_only", "traci_server", "random_number", "configuration"})
-"""Sections that belong to the command that starts a run; they are left out without a note."""
+"""Options that make a run meaningless where they are on."""
+_SAID_BY_NAME = 40
 MOST_BYTES = 1 << 20
 """A configuration is a list of options."""
 _VARIABLE = re.compile(r"\$\{[^}]*\}")
@@ -54,17 +49,28 @@ def read_config(path: Path) -> SumoConfig:
     """Reads a .sumocfg. Raises InputError when it is broken or names no network."""
     found: dict[str, str] = {}
     left_out: Counter[str] = Counter()
+    of_the_run: dict[str, str] = {}
     lists = sumo_input.lists()
     for section in _read_small(path):
         for element in [section] if "value" in section.attrib or "v" in section.attrib else section:
-            name = _SYNONYMS.get(element.tag, lists.synonyms.get(element.tag, element.tag))
-            name = name.replace(".knownveh", ".explicit")
+            name = element.tag.replace(".knownveh", ".explicit")
+            name = lists.synonyms.get(name, name)
             value = element.get("value", element.get("v", "")).strip()
-            if name not in INPUTS and name not in lists.options:
-                left_out[name] += bool(value) and section.tag not in _OURS
-            elif value:
-                found[name] = _without_variables(path, name, value)
-    sumo_input.note_left_out(f"configuration {path}", +left_out)
+            if name in REFUSED and is_on(value):
+                raise InputError(f"configuration {path} sets {name}: {REFUSED[name]}; take it out")
+            if name in INPUTS or name in lists.options:
+                if value:
+                    found[name] = _without_variables(path, name, value)
+            elif name in lists.of_the_run:
+                if value and not same_value(value, lists.of_the_run[name]):
+                    of_the_run[name] = value
+            elif value and not same_value(value, lists.left_out.get(name, "")):
+                left_out[name] += 1
+    if left_out:
+        sumo_input.say_once(sumo_input.left_out_line(f"configuration {path}", left_out, _SAID_BY_NAME))
+    if of_the_run:
+        told = ", ".join(f"{printable(name, 60)} ({printable(value, 40)})" for name, value in of_the_run.items())
+        sumo_input.say_once(f"configuration {path}: set aside, as the command that starts a run sees to it: {told}")
     if "net-file" not in found:
         raise InputError(f'configuration {path} names no network; add <net-file value="…"/> to its <input>')
     folder = path.absolute().parent
@@ -73,8 +79,11 @@ def read_config(path: Path) -> SumoConfig:
     try:
         begin = seconds(found.pop("begin")) if "begin" in found else None
         end = seconds(found.pop("end")) if "end" in found else None
+        seconds(found.get("step-length"))
     except ValueError as error:
-        raise InputError(f"configuration {path}: begin or end is no time ({error}); give seconds") from error
+        raise InputError(
+            f"configuration {path}: begin, end or step-length is no time ({error}); give seconds"
+        ) from error
     try:
         finite(found.get("scale", "1"))
     except ValueError as error:
@@ -121,6 +130,45 @@ def config_text(options: Sequence[tuple[str, str]]) -> str:
     return f"<configuration>\n{lines}</configuration>\n"
 
 
+def note_set_aside(name: str, options: Sequence[tuple[str, str]], words: Sequence[str]) -> None:
+    """Say once which of a scenario's options give way to what a run sets itself.
+
+    Args:
+        name: the scenario's.
+        words: SUMO's command line of the run; on it, a value follows each option.
+    """
+    ours = {option[2:]: value for option, value in zip(words, words[1:], strict=False) if option.startswith("--")}
+    for option, value in options:
+        if option in ours and not same_value(value, ours[option]):
+            why = f", {_WHY[option]}" if option in _WHY else ""
+            sumo_input.say_once(
+                f"scenario {name!r}: its {option} ({printable(value, 40)}) is set aside: runs have {ours[option]}{why}"
+            )
+
+
+_WHY = {
+    "time-to-teleport": "so that nobody is taken out of a jam",
+    "max-depart-delay": "so that who waits to be let in counts",
+    "step-length": "as the timing (--sim-step) says",
+}
+
+
+def is_on(value: str) -> bool:
+    """Whether an option that is true or false has one of SUMO's words for true."""
+    return value.lower() in ("true", "1", "yes", "on", "t", "x")
+
+
+def same_value(one: str, other: str) -> bool:
+    """Whether SUMO understands the same by both: as numbers, times, or yes and no."""
+    if one == other:
+        return True
+    try:
+        return seconds(one or "nothing") == seconds(other or "nothing")
+    except ValueError:
+        words = ("false", "0", "no", "off", "f", "-")
+        return (is_on(one) and is_on(other)) or (one.lower() in words and other.lower() in words)
+
+
 def _without_variables(path: Path, name: str, value: str) -> str:
     """The value. SUMO would put the environment into it, and a replay would pass that on to its readers."""
     if "${SUMO_HOME}" in value:
@@ -137,3 +185,4 @@ def _without_variables(path: Path, name: str, value: str) -> str:
 
 def _paths(value: str, folder: Path) -> tuple[Path, ...]:
     return tuple(folder / part.strip() for part in value.split(",") if part.strip())
+

@@ -16,7 +16,7 @@ from plumbing.digest import file_sha256
 from plumbing.errors import InputError, did_you_mean
 from scenarios import build, resco
 from scenarios.additional import check_programs, driven_by, holds_demand, is_demand, releasing, with_additional_programs
-from scenarios.config import FILE_OPTIONS, SumoConfig, config_text, read_config
+from scenarios.config import FILE_OPTIONS, SumoConfig, config_text, is_on, read_config
 from scenarios.demand import Demand, read_demand
 from scenarios.heldout import held_out_routes, scaled_routes
 from scenarios.netfile import read_network
@@ -79,14 +79,7 @@ class Scenario:
     @cached_property
     def planned(self) -> Demand:
         """The departures that the files plan, checked against the network."""
-        ignored = dict(self.options).get("ignore-route-errors", "").lower() in (
-            "true",
-            "1",
-            "yes",
-            "on",
-            "t",
-            "x",
-        )
+        ignored = is_on(dict(self.options).get("ignore-route-errors", ""))
         edges = None if ignored else self.network.edges.keys()
         return read_demand(self.route_files, self.additional_files, edges, f"network {self.net_file}")
 
@@ -247,7 +240,7 @@ def _find(name_or_path: str | Path) -> Scenario:
             begin_s=built.begin_s,
             end_s=built.end_s,
         )
-    path = _expanded(name)
+    path = expanded(name)
     if not path.exists() and not re.search(r"[/\\]|\.(xml|gz|sumocfg)$", name):
         raise InputError(
             f"unknown scenario {name!r}.{did_you_mean(name, names())} "
@@ -359,10 +352,10 @@ def _demand_of(demand: str) -> Callable[[Scenario], Scenario]:
 
 
 def _files(paths: Sequence[str | Path]) -> tuple[Path, ...]:
-    return tuple(_expanded(path).absolute() for path in paths)
+    return tuple(expanded(path).absolute() for path in paths)
 
 
-def _expanded(path: str | Path) -> Path:
+def expanded(path: str | Path) -> Path:
     """The path with the home folder in the place of a `~`; as it is where there is no such user."""
     try:
         return Path(path).expanduser()

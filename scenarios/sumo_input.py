@@ -64,6 +64,10 @@ class Lists:
     signal_types: frozenset[str]
     projection: frozenset[str]
     options: frozenset[str]
+    of_the_run: Mapping[str, str]
+    """Options that a run sets itself, with SUMO's defaults."""
+    left_out: Mapping[str, str]
+    """Options that SUMO is not handed, with its defaults."""
     synonyms: Mapping[str, str]
 
 
@@ -72,7 +76,10 @@ def lists() -> Lists:
     """The lists of sumo_input.yaml."""
     content: dict[str, Any] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
     synonyms = content.pop("synonyms")
-    return Lists(**{name: frozenset(words.split()) for name, words in content.items()}, synonyms=synonyms)
+    defaults = {
+        name: dict(word.split("=", 1) for word in content.pop(name).split()) for name in ("of_the_run", "left_out")
+    }
+    return Lists(**{name: frozenset(words.split()) for name, words in content.items()}, **defaults, synonyms=synonyms)
 
 
 def admitted(path: Path, what: str, unwanted: Unwanted | None = None) -> Path:
@@ -111,21 +118,22 @@ def parts(path: Path, what: str) -> list[Path]:
     return door.files
 
 
-def left_out_line(name: str, what: Counter[str]) -> str:
-    """The content left out of a file, in one line."""
-    told = [printable(word, 60) + (f" ({count})" if count > 1 else "") for word, count in what.most_common(6)]
-    more = f" and {len(what) - 6} more" if len(what) > 6 else ""
+def left_out_line(name: str, what: Counter[str], most: int = 6) -> str:
+    """The content left out of a file, in one line; of many things, the `most` most frequent ones by name."""
+    told = [printable(word, 60) + (f" ({count})" if count > 1 else "") for word, count in what.most_common(most)]
+    more = f" and {len(what) - most} more" if len(what) > most else ""
     return f"{name}: left out, as it would write a file or is no input of SUMO's: {', '.join(told)}{more}"
 
 
 def note_left_out(name: str, left_out: Counter[str]) -> None:
     """Say once what was left out of a file."""
     if left_out:
-        _say(left_out_line(name, left_out))
+        say_once(left_out_line(name, left_out))
 
 
-@cache  # once in a process
-def _say(line: str) -> None:
+@cache
+def say_once(line: str) -> None:
+    """Warn, once in a process."""
     log.warning("%s", printable(line, LONGEST_LINE))
 
 

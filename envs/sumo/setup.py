@@ -27,7 +27,8 @@ class SimulationOptions:
     """How a scenario is simulated: what environments, trainings and evaluations have in common."""
 
     timing: Timing = field(default_factory=Timing)
-    """clocks and bounds of the signals, see `signals.timing.Timing`."""
+    """clocks and bounds of the signals, see `signals.timing.Timing`; by default its defaults, with the simulation step of
+    the scenario's configuration."""
     sensing: str = "full"
     """"full", or "detectors" as in the field."""
     faults: DetectorFaults = field(default_factory=DetectorFaults)
@@ -100,7 +101,10 @@ def make_setup(
     Raises:
         InputError: no signal of the network can be controlled, or an id or setting is wrong.
     """
-    options = options or SimulationOptions()
+    from scenarios.clock import timing_for  # not in a worker, which has its setup
+    from scenarios.config import note_set_aside
+
+    options = options or SimulationOptions(timing=timing_for(scenario))
     timing = options.timing
     if not 0 <= options.warm_up_s < scenario.horizon_s:
         raise InputError(
@@ -123,6 +127,7 @@ def make_setup(
         "--time-to-teleport", f"{time_to_teleport_s:g}",
         "--no-step-log", "true", "--duration-log.disable", "true", "--aggregate-warnings", str(most_warnings),
     ]  # fmt: skip
+    note_set_aside(scenario.name, scenario.options, (*args, *outputs))
     return SimulationSetup(
         **{of.name: getattr(options, of.name) for of in fields(SimulationOptions)},
         sumo_args=tuple(args),
