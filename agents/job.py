@@ -189,7 +189,7 @@ def where_words(job: Job) -> Iterator[str]:
 
 
 def _unsaid(job: Job, name: str, plain: Timing) -> float | None:
-    """The value that an option of the timing has where nobody gives it; None where a configuration may say another."""
+    """The value that an option of the timing has where nobody gives it; None where a configuration may say so."""
     ours = job.scenario.partition(":")[0] in scenario_names() or job.scenario.endswith((".net.xml", ".net.xml.gz"))
     return None if name == "sim_step_s" and not ours else getattr(plain, name)
 

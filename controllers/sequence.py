@@ -22,7 +22,8 @@ def in_one_cycle(program: Program) -> Program:
     """The program with its rows in the order of one cycle, each followed by the one behind it.
 
     The cycle goes along `next` alone, so no row follows another one than it may. It holds every green that SUMO can
-    come to again and again; rows that only lead in are left out. A row stands in it twice where there is no other way.
+    come to again and again; rows that only lead in are left out. A row stands in it twice where there is no other
+    way.
     """
     if not any(row.next for row in program.rows):
         return program

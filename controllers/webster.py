@@ -2,8 +2,8 @@
 
 `duarouter` turns whatever demand there is into routes, `tlsCycleAdaptation.py` sets cycle and splits, and where there
 are several signals `tlsCoordinator.py` sets their offsets. The tool's greens are put into the network's own programs:
-their change intervals, which it would overwrite, stay. A program that chooses its next row by detectors is brought into
-one cycle first.
+their change intervals, which it would overwrite, stay. A program that chooses its next row by detectors is brought
+into one cycle first.
 """
 
 from __future__ import annotations
@@ -180,8 +180,7 @@ def _program_xml(program: Program) -> str:
         f'programID={quoteattr(program.program_id)} offset="{program.offset_s:g}">\n'
     )
     rows = "".join(
-        f'    <phase duration="{row.duration_s:g}" state={quoteattr(row.state)}/>\n'
-        for row in program.rows
+        f'    <phase duration="{row.duration_s:g}" state={quoteattr(row.state)}/>\n' for row in program.rows
     )
     return head + rows + "  </tlLogic>\n"
 

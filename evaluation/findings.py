@@ -128,7 +128,9 @@ def _crossed(path: Path) -> set[str]:
         raise not_whole(path, error) from error
 
 
-def find_warnings(path: Path, programs: Mapping[str, Program], replaced: Iterable[str]) -> tuple[tuple[str, str], ...]:
+def find_warnings(
+    path: Path, programs: Mapping[str, Program], replaced: Iterable[str]
+) -> tuple[tuple[str, str], ...]:
     """What SUMO says against the programs of a run, once per signal.
 
     Args:

@@ -122,8 +122,8 @@ class RunMetrics:
     persons_unfinished: Annotated[int, Metric("persons under way", "", RUN,
         "persons that set out and had not arrived", ",.0f", "persons\nunder way", "beyond")]
     persons_jammed: Annotated[int, Metric("persons jammed", "", RUN,
-        "persons that stood for so long (300 s, unless the scenario says otherwise) that SUMO let them walk on, at red "
-        "too", ",.0f")]
+        "persons that stood for so long (300 s, unless the scenario says otherwise) that SUMO let them walk on, at "
+        "red too", ",.0f")]
     person_waiting_s: Annotated[float, Metric("pedestrians wait, mean", "s", f"mean {WALKERS}",
         "time that they stood while walking, as at crossings; waiting for a bus does not count", terminal=
         "walkers'\nwaiting s", table="beyond")]
@@ -136,8 +136,8 @@ class RunMetrics:
         "mean over the persons that waited for a vehicle to ride in, arrived or not",
         "time from coming to the stop until the bus, train or car comes, or up to the end")]
     unserved_links: Annotated[int, Metric("links never served", "", RUN,
-        "links of signals without any green in the whole run although somebody had stood before them for 120 s at the "
-        "end, or had crossed there at red", ",.0f", table="beyond")]
+        "links of signals without any green in the whole run although somebody had stood before them for 120 s at "
+        "the end, or had crossed there at red", ",.0f", table="beyond")]
     co2_g: Annotated[float, Metric("CO2", "g/veh", ENTERED,
         "emitted to arrival or the end (HBEFA, by SUMO); with --emissions", ".0f", "CO2\ng", "beyond")]
     fuel_g: Annotated[float, Metric("fuel", "g/veh", ENTERED,

@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command. Returns its exit status."""
     options = _parser().parse_args(arguments)
     if options.command == "describe":
-        return _describe(_load(options), options.json)
+        return _describe(_load(options), options.json, options.changes)
     if options.command == "picture":
         from scenarios.picture import draw
 
@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     commands = parser.add_subparsers(dest="command", metavar="describe | picture")
     for name, help_ in (
-        ("describe", "explain every signal: phases, change intervals, what can't be controlled"),
+        ("describe", "explain every signal: its phases, and what can't be controlled"),
         ("picture", "draw the network as an SVG file"),
     ):
         command = commands.add_parser(name, help=help_)
@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--routes", nargs="+", default=[], type=Path, help="route files")
         command.add_argument("--additional", nargs="+", default=[], type=Path, help="additional files")
         if name == "describe":
+            command.add_argument("--changes", action="store_true", help="every change interval, phase by phase, too")
             command.add_argument(
                 "--json", action="store_true", default=argparse.SUPPRESS, help="print JSON instead of text"
             )
@@ -59,7 +60,7 @@ def _load(options: argparse.Namespace) -> Scenario:
 def summary(scenario: Scenario) -> dict[str, Any]:
     """A scenario's row of the list."""
     network = scenario.network
-    signals = [tls for tls in network.controlled if tls in network.programs]
+    signals = scenario.signals
     lanes = {c.from_lane for tls in signals for c in network.controlled[tls] if network.lanes[c.from_lane].vehicles}
     vehicles, persons = scenario.demand_counts()
     return {
@@ -125,9 +126,9 @@ def _list(as_json: bool) -> int:
     return 0
 
 
-def _describe(scenario: Scenario, as_json: bool) -> int:
+def _describe(scenario: Scenario, as_json: bool, changes: bool) -> int:
     about = summary(scenario)
-    signals = _explained(scenario.network)
+    signals = _explained(scenario.network, changes or as_json)
     if as_json:
         say_json({**about, "explanation": signals})
         return 0
@@ -142,11 +143,15 @@ def _describe(scenario: Scenario, as_json: bool) -> int:
     return 0
 
 
-def _explained(network: RoadNetwork) -> list[str]:
+def _explained(network: RoadNetwork, everything: bool) -> list[str]:
     """The lines that explain each signal; imported late, as the plain list needs no geometry."""
-    from signals.intersection import explain
+    if everything:
+        from signals.intersection import explain
 
-    return list(explain(network))
+        return list(explain(network))
+    from scenarios.describe import overview
+
+    return overview(network)
 
 
 if __name__ == "__main__":

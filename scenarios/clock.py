@@ -1,4 +1,4 @@
-"""The timing of a run where none is asked for: our defaults, with the `step-length` of the scenario's configuration."""
+"""The timing of a run where none is asked for: our defaults, and the `step-length` of a scenario's configuration."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ def configured_step_s(scenario: str | Path | Scenario) -> float | None:
         options = dict(scenario.options)
     else:
         path = expanded(scenario)
-        if str(scenario) in resco.MAPS or not path.is_file() or not root_tag(path, "scenario").endswith("onfiguration"):
+        if (
+            str(scenario) in resco.MAPS
+            or not path.is_file()
+            or not root_tag(path, "scenario").endswith("onfiguration")
+        ):
             return None  # RESCO's configurations say nothing of it
         options = dict(read_config(path).options)
     return seconds(options["step-length"]) if "step-length" in options else None
@@ -44,4 +48,6 @@ def timing_for(scenario: str | Path | Scenario, **asked: Any) -> Timing:
     try:
         return Timing(**asked, sim_step_s=step_s)
     except InputError as error:
-        raise InputError(f"{error} (sim_step_s is the configuration's step-length; --sim-step sets another)") from error
+        raise InputError(
+            f"{error} (sim_step_s is the configuration's step-length; --sim-step sets another)"
+        ) from error

@@ -1,8 +1,8 @@
 """Reading a .sumocfg: its input files and times, and the options that a run of ours should keep.
 
-Options on the list of `scenarios.sumo_input` are kept; a few are refused. What writes a file is left out, and logging,
-TraCI port, window and random seed belong to the command that starts a run: a line names each such option that does not
-have SUMO's default.
+Options on the list of `scenarios.sumo_input` are kept; a few are refused. What writes a file is left out, and
+logging, TraCI port, window and random seed belong to the command that starts a run: a line names each such option
+that does not have SUMO's default.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
@@ -137,13 +138,12 @@ def note_set_aside(name: str, options: Sequence[tuple[str, str]], words: Sequenc
         name: the scenario's.
         words: SUMO's command line of the run; on it, a value follows each option.
     """
-    ours = {option[2:]: value for option, value in zip(words, words[1:], strict=False) if option.startswith("--")}
+    ours = {option[2:]: value for option, value in pairwise(words) if option.startswith("--")}
     for option, value in options:
         if option in ours and not same_value(value, ours[option]):
             why = f", {_WHY[option]}" if option in _WHY else ""
-            sumo_input.say_once(
-                f"scenario {name!r}: its {option} ({printable(value, 40)}) is set aside: runs have {ours[option]}{why}"
-            )
+            told = f"its {option} ({printable(value, 40)}) is set aside"
+            sumo_input.say_once(f"scenario {name!r}: {told}: runs have {ours[option]}{why}")
 
 
 _WHY = {
@@ -185,4 +185,3 @@ def _without_variables(path: Path, name: str, value: str) -> str:
 
 def _paths(value: str, folder: Path) -> tuple[Path, ...]:
     return tuple(folder / part.strip() for part in value.split(",") if part.strip())
-

@@ -15,7 +15,14 @@ from plumbing.cache import cached_file
 from plumbing.digest import file_sha256
 from plumbing.errors import InputError, did_you_mean
 from scenarios import build, resco
-from scenarios.additional import check_programs, driven_by, holds_demand, is_demand, releasing, with_additional_programs
+from scenarios.additional import (
+    check_programs,
+    driven_by,
+    holds_demand,
+    is_demand,
+    releasing,
+    with_additional_programs,
+)
 from scenarios.config import FILE_OPTIONS, SumoConfig, config_text, is_on, read_config
 from scenarios.demand import Demand, read_demand
 from scenarios.heldout import held_out_routes, scaled_routes
@@ -75,6 +82,11 @@ class Scenario:
         network = read_network(self.net_file)
         check_programs(network, self.additional_files)
         return with_additional_programs(network, self.additional_files, self.begin_s)
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """The signals that have a program and control links."""
+        return tuple(tls_id for tls_id in self.network.controlled if tls_id in self.network.programs)
 
     @cached_property
     def planned(self) -> Demand:
@@ -249,7 +261,7 @@ def _find(name_or_path: str | Path) -> Scenario:
     tag = root_tag(path, "scenario")
     if tag == "net":
         return Scenario(
-            name=_stem(path),
+            name=name_of(path),
             description="a network of the user's",
             licence="the user's",
             source=path.name,
@@ -270,7 +282,7 @@ def _find(name_or_path: str | Path) -> Scenario:
 def _from_config(path: Path) -> Scenario:
     config: SumoConfig = read_config(path)
     return Scenario(
-        name=_stem(path),
+        name=name_of(path),
         description="a scenario of the user's",
         licence="the user's",
         source=path.name,
@@ -363,8 +375,21 @@ def expanded(path: str | Path) -> Path:
         return Path(path)
 
 
-def _stem(path: Path) -> str:
-    return re.sub(r"(\.net)?(\.xml)?(\.gz)?$|\.sumocfg$", "", path.name) or path.name
+# fmt: off
+SAYS_NOTHING = frozenset({
+    "config", "configuration", "default", "demo", "in", "input", "main", "map", "my", "net", "network", "osm", "run",
+    "scenario", "sim", "simulation", "sumo", "test", "traffic",
+})
+# fmt: on
+"""Names that files have wherever they lie."""
+
+
+def name_of(path: Path) -> str:
+    """A scenario's name: that of its file without its endings or, where that says nothing, of the nearest folder that
+    says something."""
+    stem = re.sub(r"(\.net)?(\.xml)?(\.gz)?$|\.sumocfg$", "", path.name) or path.name
+    names = (stem, *(folder.name for folder in path.absolute().parents))
+    return next((name for name in names if name and name.lower() not in SAYS_NOTHING), stem)
 
 
 def _number(value: float) -> str:

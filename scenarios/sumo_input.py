@@ -76,10 +76,11 @@ def lists() -> Lists:
     """The lists of sumo_input.yaml."""
     content: dict[str, Any] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
     synonyms = content.pop("synonyms")
-    defaults = {
-        name: dict(word.split("=", 1) for word in content.pop(name).split()) for name in ("of_the_run", "left_out")
-    }
-    return Lists(**{name: frozenset(words.split()) for name, words in content.items()}, **defaults, synonyms=synonyms)
+    of_the_run, left_out = (
+        dict(word.split("=", 1) for word in content.pop(name).split()) for name in ("of_the_run", "left_out")
+    )
+    words = {name: frozenset(text.split()) for name, text in content.items()}
+    return Lists(**words, of_the_run=of_the_run, left_out=left_out, synonyms=synonyms)
 
 
 def admitted(path: Path, what: str, unwanted: Unwanted | None = None) -> Path:

@@ -48,6 +48,13 @@ TRIP = (
 )
 
 
+PERSON = (
+    '<personinfo id="{id}" depart="{depart}" duration="{duration}" waitingTime="9" timeLoss="7">{inside}</personinfo>'
+)
+WALK = '<walk depart="3.00" waitingTime="{}"/>'
+RIDE = '<ride depart="-1" waitingTime="{}"/>'
+
+
 def trip(id: str, **values: Any) -> str:
     base: dict[str, Any] = {"depart": 0, "wait": 0, "arrival": -1, "duration": 0, "halted": 0, "stops": 0}
     base |= {"loss": 0, "vaporized": "", "inside": ""}
@@ -65,13 +72,9 @@ def five_fates(tmp_path: Path) -> Trips:
         trip("overtaken", depart=-1, wait=95.5),
         trip("at the end", depart=-1, wait=0),
         trip("removed", depart=20, arrival=40, duration=20, loss=7, vaporized="collision", inside=emitted),
-        '<personinfo id="p" depart="3.00" duration="40.00" waitingTime="72.00" timeLoss="15.00">'
-        '<walk depart="3.00" waitingTime="10.00"/><ride depart="75.00" waitingTime="60.00"/>'
-        '<walk depart="80.00" waitingTime="2.00"/></personinfo>',
-        '<personinfo id="q" depart="60.00" duration="-1" waitingTime="30.00" timeLoss="0.00">'
-        '<walk depart="60.00" waitingTime="30.00"/><ride depart="-1" waitingTime="-1"/></personinfo>',
-        '<personinfo id="s" depart="40.00" duration="-1" waitingTime="20.00" timeLoss="-1">'
-        '<ride depart="-1" waitingTime="20.00"/></personinfo>',
+        PERSON.format(id="p", depart=3, duration=40, inside=WALK.format(10) + RIDE.format(60) + WALK.format(2)),
+        PERSON.format(id="q", depart=60, duration=-1, inside=WALK.format(30) + RIDE.format(-1)),
+        PERSON.format(id="s", depart=40, duration=-1, inside=RIDE.format(20)),
         '<personinfo id="r" depart="-1" duration="-1" waitingTime="0.00" timeLoss="0.00"/>',
     ]
     path = tmp_path / "tripinfo.xml"
@@ -94,7 +97,7 @@ def test_every_vehicle_that_was_to_depart_counts(five_fates: Trips) -> None:
     assert found.stops == 1.0
     assert (found.co2_g, found.fuel_g) == (4.0, 1.0)
     assert (found.persons_arrived, found.persons_unfinished) == (1, 2)
-    assert (found.person_waiting_s, found.person_time_loss_s) == ((12.0 + 30.0) / 2, 15.0)
+    assert (found.person_waiting_s, found.person_time_loss_s) == ((12.0 + 30.0) / 2, 7.0)
     assert found.person_waiting_max_s == 30.0
     assert found.ride_waiting_s == (60.0 + 20.0) / 2
     assert (found.teleported_veh, found.collisions, found.emergency_stops, found.emergency_brakings) == (1, 2, 3, 4)

@@ -113,7 +113,9 @@ def test_the_report_names_who_was_left_out_and_many_are_counted() -> None:
 
     links = tuple(Unserved("J", n, walkers=False) for n in range(MOST_LINKS + 2))
     said = tuple((f"J{n}", "missing yellow phase") for n in range(MOST_SIGNALS + 3))
-    bad = [RunResult("bad", r.seed, r.metrics, r.vehicles, None, Findings(links, said)) for r in results_of("bad", [1.0])]
+    bad = [
+        RunResult("bad", r.seed, r.metrics, r.vehicles, None, Findings(links, said)) for r in results_of("bad", [1.0])
+    ]
     content = content_of([*bad, *results_of("good", [2.0])], [])
     assert f"bad never served {len(links)} links" in verdict(content)
     text = "\n".join(cautions(content))

@@ -44,7 +44,7 @@ def test_held_out_demand_leaves_timetables_alone(cross: Path) -> None:
 
 def test_net_and_routes_get_their_window_from_the_demand(cross: Path) -> None:
     scenario = load(cross / "my.net.xml.gz", routes=[cross / "my.rou.xml"])
-    assert (scenario.begin_s, scenario.end_s, scenario.name) == (100.0, 1000.0, "my")
+    assert (scenario.begin_s, scenario.end_s, scenario.name) == (100.0, 1000.0, "mine")
     assert scenario.demand_counts() == (30 + 30 + 3, 0)
     later = load(cross / "my.net.xml.gz", routes=[cross / "my.rou.xml"], begin_s=250, end_s=400)
     assert later.demand_counts() == (15 + 15, 0)

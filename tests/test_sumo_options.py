@@ -40,7 +40,8 @@ def write(tmp_path: Path) -> Write:
         path = tmp_path / name
         path.write_text(
             f'<configuration><input><net-file value="{CASE}/my.net.xml"/><route-files value="{CASE}/my.rou.xml"/>'
-            f'</input><time><begin value="0"/><end value="300"/></time><processing>{lines}</processing></configuration>'
+            f'</input><time><begin value="0"/><end value="300"/></time><processing>{lines}</processing>'
+            "</configuration>"
         )
         return path
 
@@ -79,17 +80,18 @@ def test_no_option_of_sumos_is_dropped_silently(
         path = write(f"{number}.sumocfg")
         path.write_text(text.replace("<processing>", f'<processing><{option.name} value="{value}"/>'))
         caplog.clear()
-        try:
-            honoured = option.name in dict(read_config(path).options)
-        except InputError as error:
-            assert option.name in REFUSED
-            assert option.name in str(error)
+        if option.name in REFUSED:
+            with pytest.raises(InputError, match=option.name):
+                read_config(path)
             continue
+        honoured = option.name in dict(read_config(path).options)
         said = [line for line in caplog.messages if f"{option.name} (" in line or line.endswith(f": {option.name}")]
         assert honoured != bool(said), option.name
 
 
-def test_the_lists_are_those_of_sumos_template(template: Mapping[str, Option], caplog: pytest.LogCaptureFixture) -> None:
+def test_the_lists_are_those_of_sumos_template(
+    template: Mapping[str, Option], caplog: pytest.LogCaptureFixture
+) -> None:
     ours = sumo_input.lists()
     aside = {**ours.of_the_run, **ours.left_out}
     assert template.keys() == {*INPUTS, *ours.options, *aside}
@@ -123,8 +125,8 @@ def test_what_leaves_nothing_to_control_is_refused(write: Write, name: str) -> N
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
-        ("300", "300.0", True), ("0:05:00", "300", True), ("-1", "-1.00", True), ("true", "1", True), ("no", "false", True),
-        ("300", "-1", False), ("true", "false", False), ("", "-1", False), ("a", "b", False),
+        ("300", "300.0", True), ("0:05:00", "300", True), ("-1", "-1.00", True), ("true", "1", True),
+        ("no", "false", True), ("300", "-1", False), ("true", "false", False), ("", "-1", False), ("a", "b", False),
     ],
 )  # fmt: skip
 def test_the_same_value_in_other_words(one: str, other: str, same: bool) -> None:
@@ -173,7 +175,9 @@ def test_a_configurations_step_is_the_default_everywhere(write: Write, tmp_path:
 
 
 def test_a_step_that_does_not_fit_the_decisions_is_refused_with_its_place(write: Write) -> None:
-    with pytest.raises(InputError, match=r"decision_interval_s 5.0 is no multiple.*step-length; --sim-step sets another"):
+    with pytest.raises(
+        InputError, match=r"decision_interval_s 5.0 is no multiple.*step-length; --sim-step sets another"
+    ):
         timing_for(write(step_length="0.3"))
     assert timing_for(write(step_length="0.3"), decision_interval_s=6.0).sim_step_s == 0.3
     with pytest.raises(InputError, match=r"step-length is no time"):
@@ -181,7 +185,11 @@ def test_a_step_that_does_not_fit_the_decisions_is_refused_with_its_place(write:
 
 
 def test_the_line_that_repeats_a_training_says_the_step_where_a_configuration_might(write: Write) -> None:
-    for name, step_s in ((str(write(step_length="0.5")), ["0.5"]), (str(write("one.sumocfg")), ["1.0"]), ("cologne1", [])):
+    for name, step_s in (
+        (str(write(step_length="0.5")), ["0.5"]),
+        (str(write("one.sumocfg")), ["1.0"]),
+        ("cologne1", []),
+    ):
         job = train._job(train.parser().parse_args(["--scenario", name, "--steps", "10", "--out", "unused"]))
         words = list(where_words(job))
         assert [after for word, after in pairwise(words) if word == "--sim-step"] == step_s

@@ -157,7 +157,8 @@ def _waited_s(person: ElementTree.Element, stage: str) -> float | None:
     begun = [
         waited_s
         for each in person.iter(stage)
-        if (waited_s := float(each.attrib["waitingTime"])) >= 0 and (stage == "ride" or float(each.attrib["depart"]) >= 0)
+        if (waited_s := float(each.attrib["waitingTime"])) >= 0
+        and (stage == "ride" or float(each.attrib["depart"]) >= 0)
     ]
     return sum(begun) if begun else None
 

@@ -27,8 +27,8 @@ class SimulationOptions:
     """How a scenario is simulated: what environments, trainings and evaluations have in common."""
 
     timing: Timing = field(default_factory=Timing)
-    """clocks and bounds of the signals, see `signals.timing.Timing`; by default its defaults, with the simulation step of
-    the scenario's configuration."""
+    """clocks and bounds of the signals, see `signals.timing.Timing`; by default its defaults, with the step of the
+    scenario's configuration."""
     sensing: str = "full"
     """"full", or "detectors" as in the field."""
     faults: DetectorFaults = field(default_factory=DetectorFaults)

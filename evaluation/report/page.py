@@ -93,13 +93,21 @@ def _facts(content: ReportContent) -> str:
     scenario = content.scenario
     vehicles = sorted({run.metrics.vehicles for run in content.results})
     count = f"{vehicles[0]:,}" if len(vehicles) == 1 else f"{vehicles[0]:,} to {vehicles[-1]:,}"
-    signals = len(scenario.network.controlled)
+    signals = len(scenario.signals)
     return (
-        f"{signals} signal{'' if signals == 1 else 's'}, {count} vehicles in {scenario.horizon_s / 60:g} minutes, "
+        f"{signals} signal{'' if signals == 1 else 's'}, {count} vehicles in {_span(scenario.horizon_s)}, "
         f"{len(content.summary.controllers)} controllers × {len(content.settings['seeds'])} seeds = "
         f"{len(content.results)} simulated runs with SUMO {content.settings['versions'].get('eclipse-sumo', '')}. "
         f"Single runs are drawn with seed {content.drawn_seed}."
     )
+
+
+def _span(seconds: float) -> str:
+    """A time as one says it: in whole minutes, if there are ten or none are left over."""
+    minutes = round(seconds / 60)
+    if minutes < 10 and seconds != 60 * minutes:
+        return f"{seconds:g} s"
+    return f"{minutes} minute{'' if minutes == 1 else 's'}"
 
 
 def _sections(content: ReportContent) -> list[_Section]:

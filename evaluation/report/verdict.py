@@ -13,7 +13,7 @@ from evaluation.statistics import Interval
 
 
 def verdict(content: ReportContent) -> str:
-    """One sentence: the two controllers, the difference, how sure it is, whether a run gridlocked or left somebody out."""
+    """One sentence: the two controllers, the difference, how sure it is, and who gridlocked or left somebody out."""
     subject, rival = content.subject, content.rival
     name = content.labels[subject]
     seeds = len(content.settings["seeds"])

@@ -31,7 +31,9 @@ def unserved_lines(results: Sequence[RunResult], labels: Mapping[str, str] | Non
     runs = Counter(run.controller for run in results)
     lines = []
     for name, links in unserved_by(results).items():
-        named = [f"{_link(link)} ({count} of {runs[name]} runs)" for link, count in sorted(links.items())[:MOST_LINKS]]
+        named = [
+            f"{_link(link)} ({count} of {runs[name]} runs)" for link, count in sorted(links.items())[:MOST_LINKS]
+        ]
         more = f", and {len(links) - MOST_LINKS} more links" if len(links) > MOST_LINKS else ""
         lines.append(f"{_of(labels, name)} never served {', '.join(named)}{more}, though somebody was there for it")
     return lines
