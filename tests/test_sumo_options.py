@@ -134,14 +134,14 @@ def test_the_same_value_in_other_words(one: str, other: str, same: bool) -> None
 
 
 def test_what_a_run_sets_itself_is_told_once(write: Write, caplog: pytest.LogCaptureFixture) -> None:
-    scenario = load(write(time_to_teleport="120", max_depart_delay="60", step_length="0.5"))
+    scenario = load(write("c1.sumocfg", time_to_teleport="120", max_depart_delay="60", step_length="0.5"))
     outputs = ["--max-depart-delay", "-1"]
     for _ in range(2):
         make_setup(scenario, SimulationOptions(timing=Timing(sim_step_s=1.0)), outputs=outputs)
     assert caplog.messages == [
-        "scenario 'my': its time-to-teleport (120) is set aside: runs have -1, so that nobody is taken out of a jam",
-        "scenario 'my': its max-depart-delay (60) is set aside: runs have -1, so that who waits to be let in counts",
-        "scenario 'my': its step-length (0.5) is set aside: runs have 1, as the timing (--sim-step) says",
+        "scenario 'c1': its time-to-teleport (120) is set aside: runs have -1, so that nobody is taken out of a jam",
+        "scenario 'c1': its max-depart-delay (60) is set aside: runs have -1, so that who waits to be let in counts",
+        "scenario 'c1': its step-length (0.5) is set aside: runs have 1, as the timing (--sim-step) says",
     ]
     caplog.clear()
     quiet = load(write("quiet.sumocfg", time_to_teleport="-1.0", step_length="0:00:00.5"))

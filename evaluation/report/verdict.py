@@ -65,7 +65,7 @@ def cautions(content: ReportContent) -> list[str]:
         trained = content.trained_on.get(name)
         if trained and trained != content.scenario.name:
             found.append(f"{content.labels[name]} was trained on {trained}; this is another network.")
-    found += [f"{line}." for line in unserved_lines(content.results, content.labels)]
+    found += [f"{line[0].upper()}{line[1:]}." for line in unserved_lines(content.results, content.labels)]
     jammed = [e for e in content.summary.controllers if e.gridlocked_runs]
     if jammed:
         counts = (f"{content.labels[e.controller]} in {e.gridlocked_runs} of {e.runs} runs" for e in jammed)
@@ -77,13 +77,14 @@ def cautions(content: ReportContent) -> list[str]:
             f"A run of {content.scenario.horizon_s:g} s is too short to tell gridlock: that takes {STUCK_S:g} s."
         )
     found += _stressed(content)
-    known = {entry.controller for entry in content.summary.controllers}
-    own = [e.controller for e in content.summary.controllers if e.controller.partition("@")[0] in PROGRAMS]
+    known = [entry.controller for entry in content.summary.controllers]
+    own = [name for name in known if name.partition("@")[0] in PROGRAMS or name.endswith(".add.xml")]
     others = len(known) - len(own)
     if own and others and content.settings["timing"]["change_interval"] == "calculated":
-        names = " and ".join(part for part in (", ".join(own[:-1]), own[-1]) if part)
+        labels = [content.labels[name] for name in own]
+        names = " and ".join(part for part in (", ".join(labels[:-1]), labels[-1]) if part)
         found.append(
-            f"{names} {'are' if len(own) > 1 else 'is'} SUMO's own, with the network's change intervals; the others "
+            f"{names} {'show' if len(own) > 1 else 'shows'} the change intervals of their programs; the others "
             "show calculated yellow and red clearance, which are often longer: a handicap to them."
         )
     if others:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from evaluation.contest import RunResult
 from evaluation.findings import Unserved
 from plumbing.errors import printable
 
-MOST_LINKS, MOST_SIGNALS = 6, 8
+MOST_LINKS, MOST_SIGNALS = 8, 8
 """So many are named; a number tells of the rest."""
 
 
-def unserved_by(results: Iterable[RunResult]) -> dict[str, Counter[Unserved]]:
-    """Per controller that did not serve a link, in how many of its runs it did not serve which."""
-    found: dict[str, Counter[Unserved]] = {}
+def unserved_by(results: Iterable[RunResult]) -> dict[str, list[Unserved]]:
+    """Per controller that did not serve a link in some run, these links."""
+    found: dict[str, set[Unserved]] = {}
     for run in results:
         if run.findings.unserved:
-            found.setdefault(run.controller, Counter()).update(run.findings.unserved)
-    return found
+            found.setdefault(run.controller, set()).update(run.findings.unserved)
+    return {name: sorted(links) for name, links in found.items()}
 
 
 def unserved_lines(results: Sequence[RunResult], labels: Mapping[str, str] | None = None) -> list[str]:
@@ -28,14 +27,14 @@ def unserved_lines(results: Sequence[RunResult], labels: Mapping[str, str] | Non
     Args:
         labels: shorter names of the controllers.
     """
-    runs = Counter(run.controller for run in results)
     lines = []
     for name, links in unserved_by(results).items():
-        named = [
-            f"{_link(link)} ({count} of {runs[name]} runs)" for link, count in sorted(links.items())[:MOST_LINKS]
-        ]
-        more = f", and {len(links) - MOST_LINKS} more links" if len(links) > MOST_LINKS else ""
-        lines.append(f"{_of(labels, name)} never served {', '.join(named)}{more}, though somebody was there for it")
+        runs = [bool(run.findings.unserved) for run in results if run.controller == name]
+        more = f" and {len(links) - MOST_LINKS} more links" if len(links) > MOST_LINKS else ""
+        lines.append(
+            f"never served by {_of(labels, name)}: {_named(links[:MOST_LINKS])}{more}, though somebody was there "
+            f"(in {sum(runs)} of {len(runs)} runs)"
+        )
     return lines
 
 
@@ -53,9 +52,16 @@ def warning_lines(results: Iterable[RunResult], labels: Mapping[str, str] | None
     return lines[:MOST_SIGNALS] + ([f"SUMO warns of {more} more programs"] if more > 0 else [])
 
 
-def _link(link: Unserved) -> str:
-    what = "the crossing at link" if link.walkers else "link"
-    return f"{what} {link.link_index} of signal {printable(link.tls_id)}"
+def _named(links: Iterable[Unserved]) -> str:
+    """Links, signal by signal; crossings are called so."""
+    by: dict[tuple[str, bool], list[str]] = {}
+    for link in links:
+        by.setdefault((link.tls_id, link.walkers), []).append(str(link.link_index))
+    return ", ".join(
+        f"{'the crossing at ' if walkers else ''}link{'s' if len(numbers) > 1 else ''} {', '.join(numbers)} "
+        f"of signal {printable(tls_id)}"
+        for (tls_id, walkers), numbers in by.items()
+    )
 
 
 def _of(labels: Mapping[str, str] | None, name: str) -> str:
