@@ -203,7 +203,7 @@ def test_what_weakens_the_verdict_is_said() -> None:
     assert "needs at least 6" in said
     assert "Gridlock: fixed_time in 2 of 5 runs." in said
     assert "junction nowhere, which no signal controls: fixed_time, seed 0 from 60 s on, seed 1 from 61 s on." in said
-    assert "fixed_time is SUMO's own" in said
+    assert "fixed_time runs in SUMO, with the programs' own change intervals" in said
     assert "some runs of fixed_time ended in gridlock" in verdict(few)
 
 

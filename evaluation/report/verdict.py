@@ -84,8 +84,8 @@ def cautions(content: ReportContent) -> list[str]:
         labels = [content.labels[name] for name in own]
         names = " and ".join(part for part in (", ".join(labels[:-1]), labels[-1]) if part)
         found.append(
-            f"{names} {'show' if len(own) > 1 else 'shows'} the change intervals of their programs; the others "
-            "show calculated yellow and red clearance, which are often longer: a handicap to them."
+            f"{names} {'run' if len(own) > 1 else 'runs'} in SUMO, with the programs' own change intervals; the "
+            "others show calculated yellow and red clearance, which are often longer: a handicap to them."
         )
     if others:
         found += _left_alone(content)
