@@ -172,7 +172,7 @@ async def _run(arguments: argparse.Namespace, bundle: Bundle) -> int:
         page = Page(metrics, runtime.health, arguments.metrics_port)
         say(f"metrics: http://127.0.0.1:{page.port}/metrics")
     mode = "controls" if arguments.control else "watches, and writes nothing"
-    say(f"{bundle.manifest.tls_id}: {mode}; {host}:{port}, bundle until {bundle.manifest.not_after}")
+    say(f"{bundle.manifest.tls_id}: {mode}; {session.where}, bundle until {bundle.manifest.not_after}")
     try:
         tally = await runtime.run(arguments.duration)
     finally:

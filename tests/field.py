@@ -150,14 +150,16 @@ WHO = {"FIELD_USER": "policy", "FIELD_AUTH": "policy-auth-key", "FIELD_PRIV": "p
 V3 = ("--snmp", "3", "--user", "env:FIELD_USER", "--auth", "env:FIELD_AUTH", "--priv", "env:FIELD_PRIV")
 
 
-def start(bundle: tuple[Path, Path], port: int, *more: str, python: str = sys.executable) -> subprocess.Popen[str]:
+def start(
+    bundle: tuple[Path, Path], port: int, *more: str, python: str = sys.executable, host: str = "127.0.0.1"
+) -> subprocess.Popen[str]:
     """control.py in a process of its own; port 0: without a target.
 
     Args:
         bundle: the bundle, and the public key.
     """
     command = [python, "control.py", str(bundle[0]), "--public-key", str(bundle[1]), *more]
-    command += ["--target", f"127.0.0.1:{port}"] if port else []
+    command += ["--target", f"{host}:{port}"] if port else []
     environment = {**os.environ, **WHO, "XDG_STATE_HOME": str(bundle[0].parent / "state")}
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE

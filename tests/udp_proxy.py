@@ -42,11 +42,13 @@ class Seen:
 class UdpProxy:
     """Listens on `port`, passes on to the target, in a thread of its own."""
 
-    def __init__(self, host: str, port: int, behaviour: Behaviour | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, host: str, port: int, behaviour: Behaviour | None = None, seed: int = 0, at: str = "127.0.0.1"
+    ) -> None:
         self.target, self.behaviour, self.seen = (host, port), behaviour or Behaviour(), Seen()
         self._random = random.Random(seed)
-        self._front = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._front.bind(("127.0.0.1", 0))
+        self._front = socket.socket(socket.AF_INET6 if ":" in at else socket.AF_INET, socket.SOCK_DGRAM)
+        self._front.bind((at, 0))
         self.port: int = self._front.getsockname()[1]
         self._back: dict[tuple[str, int], socket.socket] = {}
         self._clients: dict[socket.socket, tuple[str, int]] = {}

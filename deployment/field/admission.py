@@ -114,7 +114,7 @@ class Admission:
             InputError: it may not command this controller.
             Unreachable, Refused: the controller does not say who it is.
         """
-        where = f"{reader.session.host}:{reader.session.port}"
+        where = reader.session.where
         found, named = await engine_id(reader), self.manifest.controller
         if problem := _stranger(self.manifest, self.form, found):
             raise InputError(

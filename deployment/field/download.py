@@ -68,9 +68,9 @@ def main(argv: list[str] | None = None) -> int:
     except NotAllowed as error:
         raise InputError(f"{arguments.plans}: {error}") from error
     except (Refused, Unreachable) as error:
-        say(f"failed: {host}:{port}: {error}", error=True)
+        say(f"failed: {session.where}: {error}", error=True)
         return 1
-    say(f"{sealed.manifest.tls_id}: {written} objects written in one transaction and read back from {host}:{port}")
+    say(f"{sealed.manifest.tls_id}: {written} objects written in one transaction and read back from {session.where}")
     if arguments.select is not None:
         say(f"pattern {arguments.select} runs" if arguments.select else "the day plan decides")
     return 0
@@ -86,7 +86,7 @@ async def _download(
         problems, held = await read_timing(writer, sealed.plans.nema, PLAN.noun)
         if problems:
             more = f", and {len(problems) - 1} more differences" if len(problems) > 1 else ""
-            where = f"{session.host}:{session.port}"
+            where = session.where
             raise InputError(f"the controller at {where} is not set up as the plan has it: {problems[0]}{more}")
         check_held(sealed, held)
         admission.remember()

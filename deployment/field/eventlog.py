@@ -80,7 +80,8 @@ class EventLog:
             keep: full parts that are kept.
 
         Raises:
-            InputError: it cannot be written, or there is one already.
+            InputError: it cannot be written, or there is one already; one of a run that no controller answered makes
+                room.
         """
         self.path, self._start, self._rotate_bytes, self._keep = path, start, rotate_bytes, keep
         self._run, self._part = secrets.token_hex(8), 0
@@ -93,9 +94,12 @@ class EventLog:
         """Why nothing can be written any more."""
         if path is None:
             return
-        if older := [part for part in _parts(path) if not (part == path and _empty(part))]:
+        older = [part for part in _parts(path) if not (part == path and _empty(part))]
+        if older and (older != [path] or not _reached_nobody(path)):
             raise InputError(f"--log {path}: {older[-1]} is there already; a log holds one run, choose another name")
         try:
+            if older:
+                path.unlink()
             path.parent.mkdir(parents=True, exist_ok=True)
             self._begin_part({})
         except OSError as error:
@@ -300,6 +304,19 @@ def _parts(path: Path) -> list[Path]:
     names = {file: number.fullmatch(file.name) for file in (path.parent.iterdir() if path.parent.is_dir() else ())}
     found = sorted(((int(match[1]), file) for file, match in names.items() if match), reverse=True)
     return [file for _, file in found] + [path] * path.exists()
+
+
+def _reached_nobody(path: Path) -> bool:
+    """Whether it is the log of a run that has ended and to which no controller ever answered: there is nothing in it
+    that another try would have to keep."""
+    if path.is_symlink() or not path.is_file() or path.stat().st_size > LONGEST_BYTES:
+        return False
+    log = LogReader(path)
+    try:
+        kinds = {record["k"] for record in log}
+    except InputError:  # it is none of ours, or damaged
+        return False
+    return log.ended and kinds <= {"start", "lost", "event", "end"}
 
 
 def _empty(path: Path) -> bool:

@@ -71,7 +71,7 @@ async def _asked(arguments: argparse.Namespace) -> str:
     finally:
         session.close()
     if found is None:
-        raise InputError(f"the controller at {host}:{port} has no snmpEngineID; name its site by --new-token FILE")
+        raise InputError(f"the controller at {session.where} has no snmpEngineID; name its site by --new-token FILE")
     return found
 
 

@@ -61,15 +61,21 @@ def add_admission_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def address_from(text: str) -> tuple[str, int]:
-    """Host and port of `HOST:PORT`.
+    """Host and port of `HOST:PORT`; an IPv6 address stands in brackets, as in `[2001:db8::7]:161`.
 
     Raises:
         InputError: it is something else.
     """
     host, _, port = text.rpartition(":")
-    if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
-        raise InputError(f"--target is {text!r}; give HOST:PORT, such as 10.1.7.12:161")
-    return host.strip("[]"), int(port)
+    bracketed = host.startswith("[") and host.endswith("]")
+    name = host[1:-1] if bracketed else host
+    if not name or "[" in name or "]" in name or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
+        raise InputError(f"--target is {text!r}; give HOST:PORT, such as 10.1.7.12:161 or [2001:db8::7]:161")
+    if (":" in name) != bracketed:
+        raise InputError(
+            f"--target is {text!r}; brackets go around an IPv6 address, and only there, as in [2001:db8::7]:161"
+        )
+    return name, int(port)
 
 
 def expect_loopback(host: str, option: str) -> str:
@@ -93,7 +99,7 @@ def expect_loopback(host: str, option: str) -> str:
             f"{option} is for an emulator on this machine, such as 127.0.0.1; {host} may be a real controller, whose "
             f"clock nobody changes: leave {option} out"
         )
-    return min(found, key=lambda address: ":" in address)  # SNMP and the emulators are on IPv4
+    return min(found, key=lambda address: ":" in address)  # the emulators are on IPv4
 
 
 def writing_credentials_of(arguments: argparse.Namespace) -> Credentials:

@@ -117,7 +117,7 @@ class Runtime:
 
     async def _start_up(self) -> None:
         """Refuse a controller that is not as the bundle has it."""
-        where = f"{self.reader.session.host}:{self.reader.session.port}"
+        where = self.reader.session.where
         try:
             await self._poll(slow=True, tries=3)
             told = await self._admitted()

@@ -32,7 +32,7 @@ from pysnmp.proto.rfc1902 import Null, ObjectName
 
 from deployment.field.reading import CONTROLS, PHASE_GROUPS, SCALARS, Reading
 from deployment.field.snmp.profile import Credentials, Profile
-from deployment.field.snmp.wire import PeerTransport, Target, pinnable_engine
+from deployment.field.snmp.wire import PeerTransport, pinnable_engine, target_of
 from deployment.nema import oids
 from deployment.nema.oids import Object, Oid, groups
 from plumbing.errors import InputError, printable
@@ -81,6 +81,8 @@ class Session:
 
     def __init__(self, host: str, port: int, credentials: Credentials, *, timeout_s: float = TIMEOUT_S) -> None:
         self.host, self.port, self.timeout_s = host, port, timeout_s
+        self.where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        """In one word, as `--target` has it."""
         self.engine, self._v3 = pinnable_engine()
         self._transport: PeerTransport | None = None
         self._credentials = credentials
@@ -96,8 +98,7 @@ class Session:
             InputError: there is no such host.
         """
         try:
-            # retries are our own: pysnmp's clock ticks in half seconds
-            target = await Target.create((self.host, self.port), timeout=5, retries=0)
+            target = await target_of(self.host, self.port)
         except Exception as error:  # pysnmp's own, without a common base
             raise InputError(f"--target: cannot resolve {self.host!r} ({error}); give HOST:PORT") from error
         who = self._credentials
@@ -151,7 +152,7 @@ class Session:
                 raise Refused(f"{_status(status)} at {name}")
             self._v3.pinned = True
             return [(tuple(oid), value) for oid, value in answer]
-        raise Unreachable(f"{self.host}:{self.port}: {failure} after {tries} tries of {self.timeout_s:g} s")
+        raise Unreachable(f"{self.where}: {failure} after {tries} tries of {self.timeout_s:g} s")
 
     def close(self) -> None:
         """Close the socket."""

@@ -140,7 +140,7 @@ class PlanWriter(Reader):
 
     async def _expect_the_same(self) -> None:
         if other := await self._stranger(self):
-            where = f"{self.session.host}:{self.session.port}"
+            where = self.session.where
             raise InputError(f"another controller answers at {where}, check the link: {other}; it was sent nothing")
 
     async def _set(self, values: Mapping[Oid, Value]) -> None:

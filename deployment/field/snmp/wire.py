@@ -1,13 +1,16 @@
-"""The socket and the SNMPv3 engine of a session: only the controller that was asked is listened to, and only the SNMP
-engine that has proved itself first is written to."""
+"""The socket, for IPv4 or IPv6, and the SNMPv3 engine of a session: only the controller that was asked is listened to,
+and only the SNMP engine that has proved itself first is written to."""
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from typing import Any
 
 from pysnmp.carrier.asyncio.dgram.udp import UdpAsyncioTransport
+from pysnmp.carrier.asyncio.dgram.udp6 import Udp6AsyncioTransport
 from pysnmp.entity.engine import SnmpEngine
-from pysnmp.hlapi.v3arch.asyncio import UdpTransportTarget
+from pysnmp.hlapi.v3arch.asyncio import Udp6TransportTarget, UdpTransportTarget
 from pysnmp.proto.mpmod.base import AbstractMessageProcessingModel
 from pysnmp.proto.mpmod.rfc3412 import SnmpV3MessageProcessingModel
 
@@ -28,32 +31,77 @@ class PinnedModel(SnmpV3MessageProcessingModel):  # type: ignore[misc]  # pysnmp
             super().receive_timer_tick(snmpEngine, timeNow)
 
 
-class PeerTransport(UdpAsyncioTransport):  # type: ignore[misc]
-    """A socket that drops what comes from anywhere but its peer, and what makes no sense."""
+class PeerTransport:
+    """Goes before one of pysnmp's sockets: drops what comes from anywhere but its peer, and what makes no sense."""
 
-    peer: tuple[str, int] | None = None
+    peer: tuple[Any, ...] = ()
+    """As the system has it: host and port and, of IPv6, flow and scope."""
     ignored = 0
     """Datagrams that were dropped."""
 
-    def datagram_received(self, datagram: bytes, transportAddress: Any) -> None:
-        if tuple(transportAddress[:2]) != self.peer or self._callback_function is None:
+    def datagram_received(self: Any, datagram: bytes, transportAddress: Any) -> None:
+        """Hand on what the peer sends."""
+        if _socket_address(transportAddress) != self.peer or self._callback_function is None:
             self.ignored += 1
             return
         try:
-            self._callback_function(self, transportAddress, datagram)
+            self._callback_function(self, self.ADDRESS_TYPE(transportAddress), datagram)
         except Exception:  # pysnmp raises of many types where a datagram is not what it expects
             self.ignored += 1
 
 
-class Target(UdpTransportTarget):  # type: ignore[misc]
+class _Peer4(PeerTransport, UdpAsyncioTransport):  # type: ignore[misc]
+    """Over IPv4."""
+
+
+class _Peer6(PeerTransport, Udp6AsyncioTransport):  # type: ignore[misc]
+    """Over IPv6."""
+
+    def normalize_address(self, transportAddress: Any) -> Any:
+        """Where everything goes: pysnmp forgets the scope, without which no link-local address is reached."""
+        del transportAddress
+        return self.ADDRESS_TYPE(self.peer)
+
+
+class _ToPeer:
     """Where a session sends to, by a `PeerTransport`."""
 
-    PROTO_TRANSPORT = PeerTransport
-
-    def open_client_mode(self) -> PeerTransport:
-        transport: PeerTransport = super().open_client_mode()
-        transport.peer = tuple(self.transport_address)
+    def open_client_mode(self: Any) -> PeerTransport:
+        """The socket."""
+        transport: PeerTransport = super().open_client_mode()  # type: ignore[misc]
+        transport.peer = _socket_address(self.resolved)
         return transport
+
+    async def _resolve_address(self: Any, address: Any) -> Any:
+        self.resolved = address
+        return address[:2] if len(address) == 2 else (*address[:2], 0, 0)
+
+
+class _Target4(_ToPeer, UdpTransportTarget):  # type: ignore[misc]
+    PROTO_TRANSPORT = _Peer4
+
+
+class _Target6(_ToPeer, Udp6TransportTarget):  # type: ignore[misc]
+    PROTO_TRANSPORT = _Peer6
+
+
+async def target_of(host: str, port: int) -> Any:
+    """Where to send to; of a name with several addresses IPv4 comes first.
+
+    Raises:
+        OSError, UnicodeError: there is no such host.
+    """
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM, proto=socket.IPPROTO_UDP)
+    kinds: dict[Any, Any] = {socket.AF_INET: _Target4, socket.AF_INET6: _Target6}
+    known = [(family, address) for family, _, _, _, address in found if family in kinds]
+    family, address = min(known, key=lambda each: each[0] == socket.AF_INET6)
+    # retries are our own: pysnmp's clock ticks in half seconds
+    return await kinds[family].create(address, timeout=5, retries=0)
+
+
+def _socket_address(address: Any) -> tuple[Any, ...]:
+    """Comparable: the scope stands apart from the host."""
+    return (str(address[0]).partition("%")[0], *address[1:2], *address[3:4])
 
 
 def pinnable_engine() -> tuple[SnmpEngine, PinnedModel]:
