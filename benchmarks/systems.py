@@ -241,7 +241,7 @@ class Core(OneEnvironment):
 
     def __init__(self, scenario: Scenario, workers: int = 1) -> None:
         del workers
-        self._worker = EnvOptions(scenario).worker(None)
+        self._worker = EnvOptions(scenario).worker()
         self.close = self._worker.close
 
     def steps(self, course: Course, answers: Sequence[Answers] = ()) -> Iterator[float]:
@@ -281,7 +281,7 @@ class Vector:
 
 def batch_of(scenario: Scenario, workers: int) -> SignalBatch:
     """So many simulations of it, which all run the same traffic."""
-    setup = EnvOptions(scenario).worker(None).setup
+    setup = EnvOptions(scenario).worker().setup
     return SignalBatch([RemoteSimulation(setup) for _ in range(workers)], lambda worker, episode: SEED)
 
 

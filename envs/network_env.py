@@ -3,36 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
-from gymnasium.utils import seeding
+from gymnasium.utils import EzPickle, seeding
 from pettingzoo import ParallelEnv
 
+from envs.episodes import EpisodeMemory
 from envs.options import episode_seed, observation_sizes, observation_space, split_options
 from envs.workers.server import reward_terms
 from signals.layout import Layout
 from signals.snapshot import Snapshot
 
+if TYPE_CHECKING:
+    import polars as pl
+
 Observation = npt.NDArray[np.float32]
 
 
-class NetworkEnv(ParallelEnv[str, Observation, int]):
+class NetworkEnv(ParallelEnv[str, Observation, int], EzPickle):
     """Control every signal of a network that can be controlled; agents are named by their tls id.
 
     Takes the arguments of `SignalEnv`, but for `tls_id`: `tls_ids` chooses some of the signals.
-    Actions, observations, rewards with their terms, and masks are those of `SignalEnv`, per signal; `snapshot` and
-    `layout` are of all signals.
+    Copies are as of `SignalEnv`. Actions, observations, rewards with their terms, and masks are those of `SignalEnv`,
+    per signal; `snapshot` and `layout` are of all signals.
     """
 
     metadata = {"render_modes": ["human", "rgb_array"], "name": "intergreen_network_v0", "is_parallelizable": True}  # noqa: RUF012
 
     def __init__(self, scenario: Any, tls_ids: list[str] | None = None, **options: Any) -> None:
-        self.options = split_options(scenario=scenario, **options)
+        EzPickle.__init__(self, scenario, tls_ids, **options)
+        self.options = split_options(scenario=scenario, tls_ids=tls_ids, **options)
         self.render_mode = self.options.render_mode
-        self._worker = self.options.worker(tls_ids)
+        self._worker = self.options.worker()
         self.possible_agents = list(self._worker.layout.tls_ids)
         self.agents: list[str] = []
         self._index = {agent: n for n, agent in enumerate(self.possible_agents)}
@@ -45,6 +50,7 @@ class NetworkEnv(ParallelEnv[str, Observation, int]):
         self.action_spaces = {a: cast(Any, spaces.Discrete(phases[n])) for a, n in self._index.items()}
         self._phase_counts: list[int] = phases
         self._random, _ = seeding.np_random()
+        self._memory = EpisodeMemory(self._worker)
 
     def observation_space(self, agent: str) -> spaces.Space[Observation]:
         """See `signals.observations`; the same object every time."""
@@ -61,7 +67,9 @@ class NetworkEnv(ParallelEnv[str, Observation, int]):
         del options
         if seed is not None:
             self._random, _ = seeding.np_random(seed)
-        self._worker.begin(episode_seed(seed, self._random))
+        episode = episode_seed(seed, self._random)
+        self._worker.begin(episode)
+        self._memory.begin(episode)
         self.agents = list(self.possible_agents)
         return self._answer(rewarded=False).filled(self._rows, self._worker.snapshot)
 
@@ -85,6 +93,7 @@ class NetworkEnv(ParallelEnv[str, Observation, int]):
         answer, agents = self._answer(rewarded=True), self.agents  # made while SUMO steps
         ended = dict.fromkeys(agents, False)
         self._worker.wait()
+        self._memory.decided(wanted)
         observations, infos = answer.filled(self._rows, self._worker.snapshot)
         for name, values in self._terms.items():
             for info, value in zip(infos.values(), values.tolist(), strict=True):
@@ -94,6 +103,21 @@ class NetworkEnv(ParallelEnv[str, Observation, int]):
         if over:
             self.agents = []
         return observations, rewards, ended, dict.fromkeys(agents, over), infos
+
+    def trips(self, of: str = "vehicles") -> pl.DataFrame:
+        """The trips of the last episode that ended: the table that evaluate.py writes as vehicles.parquet.
+
+        SUMO runs the episode once more for it, with the same seed and decisions, exactly; a second call does not.
+
+        Args:
+            of: "vehicles", one row for each that was to depart in the window, arrived or not; or "persons", one for
+                each that set out. `envs.sumo.outputs` lists the columns, with units.
+
+        Raises:
+            InputError: no such table, or no episode has ended.
+            SimulationError: the episode does not repeat.
+        """
+        return self._memory.trips(of)
 
     def render(self) -> Any:
         """The picture of the last decision ("rgb_array"); sumo-gui shows itself ("human")."""
@@ -114,8 +138,8 @@ class NetworkEnv(ParallelEnv[str, Observation, int]):
         return self._worker.snapshot
 
     def _answer(self, rewarded: bool) -> _Answer:
-        mask = self._worker.snapshot.mask
-        return _Answer(self.possible_agents, self._rows, self._widths, mask, self._phase_counts, rewarded)
+        shape = self._worker.snapshot.mask.shape
+        return _Answer(self.possible_agents, self._rows, self._widths, shape, self._phase_counts, rewarded)
 
 
 class _Answer:
@@ -126,12 +150,12 @@ class _Answer:
         agents: Sequence[str],
         rows: npt.NDArray[np.float32],
         widths: Sequence[int],
-        mask: npt.NDArray[np.bool_],
+        mask_shape: tuple[int, ...],
         phase_counts: Sequence[int],
         rewarded: bool,
     ) -> None:
         # one block each, and views of it
-        self._rows, self._mask = np.empty_like(rows), np.empty_like(mask)
+        self._rows, self._mask = np.empty_like(rows), np.empty(mask_shape, np.int8)
         self._observations = dict(zip(agents, _views(self._rows, widths), strict=True))
         masks = _views(self._mask, phase_counts)
         self._infos: dict[str, dict[str, Any]] = {

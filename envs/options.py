@@ -36,6 +36,8 @@ class EnvOptions(SimulationOptions):
     """a name of `scenarios.names()`, a .sumocfg or .net.xml file, or a `Scenario`."""
     routes: Sequence[str | Path] = ()
     """route files, for a scenario that has none or in place of its own."""
+    additional: Sequence[str | Path] = ()
+    """additional files, loaded after the scenario's own."""
     begin_s: float | None = None
     """another begin of the window than the scenario's."""
     end_s: float | None = None
@@ -52,11 +54,10 @@ class EnvOptions(SimulationOptions):
     render_mode: str | None = None
     """"human" (sumo-gui) or "rgb_array" (sumo-gui on a virtual display)."""
 
-    def setup(self, tls_ids: Sequence[str] | None = None, least_slots: tuple[int, int] = (1, 1)) -> WorkerSetup:
+    def setup(self, least_slots: tuple[int, int] = (1, 1)) -> WorkerSetup:
         """What a worker is made from.
 
         Args:
-            tls_ids: the signals to control; by default all that can be.
             least_slots: phases and movements that every signal gets slots for at least.
 
         Raises:
@@ -73,20 +74,22 @@ class EnvOptions(SimulationOptions):
             raise InputError(f"unknown render_mode {self.render_mode!r}; choose one of {', '.join(RENDER_MODES)}")
         scenario = self.scenario
         if not isinstance(scenario, Scenario):
-            scenario = load(scenario, routes=self.routes, begin_s=self.begin_s, end_s=self.end_s, demand=self.demand)
+            scenario = load(
+                scenario, routes=self.routes, additional=self.additional,
+                begin_s=self.begin_s, end_s=self.end_s, demand=self.demand,
+            )  # fmt: skip
         simulation = make_setup(
             scenario,
             dataclasses.replace(self, sensing=observation.sensing),
-            tls_ids=tls_ids,
             outputs=list(itertools.chain(*dict.fromkeys([observation.sumo_options, *sumo_options(terms)]))),
             render=render_setup(self.render_mode),
             least_slots=least_slots,
         )
         return WorkerSetup(simulation, terms, observation)
 
-    def worker(self, tls_ids: Sequence[str] | None, least_slots: tuple[int, int] = (1, 1)) -> RemoteSimulation:
+    def worker(self, least_slots: tuple[int, int] = (1, 1)) -> RemoteSimulation:
         """The simulation's process, not yet started; arguments as of `setup`."""
-        return RemoteSimulation(self.setup(tls_ids, least_slots))
+        return RemoteSimulation(self.setup(least_slots))
 
 
 def observation_sizes(worker: RemoteSimulation) -> Sequence[int]:

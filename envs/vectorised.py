@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
+from gymnasium.utils import EzPickle
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
@@ -21,14 +22,15 @@ from signals.snapshot import Snapshot
 Array = npt.NDArray[Any]
 
 
-class SignalsVectorEnv(VectorEnv[Array, Array, Array]):
+class SignalsVectorEnv(VectorEnv[Array, Array, Array], EzPickle):
     """One environment for each signal of each worker; worker by worker, in the order of `tls_ids`.
 
     Unlike networks share one batch: observations are padded to the largest (unused slots say so), and
-    `info["action_mask"]` [N, P] tells which phases may be chosen. A worker's signals end together at its horizon,
-    as a truncation, and are reset in the same step: `info["final_obs"]` holds the last observations. A worker that
+    `info["action_mask"]` [N, P] (int8) tells which phases may be chosen. A worker's signals end together at its
+    horizon, as a truncation, and are reset in the same step: `info["final_obs"]` holds the last observations. A worker that
     fails ends its episode there, too (`info["failure"]` says why), and goes on in a new process.
-    `info["reward_terms"]` has [N] values of each of the reward's terms, without its weight.
+    `info["reward_terms"]` has [N] values of each of the reward's terms, without its weight. Copies are as of
+    `SignalEnv`.
 
     For a loop that waits for nobody, use `batch` (`envs.workers.batch.SignalBatch`): `send` to a worker,
     `receive` whoever is ready.
@@ -48,6 +50,7 @@ class SignalsVectorEnv(VectorEnv[Array, Array, Array]):
     def __init__(
         self, scenarios: Any, workers: int | None = None, *, timeout_s: float = 300.0, **options: Any
     ) -> None:
+        EzPickle.__init__(self, scenarios, workers, timeout_s=timeout_s, **options)
         given = list(scenarios) if isinstance(scenarios, (list, tuple)) else [scenarios]
         count = len(given) if workers is None else workers
         if not given or count < len(given):
@@ -63,6 +66,10 @@ class SignalsVectorEnv(VectorEnv[Array, Array, Array]):
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._labels = [term.label for term in self.batch.workers[0].setup.terms]
         self._episode_seeds: list[np.random.Generator] = []
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # not as EzPickle: its second object is the one that the batch would ask for seeds
+        self.__init__(*state["_ezpickle_args"], **state["_ezpickle_kwargs"])  # type: ignore[misc]
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -107,7 +114,7 @@ class SignalsVectorEnv(VectorEnv[Array, Array, Array]):
         return self.batch.observations(), rewards, np.zeros(self.num_envs, bool), truncated, info
 
     def action_masks(self) -> Array:
-        """[N, P] the phases that may be chosen now."""
+        """[N, P] bool: the phases that may be chosen now."""
         return self.batch.masks()
 
     @property
@@ -130,7 +137,7 @@ class SignalsVectorEnv(VectorEnv[Array, Array, Array]):
         time_s = np.empty(self.num_envs)
         for rows, worker in zip(self.batch.rows, self.batch.workers, strict=True):
             time_s[rows] = worker.snapshot.time_s[0]
-        return {"action_mask": self.batch.masks(), "time_s": time_s}
+        return {"action_mask": self.batch.masks().astype(np.int8), "time_s": time_s}
 
     def _seed_of(self, worker: int, episode: int) -> int:
         del episode  # each worker draws from its own stream
@@ -140,13 +147,13 @@ class SignalsVectorEnv(VectorEnv[Array, Array, Array]):
 def _workers(scenarios: list[Any], count: int, options: dict[str, Any]) -> list[RemoteSimulation]:
     """`count` simulations whose observations are cut alike."""
     each = [split_options(scenario=scenario, **options) for scenario in scenarios]
-    made = [option.worker(None) for option in each]
+    made = [option.worker() for option in each]
     shapes = {worker.setup.observation_shape for worker in made}
     if len(shapes) > 1:
         least_slots = max(shape.phases for shape in shapes), max(shape.movements for shape in shapes)
         for worker in made:
             worker.close()
-        made = [option.worker(None, least_slots) for option in each]
+        made = [option.worker(least_slots) for option in each]
     rest = [RemoteSimulation(made[n % len(made)].setup) for n in range(len(made), count)]
     return made + rest
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shutil
 import tempfile
 import threading
@@ -16,8 +17,8 @@ import numpy.typing as npt
 from controllers.base import Controller
 from controllers.mcts import TreeSearch
 from controllers.programs import ProgramControl
-from envs.sumo.outputs import read_statistics, read_trips
-from envs.sumo.setup import SimulationOptions, make_setup
+from envs.sumo.outputs import read_statistics, read_trips, trip_options
+from envs.sumo.setup import SimulationOptions, literal, make_setup
 from envs.sumo.simulation import EpisodeSummary, SimulationError
 from envs.workers.client import RemoteSimulation
 from envs.workers.forks import Branches, Outcome
@@ -184,11 +185,7 @@ class _Slot:
             extra.append(folder / "loops.add.xml")
             extra[-1].write_text(EventPlan.of(scenario.network).additional_xml(folder))
         options = {
-            "--tripinfo-output": str(folder / "tripinfo.xml"),
-            "--tripinfo-output.write-unfinished": "true",
-            "--tripinfo-output.write-undeparted": "true",
             "--statistic-output": str(folder / "statistics.xml"),
-            "--max-depart-delay": "-1",  # else SUMO drops vehicles that wait for longer, and they count
         }
         if self.program:
             options["--error-log"] = str(folder / MESSAGES)
@@ -211,7 +208,7 @@ class _Slot:
             programs=programs,
             extra_additional=extra,
             most_warnings=MOST_WARNINGS if self.program else 2,
-            outputs=[word.replace("{", "{{").replace("}", "}}") for pair in options.items() for word in pair],
+            outputs=literal([*trip_options(folder / "tripinfo.xml"), *itertools.chain(*options.items())]),
         )
         self.simulation = RemoteSimulation(WorkerSetup(setup, reward="", observation=""))
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from envs.sumo.outputs import not_whole, person_row, vehicle_row
+from envs.sumo.outputs import not_whole, person_row, trip_options, vehicle_row
 from playback.codec import IntArray, Tracks
 from plumbing.digest import file_sha256
 
@@ -31,10 +31,7 @@ def output_options(folder: Path) -> list[str]:
     return [
         "--fcd-output", str(folder / VEHICLES), "--fcd-output.attributes", ATTRIBUTES,
         "--person-fcd-output", str(folder / PERSONS),
-        "--tripinfo-output", str(folder / TRIPS),
-        "--tripinfo-output.write-unfinished", "true",
-        "--tripinfo-output.write-undeparted", "true",
-        "--max-depart-delay", "-1",  # as in an evaluation: vehicles that wait for longer count
+        *trip_options(folder / TRIPS),
     ]  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from controllers.base import Controller, Phases
-from envs.sumo.setup import SimulationOptions, make_setup
+from envs.sumo.setup import SimulationOptions, literal, make_setup
 from envs.sumo.simulation import EpisodeSummary
 from envs.workers.client import RemoteSimulation
 from envs.workers.server import WorkerSetup
@@ -279,12 +279,12 @@ def open_simulation(episode: Episode, folder: Path | None, render: str = "") -> 
     """The episode's simulation, set up as an evaluation does; its outputs go to `folder`, if given."""
     extra: list[Path] = []
     with scratch("programs") as programs:
-        outputs: list[str] = []
+        outputs: Sequence[str] = ()
         if folder is not None:
             extra.append(programs / "record.add.xml")
             dest = quoteattr(str(folder / STATES))
             extra[-1].write_text(f'<additional>\n  <timedEvent type="SaveTLSStates" dest={dest}/>\n</additional>\n')
-            outputs = [word.replace("{", "{{").replace("}", "}}") for word in output_options(folder)]
+            outputs = literal(output_options(folder))
         setup = make_setup(
             episode.scenario,
             SimulationOptions(timing=episode.timing, sensing=episode.sensing),

@@ -67,7 +67,7 @@ def record(
     states, extra = folder / "states.xml", folder / "record.add.xml"
     extra.write_text(f'<additional><timedEvent type="SaveTLSStates" dest="{states}"/></additional>')
     setup = make_setup(
-        scenario, SimulationOptions(timing=timing or Timing(), warm_up_s=warm_up_s), tls_ids=tls_ids,
+        scenario, SimulationOptions(timing=timing or Timing(), warm_up_s=warm_up_s, tls_ids=tls_ids),
         extra_additional=[extra], outputs=["--ignore-route-errors", "true"],
     )  # fmt: skip
     simulation, changes = RemoteSimulation(WorkerSetup(setup, reward="", observation="")), 0

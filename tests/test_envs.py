@@ -20,7 +20,7 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import envs
 from envs import NetworkEnv, SignalEnv
-from envs.sumo.setup import make_setup
+from envs.sumo.setup import SimulationOptions, make_setup
 from envs.workers.client import RemoteSimulation
 from envs.workers.server import WorkerSetup
 from plumbing.errors import InputError
@@ -211,7 +211,9 @@ def test_the_other_signals_keep_their_program(tmp_path: Path) -> None:
         out, events = tmp_path / "states.xml", tmp_path / "events.add.xml"
         rows = [f'<timedEvent type="SaveTLSStates" source="{tls}" dest="{out}"/>' for tls in ids]
         events.write_text(f"<additional>{''.join(rows)}</additional>")
-        setup = make_setup(scenario, tls_ids=tls_ids, controlled=controlled, extra_additional=[events])
+        setup = make_setup(
+            scenario, SimulationOptions(tls_ids=tls_ids), controlled=controlled, extra_additional=[events]
+        )
         simulation = RemoteSimulation(WorkerSetup(setup, reward="", observation=""))
         simulation.begin(1)
         while not simulation.done:

@@ -91,9 +91,9 @@ def test_twenty_resets_on_ray_are_the_same_episodes_as_here() -> None:
 
     for name, begin_s in (("cologne3", 25200.0), ("single", 0.0)):
         options = EnvOptions(name, begin_s=begin_s, end_s=begin_s + 200.0)
-        here = hashes([options.worker(None) for _ in range(2)], 10)
+        here = hashes([options.worker() for _ in range(2)], 10)
         with Cluster(None, 2) as cluster:
-            there = hashes([cluster.worker(options.worker(None).setup) for _ in range(2)], 10)
+            there = hashes([cluster.worker(options.worker().setup) for _ in range(2)], 10)
         assert there == here
         assert len(set(here)) == 20
 
@@ -114,7 +114,7 @@ def test_code_from_outside_goes_along_to_ray(tmp_path: Path) -> None:
     options = EnvOptions(
         "single", end_s=200.0, observation=f"{path}:Later", reward=lambda layout, before, after: weight * after.time_s
     )
-    here = hashes([options.worker(None)], 2)
+    here = hashes([options.worker()], 2)
     with Cluster(None, 1) as cluster:
         assert hashes([cluster.worker(options.setup())], 2) == here
 
@@ -124,7 +124,7 @@ def test_an_actor_that_dies_ends_its_episode_and_the_next_begins_in_a_new_one() 
 
     options = EnvOptions("single", begin_s=0.0, end_s=200.0)
     with Cluster(None, 2) as cluster:
-        workers = [cluster.worker(options.worker(None).setup) for _ in range(2)]
+        workers = [cluster.worker(options.worker().setup) for _ in range(2)]
         batch = SignalBatch(workers, lambda worker, episode: 7)
         batch.reset()
         first = batch.observations()
@@ -230,7 +230,7 @@ def test_nobody_at_the_address_is_one_line() -> None:
 def test_a_machine_with_other_versions_says_so() -> None:
     from envs.workers import cluster as ray_workers
 
-    setup = EnvOptions("single").worker(None).setup
+    setup = EnvOptions("single").worker().setup
     host = ray_workers.Host(setup, ray_workers.Parcel({}), {"libsumo": "0.1"})
     kind, said = host.begin(1)
     assert kind == "refused"
@@ -291,7 +291,7 @@ def test_files_that_a_machine_lacks_are_sent_along(tmp_path: Path, monkeypatch: 
     options = EnvOptions(
         mine / source.net_file.name, routes=[mine / p.name for p in source.route_files], begin_s=0.0, end_s=100.0
     )
-    setup = options.worker(None).setup
+    setup = options.worker().setup
     parcel = ray_workers.Parcel.of(ray_workers.files_of_setup(setup.simulation))
     expected = ray_workers.Host(setup, parcel, {}).begin(3)
     for path in mine.iterdir():
@@ -299,4 +299,4 @@ def test_files_that_a_machine_lacks_are_sent_along(tmp_path: Path, monkeypatch: 
     assert ray_workers.Host(setup, parcel, {}).begin(3) == expected
     assert expected[0] == "ok"
     with pytest.raises(InputError):
-        options.worker(None)
+        options.worker()

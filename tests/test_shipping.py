@@ -80,7 +80,7 @@ def test_a_scenario_and_a_setup_name_all_their_files_and_take_others() -> None:
     places = {path: f"/elsewhere/{Path(path).name}" for path in files}
     moved = scenario_here(scenario, places)
     assert files_of_scenario(moved) == list(places.values())
-    setup = EnvOptions("cologne1").worker(None).setup.simulation
+    setup = EnvOptions("cologne1").worker().setup.simulation
     assert set(files) <= set(files_of_setup(setup)), "SUMO's own options file comes with them"
     arguments = " ".join(setup_here(setup, places).sumo_args)
     assert all(place in arguments for place in places.values())
@@ -106,7 +106,7 @@ def test_a_batch_needs_no_more_of_a_worker_than_the_protocol_says() -> None:
             assert name in allowed, name
             return getattr(self._worker, name)
 
-    batch = SignalBatch([Only(EnvOptions("single", end_s=50.0).worker(None))], lambda worker, episode: 1)  # type: ignore[list-item]
+    batch = SignalBatch([Only(EnvOptions("single", end_s=50.0).worker())], lambda worker, episode: 1)  # type: ignore[list-item]
     try:
         batch.reset()
         turns = [batch.step(batch.masks().argmax(axis=1))[0] for _ in range(10)]

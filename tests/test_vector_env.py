@@ -187,7 +187,7 @@ def test_a_worker_that_always_fails_is_an_error_in_the_end() -> None:
 
 def test_whoever_is_ready_can_go_on_without_the_others() -> None:
     """`send` and `receive`: a stopped worker holds nobody up."""
-    workers = [EnvOptions("single", **SHORT).worker(None) for _ in range(2)]
+    workers = [EnvOptions("single", **SHORT).worker() for _ in range(2)]
     batch = SignalBatch(workers, lambda worker, episode: 1 + worker)
     try:
         batch.reset()

@@ -19,7 +19,7 @@ from deployment.emulator.mmu import Card
 from deployment.emulator.settings import TICKS_PER_S
 from deployment.emulator.setup import Installation, engine_id_for
 from envs.sumo.lamps import LampSimulation
-from envs.sumo.outputs import read_statistics, read_trips
+from envs.sumo.outputs import read_statistics, read_trips, trip_options
 from plumbing.errors import InputError, did_you_mean
 from plumbing.held import scratch
 from plumbing.interpreter import ROOT, command, environment, last_line
@@ -186,11 +186,8 @@ def _choose(scenario: Scenario, tls_id: str | None, timing: Timing) -> str:
 def _outputs(folder: Path) -> list[str]:
     """As an evaluation has them, so that delays can be compared."""
     return [
-        "--tripinfo-output", str(folder / "tripinfo.xml"),
-        "--tripinfo-output.write-unfinished", "true",
-        "--tripinfo-output.write-undeparted", "true",
+        *trip_options(folder / "tripinfo.xml"),
         "--statistic-output", str(folder / "statistics.xml"),
-        "--max-depart-delay", "-1",
     ]  # fmt: skip
 
 

@@ -36,11 +36,16 @@ LIBRARIES = "libgl1 libx11-6 libxext6 libxrender1 libatomic1"
 Frame = npt.NDArray[np.uint8]
 
 
+class NoPictures(InputError, TypeError):
+    """Pictures cannot be had here. As a TypeError it makes Stable-Baselines3's `make_vec_env`, which asks for
+    "rgb_array" unless it is told something else, do without."""
+
+
 def render_setup(mode: str | None) -> str:
     """The mode, "" for none, once everything that it needs is found.
 
     Raises:
-        InputError: something is missing; the message says how to get it.
+        InputError: something is missing; the message says how to get it. For "rgb_array" it is `NoPictures`.
     """
     if mode is None:
         return ""
@@ -58,16 +63,18 @@ def render_setup(mode: str | None) -> str:
             if importlib.util.find_spec(module) is None
         ]
         if missing:
-            raise InputError(
+            raise NoPictures(
                 f'render_mode "rgb_array" needs {" and ".join(missing)}, not installed here; '
                 f"pip install -e '.[render]' installs what it takes"
             )
         if shutil.which("Xvfb") is None:
-            raise InputError(
+            raise NoPictures(
                 'render_mode "rgb_array" needs the virtual display Xvfb, which is not on the PATH; '
                 "install it (Debian, Ubuntu: apt-get install xvfb)"
             )
     gui_binary()
+    if mode == "rgb_array" and (lacks := _lacks_libraries()):
+        raise NoPictures(f'render_mode "rgb_array" needs sumo-gui, and {lacks}')
     return mode
 
 
@@ -231,9 +238,14 @@ def _connect(command: list[str]) -> Any:
 
 def _missing_libraries() -> str:
     """What next, after sumo-gui did not start."""
+    return _lacks_libraries() or f"check that the display {os.environ.get('DISPLAY', '')} can be opened"
+
+
+def _lacks_libraries() -> str:
+    """Which of the system's libraries sumo-gui does not find, and how to get them; "" where it finds all."""
     with contextlib.suppress(OSError):
         found = subprocess.run(["ldd", str(gui_binary())], capture_output=True, text=True, check=False)
         missing = [line.split()[0] for line in found.stdout.splitlines() if line.endswith("not found")]
         if missing:
             return f"it misses {', '.join(missing)} (Debian, Ubuntu: apt-get install {LIBRARIES})"
-    return f"check that the display {os.environ.get('DISPLAY', '')} can be opened"
+    return ""

@@ -46,7 +46,7 @@ class LampSimulation:
             InputError: it cannot be controlled.
         """
         setup = make_setup(
-            scenario, SimulationOptions(timing=timing), tls_ids=[tls_id], outputs=outputs,
+            scenario, SimulationOptions(timing=timing, tls_ids=[tls_id]), outputs=outputs,
             extra_additional=extra_additional,
         )  # fmt: skip
         self.setup: SimulationSetup = replace(setup)

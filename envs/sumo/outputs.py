@@ -60,6 +60,15 @@ class Trips:
     """Inserted vehicles that are no traffic but a hardship of ours (a breakdown); in no table."""
 
 
+def trip_options(path: Path) -> tuple[str, ...]:
+    """SUMO's options that write the trips of every vehicle that was to depart, for `read_trips`."""
+    return (
+        "--tripinfo-output", str(path),
+        "--tripinfo-output.write-unfinished", "true",
+        "--tripinfo-output.write-undeparted", "true",
+    )  # fmt: skip
+
+
 def read_trips(path: Path, end_s: float) -> Trips:
     """The trip output of a run that ended at `end_s`.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,8 +37,14 @@ class SimulationOptions:
     """simulated time before the first decision, under the signals' own green times."""
     demand_range: tuple[float, float] = (1.0, 1.0)
     """each episode's traffic is the scenario's times a factor between these, drawn from its seed."""
+    tls_ids: Sequence[str] | None = None
+    """the signals to control, by default all that can be; the others keep their programs."""
 
     def __post_init__(self) -> None:
+        if self.tls_ids is not None:
+            if isinstance(self.tls_ids, str):
+                raise InputError(f"tls_ids is {self.tls_ids!r}; give a list of ids, such as [{self.tls_ids!r}]")
+            object.__setattr__(self, "tls_ids", tuple(self.tls_ids))
         if self.sensing not in ("full", "detectors"):
             raise InputError(f"unknown sensing {self.sensing!r}; choose full or detectors")
         least, most = self.demand_range
@@ -76,7 +82,6 @@ def make_setup(
     scenario: Scenario,
     options: SimulationOptions | None = None,
     *,
-    tls_ids: Sequence[str] | None = None,
     controlled: bool = True,
     programs: str = "",
     extra_additional: Sequence[Path] = (),
@@ -89,7 +94,6 @@ def make_setup(
     """Compile a scenario's signals and gather what a run needs.
 
     Args:
-        tls_ids: the signals to control; by default all that can be. The others keep their program.
         controlled: False leaves every signal to its own program.
         programs: signal programs to load, as the text of an additional file; from anywhere, so it is checked.
         extra_additional: additional files of our own, handed to SUMO as they are.
@@ -114,8 +118,8 @@ def make_setup(
     plan = compile_signals(scenario.network, timing)
     if not controlled:
         plan = SignalPlan((), plan.refusals)
-    elif tls_ids is not None:
-        plan = plan.only(tls_ids)
+    elif options.tls_ids is not None:
+        plan = plan.only(options.tls_ids)
     elif not plan.intersections:
         reasons = "; ".join(f"{r.tls_id}: {r.reason}" for r in plan.refusals[:4])
         raise InputError(f"scenario {scenario.name!r}: none of its signals can be controlled ({reasons})")
@@ -125,6 +129,7 @@ def make_setup(
         *scenario.sumo_args(extra_additional, controlled=plan.tls_ids, programs=programs),
         "--step-length", f"{timing.sim_step_s:g}",
         "--time-to-teleport", f"{time_to_teleport_s:g}",
+        "--max-depart-delay", "-1",  # else SUMO drops vehicles that wait for longer, and they count
         "--no-step-log", "true", "--duration-log.disable", "true", "--aggregate-warnings", str(most_warnings),
     ]  # fmt: skip
     note_set_aside(scenario.name, scenario.options, (*args, *outputs))
@@ -141,6 +146,11 @@ def make_setup(
         render=render,
         program_id=_unused_id(scenario),
     )
+
+
+def literal(options: Iterable[str]) -> tuple[str, ...]:
+    """Words for `SimulationSetup.outputs` in which braces mean themselves."""
+    return tuple(word.replace("{", "{{").replace("}", "}}") for word in options)
 
 
 def _unused_id(scenario: Scenario) -> str:
