@@ -13,6 +13,7 @@ from agents.named import find_controller
 from controllers.mcts import TreeSearch
 from controllers.programs import ProgramControl
 from controllers.registry import CONTROLLERS
+from envs.sumo.setup import add_tls_argument
 from envs.workers.engine import add_engine_arguments, check_engine, open_engine
 from evaluation.details.corridor import find_corridor
 from evaluation.files import settings_of, write_results
@@ -87,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_scenario_arguments(of)
+    add_tls_argument(of)
     of.add_argument(
         "--controllers", nargs="+", default=list(BASELINES), metavar="NAME[@TUNED]|RUN_DIR|BUNDLE",
         help=f"any of {', '.join(CONTROLLERS)}; with @ and what python -m evaluation.tune wrote, tuned; "
@@ -148,10 +150,12 @@ def _judge(options: argparse.Namespace, seeds: list[int], timing: Timing, words:
     scenario = scenario_from(options)
     check_traffic(scenario)
     plan = compile_signals(scenario.network, timing)
+    if options.tls_ids:
+        plan = plan.only(options.tls_ids)
     controllers = [contestant.make() for contestant in contestants]  # fail before the first run
     for controller in controllers:
         if isinstance(controller, ProgramControl):
-            controller.additional_xml(scenario)
+            controller.programs_for(scenario, options.tls_ids)
         elif isinstance(controller, TreeSearch):
             controller.check(len(plan.intersections))
     if not all(isinstance(controller, ProgramControl) for controller in controllers):
@@ -166,6 +170,7 @@ def _judge(options: argparse.Namespace, seeds: list[int], timing: Timing, words:
         details=options.out is not None,
         corridor=None if options.out is None else find_corridor(scenario),
         event_log=options.event_log,
+        tls_ids=options.tls_ids,
     )  # fmt: skip
     levels = _stress_levels(options.stress, options.stress_seeds, evaluation)
     about = {
@@ -217,7 +222,7 @@ def _stress_levels(kinds: list[str], seeds: int, evaluation: Evaluation) -> list
         check_traffic(part.scenario)
         for controller in (contestant.make() for contestant in part.contestants if contestant.baseline):
             if isinstance(controller, ProgramControl):
-                controller.additional_xml(part.scenario)
+                controller.programs_for(part.scenario, part.tls_ids)
     return levels
 
 

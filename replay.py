@@ -18,6 +18,7 @@ from controllers.base import Controller
 from controllers.mcts import TreeSearch
 from controllers.programs import ProgramControl
 from controllers.registry import CONTROLLERS
+from envs.sumo.setup import add_tls_argument
 from envs.sumo.simulation import SimulationError
 from playback.page import write_page
 from playback.play import ControllerDecider, Episode, ProgramDecider, play
@@ -36,6 +37,7 @@ from scenarios.arguments import (
     timing_from,
 )
 from scenarios.seeds import EVALUATION_SEEDS
+from signals.intersection import compile_signals
 from signals.timing import Timing
 
 EPILOG = """examples:
@@ -64,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
 
     new = command("record", "run a controller and write the episode down")
     add_scenario_arguments(new)
+    add_tls_argument(new)
     _add_controller(new)
     new.add_argument(
         "--seed", type=int, default=EVALUATION_SEEDS.start, metavar="N",
@@ -152,11 +155,15 @@ def _record_there(options: argparse.Namespace, timing: Timing) -> int:
     controller = _controller(options.controller, options.allow_code)
     source = Source(options.scenario, tuple(map(str, options.routes)), tuple(map(str, options.additional)))
     scenario = source.load(options.begin, options.end, demand_from(options))
+    tls_ids = tuple(options.tls_ids) if options.tls_ids else None
+    if tls_ids is not None:
+        compile_signals(scenario.network, timing).only(tls_ids)
     if isinstance(controller, ProgramControl):
-        episode = Episode(scenario, options.seed, timing, programs=controller.additional_xml(scenario))
+        programs = controller.programs_for(scenario, tls_ids)
+        episode = Episode(scenario, options.seed, timing, programs=programs)
         played = play(episode, ProgramDecider(), _Progress())
     else:
-        episode = Episode(scenario, options.seed, timing, controller.sensing)
+        episode = Episode(scenario, options.seed, timing, controller.sensing, tls_ids=tls_ids)
         played = play(episode, ControllerDecider(controller), _Progress())
     size = save(options.out, played, episode, source, {"name": _short(options.controller)})
     replay = Replay.read(options.out)

@@ -26,6 +26,7 @@ from agents.code import check_resumable, code_of, sources_of
 from agents.job import Job, job_of, where_words
 from agents.learner import Learner
 from agents.registry import AGENTS, agent_settings, algorithm, encoder_class, make_learner
+from agents.resuming import check_unchanged, resumed, take_up
 from agents.run import (
     CHECKPOINT,
     OWN,
@@ -42,7 +43,7 @@ from agents.settings import listed, read_config
 from agents.training import Interrupted, Schedule, train
 from agents.updates import TrainingDiverged
 from agents.vec_env import SignalsVecEnv
-from envs.sumo.setup import SimulationSetup
+from envs.sumo.setup import SimulationSetup, add_tls_argument
 from envs.sumo.simulation import SimulationError
 from envs.workers.allocator import allocator_name
 from envs.workers.client import RemoteSimulation
@@ -50,13 +51,13 @@ from envs.workers.engine import add_engine_arguments, check_engine, open_engine
 from envs.workers.protocol import SimulationWorker
 from envs.workers.server import WorkerSetup
 from evaluation.runs import Contestant, Evaluation, RunFailed, run_all
-from plumbing.command import run_command, say
-from plumbing.errors import InputError, printable
+from plumbing.command import given_in, run_command, say
+from plumbing.errors import InputError
 from plumbing.occupied import occupied
 from plumbing.outside import absolute, add_code_argument, is_outside
 from plumbing.whole import Draft, check_movable
 from scenarios.arguments import add_scenario_arguments, add_timing_arguments, timing_from
-from scenarios.scenario import Scenario
+from scenarios.scenario import Scenario, absolute_name
 from scenarios.seeds import VALIDATION_SEEDS
 from signals.observations import Observation, PhaseObservation
 from signals.reward_sum import terms_of, text_of
@@ -71,6 +72,7 @@ EXAMPLES = """examples:
   python train.py --scenario cologne3 --agent ppo --steps 200000 --workers 2 --out runs/cologne3-ppo
   python train.py --scenario mine/city.sumocfg --agent dqn --steps 50000 --out runs/city
   python train.py --out runs/single --resume          goes on exactly where a stopped run was
+  python train.py --out runs/single --resume --steps 40000          goes on to 40,000 steps, also with a finished run
   python evaluate.py --scenario single --controllers fixed_time actuated runs/single
 
 A step is one decision of one signal: an hour of a network with three signals has 3 x 720 of them at the default
@@ -93,6 +95,7 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__, epilog=EXAMPLES + _settings_help(), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_scenario_arguments(p, required=False, demand=False)
+    add_tls_argument(p)
     p.add_argument(
         "--agent", default="dqn", metavar="NAME|MODULE:CLASS",
         help=f"{', '.join(AGENTS)}; or a class of your own, whose code is run (default: dqn)",
@@ -141,7 +144,12 @@ def parser() -> argparse.ArgumentParser:
         help="steps between two validations (default: a tenth of --steps; 0: one at the end)",
     )
     p.add_argument("--validation-runs", type=int, default=1, metavar="N", help="episodes a time (default: 1)")
-    p.add_argument("--resume", action="store_true", help="go on with the run in --out, with its own settings")
+    p.add_argument(
+        "--resume", action="store_true",
+        help="go on with the run in --out, with its own settings; with --steps, to that many. What falls over all "
+        "steps (learning rate, exploration) goes on as for the new number: only where nothing does, the run is to "
+        "the bit that of one asked for as many at once",
+    )  # fmt: skip
     p.add_argument(
         "--overwrite", action="store_true",
         help="replace a run that is in --out already: it stays as it is until the new one's first checkpoint",
@@ -160,7 +168,14 @@ def main(arguments: list[str] | None = None) -> int:
     run = Path(command.out)
     torch.set_num_threads(1)  # the network is small: a second thread costs more than it brings
     device = _device(command.device)
-    job = _resumed(run, command.allow_code) if command.resume else _job(command)
+    stored = _stored(run, command.allow_code) if command.resume else None
+    if stored is None:
+        job = _job(command)
+    else:
+        given = given_in(parser(), arguments)
+        for name in {"scenario", "agent"} - given:
+            setattr(command, name, getattr(stored, name))
+        job = resumed(stored, _job(command), given, run)
     with occupied(run):
         if not command.resume:
             _check_room(run, command.overwrite)
@@ -168,10 +183,10 @@ def main(arguments: list[str] | None = None) -> int:
             raise InputError(f"run {run} has no {CHECKPOINT} to resume from; train it anew with --overwrite")
         with open_engine(command, job.workers) as cluster:
             words = sys.argv[1:] if arguments is None else arguments
-            return _train(job, run, command.resume, cluster, words, device)
+            return _train(job, run, stored, cluster, words, device)
 
 
-def _resumed(run: Path, allow_code: bool) -> Job:
+def _stored(run: Path, allow_code: bool) -> Job:
     settings = read_settings(run)
     job = job_of(settings, run / SETTINGS)
     check_resumable(settings, allow_code, run / SETTINGS)
@@ -192,9 +207,9 @@ def _job(command: argparse.Namespace) -> Job:
     if command.start:
         read_settings(Path(command.start))
     return Job(
-        scenario=command.scenario,
-        routes=tuple(map(str, command.routes)),
-        additional=tuple(map(str, command.additional)),
+        scenario=absolute_name(command.scenario),  # it may be resumed from another folder
+        routes=tuple(map(absolute_name, command.routes)),
+        additional=tuple(map(absolute_name, command.additional)),
         begin_s=command.begin,
         end_s=command.end,
         agent=absolute(command.agent) if is_outside(command.agent) else command.agent,
@@ -210,9 +225,10 @@ def _job(command: argparse.Namespace) -> Job:
         warm_up_s=command.warm_up,
         validate_every=math.ceil(command.steps / 10) if every is None else every,
         validation_runs=command.validation_runs,
-        started_from=command.start or "",
+        started_from=absolute_name(command.start) if command.start else "",
         demand_range=(command.vary_demand[0], command.vary_demand[1]),
         network=command.network and absolute(command.network),
+        tls_ids=tuple(command.tls_ids) if command.tls_ids else None,
     )
 
 
@@ -249,11 +265,16 @@ def _replacing(run: Path) -> Iterator[tuple[Path, Callable[[], Path]]]:
 
 
 def _train(
-    job: Job, run: Path, resume: bool, cluster: Cluster | None = None, words: Sequence[str] = (), device: str = "cpu"
+    job: Job,
+    run: Path,
+    stored: Job | None,
+    cluster: Cluster | None = None,
+    words: Sequence[str] = (),
+    device: str = "cpu",
 ) -> int:
-    scenario = job.load()
-    if resume:
-        _check_unchanged(run, scenario)
+    scenario, resume = job.load(), stored is not None
+    if stored is not None:
+        check_unchanged(run, job, stored, scenario)
     settings = agent_settings(job.agent, job.agent_settings)
     worker = job.options(scenario).setup()
     setup = worker.simulation
@@ -264,6 +285,11 @@ def _train(
     env = SignalsVecEnv(workers, job.seed, getattr(settings, "reward_scale", 1.0))
     network = Network(job.agent, settings, job.network)
     stack = contextlib.ExitStack()
+
+    def restored(taken: int) -> None:
+        if stored is not None and (note := take_up(run, job, stored, taken)):
+            say(note, error=True)
+
     try:
         tensorboard = importlib.util.find_spec("tensorboard") is not None
         try:
@@ -284,8 +310,9 @@ def _train(
             place,
             Schedule(job.steps, job.validate_every),
             controller=lambda trained: _controller(trained, network, worker.observes),
-            validate=lambda controller: _validate(controller, scenario, setup.timing, job.validation_runs),
+            validate=lambda controller: _validate(controller, scenario, setup.timing, job),
             resume=resume,
+            restored=restored,
             tensorboard=tensorboard,
             arrive=arrive,
         )
@@ -306,17 +333,6 @@ def _train(
     return 0
 
 
-def _check_unchanged(run: Path, scenario: Scenario) -> None:
-    """Whether a run goes on with the files that it began with."""
-    before, now = read_settings(run).get("scenario", {}).get("files", {}), scenario.hashes()
-    changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    if changed:
-        raise InputError(
-            f"{', '.join(map(printable, changed))} of {printable(scenario.name)} changed since {run} began; "
-            "bring back what it was, or train anew"
-        )
-
-
 def _controller(learner: Learner, network: Network, observation: type[Observation] | None) -> LearnedController:
     assert observation is not None
     assert issubclass(observation, PhaseObservation), "SignalsVecEnv has looked"
@@ -324,8 +340,9 @@ def _controller(learner: Learner, network: Network, observation: type[Observatio
     return LearnedController(weights, network, observation)
 
 
-def _validate(controller: LearnedController, scenario: Scenario, timing: Timing, runs: int) -> float:
-    judged = Evaluation(scenario, [Contestant("policy", lambda: controller)], tuple(VALIDATION_SEEDS[:runs]), timing)
+def _validate(controller: LearnedController, scenario: Scenario, timing: Timing, job: Job) -> float:
+    seeds = VALIDATION_SEEDS[: job.validation_runs]
+    judged = Evaluation(scenario, [Contestant("policy", lambda: controller)], seeds, timing, tls_ids=job.tls_ids)
     return float(np.mean([result.metrics.delay_s for result in run_all(judged)]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from pathlib import Path
 from typing import Any
@@ -11,22 +12,40 @@ import torch
 
 from agents.learner import Learner
 from agents.run import CHECKPOINT, POLICY, load_tensors, save_tensors
+from agents.updates import require_finite
 from agents.vec_env import SignalsVecEnv
 from plumbing.errors import InputError
 
+State = dict[str, Any]
+"""All that a training goes on from, in plain values and tensors."""
 
-def save(run: Path, learner: Learner, env: SignalsVecEnv, progress: dict[str, Any]) -> None:
+
+def state_of(learner: Learner, env: SignalsVecEnv) -> State:
+    """A copy of where a training stands."""
+    return copy.deepcopy(_state(learner, env))
+
+
+def _state(learner: Learner, env: SignalsVecEnv) -> State:
+    return {"learner": learner.state(), "env": env.state(), "random": _random_states()}
+
+
+def save(
+    run: Path, learner: Learner, env: SignalsVecEnv, progress: dict[str, Any], state: State | None = None
+) -> None:
     """Write policy.pt and checkpoint.pt, each whole or not at all.
 
     Args:
         progress: what the training loop itself wants to remember, in plain values.
+        state: where to go on from, by default from here.
 
     Raises:
         TrainingDiverged: a weight is not finite; the files stay as they are.
     """
-    state = {"learner": learner.state(), "env": env.state(), "progress": progress, "random": _random_states()}
-    save_tensors(run / POLICY, {"scorer": learner.scorer().state_dict()})
-    save_tensors(run / CHECKPOINT, state)
+    content = {**(_state(learner, env) if state is None else state), "progress": progress}
+    scorer = learner.scorer()
+    require_finite(scorer, learner.num_timesteps)
+    save_tensors(run / POLICY, {"scorer": scorer.state_dict()})
+    save_tensors(run / CHECKPOINT, content)
 
 
 def restore(run: Path, learner: Learner, env: SignalsVecEnv) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from plumbing.plain import Shape, listed, misfit, named, number, optional, recor
 from scenarios.arguments import TIMING_OPTIONS
 from scenarios.scenario import Scenario, load
 from scenarios.scenario import names as scenario_names
+from scenarios.seeds import VALIDATION_SEEDS
 from signals.loops import DetectorFaults
 from signals.observations import NAMED, OBSERVATIONS
 from signals.reward_sum import outside_names
@@ -48,6 +49,10 @@ class Job:
     network: str = ""
     """The encoder's class, `module:Class`; "" for ours."""
     observation: str = "phases"
+    tls_ids: tuple[str, ...] | None = None
+    """The signals that it controls; None for all that can be."""
+    stretched: tuple[tuple[int, int], ...] = ()
+    """Where what falls over all of its steps had begun for other ones: how many, and how many it had taken then."""
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("workers", 1), ("validation_runs", 1), ("seed", 0)):
@@ -56,6 +61,11 @@ class Job:
                 raise InputError(f"{option} is {getattr(self, name)}; it must be at least {least}")
         if self.seed >= 1 << 32:
             raise InputError(f"--seed is {self.seed}; it must be less than {1 << 32}")
+        if self.validation_runs > len(VALIDATION_SEEDS):
+            raise InputError(
+                f"--validation-runs is {self.validation_runs}; there are {len(VALIDATION_SEEDS)} validation seeds: give "
+                "at most as many"
+            )
 
     def load(self, begin_s: float | None = None, end_s: float | None = None) -> Scenario:
         """What it is trained on, in its window or another. Raises InputError where that cannot be had."""
@@ -71,6 +81,7 @@ class Job:
             faults=DetectorFaults(**self.faults),
             warm_up_s=self.warm_up_s,
             demand_range=(self.demand_range[0], self.demand_range[1]),
+            tls_ids=self.tls_ids,
             observation=self.observation,
             reward=self.reward,
         )
@@ -94,8 +105,10 @@ JOB: Mapping[str, Shape] = {
     "seed": whole(0, 2**32 - 1), "workers": whole(1, 10_000), "sensing": text(60), "reward": text(),
     "faults": record({}, {name: number(0, 1e6) for name in ("dropout", "stuck_on", "latency_s")}),
     "timing": _fits_timing, "warm_up_s": number(0, 1e9), "validate_every": whole(0, 10**12),
-    "validation_runs": whole(1, 10_000), "started_from": text(), "demand_range": row(number(0, 1e6), number(0, 1e6)),
-    "network": text(), "observation": text(),
+    "validation_runs": whole(1, len(VALIDATION_SEEDS)), "started_from": text(),
+    "demand_range": row(number(0, 1e6), number(0, 1e6)),
+    "network": text(), "observation": text(), "tls_ids": optional(listed(text(), most=100_000)),
+    "stretched": listed(row(whole(1, 10**12), whole(0, 10**12)), most=1000),
 }  # fmt: skip
 SETTINGS = record(
     {},
@@ -121,7 +134,11 @@ def job_of(settings: Mapping[str, Any], where: Path) -> Job:
         misfit(record(needed, JOB), content)
         assert isinstance(content, dict)
         known: dict[str, Any] = {f.name: content[f.name] for f in fields(Job) if f.name in content}
-        lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
+        lists = {
+            name: tuple(tuple(each) if isinstance(each, list) else each for each in value)
+            for name, value in known.items()
+            if isinstance(value, list)
+        }
         return Job(**{**known, **lists})
     except (ValueError, InputError) as error:
         raise InputError(f"{where} does not say how the run was made ({error}); train it anew") from error
@@ -132,13 +149,25 @@ def command_of(settings: Mapping[str, Any], run: str) -> str:
     remark where the job is none that train.py could have been told."""
     where = Path(run) / "settings.json"
     try:
-        line = shlex.join(["python", "train.py", *_words(job_of(settings, where), run)])
+        line = " && ".join(
+            shlex.join(["python", "train.py", *words]) for words in _lines(job_of(settings, where), run)
+        )
         changes = _changes(settings["job"])
     except (InputError, ValueError):
         line = ""
     if not line or not line.isprintable() or len(line) > LONGEST_LINE:
         return f"# {shlex.quote(str(where))} does not say in train.py's words how this run was made"
     return f"{line}  # and --config with {changes}" if changes else line
+
+
+def _lines(job: Job, run: str) -> Iterator[list[str]]:
+    """The words of each command that it takes: one, and one for each time that the run was lengthened."""
+    if any(taken < asked for asked, taken in job.stretched):
+        raise ValueError("no command stops a run there")
+    first, *later = [*(asked for asked, _ in job.stretched), job.steps]
+    yield [*_words(replace(job, steps=first), run)]
+    for steps in later:
+        yield ["--out", run, "--resume", "--steps", str(steps)]
 
 
 def _words(job: Job, run: str) -> Iterator[str]:
@@ -153,7 +182,7 @@ def _words(job: Job, run: str) -> Iterator[str]:
         raise ValueError("code from outside")
     if job.sensing not in OBSERVATIONS:
         raise ValueError("no such sensing")
-    names = (job.scenario, *job.routes, *job.additional, job.started_from, run)
+    names = (job.scenario, *job.routes, *job.additional, *(job.tls_ids or ()), job.started_from, run)
     if any(name.startswith("-") for name in names):
         raise ValueError("a name that reads as an option")
     yield from where_words(job)
@@ -178,7 +207,7 @@ def where_words(job: Job) -> Iterator[str]:
     """The options, the same in every command, that say what a run was trained on and with which timing."""
     plain, timing = Timing(), timing_of(job.timing)
     yield from ("--scenario", job.scenario)
-    for option, several in (("routes", job.routes), ("additional", job.additional)):
+    for option, several in (("routes", job.routes), ("additional", job.additional), ("tls-ids", job.tls_ids)):
         yield from (f"--{option}", *several) if several else ()
     yield from _differing(
         ("--begin", job.begin_s, None),

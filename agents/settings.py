@@ -145,6 +145,17 @@ def _shown(value: Any) -> str:
     return printable(value if isinstance(value, int) else repr(value), 40)
 
 
+def falling(settings: Settings) -> list[str]:
+    """What falls over the steps of the whole training, so that a longer one is another from its first step on."""
+    named = {name: getattr(settings, name, None) for name in (
+        "learning_rate", "learning_rate_end", "exploration_fraction", "exploration_start", "exploration_end",
+    )}  # fmt: skip
+    found = ["learning rate"] if named["learning_rate"] != (named["learning_rate_end"] or 0.0) else []
+    if named["exploration_fraction"] and named["exploration_start"] != named["exploration_end"]:
+        found.append("exploration")
+    return found
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """Settings from a YAML file of `name: value` lines.
 

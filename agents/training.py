@@ -33,6 +33,10 @@ class Interrupted(RuntimeError):
     """Somebody pressed Ctrl-C; everything up to here is saved."""
 
 
+class _ValidationLeft(Exception):
+    """Somebody pressed Ctrl-C in a validation, which can be made again."""
+
+
 @dataclass
 class Progress:
     """What the loop itself has to remember when it resumes."""
@@ -69,7 +73,7 @@ class _Loop(BaseCallback):
         self.use_logger(_logger(run, tensorboard))
         self.run, self.env, self.schedule, self.progress = run, env, schedule, progress
         self.validate, self.make_controller, self.out = validate, controller, out
-        self.stop = False
+        self.stop = self.validating = False
         self._began = time.monotonic() - progress.elapsed_s
         self._saved = time.monotonic()
         self._spoke = 0.0
@@ -114,8 +118,15 @@ class _Loop(BaseCallback):
         if self.validate is None:
             return
         self.num_timesteps = self.model.num_timesteps
-        with torch.random.fork_rng(devices=[]):
-            delay = self.validate(self.make_controller(self.model))
+        try:
+            with torch.random.fork_rng(devices=[]):
+                controller = self.make_controller(self.model)
+                self.validating = True
+                delay = self.validate(controller)
+        except _ValidationLeft:
+            return
+        finally:
+            self.validating = False
         self.progress.validated = self.num_timesteps
         self.progress.validations.append({"steps": float(self.num_timesteps), "delay_s": delay})
         self.curves.record("validation/delay_s", delay)
@@ -123,10 +134,10 @@ class _Loop(BaseCallback):
         self.write_curves()
         self.say(force=True)
 
-    def save(self) -> None:
-        """A checkpoint of everything."""
+    def save(self, state: checkpoint.State | None = None) -> None:
+        """A checkpoint of everything, as it is now or was at `state`."""
         self.progress.elapsed_s = self.elapsed_s
-        checkpoint.save(self.run, self.model, self.env, vars(self.progress))
+        checkpoint.save(self.run, self.model, self.env, vars(self.progress), state)
         if self.arrive is not None:
             self.curves.close()  # it writes by path
             self.run, self.arrive = self.arrive(), None
@@ -169,11 +180,13 @@ def train(
     resume: bool = False,
     tensorboard: bool = False,
     arrive: Callable[[], Path] | None = None,
+    restored: Callable[[int], None] = lambda taken: None,
     out: TextIO = sys.stderr,
 ) -> Progress:
     """Train until the schedule's end, saving on the way and at the end.
 
     Args:
+        restored: called where a run resumes, with the steps that it has taken, before it takes the next.
         arrive: called after the first checkpoint; where the run directory lies from then on. By default it stays.
 
     Raises:
@@ -184,6 +197,7 @@ def train(
     progress = Progress()
     if resume:
         progress = Progress(**checkpoint.restore(run, learner, env))
+        restored(learner.num_timesteps)
     loop = _Loop(learner, run, env, schedule, progress, validate, controller, arrive, tensorboard, out)
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -191,6 +205,9 @@ def train(
         if loop.stop:
             raise KeyboardInterrupt
         loop.stop = True
+        if loop.validating:
+            print("stopping: leaving the validation, then saving", file=out)
+            raise _ValidationLeft
         print("stopping: finishing the current update, then saving (Ctrl-C again to leave at once)", file=out)
 
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -198,10 +215,15 @@ def train(
         remaining = schedule.steps - learner.num_timesteps
         if remaining > 0:
             learner.learn(remaining, callback=loop, log_interval=1 << 30, reset_num_timesteps=not resume)
+        end = checkpoint.state_of(learner, env)  # what is left to learn at an end is not, where a run goes on
         learner.finish()
-        if loop.progress.validated < learner.num_timesteps:
-            loop.run_validation()
-        loop.save()
+        loop.save(end)
+        if validate is not None and loop.progress.validated < learner.num_timesteps:
+            if not loop.stop:
+                loop.run_validation()
+            if loop.stop:
+                raise Interrupted
+            loop.save(end)
         loop.write_curves()
     finally:
         for number, handler in before.items():

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 from xml.sax.saxutils import quoteattr
 
 from controllers.sequence import in_one_cycle
 from plumbing.errors import InputError
+from scenarios.additional import of_others
 from scenarios.scenario import Scenario
+from scenarios.sumo_input import admitted, admitted_text
 from signals.links import link_table
 from signals.network import Program, ProgramRow, RoadNetwork
 from signals.phases import is_green, within
@@ -32,6 +34,21 @@ class ProgramControl:
         """
         del scenario
         return ""
+
+    def programs_for(self, scenario: Scenario, tls_ids: Collection[str] | None = None) -> str:
+        """The same for some signals alone: the others keep the programs that they have.
+
+        Args:
+            tls_ids: None for all.
+
+        Raises:
+            InputError: as `additional_xml`.
+        """
+        xml = self.additional_xml(scenario)
+        if tls_ids is None or not xml:
+            return xml
+        whole = admitted_text(xml, "programs")
+        return admitted(whole, "programs", of_others(tls_ids)).read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,12 @@ class EnvOptions(SimulationOptions):
         if self.render_mode is not None and self.render_mode not in RENDER_MODES:
             raise InputError(f"unknown render_mode {self.render_mode!r}; choose one of {', '.join(RENDER_MODES)}")
         scenario = self.scenario
-        if not isinstance(scenario, Scenario):
+        if isinstance(scenario, Scenario):
+            plain = EnvOptions("")
+            for name in ("routes", "additional", "begin_s", "end_s", "demand"):
+                if getattr(self, name) != getattr(plain, name):
+                    raise InputError(f"{name} goes with a scenario's name or file; this one is loaded already")
+        else:
             scenario = load(
                 scenario, routes=self.routes, additional=self.additional,
                 begin_s=self.begin_s, end_s=self.end_s, demand=self.demand,

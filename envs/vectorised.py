@@ -27,8 +27,8 @@ class SignalsVectorEnv(VectorEnv[Array, Array, Array], EzPickle):
 
     Unlike networks share one batch: observations are padded to the largest (unused slots say so), and
     `info["action_mask"]` [N, P] (int8) tells which phases may be chosen. A worker's signals end together at its
-    horizon, as a truncation, and are reset in the same step: `info["final_obs"]` holds the last observations. A worker that
-    fails ends its episode there, too (`info["failure"]` says why), and goes on in a new process.
+    horizon, as a truncation, and are reset in the same step: `info["final_obs"]` holds the last observations. A
+    worker that fails ends its episode there, too (`info["failure"]` says why), and goes on in a new process.
     `info["reward_terms"]` has [N] values of each of the reward's terms, without its weight. Copies are as of
     `SignalEnv`.
 

@@ -76,6 +76,8 @@ class Evaluation:
     """Write a signal controller's event log as well; only with `details`."""
     faults: DetectorFaults = field(default_factory=DetectorFaults)
     """Detector faults, for the controllers that use detectors."""
+    tls_ids: Sequence[str] | None = None
+    """The signals that the contestants control; None for all that can be. The others keep their programs."""
     versions: Mapping[str, str] = field(default_factory=versions)
     """Versions of the packages that a run depends on. A kept run is used only with the same ones."""
 
@@ -96,6 +98,7 @@ class Evaluation:
                 "files": scenario.hashes(),
                 "timing": dataclasses.asdict(self.timing),
                 "faults": dataclasses.asdict(self.faults),
+                "tls_ids": None if self.tls_ids is None else sorted(self.tls_ids),
                 "controller": [contestant.name, contestant.identity],
                 "seed": seed,
                 "tables": [self.emissions, self.details, self._drawn(seed), self.event_log, self.waits],

@@ -167,7 +167,9 @@ class _Slot:
         """The program that SUMO runs at each signal; None where the controller decides."""
         self.replaced: frozenset[str] = frozenset()
         """Signals with a program of the controller's."""
-        programs = controller.additional_xml(scenario) if isinstance(controller, ProgramControl) else ""
+        programs = ""
+        if isinstance(controller, ProgramControl):
+            programs = controller.programs_for(scenario, evaluation.tls_ids)
         if self.program:
             loaded = [admitted_text(programs, "programs")] if programs else []
             self.replaced = frozenset[str]().union(*map(driven_by, loaded))
@@ -203,6 +205,7 @@ class _Slot:
                 timing=evaluation.timing,
                 sensing="full" if isinstance(controller, ProgramControl) else controller.sensing,
                 faults=evaluation.faults,
+                tls_ids=evaluation.tls_ids,
             ),
             controlled=not self.program,
             programs=programs,

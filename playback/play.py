@@ -55,6 +55,8 @@ class Episode:
     programs: str | None = None
     """The additional file of a controller that leaves the signals to SUMO's own programs ("" for the network's
     own ones); None where phases are decided on."""
+    tls_ids: tuple[str, ...] | None = None
+    """The signals that are controlled; None for all that can be."""
 
     @property
     def steps(self) -> int:
@@ -287,7 +289,7 @@ def open_simulation(episode: Episode, folder: Path | None, render: str = "") -> 
             outputs = literal(output_options(folder))
         setup = make_setup(
             episode.scenario,
-            SimulationOptions(timing=episode.timing, sensing=episode.sensing),
+            SimulationOptions(timing=episode.timing, sensing=episode.sensing, tls_ids=episode.tls_ids),
             controlled=episode.programs is None,
             programs=episode.programs or "",
             extra_additional=extra,

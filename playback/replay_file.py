@@ -188,7 +188,8 @@ class Replay:
                 f"scenario {scenario.name!r}: its options are not those that {self.path} was recorded with "
                 f"({_pairs(of['options'])}); restore its .sumocfg"
             )
-        return Episode(scenario, self.head["seed"], self.timing, self.head["sensing"], self.programs)
+        controlled = None if self.programs is not None else tuple(self.head["signals"])
+        return Episode(scenario, self.head["seed"], self.timing, self.head["sensing"], self.programs, controlled)
 
 
 def _pairs(options: Sequence[Sequence[str]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import errno
 import json
@@ -9,7 +10,7 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, TextIO
@@ -53,6 +54,15 @@ def run_command(main: Callable[[list[str] | None], int]) -> NoReturn:
         where = f"{error.filename}: " if error.filename else ""
         status = _complain(f"{where}{error.strerror}; make room or choose another place")
     sys.exit(status)
+
+
+def given_in(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> set[str]:
+    """The options that a command line names, those with the default's value included: by what `parse_args` calls
+    them."""
+    unset = object()
+    names = vars(parser.parse_args(arguments))
+    told = vars(parser.parse_args(arguments, argparse.Namespace(**dict.fromkeys(names, unset))))
+    return {name for name, value in told.items() if value is not unset}
 
 
 def _nobody_reads(stream: TextIO) -> bool:

@@ -83,6 +83,15 @@ def driven_by(path: Path) -> frozenset[str]:
     return frozenset(programs).union(switched)
 
 
+def of_others(tls_ids: Collection[str]) -> Unwanted:
+    """For `admitted`: leaves out programs, and WAUT entries, of any signals but these."""
+    ids = frozenset(tls_ids)
+    return lambda tag, attributes: (
+        (tag == "tlLogic" and attributes.get("id") not in ids)
+        or (tag == "wautJunction" and attributes.get("junctionID") not in ids)
+    )
+
+
 def is_demand(tag: str, attributes: Mapping[str, str]) -> bool:
     """For `admitted`: leaves out vehicles and persons."""
     del attributes

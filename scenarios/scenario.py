@@ -231,6 +231,13 @@ def load(
     return changed(found)
 
 
+def absolute_name(name_or_path: str | Path) -> str:
+    """What `load` finds from any folder: a name stays as it is, a file gets its absolute path."""
+    name = str(name_or_path)
+    path = _expanded(name)
+    return str(path.absolute()) if path.exists() and name not in resco.MAPS else name
+
+
 def _find(name_or_path: str | Path) -> Scenario:
     name = str(name_or_path)
     if name in resco.MAPS:

@@ -118,10 +118,20 @@ class RewardSum:
         """Whether the earlier snapshot has to be one of its own."""
 
     def begin(self, simulation: Any) -> None:
-        """An episode has begun: tell those who read more than snapshots."""
-        for reward in self._rewards:
-            if hasattr(reward, "begin"):
+        """An episode has begun: tell those who read more than snapshots.
+
+        Raises:
+            InputError: a term from outside fails.
+        """
+        for term, reward in zip(self.terms, self._rewards, strict=True):
+            if not hasattr(reward, "begin"):
+                continue
+            try:
                 reward.begin(simulation)
+            except Exception as error:  # whatever it does
+                if term.ours:
+                    raise
+                raise _failed(term, error, "its begin is called with the simulation") from error
 
     def write(self, before: Snapshot, after: Snapshot, total: FloatArray, each: FloatArray | None) -> None:
         """Compute the reward of a step.
@@ -236,7 +246,7 @@ def _made(term: Term) -> Reward:
     try:
         made = term.reward()
     except Exception as error:  # whatever it does
-        raise _failed(term, error) from error
+        raise _failed(term, error, "its class is called with nothing") from error
     return made
 
 
@@ -246,7 +256,7 @@ def _checked(
     try:
         values = np.asarray(reward(layout, before, after), float)
     except Exception as error:  # whatever it does
-        raise _failed(term, error) from error
+        raise _failed(term, error, "it is called with (layout, before, after)") from error
     if values.shape != (signals,):
         raise InputError(
             f"reward {printable(term.name or term.label)!r} gives an array of shape {values.shape}; give [S], "
@@ -260,8 +270,7 @@ def _checked(
     return values
 
 
-def _failed(term: Term, error: Exception) -> InputError:
+def _failed(term: Term, error: Exception, how: str) -> InputError:
     return InputError(
-        f"reward {printable(term.name or term.label)!r} fails ({type(error).__name__}: {printable(error)}); "
-        "it is called with (layout, before, after)"
+        f"reward {printable(term.name or term.label)!r} fails ({type(error).__name__}: {printable(error)}); {how}"
     )

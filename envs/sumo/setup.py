@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import math
 from collections.abc import Iterable, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plumbing.errors import InputError
+from plumbing.fielddocs import field_docs
 from signals.intersection import SignalPlan, compile_signals
 from signals.layout import Layout, build_layout
 from signals.loops import DetectorFaults, LoopPlan, plan_loops
@@ -55,6 +57,13 @@ class SimulationOptions:
                 f"detectors: latency_s is {self.faults.latency_s:g}; it can be at most the decision interval, "
                 f"{self.timing.decision_interval_s:g} s"
             )
+
+
+def add_tls_argument(parser: argparse.ArgumentParser) -> None:
+    """`--tls-ids`, the same in every command."""
+    parser.add_argument(
+        "--tls-ids", nargs="+", metavar="ID", help=field_docs(SimulationOptions)["tls_ids"].rstrip(".")
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ process does not (SUMO orders some things by address).
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import pickle
@@ -14,6 +15,7 @@ import signal
 import struct
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, BinaryIO
@@ -100,7 +102,10 @@ class World:
         snapshot = Snapshot(**{name: shared[name] for name in Snapshot.shapes(layout)})
         self.simulation = Simulation(setup.simulation, snapshot, shared["sumo_s"])
         # also where compiled code writes the rows: it leaves to this what never changes in them
-        self._observe = setup.observes(layout, shared["observation"]) if setup.observes is not None else None
+        self._observe: Observation | None = None
+        if setup.observes is not None:
+            with _naming(setup.observes):
+                self._observe = setup.observes(layout, shared["observation"])
         self._reward = RewardSum(setup.terms, layout)
         self._action = shared["action"]
         self._each = shared["reward_terms"] if setup.terms and not is_plain(setup.terms) else None
@@ -111,7 +116,8 @@ class World:
         self.shared["decided_s"][0] = self.shared["sumo_s"][0] = 0.0  # without the warm-up
         self._reward.begin(self.simulation)
         if self._observe is not None:
-            self._observe.begin(self.simulation)
+            with _naming(type(self._observe)):
+                self._observe.begin(self.simulation)
         self.shared["reward"][:] = 0.0
         self._publish()
 
@@ -152,6 +158,18 @@ class Notes(logging.Handler):
         self.lines.append(record.getMessage())
 
 
+@contextlib.contextmanager
+def _naming(observes: type[Observation]) -> Iterator[None]:
+    """Say which observation it is that fails, where it comes from outside."""
+    try:
+        yield
+    except Exception as error:  # whatever it does
+        if is_ours(observes):
+            raise
+        name = printable(observes.__name__)
+        raise InputError(f"observation {name!r} fails ({type(error).__name__}: {printable(error)})") from error
+
+
 def write(observe: Observation, snapshot: Snapshot) -> None:
     """Bring an observation up to a snapshot.
 
@@ -162,10 +180,8 @@ def write(observe: Observation, snapshot: Snapshot) -> None:
         observe.write(snapshot)
         return
     name = printable(type(observe).__name__)
-    try:
+    with _naming(type(observe)):
         observe.write(snapshot)
-    except Exception as error:  # whatever it does
-        raise InputError(f"observation {name!r} fails ({type(error).__name__}: {printable(error)})") from error
     if not np.isfinite(observe.rows).all():
         raise InputError(f"observation {name!r} is not finite at {snapshot.time_s[0]:g} s; write finite values")
 

@@ -1,5 +1,5 @@
-"""The socket, for IPv4 or IPv6, and the SNMPv3 engine of a session: only the controller that was asked is listened to,
-and only the SNMP engine that has proved itself first is written to."""
+"""The socket, for IPv4 or IPv6, and the SNMPv3 engine of a session: only the controller that was asked is listened
+to, and only the SNMP engine that has proved itself first is written to."""
 
 from __future__ import annotations
 
