@@ -63,8 +63,8 @@ class Job:
             raise InputError(f"--seed is {self.seed}; it must be less than {1 << 32}")
         if self.validation_runs > len(VALIDATION_SEEDS):
             raise InputError(
-                f"--validation-runs is {self.validation_runs}; there are {len(VALIDATION_SEEDS)} validation seeds: give "
-                "at most as many"
+                f"--validation-runs is {self.validation_runs}; there are {len(VALIDATION_SEEDS)} validation seeds, "
+                "so give at most as many"
             )
 
     def load(self, begin_s: float | None = None, end_s: float | None = None) -> Scenario:
