@@ -235,7 +235,11 @@ def absolute_name(name_or_path: str | Path) -> str:
     """What `load` finds from any folder: a name stays as it is, a file gets its absolute path."""
     name = str(name_or_path)
     path = _expanded(name)
-    return str(path.absolute()) if path.exists() and name not in resco.MAPS else name
+    return str(path.absolute()) if path.exists() and not (name in resco.MAPS or _is_embedded(name)) else name
+
+
+def _is_embedded(name: str) -> bool:
+    return name.partition(":")[0] in build.EMBEDDED and not Path(name).is_file()
 
 
 def _find(name_or_path: str | Path) -> Scenario:
@@ -246,7 +250,7 @@ def _find(name_or_path: str | Path) -> Scenario:
         return dataclasses.replace(
             scenario, name=name, description=of.description, licence=of.licence, source=of.source
         )
-    if name.partition(":")[0] in build.EMBEDDED and not Path(name).is_file():
+    if _is_embedded(name):
         built = build.embedded(name)
         return Scenario(
             name=name,

@@ -27,6 +27,7 @@ from agents.training import Interrupted, Schedule, train
 from agents.vec_env import SignalsVecEnv
 from envs.options import EnvOptions
 from plumbing.errors import InputError
+from scenarios.scenario import absolute_name
 from scenarios.seeds import VALIDATION_SEEDS
 
 CASE = Path(__file__).parent / "data" / "cases" / "train_hint_resume"
@@ -209,6 +210,19 @@ def test_more_validation_runs_than_there_are_seeds_are_refused() -> None:
     words = ["--scenario", "single", "--out", "never", "--validation-runs", str(len(VALIDATION_SEEDS) + 1)]
     with pytest.raises(InputError, match="there are 10000 validation seeds"):
         train_command.main(words)
+
+
+def test_a_name_stays_a_name_whatever_lies_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("single", "cologne1", "mine"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "mine" / "my.net.xml").touch()
+    (tmp_path / "grid:2x2").touch()
+    assert [absolute_name(name) for name in ("single", "cologne1", "grid:1x2", "nowhere.net.xml")] == [
+        "single", "cologne1", "grid:1x2", "nowhere.net.xml",
+    ]  # fmt: skip
+    assert absolute_name("mine/my.net.xml") == str(tmp_path / "mine" / "my.net.xml")
+    assert absolute_name("grid:2x2") == str(tmp_path / "grid:2x2"), "a file goes before an embedded name, as in load"
 
 
 # --- Ctrl-C in a validation
