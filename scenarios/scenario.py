@@ -234,7 +234,7 @@ def load(
 def absolute_name(name_or_path: str | Path) -> str:
     """What `load` finds from any folder: a name stays as it is, a file gets its absolute path."""
     name = str(name_or_path)
-    path = _expanded(name)
+    path = expanded(name)
     return str(path.absolute()) if path.exists() and not (name in resco.MAPS or _is_embedded(name)) else name
 
 
