@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NetworkEnv", "SignalEnv", "SignalsVectorEnv", "parallel_env", "vector_env"]
 
-if not runs("envs.workers.server"):  # a simulation's own process starts faster without Gymnasium
+if not (runs("envs.workers.server") or runs("deployment.emulator")):  # these processes start faster without Gymnasium
     import gymnasium
 
     if "intergreen/Signal-v0" not in gymnasium.registry:

@@ -191,10 +191,10 @@ def test_a_stopped_training_resumes_to_the_bit(agent: str, workers: int, tmp_pat
             save = checkpoint.save
             learner.train = _then_stop(learner.train, learner, stop_at)  # type: ignore[method-assign]
             with pytest.raises(Interrupted):
-                train(learner, env, run, Schedule(220, 0), controller=_controller, resume=resume)
+                train(learner, env, run, Schedule(150, 0), controller=_controller, resume=resume)
             save(run, learner, env, {})
         else:
-            train(learner, env, run, Schedule(220, 0), controller=_controller, resume=resume)
+            train(learner, env, run, Schedule(150, 0), controller=_controller, resume=resume)
         env.close()
         return {name: weight.clone() for name, weight in learner.policy.state_dict().items()}
 
@@ -208,7 +208,7 @@ def test_a_stopped_training_resumes_to_the_bit(agent: str, workers: int, tmp_pat
 
     whole = trained(tmp_path / "whole", None)
     # the exception leaves right after an update: what the loop saves on Ctrl-C is this same moment
-    trained(tmp_path / "parts", 130)
+    trained(tmp_path / "parts", 80)
     _forget_progress(tmp_path / "parts")
     parts = trained(tmp_path / "parts", None, resume=True)
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
@@ -240,12 +240,12 @@ def test_a_loss_that_is_no_number_stops_the_training_with_a_reason(tmp_path: Pat
 
 def test_train_command_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
-    window = ["--begin", "25200", "--end", "25500"]
-    arguments = ["--scenario", "cologne1", *window, "--steps", "150", "--validate-every", "75", "--out", str(run)]
+    window = ["--begin", "25200", "--end", "25350"]
+    arguments = ["--scenario", "cologne1", *window, "--steps", "60", "--validate-every", "30", "--out", str(run)]
     assert train_command.main(arguments) == 0
     assert "validation delay" in capsys.readouterr().out
     validated = (run / "validation.csv").read_text().splitlines()
-    assert [float(line.split(",")[0]) for line in validated[1:]] == [75.0, 150.0]
+    assert [float(line.split(",")[0]) for line in validated[1:]] == [30.0, 60.0]
     settings = json.loads((run / SETTINGS).read_text())
     assert settings["agent"] == "dqn"
     assert settings["scenario"]["name"] == "cologne1"

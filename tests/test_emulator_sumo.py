@@ -18,6 +18,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from deployment.emulator import __main__ as command
 from deployment.emulator import events
 from deployment.emulator.process import EmulatorProcess
 from deployment.nema import oids
@@ -214,6 +215,19 @@ def taken() -> Iterator[EmulatorProcess]:
         (["--port", "70000"], "no port"),
         (["--backup", "70000"], "out of range"),
         (["--users", "/nowhere/users.json"], "users.json"),
+    ],
+)
+def test_bad_input_is_refused_before_sumo_starts(words: list[str], complaint: str) -> None:
+    with pytest.raises(InputError) as caught:
+        command.main(words)
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "libsumo" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
         (["--port", "TAKEN", "--log-port", "0"], "choose another --port"),
         (["--port", "0", "--log-port", "TAKEN"], "choose another --log-port"),
     ],
@@ -245,13 +259,13 @@ def test_requests_that_make_no_sense_are_answered(taken: EmulatorProcess) -> Non
     assert taken.status()["time_s"] == 0
 
 
-def test_the_help_teaches() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "deployment.emulator", "--help"], capture_output=True, text=True, cwd=ROOT, check=True
-    )
+def test_the_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["--help"])
+    told = capsys.readouterr().out
     for word in ("snmpwalk", "--speed 0", "/v1/asclog/xml/full", "policy-auth-key", "Exit status"):
-        assert word in done.stdout
-    assert oids.dotted(oids.CONTROL_HOLD.at(1)) in done.stdout
+        assert word in told
+    assert oids.dotted(oids.CONTROL_HOLD.at(1)) in told
 
 
 def test_a_monitor_that_fails_is_a_finding(tmp_path: Path) -> None:

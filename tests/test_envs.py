@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,19 @@ from signals.observations import DetectorObservation, PhaseObservation
 from tests.windows import phase_of, window
 
 ROOT = Path(__file__).parents[1]
-CONFORMING = ("single", "cologne1", "cologne3", "ingolstadt7", "grid4x4")
+CONFORMING = (
+    "single",  # where people walk, too
+    "ingolstadt7",  # signals unlike each other
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("cologne1", "cologne3", "grid4x4")),
+)
+
+
+@pytest.fixture(scope="module")
+def cologne1() -> Iterator[SignalEnv]:
+    """Five minutes, begun anew by each test."""
+    env = SignalEnv(window("cologne1", 300))
+    yield env
+    env.close()
 
 
 # --- conformance
@@ -116,12 +129,12 @@ def test_a_seed_gives_the_same_trajectories_at_every_reset_and_in_every_env(tmp_
     other.simulation.close()
 
 
-def test_two_envs_at_once_do_not_disturb_each_other() -> None:
+def test_two_envs_at_once_do_not_disturb_each_other(cologne1: SignalEnv) -> None:
     def step(env: SignalEnv) -> tuple[bytes, float]:
         observation, reward, *_ = env.step(phase_of(env))
         return observation.tobytes(), reward
 
-    first, second = SignalEnv(window("cologne1", 100)), SignalEnv(window("ingolstadt1", 100))
+    first, second = cologne1, SignalEnv(window("ingolstadt1", 100))
     first.reset(seed=1)
     alone = [step(first) for _ in range(15)]
     first.reset(seed=1)
@@ -131,20 +144,17 @@ def test_two_envs_at_once_do_not_disturb_each_other() -> None:
         together.append(step(first))
         step(second)
     assert together == alone
-    first.close()
     second.close()
 
 
-def test_without_a_seed_episodes_differ_but_repeat_after_the_first_one_is_seeded() -> None:
+def test_without_a_seed_episodes_differ_but_repeat_after_the_first_one_is_seeded(cologne1: SignalEnv) -> None:
     def episode(env: SignalEnv, seed: int | None) -> bytes:
         env.reset(seed=seed)
         return b"".join(env.step(0)[0].tobytes() for _ in range(12))
 
-    env = SignalEnv(window("cologne1", 60))
-    first = [episode(env, 5), episode(env, None), episode(env, None)]
+    first = [episode(cologne1, 5), episode(cologne1, None), episode(cologne1, None)]
     assert len(set(first)) == 3
-    assert [episode(env, 5), episode(env, None), episode(env, None)] == first
-    env.close()
+    assert [episode(cologne1, 5), episode(cologne1, None), episode(cologne1, None)] == first
 
 
 # --- windows, masks, choice of signals
@@ -170,8 +180,8 @@ def test_a_warm_up_runs_before_the_first_decision() -> None:
         SignalEnv(window("cologne1", 300), warm_up_s=300)
 
 
-def test_a_masked_phase_is_not_shown_and_an_allowed_one_is() -> None:
-    env = SignalEnv(window("cologne1", 300))
+def test_a_masked_phase_is_not_shown_and_an_allowed_one_is(cologne1: SignalEnv) -> None:
+    env = cologne1
     random = np.random.default_rng(0)
     _, info = env.reset(seed=0)
     refused = 0
@@ -189,18 +199,15 @@ def test_a_masked_phase_is_not_shown_and_an_allowed_one_is() -> None:
             assert mask[phase_of(env)]
             assert not mask[before] or phase_of(env) == before
     assert refused > 5
-    env.close()
 
 
-def test_a_call_ends_a_green_that_is_held_for_too_long() -> None:
-    env = SignalEnv(window("cologne1", 200))
-    env.reset(seed=0)
+def test_a_call_ends_a_green_that_is_held_for_too_long(cologne1: SignalEnv) -> None:
+    cologne1.reset(seed=0)
     shown = []
     for _ in range(40):
-        env.step(0)
-        shown.append(phase_of(env))
+        cologne1.step(0)
+        shown.append(phase_of(cologne1))
     assert set(shown) != {0}, "max green is honoured"
-    env.close()
 
 
 def test_the_other_signals_keep_their_program(tmp_path: Path) -> None:
@@ -288,11 +295,11 @@ def test_neither_sumo_home_nor_the_terminal_is_touched() -> None:
 
 def test_each_episode_draws_its_demand_from_its_seed() -> None:
     def halting(seeds: list[int], demand_range: tuple[float, float]) -> list[tuple[int, int]]:
-        env = SignalEnv(window("cologne1", 600), demand_range=demand_range)
+        env = SignalEnv(window("cologne1", 300), demand_range=demand_range)
         seen = []
         for seed in seeds:
             env.reset(seed=seed)
-            for step in range(119):
+            for step in range(59):
                 env.step((step // 6) % 4)
             seen.append((int(env._worker.snapshot.vehicles.sum()), int(env._worker.snapshot.halting.sum())))
         env.close()

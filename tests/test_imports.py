@@ -33,6 +33,8 @@ COMMANDS = {
     "emulator": ["-m", "deployment.emulator", *HERE, "--port=0", "--log-port=0", "--speed=1000", "--out", "cabinet"],
     "benchmarks": ["-m", "benchmarks.replay_page", "--help"],
 }
+LEARNING = {"torch", "stable_baselines3", "sklearn", "onnx"}
+NOT_LOADED = {"train": {"torch._dynamo.convert_frame", "matplotlib", "onnx"}}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -40,9 +42,12 @@ def test_a_command_runs_among_files_with_the_names_of_modules(name: str, tmp_pat
     words = COMMANDS[name]
     folder = foreign_folder(tmp_path, but=words[1].partition(".")[0] if words[0] == "-m" else "")
     # a cache that is given relative to the current folder, too, as SUMO runs in another one
-    done = run_there(folder, words, XDG_CACHE_HOME="cache", OMP_NUM_THREADS="1")
+    done = run_there(folder, words, XDG_CACHE_HOME="cache", OMP_NUM_THREADS="1", PYTHONPROFILEIMPORTTIME="1")
     assert imported(folder) == []
     assert done.returncode == 0, done.stderr
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "argparse" in loaded
+    assert loaded.isdisjoint(NOT_LOADED.get(name, LEARNING)), "what takes seconds is loaded where it is needed"
     if "--out" in words:
         assert (folder / words[-1]).exists()
     if name == "emulator":

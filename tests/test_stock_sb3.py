@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ def test_it_learns(algorithm: Any, tmp_path: Path) -> None:
 
 
 def test_each_environment_may_have_a_process_of_its_own() -> None:
+    multiprocessing.set_forkserver_preload(["stable_baselines3", __name__])  # once for both
     env = SubprocVecEnv([make, make])
     model = MaskablePPO("MlpPolicy", env, seed=0, n_steps=16, batch_size=16, n_epochs=1)
     model.learn(32)

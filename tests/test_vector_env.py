@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import time
+from collections.abc import Iterator
 from contextlib import closing
 
 import gymnasium
@@ -17,11 +18,18 @@ import envs
 from envs.options import EnvOptions
 from envs.sumo.simulation import SimulationError
 from envs.vectorised import SignalsVectorEnv
-from envs.workers.batch import MOST_FAILURES, SignalBatch
+from envs.workers.batch import SignalBatch
 from plumbing.errors import InputError
 
 WINDOW = {"begin_s": 25200.0, "end_s": 25500.0}
 SHORT = {"begin_s": 0.0, "end_s": 200.0}
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[SignalsVectorEnv]:
+    """Two workers on `single`."""
+    with closing(envs.vector_env("single", 2, **SHORT)) as env:
+        yield env
 
 
 def first_allowed(mask: np.ndarray, turn: int) -> np.ndarray:
@@ -55,13 +63,18 @@ def test_it_is_a_gymnasium_vector_environment() -> None:
         assert not ended.any()
 
 
-def test_each_worker_is_what_a_single_environment_with_its_seed_would_be() -> None:
+def test_each_worker_is_what_a_single_environment_with_its_seed_would_be(
+    pair: SignalsVectorEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Observations, rewards and masks of both workers, to the bit, over the end of an episode."""
-    with closing(envs.vector_env("single", 2, **SHORT)) as env:
-        seeds: list[list[int]] = [[], []]
-        drawn = env._seed_of
-        env.batch._seed = lambda worker, episode: seeds[worker].append(drawn(worker, episode)) or seeds[worker][-1]
-        seen = play(env, 50)
+    seeds: list[list[int]] = [[], []]
+
+    def seed_of(worker: int, episode: int) -> int:
+        seeds[worker].append(pair._seed_of(worker, episode))
+        return seeds[worker][-1]
+
+    monkeypatch.setattr(pair.batch, "_seed", seed_of)
+    seen = play(pair, 50)
     assert len(seeds[0]) == len(seeds[1]) == 2
     assert seeds[0] != seeds[1]
     alone = envs.SignalEnv("single", **SHORT)
@@ -82,21 +95,19 @@ def test_each_worker_is_what_a_single_environment_with_its_seed_would_be() -> No
     alone.close()
 
 
-def test_the_last_observation_of_an_episode_is_in_the_info() -> None:
-    with closing(envs.vector_env("single", 1, **SHORT)) as env:
-        _, info = env.reset(seed=1)
-        for turn in range(40):
-            observation, _, _, truncated, info = env.step(first_allowed(info["action_mask"], turn))
-        assert truncated.all()
-        assert info["_final_obs"].all()
-        assert info["time_s"][0] == 0.0, "the next episode has begun"
-        assert info["final_obs"][0].any()
-        assert not np.array_equal(info["final_obs"], observation)
+def test_the_last_observation_of_an_episode_is_in_the_info(pair: SignalsVectorEnv) -> None:
+    _, info = pair.reset(seed=1)
+    for turn in range(40):
+        observation, _, _, truncated, info = pair.step(first_allowed(info["action_mask"], turn))
+    assert truncated.all()
+    assert info["_final_obs"].all()
+    assert info["time_s"][0] == 0.0, "the next episode has begun"
+    assert all(last.any() for last in info["final_obs"])
+    assert not np.array_equal(np.stack(info["final_obs"]), observation)
 
 
-def test_the_same_seed_gives_the_same_episodes_and_another_one_others() -> None:
-    with closing(envs.vector_env("single", 2, **SHORT)) as env:
-        first, again, other = play(env, 30), play(env, 30), play(env, 30, seed=6)
+def test_the_same_seed_gives_the_same_episodes_and_another_one_others(pair: SignalsVectorEnv) -> None:
+    first, again, other = play(pair, 30), play(pair, 30), play(pair, 30, seed=6)
     same = [all(np.array_equal(a[key], b[key]) for key in a) for a, b in zip(first, again, strict=True)]
     assert all(same)
     assert any(not np.array_equal(a["reward"], b["reward"]) for a, b in zip(first, other, strict=True))
@@ -141,21 +152,20 @@ def processes_of(env: SignalsVectorEnv, worker: int) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("whom", ["both", "episode"])
-def test_a_killed_worker_is_replaced_and_the_others_do_not_notice(whom: str) -> None:
+def test_a_killed_worker_is_replaced_and_the_others_do_not_notice(whom: str, pair: SignalsVectorEnv) -> None:
     """The template process and its episode, or the episode alone."""
-    with closing(envs.vector_env("single", 2, **SHORT)) as env:
-        undisturbed = play(env, 30)
-        _, info = env.reset(seed=5)
-        for turn in range(30):
-            if turn == 10:
-                for process in processes_of(env, 1)[0 if whom == "both" else 1 :]:
-                    process.kill()
-            _, reward, _, truncated, info = env.step(first_allowed(info["action_mask"], turn))
-            assert reward[0] == undisturbed[turn]["reward"][0]
-            assert truncated[1] == (turn == 10)
-            assert ("failure" in info) == (turn == 10)
-        assert env.batch.failures == 1
-        assert info["time_s"][1] == 100.0 - 5.0, "its next episode has come as far as the rest of the steps"
+    undisturbed, before = play(pair, 30), pair.batch.failures
+    _, info = pair.reset(seed=5)
+    for turn in range(30):
+        if turn == 10:
+            for process in processes_of(pair, 1)[0 if whom == "both" else 1 :]:
+                process.kill()
+        _, reward, _, truncated, info = pair.step(first_allowed(info["action_mask"], turn))
+        assert reward[0] == undisturbed[turn]["reward"][0]
+        assert truncated[1] == (turn == 10)
+        assert ("failure" in info) == (turn == 10)
+    assert pair.batch.failures == before + 1
+    assert info["time_s"][1] == 100.0 - 5.0, "its next episode has come as far as the rest of the steps"
 
 
 def test_a_worker_that_hangs_is_replaced() -> None:
@@ -174,14 +184,15 @@ def test_a_worker_that_hangs_is_replaced() -> None:
         assert not truncated.any()
 
 
-def test_a_worker_that_always_fails_is_an_error_in_the_end() -> None:
+def test_a_worker_that_always_fails_is_an_error_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("envs.workers.batch.MOST_FAILURES", 3)
     with closing(envs.vector_env("single", 1, **SHORT)) as env:
         _, info = env.reset(seed=5)
-        for _ in range(MOST_FAILURES - 1):
+        for _ in range(2):
             processes_of(env, 0)[1].kill()
             _, _, _, _, info = env.step(first_allowed(info["action_mask"], 0))
         processes_of(env, 0)[1].kill()
-        with pytest.raises(SimulationError, match=f"failed {MOST_FAILURES} times in a row"):
+        with pytest.raises(SimulationError, match="failed 3 times in a row"):
             env.step(first_allowed(info["action_mask"], 0))
 
 
