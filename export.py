@@ -12,15 +12,11 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from agents.export import policy_graph, record, reference_scores, scorer_weights
-from agents.job import job_of
 from agents.named import Named, find_controller
-from agents.run import SETTINGS, LearnedController, load_controller, read_settings, run_sha256
 from agents.viper import TreeSettings, distil, tree_files, write_tree
 from controllers.base import TIE
 from controllers.programs import ProgramControl
@@ -54,6 +50,9 @@ from signals.inputs import DETECTORS, InputTable
 from signals.intersection import compile_signals
 from signals.observations import OBSERVATIONS
 from signals.timing import Timing, timing_of
+
+if TYPE_CHECKING:  # what loads PyTorch is loaded where a policy is: keys and checks do not wait for it
+    from agents.run import LearnedController
 
 MOST_EPISODES = 40
 """That are recorded for golden inputs."""
@@ -128,6 +127,8 @@ class Source:
 
     def answer(self, table: InputTable, inputs: Rows) -> Golden:
         """What the trained policy says to these situations, its phase chosen as `controllers.base.choose` does."""
+        from agents.export import reference_scores
+
         scores = reference_scores(self.controller, table, inputs)
         favoured = scores.astype(np.float64) + TIE * inputs[:, table.current]
         return Golden(inputs, scores, np.argmax(favoured, axis=1))
@@ -151,9 +152,7 @@ def parser() -> argparse.ArgumentParser:
 
     bundle = command("bundle", "export a run as a signed bundle for each of its signals", OF_BUNDLE)
     bundle.add_argument("run", type=Path, metavar="RUN_DIR", help="a run directory of train.py")
-    bundle.add_argument(
-        "--out", required=True, type=Path, metavar="DIR", help="the bundle; with several signals, a folder of them"
-    )
+    bundle.add_argument("--out", required=True, type=Path, metavar="DIR", help="the bundle, or a folder of them")
     bundle.add_argument("--tls", metavar="ID", help="export this signal only (default: all of the run)")
     bundle.add_argument(
         "--with", dest="forms", action="append", default=[], choices=("c",),
@@ -167,9 +166,7 @@ def parser() -> argparse.ArgumentParser:
 
     check = command("verify", "check a bundle as control.py does before it runs one", OF_VERIFY)
     check.add_argument("bundle", type=Path, metavar="BUNDLE")
-    check.add_argument(
-        "--public-key", required=True, type=Path, metavar="FILE.pub", help="of whoever may sign: FILE.pub of `key`"
-    )
+    check.add_argument("--public-key", required=True, type=Path, metavar="FILE.pub", help="of whoever may sign")
     check.add_argument("--network", type=Path, metavar="FILE", help="the network file that it must be for")
     check.add_argument("--scenario", metavar="NAME", help="the scenario that it must be for")
 
@@ -195,8 +192,7 @@ def parser() -> argparse.ArgumentParser:
     _add_number(tree, "--rounds", trees.rounds, "rounds of DAgger")
     tree.add_argument(
         "--tolerance", type=float, default=trees.tolerance, metavar="X",
-        help=f"by how large a share its delay on validation seeds may exceed the policy's (default: "
-        f"{trees.tolerance:g})",
+        help=f"share by which its delay on validation seeds may exceed the policy's (default: {trees.tolerance:g})",
     )  # fmt: skip
     return of
 
@@ -219,7 +215,6 @@ def _add_number(to: argparse.ArgumentParser, name: str, default: int, what: str)
 def main(arguments: list[str] | None = None) -> int:
     """Run one of the subcommands; returns the exit status."""
     given = parser().parse_args(arguments)
-    torch.set_num_threads(1)
     try:
         match given.command:
             case "key":
@@ -255,6 +250,9 @@ def _verify(given: argparse.Namespace) -> None:
 
 
 def _bundle(given: argparse.Namespace) -> None:
+    from agents.export import policy_graph, record, scorer_weights
+    from agents.run import run_sha256
+
     source = _source(given)
     plan = source.setup.plan
     wanted = plan if given.tls is None else plan.only([given.tls])
@@ -271,9 +269,8 @@ def _bundle(given: argparse.Namespace) -> None:
     say(f"recording {source.scenario.name} under the policy, for golden inputs", error=True)
     recording = record(source.controller, source.setup, VALIDATION_SEEDS[:MOST_EPISODES], LEAST)
     weights = scorer_weights(source.controller) if "c" in given.forms else {}
-    trained = Trained(
-        source.settings, digest, weights, partial(policy_graph, source.controller), source.answer, recording.seeds
-    )
+    graph = partial(policy_graph, source.controller)
+    trained = Trained(source.settings, digest, weights, graph, source.answer, recording.seeds)
     made = {  # nothing is written unless all signals' forms hold
         tls_id: make_bundle(
             trained, subject, recording.inputs(plan.tls_ids.index(tls_id), subject.inputs),
@@ -282,15 +279,19 @@ def _bundle(given: argparse.Namespace) -> None:
         )
         for tls_id, subject in subjects.items()
     }  # fmt: skip
+    again, check = given.overwrite, read_unsigned_bundle
     for tls_id, ready in made.items():
-        seal.write(
-            places[tls_id], BUNDLE, tls_id, ready.needs, ready.files,
-            overwrite=given.overwrite, check=read_unsigned_bundle,
-        )  # fmt: skip
+        seal.write(places[tls_id], BUNDLE, tls_id, ready.needs, ready.files, overwrite=again, check=check)
         _print_made(places[tls_id], ready, seal.told(tls_id))
 
 
 def _source(given: argparse.Namespace) -> Source:
+    import torch
+
+    from agents.job import job_of
+    from agents.run import SETTINGS, load_controller, read_settings
+
+    torch.set_num_threads(1)
     run: Path = given.run
     settings, controller = read_settings(run), load_controller(run, allow_code=given.allow_code)
     if controller.observation not in OBSERVATIONS.values():
@@ -367,6 +368,9 @@ def _expect_at_least(given: argparse.Namespace, **least: float) -> None:
 
 def _watched(given: argparse.Namespace) -> tuple[Named, Scenario, Timing]:
     """A policy and where it is watched: on its own scenario, unless another one is named."""
+    from agents.job import job_of
+    from agents.run import SETTINGS
+
     policy = find_controller(given.policy, allow_code=given.allow_code)
     if isinstance(policy.make(), ProgramControl):
         raise InputError(f"{policy.name} chooses no phases, so there is nothing to derive; give a policy")
@@ -386,14 +390,10 @@ def _judge(given: argparse.Namespace, timing: Timing) -> Any:
 
 def _provenance(policy: Named, scenario: Scenario, timing: Timing) -> dict[str, Any]:
     return {
-        "policy": policy.name,
-        "identity": policy.identity,
-        "scenario": scenario.name,
-        "files_sha256": scenario.hashes(),
-        "timing": asdict(timing),
-        "python": platform.python_version(),
-        "intergreen": importlib.metadata.version("intergreen"),
-    }
+        "policy": policy.name, "identity": policy.identity, "scenario": scenario.name,
+        "files_sha256": scenario.hashes(), "timing": asdict(timing),
+        "python": platform.python_version(), "intergreen": importlib.metadata.version("intergreen"),
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """PyTorch's compiler stays out until somebody compiles: its import takes longer than all else at a training's start.
 
-An optimiser imports `torch._dynamo` only to say that it is not to be compiled. A stand-in hears that, and makes way for
-the real one as soon as more is asked of it: a network from outside with `torch.compile`, `torch.onnx.export`.
+An optimiser imports `torch._dynamo` only to say that it is not to be compiled. A stand-in hears that, and makes way
+for the real one as soon as more is asked of it: a network from outside with `torch.compile`, `torch.onnx.export`.
 """
 
 from __future__ import annotations

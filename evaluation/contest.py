@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,6 +82,11 @@ class Evaluation:
     versions: Mapping[str, str] = field(default_factory=versions)
     """Versions of the packages that a run depends on. A kept run is used only with the same ones."""
 
+    @cached_property
+    def _files(self) -> dict[str, str]:
+        """The scenario's hashes, for which all of its files are read: once, and not for each run."""
+        return self.scenario.hashes()
+
     def _drawn(self, seed: int) -> bool:
         """Whether the report draws this seed's runs."""
         return self.corridor is not None and seed == self.seeds[0]
@@ -95,7 +101,7 @@ class Evaluation:
         return digest_of(
             {
                 "scenario": [scenario.name, scenario.demand, scenario.begin_s, scenario.end_s, scenario.options],
-                "files": scenario.hashes(),
+                "files": self._files,
                 "timing": dataclasses.asdict(self.timing),
                 "faults": dataclasses.asdict(self.faults),
                 "tls_ids": None if self.tls_ids is None else sorted(self.tls_ids),

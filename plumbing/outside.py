@@ -19,6 +19,7 @@ import re
 import site
 import sys
 import sysconfig
+import threading
 import types
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,6 +29,8 @@ from plumbing.errors import InputError, did_you_mean, printable
 from plumbing.interpreter import ROOT
 
 ALLOW = "--allow-code"
+_PACKING = threading.RLock()
+"""What goes by value is known to the whole process while one thing is packed."""
 """The option of a command that allows the code which a run directory names."""
 _NAME = re.compile(r"(?P<place>[^\W\d]\w*(\.[^\W\d]\w*)*|[^\0\n]*\.py):(?P<name>[^\W\d]\w*(\.[^\W\d]\w*)*)")
 FORMS = "package.module:Name or path/to/file.py:Name"
@@ -125,18 +128,19 @@ def pack(thing: Any) -> bytes:
 
     roots = _everywhere()
     ours = [module for module in list(sys.modules.values()) if _only_here(module, roots)]
-    for module in ours:
-        cloudpickle.register_pickle_by_value(module)
-    try:
-        packed: bytes = cloudpickle.dumps(thing)
-    except Exception as error:  # whatever its own pickling raises
-        raise InputError(
-            f"{printable(repr(thing), 60)} cannot be sent to another process ({_in_a_line(error)}); give a "
-            "class or a function that holds no lock, thread or connection, or put it into a module on PYTHONPATH"
-        ) from error
-    finally:
+    with _PACKING:
         for module in ours:
-            cloudpickle.unregister_pickle_by_value(module)
+            cloudpickle.register_pickle_by_value(module)
+        try:
+            packed: bytes = cloudpickle.dumps(thing)
+        except Exception as error:  # whatever its own pickling raises
+            raise InputError(
+                f"{printable(repr(thing), 60)} cannot be sent to another process ({_in_a_line(error)}); give a "
+                "class or a function that holds no lock, thread or connection, or put it into a module on PYTHONPATH"
+            ) from error
+        finally:
+            for module in ours:
+                cloudpickle.unregister_pickle_by_value(module)
     return packed
 
 

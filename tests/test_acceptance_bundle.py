@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import export
 from agents.export import policy_graph, record, reference_scores
 from agents.run import LearnedController, load_controller
 from deployment.bundle.golden import Golden, compare
@@ -121,7 +120,7 @@ def test_acceptance_03_a_form_that_differs_is_not_written(
         weights = {name: weight.half().float() for name, weight in controller.weights.items()}
         return policy_graph(LearnedController(weights, controller.network, controller.observation), table)
 
-    monkeypatch.setattr(export, "policy_graph", rounded)
+    monkeypatch.setattr("agents.export.policy_graph", rounded)
     status, said = status_of(capsys, monkeypatch, "bundle", run, "--out", tmp_path / "out")
     assert status == 1
     assert "failed: ONNX" in said

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import agents.export
 import deployment.bundle.make.assembly
 import deployment.bundle.make.bundle
 import export
@@ -62,13 +63,13 @@ def test_a_full_policy_is_refused_but_for_simulation(tmp_path: Path, capsys: pyt
 def test_several_signals_give_a_bundle_each_without_c_where_none_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record, recorded = export.record, []
+    record, recorded = agents.export.record, []
 
     def record_once(*arguments: Any) -> Any:  # both exports see the same run
         recorded.extend([] if recorded else [record(*arguments)])
         return recorded[0]
 
-    monkeypatch.setattr(export, "record", record_once)
+    monkeypatch.setattr("agents.export.record", record_once)
     run = write_run(tmp_path / "run", "cologne3", window=(25200.0, 26210.0))
     out = tmp_path / "out"
     before_s = int(datetime.now(UTC).strftime("%Y%m%d%H%M%S"))

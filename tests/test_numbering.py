@@ -42,7 +42,9 @@ def rows_of(plan: NemaPlan) -> dict[int, tuple[int, ...]]:
     return rows | {MOST_PHASES + overlap.number: tuple(sorted(overlap.links)) for overlap in plan.overlaps}
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "grid4x4" else name for name in names()]
+)
 def test_event_log_and_bundle_number_alike(name: str) -> None:
     for item, subject, vehicles, crossings in signals_of(name):
         read = json.loads(json.dumps(documents(subject)))

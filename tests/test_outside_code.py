@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,18 @@ def test_objects_travel_by_value_where_they_cannot_be_imported(mine: Path, monke
     assert _in_another_process(pack(their_script.Mine), "print(it().name())") == "base"
     gain = load_outside(f"{mine}:Gain", "reward")
     assert _in_another_process(pack(gain(by=4.0)), "print(it.by)") == "4.0"
+
+
+def test_threads_may_send_at_once(mine: Path) -> None:
+    """As those of an evaluation do, each for its own simulation."""
+    gain, before = load_outside(f"{mine}:Gain", "reward"), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            packed = list(threads.map(lambda n: pack(gain(by=n)), range(24)))
+    finally:
+        sys.setswitchinterval(before)
+    assert [pickle.loads(one).by for one in packed] == list(range(24))
 
 
 def test_what_every_process_can_import_travels_by_name() -> None:

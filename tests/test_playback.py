@@ -29,7 +29,10 @@ from tests.policy_runs import write_run
 from tests.recordings import COLOGNE1, record, run
 
 
-@pytest.mark.parametrize("scenario", sorted(build.EMBEDDED))
+@pytest.mark.parametrize(
+    "scenario",
+    [name if name == "single" else pytest.param(name, marks=pytest.mark.slow) for name in sorted(build.EMBEDDED)],
+)
 def test_an_embedded_scenario_runs_again_to_the_same(
     scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -54,7 +57,7 @@ def test_every_scenario_runs_again_to_the_same(
     assert verdict["positions"] == recorded.head["result"]["positions"] > 10_000
 
 
-@pytest.mark.parametrize("controller", ["fixed_time", "actuated", "random"])
+@pytest.mark.parametrize("controller", ["actuated", "random", pytest.param("fixed_time", marks=pytest.mark.slow)])
 def test_programs_and_chance_run_again_to_the_same(controller: str, tmp_path: Path) -> None:
     recorded = record(tmp_path / "run.replay", controller, "--scenario", "tee", "--end", "120")
     assert ("programs" in recorded.sections) == (controller != "random")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -97,7 +98,7 @@ def evaluation(once: Evaluation, tmp_path: Path) -> Evaluation:
 
 
 def changed(of: Evaluation, **values: object) -> Evaluation:
-    return Evaluation(**{**vars(of), **values})
+    return dataclasses.replace(of, **values)  # type: ignore[arg-type]
 
 
 def test_a_finished_run_of_anything_else_is_not_taken(evaluation: Evaluation) -> None:

@@ -36,10 +36,10 @@ def findings(scenario: Scenario, policy: str, folder: Path, **options: object) -
     [
         ("single", "stubborn"),
         ("tee", "garbage"),
-        ("arterial", "random"),
         ("cologne1", "restless"),
         ("cologne3", "garbage"),
         ("ingolstadt7", "random"),
+        pytest.param("arterial", "random", marks=pytest.mark.slow),
     ],
 )
 def test_a_scenario_is_safe_under_any_policy(name: str, policy: str, tmp_path: Path) -> None:

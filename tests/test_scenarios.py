@@ -136,7 +136,9 @@ def test_processes_may_build_at_once(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.held"))
 
 
-@pytest.mark.parametrize("name", ["single", "tee", "arterial", "grid"])
+@pytest.mark.parametrize(
+    "name", ["single", "tee", *(pytest.param(name, marks=pytest.mark.slow) for name in ("arterial", "grid"))]
+)
 def test_the_embedded_ones_run_without_a_complaint(name: str, tmp_path: Path) -> None:
     scenario = load(name)
     result = sumo(
@@ -204,7 +206,19 @@ def test_every_input_file_has_a_hash_of_its_own(tmp_path: Path) -> None:
 # -- held-out demand --------------------
 
 
-@pytest.mark.parametrize("name", [*MAPS, *build.EMBEDDED])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "single",  # where people walk, too
+        "cologne3",
+        "grid4x4",  # of flows
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in [*MAPS, *build.EMBEDDED]
+            if name not in ("single", "cologne3", "grid4x4")
+        ),
+    ],
+)
 def test_held_out_demand_is_another_day_and_always_the_same(name: str) -> None:
     scenario = load(name)
     first, again, other = scenario.held_out(1), load(name, demand="held-out:1"), scenario.held_out(2)

@@ -52,11 +52,12 @@ def decisions(worker: RemoteSimulation, seed: int, fcd: Path, most: int) -> tupl
 @pytest.mark.parametrize(
     ("name", "reward", "options"),
     [
-        ("cologne3", "time_loss", {}),
-        ("grid4x4", "queue_veh", {"timing": Timing(decision_interval_s=3.0)}),
+        ("cologne3", "queue_veh", {"timing": Timing(decision_interval_s=3.0)}),
         ("cologne1", "", {"timing": Timing(decision_interval_s=0.7, sim_step_s=0.1)}),
-        ("ingolstadt7", "waiting_time_saved", {"warm_up_s": 60.0}),
+        ("cologne1", "waiting_time_saved", {"warm_up_s": 60.0}),
         ("single", "time_loss", {}),  # where people walk, too
+        pytest.param("grid4x4", "time_loss", {}, marks=pytest.mark.slow),
+        pytest.param("ingolstadt7", "time_loss", {}, marks=pytest.mark.slow),
         ("single", "time_loss", {"sensing": "detectors"}),
         ("single", "pressure_veh", {"sensing": "detectors", "faults": DetectorFaults(latency_s=1.0)}),
         ("cologne1", "queue", {}),

@@ -187,7 +187,7 @@ def test_levels_and_curves() -> None:
 
 def test_latency_beyond_a_decision_is_left_out() -> None:
     evaluation = Evaluation(load("cologne1", end_s=25400), [Contestant("loops", Watching)], [5])
-    quick = Evaluation(**{**vars(evaluation), "timing": type(evaluation.timing)(decision_interval_s=2.0)})
+    quick = dataclasses.replace(evaluation, timing=type(evaluation.timing)(decision_interval_s=2.0))
     assert [x.level for x in plan_stress(evaluation, ["detectors"], 1) if x.disturbance.kind == "latency"] == [
         *LATENCY_S
     ]

@@ -19,7 +19,6 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from deployment.nema.pattern import (
     Pattern,
@@ -166,6 +165,8 @@ class _Nodes:
             raise InputError(f"tls {name!r} has {len(edges)} approaches, UTDF tells {len(BOUNDS)} apart")
         if not edges:
             return {}
+        from scipy.optimize import linear_sum_assignment  # takes half a second to load
+
         cost = [[_turn(_heading(e, self._network), to) + (to % 90) / 9 for to in BOUNDS.values()] for e in edges]
         rows, columns = linear_sum_assignment(np.array(cost))
         found = {list(BOUNDS)[c]: edges[r] for r, c in zip(rows.tolist(), columns.tolist(), strict=True)}

@@ -13,7 +13,6 @@ from deployment.bundle.make.c_check import CompileError, compiled, compiler, mea
 from deployment.bundle.make.card import Checks, model_card
 from deployment.bundle.make.sheet import timing_sheet
 from deployment.bundle.make.sheet_page import page
-from deployment.bundle.make.sheet_pdf import pdf
 from deployment.bundle.policy import OnnxPolicy
 from plumbing.plain import json_bytes
 
@@ -67,6 +66,8 @@ def bundle_files(
         golden: of the recording, as many as the bundle is to keep.
         about: its provenance.
     """
+    from deployment.bundle.make.sheet_pdf import pdf  # loads Matplotlib
+
     sheet = timing_sheet(subject, scenario, validity)
     return {
         "policy.onnx": graph,
