@@ -175,8 +175,10 @@ QUICK = {
 @pytest.mark.parametrize(
     ("agent", "workers"),
     [
-        *((agent, 1) for agent in ("dqn", "ppo", "a2c")),
         ("dqn", 2),
+        ("ppo", 1),
+        ("a2c", 1),
+        pytest.param("dqn", 1, marks=pytest.mark.slow),
         *(pytest.param(agent, 1, marks=pytest.mark.slow) for agent in QUICK if agent not in ("dqn", "ppo", "a2c")),
     ],
 )

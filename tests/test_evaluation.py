@@ -39,6 +39,7 @@ from scenarios.seeds import EVALUATION_SEEDS, TRAINING_SEEDS, VALIDATION_SEEDS
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN_S, END_S = 25200, 25500  # of cologne1: five minutes
+WINDOW = ["--scenario", "cologne1", "--end", str(END_S), "--seeds", "2"]
 
 TRIP = (
     '<tripinfo id="{id}" depart="{depart}" departDelay="{wait}" arrival="{arrival}" duration="{duration}"'
@@ -180,9 +181,8 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Pa
 
 
 def command(*words: str) -> dict[str, Any]:
-    window = ["--scenario", "cologne1", "--end", str(END_S), "--seeds", "2"]
     done = subprocess.run(
-        [sys.executable, "evaluate.py", *window, "--json", *words],
+        [sys.executable, "evaluate.py", *WINDOW, "--json", *words],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -256,9 +256,12 @@ def test_fixed_time_is_plain_sumo(judged: tuple[dict[str, Any], Path], tmp_path:
     assert ours.sort("vehicle_id").equals(plain.sort("vehicle_id"))
 
 
-def test_the_same_seeds_give_the_same_runs(judged: tuple[dict[str, Any], Path]) -> None:
+def test_the_same_seeds_give_the_same_runs(
+    judged: tuple[dict[str, Any], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     content, out = judged
-    again = command("--controllers", "greedy", "random", "--workers", "1")
+    assert evaluate.main([*WINDOW, "--json", "--controllers", "greedy", "random", "--workers", "1"]) == 0
+    again = json.loads(capsys.readouterr().out)
     assert again["controllers"][0]["delay_s"] == content["controllers"][1]["delay_s"]
     assert again["controllers"][1]["delay_s"] == content["controllers"][2]["delay_s"]
     table = pl.read_csv(out / "results.csv")

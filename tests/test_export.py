@@ -27,7 +27,7 @@ SHORT = (0.0, 1000.0)
 @pytest.fixture(autouse=True)
 def _without_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The PDF takes most of an export's time; it is drawn for the tests of tests/test_bundle.py."""
-    monkeypatch.setattr(deployment.bundle.make.assembly, "pdf", lambda sheet: b"%PDF-")
+    monkeypatch.setattr("deployment.bundle.make.sheet_pdf.pdf", lambda sheet: b"%PDF-")
 
 
 def evaluation(folder: Path, run: Path, **changes: Any) -> Path:

@@ -37,7 +37,9 @@ LEARNING = {"torch", "stable_baselines3", "sklearn", "onnx"}
 NOT_LOADED = {"train": {"torch._dynamo.convert_frame", "matplotlib", "onnx"}}
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "tune" else name for name in COMMANDS]
+)
 def test_a_command_runs_among_files_with_the_names_of_modules(name: str, tmp_path: Path) -> None:
     words = COMMANDS[name]
     folder = foreign_folder(tmp_path, but=words[1].partition(".")[0] if words[0] == "-m" else "")

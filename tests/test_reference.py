@@ -108,7 +108,6 @@ def peer(scenario: str, begin_s: float, decisions: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("scenario", "begin_s", "decisions"),
     [
-        ("cologne1", 25200, 60),
         ("cologne3", 25200, 60),
         *(
             pytest.param(scenario, begin_s, 720, marks=pytest.mark.slow)
@@ -145,7 +144,10 @@ def test_walking_areas_of_crossings_are_among_sumo_rls_lanes() -> None:
     assert found["exits_equal"] == [True]
 
 
-@pytest.mark.parametrize("reward", ["diff-waiting-time", "average-speed", "queue", "pressure"])
+@pytest.mark.parametrize(
+    "reward",
+    ["diff-waiting-time", *(pytest.param(n, marks=pytest.mark.slow) for n in ("average-speed", "queue", "pressure"))],
+)
 def test_the_environment_hands_out_what_the_reference_computes(reward: str) -> None:
     env = SignalEnv("cologne1", observation="sumo-rl", reward=reward, end_s=25260)
     observation, info = env.reset(seed=2)

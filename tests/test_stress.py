@@ -111,7 +111,7 @@ def test_a_breakdown_costs_time_and_is_in_no_metric() -> None:
     assert sum(costs_s) / 2 > 0.5  # of a single run, a lane less may also change who comes first
 
 
-@pytest.mark.parametrize("controller", ["fixed_time", "random"])
+@pytest.mark.parametrize("controller", ["random", pytest.param("fixed_time", marks=pytest.mark.slow)])
 def test_a_lane_is_blocked_at_the_same_time_whoever_controls(controller: str, tmp_path: Path) -> None:
     """On a road so full that nobody would let the car in: until then nothing is changed, and then nobody passes."""
     plain = load("single", demand="scaled:2", end_s=760)

@@ -65,14 +65,20 @@ def left_after(pids: Iterable[int], seconds: float = 10.0) -> set[int]:
     return left
 
 
-@pytest.fixture
-def env() -> Iterable[SignalEnv]:
-    """One signal, in an episode."""
+@pytest.fixture(scope="module")
+def one() -> Iterable[SignalEnv]:
+    """One signal, whatever the tests do to its processes."""
     made = SignalEnv("cologne1", end_s=load("cologne1").begin_s + 300)
-    made.reset(seed=0)
-    made.step(0)
     yield made
     made.close()
+
+
+@pytest.fixture
+def env(one: SignalEnv) -> SignalEnv:
+    """It in an episode."""
+    one.reset(seed=0)
+    one.step(0)
+    return one
 
 
 def processes(env: SignalEnv) -> tuple[int, int]:
@@ -140,7 +146,9 @@ def test_a_step_without_a_reset_is_an_error() -> None:
     env.close()
 
 
-def test_closing_leaves_no_process_and_may_be_repeated(env: SignalEnv) -> None:
+def test_closing_leaves_no_process_and_may_be_repeated() -> None:
+    env = SignalEnv("cologne1")
+    env.reset(seed=0)
     both = processes(env)
     env.close()
     assert not left_after(both)
