@@ -193,10 +193,10 @@ def test_a_stopped_training_resumes_to_the_bit(agent: str, workers: int, tmp_pat
             save = checkpoint.save
             learner.train = _then_stop(learner.train, learner, stop_at)  # type: ignore[method-assign]
             with pytest.raises(Interrupted):
-                train(learner, env, run, Schedule(150, 0), controller=_controller, resume=resume)
+                train(learner, env, run, Schedule(190, 0), controller=_controller, resume=resume)
             save(run, learner, env, {})
         else:
-            train(learner, env, run, Schedule(150, 0), controller=_controller, resume=resume)
+            train(learner, env, run, Schedule(190, 0), controller=_controller, resume=resume)
         env.close()
         return {name: weight.clone() for name, weight in learner.policy.state_dict().items()}
 
@@ -210,7 +210,7 @@ def test_a_stopped_training_resumes_to_the_bit(agent: str, workers: int, tmp_pat
 
     whole = trained(tmp_path / "whole", None)
     # the exception leaves right after an update: what the loop saves on Ctrl-C is this same moment
-    trained(tmp_path / "parts", 80)
+    trained(tmp_path / "parts", 130)
     _forget_progress(tmp_path / "parts")
     parts = trained(tmp_path / "parts", None, resume=True)
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
