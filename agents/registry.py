@@ -6,7 +6,6 @@ import importlib
 from dataclasses import is_dataclass
 from typing import Any, cast
 
-from agents.compiler import leave_compiler_out
 from agents.learner import Learner
 from agents.network import Encoder, PhaseEncoder
 from agents.settings import Settings, checked
@@ -93,7 +92,6 @@ def make_learner(
         InputError: what comes from outside fails.
     """
     learner, encoder = algorithm(agent), encoder_class(network)
-    leave_compiler_out()
     try:
         return learner.make(settings, env, seed=seed, device=device, encoder=encoder)
     except (InputError, MemoryError):

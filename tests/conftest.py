@@ -17,15 +17,12 @@ sys.dont_write_bytecode = False
 # As the commands do it: the networks are small, and the tests beside these want the other core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from agents.compiler import leave_compiler_out  # noqa: E402  (numpy and torch read the environment as loaded)
-from deployment.emulator.process import EmulatorProcess  # noqa: E402
+from deployment.emulator.process import EmulatorProcess  # noqa: E402  (numpy and torch read the environment as loaded)
 from playback.replay_file import Replay  # noqa: E402
 from tests.recordings import record  # noqa: E402
 
 if TYPE_CHECKING:
     from deployment.bundle.read import Bundle
-
-leave_compiler_out()  # as train.py does, also where a test makes an optimiser by itself
 
 
 @pytest.fixture(scope="session")
