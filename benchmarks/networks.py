@@ -22,11 +22,11 @@ from benchmarks.network_list import NETWORKS, Network
 from benchmarks.network_page import page, table
 from controllers.programs import ProgramControl
 from controllers.registry import CONTROLLERS, make
-from evaluation.contest import Contestant, Evaluation, RunFailed, RunResult, folder_names
+from evaluation.contest import Contestant, Evaluation, Recording, RunFailed, RunResult, folder_names
 from evaluation.monitor.check import check
 from evaluation.monitor.files import MonitorInputError
 from evaluation.monitor.rules import Rules
-from evaluation.monitor.waiting import longest_reds, never_green
+from evaluation.monitor.waiting import POSITIONS, ROUTES, longest_reds, never_green, waiting_options
 from evaluation.progress import RunProgress
 from evaluation.runs import cores_here, run_all
 from plumbing.command import run_command
@@ -166,7 +166,8 @@ def judge(
     """A controller's runs, and what their recordings tell."""
     contestant = Contestant(name, functools.partial(make, name))
     with scratch("networks") as folder:
-        evaluation = Evaluation(made.scenario, [contestant], seeds, keep=folder, waits=True)
+        recording = Recording((POSITIONS, ROUTES), waiting_options)
+        evaluation = Evaluation(made.scenario, [contestant], seeds, keep=folder, recording=recording)
         results = run_all(evaluation, workers, progress.advance)
         kept = folder / folder_names([contestant])[name]
         recorded = [kept / f"seed-{seed}" for seed in seeds]

@@ -54,6 +54,16 @@ class Contestant:
 
 
 @dataclass(frozen=True)
+class Recording:
+    """Outputs of SUMO's that somebody wants of each run, beside those that an evaluation needs."""
+
+    files: tuple[str, ...]
+    """What is left in the run's folder."""
+    options: Callable[[Path, Path], Mapping[str, str]]
+    """SUMO's options for a run's folder and the network's file."""
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """The runs to make: each contestant with each seed."""
 
@@ -65,8 +75,8 @@ class Evaluation:
     """Compute CO2 and fuel, which makes SUMO about a third slower."""
     keep: Path | None = None
     """The folder for SUMO's own outputs: keep/CONTROLLER/seed-N/{tripinfo,statistics,tls_states}.xml."""
-    waits: bool = False
-    """Keep who waits at stop lines as well (`evaluation.monitor.waiting`); only with `keep`, without `corridor`."""
+    recording: Recording | None = None
+    """Further outputs to keep; only with `keep`, without `corridor`."""
     store: Path | None = None
     """The folder where finished runs are kept and found again: store/CONTROLLER/seed-N/."""
     details: bool = False
@@ -107,7 +117,13 @@ class Evaluation:
                 "tls_ids": None if self.tls_ids is None else sorted(self.tls_ids),
                 "controller": [contestant.name, contestant.identity],
                 "seed": seed,
-                "tables": [self.emissions, self.details, self._drawn(seed), self.event_log, self.waits],
+                "tables": [
+                    self.emissions,
+                    self.details,
+                    self._drawn(seed),
+                    self.event_log,
+                    self.recording and self.recording.files,
+                ],
                 "versions": dict(self.versions),
                 "code": code_sha256(),
             }

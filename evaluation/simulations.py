@@ -37,7 +37,6 @@ from evaluation.details.tables import (
 from evaluation.details.trajectories import read_trajectories, trajectory_options
 from evaluation.findings import MESSAGES, MOST_WARNINGS, Findings, find_unserved, find_warnings, outputs_xml
 from evaluation.measure import measure
-from evaluation.monitor.waiting import POSITIONS, ROUTES, waiting_options
 from evaluation.store import save_run
 from plumbing.errors import InputError
 from plumbing.whole import Draft
@@ -195,8 +194,8 @@ class _Slot:
             options["--device.emissions.probability"] = "1"
         if evaluation.details:
             options |= detail_options(folder)
-        if evaluation.waits:
-            options |= waiting_options(folder, scenario.net_file)
+        if evaluation.recording is not None:
+            options |= evaluation.recording.options(folder, scenario.net_file)
         if corridor is not None:
             options |= trajectory_options(folder, corridor, scenario)
         setup = make_setup(
@@ -239,7 +238,7 @@ class _Slot:
 
 def kept_outputs(evaluation: Evaluation) -> tuple[str, ...]:
     """The files that a run leaves in its folder below `keep`."""
-    return (*OUTPUTS, POSITIONS, ROUTES) if evaluation.waits else OUTPUTS
+    return OUTPUTS if evaluation.recording is None else (*OUTPUTS, *evaluation.recording.files)
 
 
 def _keep(folder: Path, kept: Path, digest: str, names: Sequence[str]) -> None:

@@ -55,7 +55,8 @@ def own_clearances_s(program: Program, table: LinkTable, timing: Timing) -> npt.
     size = len(table.links)
     shown = np.full((size, size), np.nan)
     rest = np.zeros(size)
-    rows = [_Row.of(row) for row in program.rows]
+    walks = frozenset(link.index for link in table.links if link.pedestrian)
+    rows = [_Row.of(row, walks) for row in program.rows]
     successors = [_following(program.rows, number) for number in range(len(rows))]
     for link in table.links:
         if not link.used or not table.conflicts[link.index].any():
@@ -81,9 +82,11 @@ class _Row:
     priority: frozenset[int]
 
     @classmethod
-    def of(cls, row: ProgramRow) -> _Row:
-        greens = frozenset(i for i, c in enumerate(row.state) if is_green(c))
-        return cls(row.state, row.duration_s, greens, frozenset(i for i in greens if row.state[i] in "GO"))
+    def of(cls, row: ProgramRow, walks: frozenset[int]) -> _Row:
+        """A walk's yellow, which is not shown here, is part of its clearance."""
+        state = "".join("r" if c == "y" and i in walks else c for i, c in enumerate(row.state))
+        greens = frozenset(i for i, c in enumerate(state) if is_green(c))
+        return cls(state, row.duration_s, greens, frozenset(i for i in greens if state[i] in "GO"))
 
 
 def _begins(

@@ -34,7 +34,7 @@ COMMANDS = {
     "benchmarks": ["-m", "benchmarks.replay_page", "--help"],
 }
 LEARNING = {"torch", "stable_baselines3", "sklearn", "onnx"}
-NOT_LOADED = {"train": {"torch._dynamo.convert_frame", "matplotlib", "onnx"}}
+NOT_LOADED = {"train": {"matplotlib", "onnx"}}
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,9 @@ from benchmarks import made_traffic, network_page, networks
 from benchmarks.made_traffic import made_scenario
 from benchmarks.network_list import NETWORKS, files_of
 from controllers.registry import make
-from evaluation.contest import Contestant, Evaluation
+from evaluation.contest import Contestant, Evaluation, Recording
 from evaluation.monitor.check import check
-from evaluation.monitor.waiting import longest_reds, never_green
+from evaluation.monitor.waiting import POSITIONS, ROUTES, longest_reds, never_green, waiting_options
 from evaluation.runs import run_all
 from plumbing.errors import InputError
 from scenarios.scenario import Scenario, names
@@ -39,7 +39,11 @@ POLICIES = ("random", "greedy", "cop")
 def wrongs(scenario: Scenario, contestants: Sequence[Contestant], folder: Path) -> dict[str, list[str]]:
     """Per controller, what is wrong with what was shown; somebody must have waited at all."""
     plan = compile_signals(scenario.network, Timing())
-    run_all(Evaluation(scenario, contestants, [SEED], keep=folder, waits=True))
+    run_all(
+        Evaluation(
+            scenario, contestants, [SEED], keep=folder, recording=Recording((POSITIONS, ROUTES), waiting_options)
+        )
+    )
     found: dict[str, list[str]] = {}
     for contestant in contestants:
         recorded = folder / contestant.name / f"seed-{SEED}"

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scenarios.scenario import load
 from signals.links import link_table
 from signals.network import Program, ProgramRow
 from signals.own_times import own_clearances_s, own_yellow_s
@@ -137,3 +138,18 @@ def test_any_program_has_finite_times(rows: list[tuple[float, str, tuple[int, ..
 def test_a_fixed_interval_leaves_the_programs_own_clearance_of_vehicles_out() -> None:
     item = case_signal("own_clearance/n.net.xml", "p2.add.xml", dataclasses.replace(TIMING, change_interval="fixed"))
     assert shown(item, 0, 1) == [(3.0, "yrr")]
+
+
+def test_a_walks_yellow_is_part_of_its_clearance() -> None:
+    """A crossing ends without yellow here: what the program shows as one has to be kept, too."""
+    crossroads = load("single").network
+    table = link_table(crossroads, "C", len(crossroads.programs["C"][-1].rows[0].state))
+    walk = next(link.index for link in table.links if link.pedestrian)
+    foe = next(j for j in range(len(table.links)) if table.conflicts[walk, j] and not table.links[j].pedestrian)
+
+    def row(seconds: float, **shown: str) -> tuple[float, str]:
+        of = {walk: shown.get("walk", "r"), foe: shown.get("foe", "r")}
+        return seconds, "".join(of.get(i, "r") for i in range(len(table.links)))
+
+    own = program(row(20, walk="G"), row(4, walk="y"), row(9), row(20, foe="G"), row(3, foe="y"))
+    assert own_clearances_s(own, table, TIMING)[walk, foe] == 13.0
