@@ -32,8 +32,8 @@ class _Comparing(_Heuristic):
 
     Args:
         hysteresis_veh: by how many vehicles another phase must be better than the current one. By default as many as
-            one lane lets go, at saturation flow, in the time that the change takes: without it, they change at every
-            decision in dense traffic and spend half of the time on it.
+            the current one would let go, on one lane at saturation flow, in the time that the change takes: without
+            it, they change at every decision in dense traffic and spend half of the time on it.
     """
 
     def __init__(self, hysteresis_veh: float | None = None) -> None:
@@ -42,8 +42,10 @@ class _Comparing(_Heuristic):
     def _choose(self, snapshot: Snapshot) -> Phases:
         if self.hysteresis_veh is not None:
             return choose(self.last_scores, snapshot, self.hysteresis_veh)
-        change_s = self.layout.change_s[np.arange(len(snapshot.phase)), snapshot.phase]
-        return choose(self.last_scores - change_s * (SATURATION_FLOW_VPH / 3600.0), snapshot)
+        signals = np.arange(len(snapshot.phase))
+        now = np.maximum(self.last_scores[signals, snapshot.phase], 0.0)[:, None]
+        change_s = self.layout.change_s[signals, snapshot.phase]
+        return choose(self.last_scores - np.minimum(now, change_s * (SATURATION_FLOW_VPH / 3600.0)), snapshot)
 
 
 class Greedy(_Comparing):

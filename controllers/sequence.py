@@ -34,10 +34,7 @@ def in_one_cycle(program: Program) -> Program:
 
 
 def _cycle(program: Program) -> list[int]:
-    count = len(program.rows)
-    followers = [
-        [n for n in row.next if 0 <= n < count] or [(number + 1) % count] for number, row in enumerate(program.rows)
-    ]
+    followers = [program.following(number) for number in range(len(program.rows))]
     within_reach = {number: _reach(followers, number) for number in sorted(_reach(followers, 0) | {0})}
     first = next(n for n, ahead in within_reach.items() if all(n in within_reach[m] for m in ahead))
     wanted = _greens(program, within_reach[first])

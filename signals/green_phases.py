@@ -8,7 +8,6 @@ the program serves is served.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -128,7 +127,8 @@ def _while_others_end(state: str) -> str | None:
 def _runs(
     program: Program, table: LinkTable, timing: Timing, shown: Callable[[str], str | None], notes: list[str]
 ) -> list[_Run]:
-    """The rows with greens, consecutive ones that come to the same as one; also over the end of the cycle."""
+    """The rows with greens. Those that follow each other alone and come to the same are one, also over the cycle's
+    end."""
     states: list[str] = []
     for number, row in enumerate(program.rows):
         state = shown(row.state) or ""
@@ -140,11 +140,16 @@ def _runs(
         states.append(state)
     parts = {state: safe_parts(state, table) if state else () for state in dict.fromkeys(states)}
     keys = [tuple(_seen(part, table) for part in parts[state]) for state in states]
-    first = next((n for n in range(len(keys)) if keys[n] != keys[n - 1]), 0)
+    begins = [keys[n] != keys[n - 1] or program.following((n - 1) % len(keys)) != (n,) for n in range(len(keys))]
+    first = begins.index(True) if True in begins else 0
+    alike: list[list[int]] = []
+    for n in (*range(first, len(keys)), *range(first)):
+        if begins[n] or not alike:
+            alike.append([])
+        alike[-1].append(n)
     runs = []
-    for key, group in itertools.groupby((*range(first, len(keys)), *range(first)), key=lambda n: keys[n]):
-        numbers = list(group)
-        if not key:
+    for numbers in alike:
+        if not keys[numbers[0]]:
             continue
         state = states[min(numbers)]
         run = _run(program, numbers, state, parts[state], timing)
@@ -168,14 +173,14 @@ def _run(program: Program, numbers: Sequence[int], state: str, parts: tuple[str,
 def _bounds(rows: Sequence[ProgramRow], timing: Timing) -> tuple[float, float]:
     """The least and the greatest green of rows that follow each other [s], as far as they say.
 
-    Where some of several have bounds, the others' are SUMO's defaults: for minDur the duration, for maxDur the
-    duration where minDur is not given, else none.
+    Where some of several have bounds, the others' maxDur is SUMO's default: the duration where minDur is not given,
+    else none.
     """
     lone = len(rows) == 1 or all(row.min_duration_s is None and row.max_duration_s is None for row in rows)
     least = most = 0.0
     for row in rows:
         fixed_s = row.duration_s if row.min_duration_s is None else None
-        least += row.min_duration_s if row.min_duration_s is not None else 0.0 if lone else row.duration_s
+        least += row.min_duration_s or 0.0
         if row.max_duration_s is not None:
             most += row.max_duration_s
         elif lone or fixed_s is None:

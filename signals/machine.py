@@ -97,6 +97,7 @@ class SignalMachine:
         self.green_since_s: FloatArray = np.zeros(size)
         self.settled_at_s: FloatArray = np.zeros((size, width))
         self.served_until_s: FloatArray = np.zeros((size, width))
+        self.green_until_s: FloatArray = np.zeros((size, width))
         self._held_until_s: FloatArray = np.zeros(size)
         self._max_until_s: FloatArray = np.zeros(size)
         self._settles = bool(self._settling_s.any())
@@ -109,6 +110,7 @@ class SignalMachine:
         self.phase[:] = 0
         self.green_since_s[:] = now_s
         self.served_until_s[:] = now_s
+        self.green_until_s[:] = now_s
         self.settled_at_s[:] = now_s
         self._bound_green(slice(None))
         self._known = None
@@ -187,8 +189,8 @@ class SignalMachine:
 
     @property
     def red_s(self) -> FloatArray:
-        """[S, G] how long ago each group of links was last green; 0 where it is or comes next [s]."""
-        last_s = np.where(self._red_serves, self.served_until_s[:, None, :], -np.inf).max(axis=-1)
+        """[S, G] how long ago each group of links was last green; 0 where it is [s]."""
+        last_s = np.where(self._red_serves, self.green_until_s[:, None, :], -np.inf).max(axis=-1)
         since: FloatArray = np.where(np.isfinite(last_s), self.now_s - last_s, 0.0)
         return since
 
@@ -228,6 +230,7 @@ class SignalMachine:
         self._known = None
         old, new = self.phase[changed], index[changed]
         self.served_until_s[changed, old] = self.now_s
+        self.green_until_s[changed, old] = self.now_s
         green_since_s = self.now_s + self._change_s[changed, old, new]
         self.green_since_s[changed] = green_since_s
         if self._settles:
@@ -250,6 +253,8 @@ class SignalMachine:
         self._known = None
         if phase != old:
             self.served_until_s[signal, old] = self.now_s
+            if not self.changing[signal]:
+                self.green_until_s[signal, old] = self.now_s
             self.phase[signal] = phase
         if self._settles and phase != old:
             settled_at_s = green_since_s + self._settling_s[signal, old, phase]
@@ -271,3 +276,5 @@ class SignalMachine:
         """Time has passed."""
         self.now_s = now_s
         self.served_until_s[self._signals, self.phase] = now_s
+        green = np.flatnonzero(~self.changing)  # a phase that comes next serves nobody yet
+        self.green_until_s[green, self.phase[green]] = now_s

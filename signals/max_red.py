@@ -13,13 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from signals.intersection import Intersection
-from signals.phases import Phase, is_green
+from signals.phases import RANK, Phase
 from signals.timing import Timing
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 CYCLES = 2.0
 """A link may wait for at least so many cycles of the network's own program."""
+MOST_CYCLE_S = 300.0
+"""What is longer is no cycle: rows of hours hold a green until somebody switches it by hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +40,16 @@ class MaxRed:
     """[G, P] whether a phase serves a group of links; without the groups that every phase serves."""
 
 
-def groups(state_sets: Sequence[str]) -> list[tuple[bool, ...]]:
-    """The patterns of green over the phases' states that links have, each once, in order of the first link."""
-    columns = zip(*state_sets, strict=True)
-    patterns = dict.fromkeys(tuple(is_green(character) for character in column) for column in columns)
+def groups(states: Sequence[str]) -> list[tuple[bool, ...]]:
+    """Over the phases' states, which of them let a link go, a turn on red included: each pattern once, in order of
+    the first link that has it."""
+    columns = zip(*states, strict=True)
+    patterns = dict.fromkeys(tuple(RANK[character] > 0 for character in column) for column in columns)
     return [pattern for pattern in patterns if any(pattern) and not all(pattern)]
 
 
 def max_red(item: Intersection, timing: Timing) -> MaxRed:
-    """The bound for one signal: `Timing.max_red_s`, but at least `CYCLES` cycles of the network's own program, and
+    """The bound for one signal: the greatest of `Timing.max_red_s`, `CYCLES` cycles of the network's own program, and
     the time that it takes to serve each group of links in a round of its own."""
     used = [link.index for link in item.table.links if link.used]
     patterns = groups(["".join(phase.state[i] for i in used) for phase in item.phases])
@@ -54,7 +57,7 @@ def max_red(item: Intersection, timing: Timing) -> MaxRed:
     change_s = max((item.intergreen_s(old, new) for old, new in item.changes), default=0.0)
     held_s = max(_held_s(item.phases, item.settling_s.values()))
     round_s = timing.decision_interval_s * math.ceil((change_s + held_s) / timing.decision_interval_s - 1e-9)
-    cycle_s = sum(row.duration_s for row in item.program.rows)
+    cycle_s = min(sum(row.duration_s for row in item.program.rows), MOST_CYCLE_S)
     least_s = change_s + len(serves) * round_s
     return MaxRed(max(timing.max_red_s, CYCLES * cycle_s, least_s), least_s, change_s, round_s, serves)
 

@@ -101,6 +101,11 @@ class Program:
     rows: tuple[ProgramRow, ...]
     params: tuple[tuple[str, str], ...] = ()
 
+    def following(self, number: int) -> tuple[int, ...]:
+        """The rows that may come after a row: those that its `next` names, or else the one behind it."""
+        named = tuple(n for n in self.rows[number].next if 0 <= n < len(self.rows))
+        return named or ((number + 1) % len(self.rows),)
+
 
 @dataclass(frozen=True)
 class RoadNetwork:

@@ -42,7 +42,7 @@ def own_yellow_s(program: Program, link: int) -> float:
             seen.add(number)
             run += rows[number].duration_s
             longest = max(longest, run)
-            ahead += [(following, run) for following in _following(rows, number)]
+            ahead += [(following, run) for following in program.following(number)]
     return longest
 
 
@@ -57,7 +57,7 @@ def own_clearances_s(program: Program, table: LinkTable, timing: Timing) -> npt.
     rest = np.zeros(size)
     walks = frozenset(link.index for link in table.links if link.pedestrian)
     rows = [_Row.of(row, walks) for row in program.rows]
-    successors = [_following(program.rows, number) for number in range(len(rows))]
+    successors = [program.following(number) for number in range(len(rows))]
     for link in table.links:
         if not link.used or not table.conflicts[link.index].any():
             continue
@@ -122,9 +122,3 @@ def _ends(rows: list[_Row], link: int, number: int, following: int) -> bool:
     """Whether a link's yellow, or its green without one, is over at the end of a row."""
     now, then = rows[number].state[link], rows[following].state[link]
     return then != "y" and not is_green(then) and (now == "y" or is_green(now))
-
-
-def _following(rows: tuple[ProgramRow, ...], number: int) -> tuple[int, ...]:
-    """The rows that may come next."""
-    named = tuple(n for n in rows[number].next if 0 <= n < len(rows))
-    return named or ((number + 1) % len(rows),)

@@ -16,7 +16,7 @@ from signals.snapshot import Snapshot
 from signals.timing import Timing
 from tests.compiled import CompiledMachine, needs_library
 
-STATE = ("phase", "green_since_s", "settled_at_s", "served_until_s", "_held_until_s", "_max_until_s")
+STATE = ("phase", "green_since_s", "settled_at_s", "served_until_s", "green_until_s", "_held_until_s", "_max_until_s")
 
 
 @needs_library

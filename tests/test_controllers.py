@@ -76,10 +76,12 @@ def test_hysteresis_keeps_the_current_phase() -> None:
         controller.reset(plan.intersections, layout, 0)
     assert eager.decide(snapshot)[0] == 2
     assert calm.decide(snapshot)[0] == 0
-    lets_go = 1900 / 3600 * layout.change_s[0, 0, 2]  # what a lane lets go while the signal changes
-    assert 2 < lets_go < 6
+    assert usual.decide(snapshot)[0] == 2, "the current phase has nobody to let go"
+    put(layout, snapshot, 0, 9)
+    lets_go = 1900 / 3600 * layout.change_s[0, 0, 2]  # by one lane while the signal changes
+    put(layout, snapshot, 2, 7 + lets_go - 0.1)
     assert usual.decide(snapshot)[0] == 0
-    put(layout, snapshot, 2, lets_go)
+    put(layout, snapshot, 2, 0.2)
     assert usual.decide(snapshot)[0] == 2
 
 

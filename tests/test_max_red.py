@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from functools import cache
 
@@ -15,8 +16,8 @@ from plumbing.errors import InputError
 from scenarios.scenario import load
 from signals.intersection import Intersection, compile_signals
 from signals.machine import SignalMachine
-from signals.max_red import MaxRed, max_red, overdue
-from signals.phases import is_green
+from signals.max_red import MaxRed, groups, max_red, overdue
+from signals.phases import RANK
 from signals.timing import Timing
 
 NAMES = ("single", "cologne1", "cologne8", "ingolstadt7", "grid4x4")
@@ -45,7 +46,7 @@ def longest_reds_s(machine: SignalMachine, asks: Asks, calls: float, decisions: 
 
     def look(s: int, phase: int, from_s: float, until_s: float) -> None:
         for link, character in enumerate(machine.intersections[s].phases[phase].state):
-            if is_green(character):
+            if RANK[character] > 0:
                 longest[s] = max(longest[s], from_s - ended[s][link])
                 ended[s][link] = until_s
 
@@ -57,7 +58,7 @@ def longest_reds_s(machine: SignalMachine, asks: Asks, calls: float, decisions: 
         machine.advance(machine.now_s + machine.timing.decision_interval_s)
     for s, item in enumerate(machine.intersections):
         look(s, int(machine.phase[s]), float(machine.green_since_s[s]), machine.now_s)
-        served = {i for phase in item.phases for i, c in enumerate(phase.state) if is_green(c)}
+        served = {i for phase in item.phases for i, c in enumerate(phase.state) if RANK[c] > 0}
         longest[s] = max(longest[s], *(machine.now_s - ended[s][i] for i in served))
     return longest
 
@@ -127,3 +128,38 @@ def test_a_policy_is_free_until_only_just_enough_time_is_left() -> None:
 def test_a_bound_that_is_none_is_refused(value: float) -> None:
     with pytest.raises(InputError, match="max_red_s"):
         Timing(max_red_s=value)
+
+
+def test_a_row_of_hours_makes_no_bound_of_hours() -> None:
+    (item,) = items("single", Timing())
+    held = dataclasses.replace(item.program.rows[0], duration_s=10_000.0)
+    program = dataclasses.replace(item.program, rows=(held, *item.program.rows[1:]))
+    bound = max_red(dataclasses.replace(item, program=program), Timing())
+    assert bound.bound_s == max(600.0, bound.least_s)
+
+
+def test_a_turn_on_red_counts_as_served_and_is_served() -> None:
+    assert groups(["Gsr", "rrG", "Grr"]) == [(True, False, True), (True, False, False), (False, True, False)]
+
+
+def test_a_phase_that_is_only_announced_serves_nobody() -> None:
+    """A controller in the field may name a phase during the yellow and then show another one."""
+    timing = Timing()
+    machine = SignalMachine(items("single", timing), timing)
+    machine.reset(0.0)
+    now_s = 0.0
+    while now_s < 300.0:
+        for shown, announced in ((0, 2), (1, 3)):
+            machine.follow(0, shown, now_s)
+            now_s += 10.0
+            machine.advance(now_s)
+            machine.follow(0, announced, now_s + 5.0)
+            now_s += 1.0
+            machine.advance(now_s)
+            now_s += 3.0
+            machine.advance(now_s)
+    served = machine.max_red[0].serves
+    unseen = served[:, 2:4].any(axis=1) & ~served[:, 0:2].any(axis=1)
+    assert unseen.any()
+    assert (machine.red_s[0][unseen] == now_s).all()
+    assert (machine.red_s[0][~unseen & served[:, 0]] < 60.0).all()

@@ -173,8 +173,8 @@ def test_one_green_in_several_rows_is_one_phase() -> None:
     [
         # the end of the cycle and its begin are one green
         ([("GGrrr", 5.0, 5.0, 9.0), ("rrGGr", 20.0), ("GGrrr", 8.0, 6.0, 10.0)], (11.0, 19.0, 13.0)),
-        # a row without bounds lasts its duration, as SUMO has it; one with a least green alone has no end
-        ([("GGrrr", 5.0, 6.0, 9.0), ("GGrrr", 8.0), ("rrGGr", 20.0)], (14.0, 17.0, 13.0)),
+        # a row without bounds lasts its duration at most, as SUMO has it; one with a least green alone has no end
+        ([("GGrrr", 5.0, 6.0, 9.0), ("GGrrr", 8.0), ("rrGGr", 20.0)], (6.0, 17.0, 13.0)),
         ([("GGrrr", 5.0, 6.0, 9.0), ("GGrrr", 8.0, 6.0), ("rrGGr", 20.0)], (12.0, 60.0, 13.0)),
         ([("GGrrr", 30.0), ("GGrrr", 40.0), ("rrGGr", 20.0)], (5.0, 60.0, 70.0)),
         # other lamps, the same greens: of a link that is not there, dark ones
@@ -187,6 +187,14 @@ def test_one_green_in_several_rows_is_one_phase() -> None:
 def test_the_bounds_of_a_green_in_several_rows(given: list[Row], bounds: tuple[float, ...]) -> None:
     first = found(rows(*given), table(5, CROSS, unused=(4,))).phases[0]
     assert (first.min_green_s, first.max_green_s, first.duration_s) == bounds
+
+
+def test_rows_that_are_alternatives_are_not_added_up() -> None:
+    """Both lead to the third; neither follows the other."""
+    first = ProgramRow(30, "Grrr", 30.0, 40.0, next=(2,))
+    given = rows(first, first, "yrrr", ProgramRow(20, "rGrr", 5.0, 20.0, next=(0, 1)))
+    phases = found(given, table(4, CROSS)).phases
+    assert [(p.state, p.min_green_s, p.max_green_s) for p in phases] == [("Grrr", 30.0, 40.0), ("rGrr", 5.0, 20.0)]
 
 
 def test_all_rows_the_same_are_one_green() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,15 @@ import pytest
 
 from controllers.registry import make
 from envs.sumo.setup import SimulationOptions, make_setup
+from envs.sumo.shares import ShareReader
 from envs.sumo.simulation import Simulation
 from scenarios.scenario import load
 from signals.intersection import Intersection, compile_signals
-from signals.layout import Layout, build_layout
+from signals.layout import Gather, Layout, build_layout
 from signals.loops import DetectorFaults, LoopReader, plan_loops
 from signals.measures import ApproachMeasures, detector_calls
 from signals.snapshot import Snapshot
-from signals.streams import streams
+from signals.streams import Stream, streams
 from signals.timing import Timing
 
 CASE = Path(__file__).parent / "data" / "cases" / "shared_lane" / "c.sumocfg"
@@ -107,6 +109,46 @@ def test_who_waits_for_the_red_link_of_a_lane_is_served(controller: str) -> None
     assert served > 5
     phase = setup.plan.intersections[0].phases[0]
     assert longest_s <= phase.max_green_s + 6.0 + setup.timing.decision_interval_s
+
+
+def test_a_link_of_the_signal_before_is_none_of_this_one() -> None:
+    """Both have a link 1; a vehicle has just passed the one and comes to the other."""
+    layout = make_setup(load(str(CASE))).layout
+    two = dataclasses.replace(
+        layout,
+        tls_ids=("A", "C"),
+        controlled=("A_0", *layout.controlled),
+        controlled_signal=np.array([0, 1, 1]),
+        zone=Gather.build([[(0, 1.0)], [(0, 1.0)], [(1, 1.0)]], (3,)),
+        streams=(Stream("A_0", (1,), (True, False)), Stream("A_0", (2,), (False, True)), *layout.streams),
+        stream_lane=np.array([0, 0, 1, 2, 2]),
+        stream_share=np.array([0.5, 0.5, 1.0, 0.5, 0.5]),
+        stream_served=np.concatenate([[[True, False], [False, True]], layout.stream_served]),
+    )
+    reader, share = ShareReader(two), np.ones(5)
+
+    class Low:
+        """A lane of each signal with one vehicle, or none."""
+
+        def __init__(self, vehicles: dict[str, str], link: tuple[str, int]) -> None:
+            self.vehicles, self.link = vehicles, link
+
+        def lane_getLastStepVehicleIDs(self, lane: str) -> tuple[str, ...]:
+            return (self.vehicles[lane],) if lane in self.vehicles else ()
+
+        def vehicle_getNextTLS(self, vehicle: str) -> tuple[tuple[str, int, float, str], ...]:
+            return ((*self.link, 5.0, "r"),)
+
+        def vehicle_getSpeed(self, vehicle: str) -> float:
+            return 10.0
+
+    phase = np.zeros(2, np.int64)
+    reader.read(Low({"A_0": "v"}, ("A", 1)), phase, share)
+    assert share[:2].tolist() == [1.0, 0.0]
+    ahead = Low({"WC_0": "v"}, ("C", 2))
+    ahead.lane_getLastStepVehicleIDs = lambda lane: ("v", "w") if lane == "WC_0" else ()  # type: ignore[method-assign]
+    reader.read(ahead, phase, share)
+    assert share[3:].tolist() == [0.0, 1.0]
 
 
 # --- by detectors

@@ -57,7 +57,8 @@ def _holders(pilot: Pilot) -> Iterator[tuple[str, object, tuple[str, ...]]]:
         "_bad_until_s",
     )  # fmt: skip
     yield "machine", estimator.machine, (
-        "phase", "green_since_s", "settled_at_s", "served_until_s", "now_s", "_held_until_s", "_max_until_s",
+        "phase", "green_since_s", "settled_at_s", "served_until_s", "green_until_s", "now_s",
+        "_held_until_s", "_max_until_s",
     )  # fmt: skip
     yield "snapshot", estimator.snapshot, tuple(field.name for field in dataclasses.fields(Snapshot))
     for n, reader in enumerate(estimator.readers):

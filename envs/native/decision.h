@@ -53,6 +53,7 @@ struct Decision {
     double* green_since_s;             // [S]
     double* settled_at_s;              // [S, P]
     double* served_until_s;            // [S, P]
+    double* green_until_s;             // [S, P]
     double* held_until_s;              // [S]
     double* max_until_s;               // [S]
     // signals/layout.py

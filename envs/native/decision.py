@@ -20,7 +20,7 @@ from signals.snapshot import Snapshot
 
 CONSTANTS = ("exists", "_entry", "_change_s", "_min_green_s", "_max_green_s", "_settling_s")
 RED = ("_red_count", "_red_serves", "_red_s")
-STATE = ("phase", "green_since_s", "settled_at_s", "served_until_s", "_held_until_s", "_max_until_s")
+STATE = ("phase", "green_since_s", "settled_at_s", "served_until_s", "green_until_s", "_held_until_s", "_max_until_s")
 GATHERS = ("zone", "phase_streams", "movement_streams", "phase_exits", "movement_exits")
 LAYOUT = ("stream_signal", "stream_lane", "stream_served", "service", "phase_size", "movement_size")
 WORKSPACE = ("on_streams", "on_phases", "allowed", "waits_s", "signal", "row", "sumo_s")

@@ -21,7 +21,7 @@ std::int64_t due(const Decision* d, std::int64_t s, double now_s) {
     for (std::int64_t g = 0; g < count; ++g) {
         double last_s = -std::numeric_limits<double>::infinity();
         for (std::int64_t p = 0; p < P; ++p) {
-            last_s = serves[g * P + p] ? std::max(last_s, d->served_until_s[s * P + p]) : last_s;
+            last_s = serves[g * P + p] ? std::max(last_s, d->green_until_s[s * P + p]) : last_s;
         }
         d->waits_s[g] = now_s - last_s;
         if (d->waits_s[g] > longest_s) {
@@ -119,7 +119,7 @@ std::int64_t machine_request(const Decision* d, double now_s, const std::int64_t
             continue;
         }
         const std::int64_t change = (s * P + old) * P + chosen;
-        served_until_s[old] = now_s;
+        served_until_s[old] = d->green_until_s[s * P + old] = now_s;
         const double since_s = d->green_since_s[s] = now_s + d->change_s[change];
         for (std::int64_t p = 0; d->settles && p < P; ++p) {
             settled_at_s[p] = std::max(settled_at_s[p], since_s + d->settling_s[change * P + p]);
@@ -136,7 +136,11 @@ std::int64_t machine_request(const Decision* d, double now_s, const std::int64_t
 // Time has passed.
 void machine_advance(const Decision* d, double now_s) {
     for (std::int64_t s = 0; s < d->signals; ++s) {
-        d->served_until_s[s * d->phases + d->current[s]] = now_s;
+        const std::int64_t current = s * d->phases + d->current[s];
+        d->served_until_s[current] = now_s;
+        if (!(d->green_since_s[s] > now_s + SLACK_S)) {  // a phase that comes next serves nobody yet
+            d->green_until_s[current] = now_s;
+        }
     }
 }
 

@@ -12,12 +12,15 @@ from signals.layout import Layout
 
 STANDING_MPS = 0.1
 NO_LINK = -1
+MOST_LINKS = 1 << 20
 
 
 @dataclass(slots=True)
 class _SharedLane:
     tls_id: str
     signal: int
+    first: int
+    """Added to a link's index, so that no other signal has the same number."""
     lane: str
     upstream: tuple[str, ...]
     """The lanes from which vehicles come."""
@@ -28,7 +31,7 @@ class _SharedLane:
     served: list[list[bool]]
     """Of each, whether a phase serves it."""
     of_link: dict[int, int]
-    """Per link, which of them it is."""
+    """Per link's number, which of them it is."""
     busy: bool = False
 
 
@@ -50,11 +53,12 @@ class ShareReader:
             signal = int(layout.controlled_signal[c])
             seen = layout.zone.index[c][layout.zone.weight[c] > 0].tolist()
             upstream = tuple(dict.fromkeys(layout.lanes[n] for n in seen if layout.lanes[n] != lane))
-            of_link = {link: n for n, b in enumerate(streams) for link in layout.streams[b].links}
+            first = signal * MOST_LINKS
+            of_link = {first + link: n for n, b in enumerate(streams) for link in layout.streams[b].links}
             of = slice(streams[0], streams[-1] + 1)
             usual, served = layout.stream_share[of].tolist(), layout.stream_served[of].tolist()
             self._shared.append(
-                _SharedLane(layout.tls_ids[signal], signal, lane, upstream, of, usual, served, of_link)
+                _SharedLane(layout.tls_ids[signal], signal, first, lane, upstream, of, usual, served, of_link)
             )
 
     def reset(self) -> None:
@@ -86,7 +90,7 @@ class ShareReader:
             of_link, tls_id, counts = shared.of_link, shared.tls_id, [0] * len(shared.usual)
             if on_lane:
                 head = on_lane[-1]  # SUMO lists a lane's vehicles from its beginning on
-                known[head] = _link(low, head, tls_id)
+                known[head] = _link(low, head, tls_id, shared.first)
                 place = of_link.get(known[head])
                 waits = place is not None and not shared.served[place][phase[shared.signal]]
                 if waits and low.vehicle_getSpeed(head) < STANDING_MPS:
@@ -94,7 +98,7 @@ class ShareReader:
             for vehicle in vehicles:
                 link = known.get(vehicle, NO_LINK)
                 if link not in of_link:  # it is new, or has come from a lane beside
-                    link = _link(low, vehicle, tls_id)
+                    link = _link(low, vehicle, tls_id, shared.first)
                 seen[vehicle] = link
                 if link in of_link:
                     counts[of_link[link]] += 1
@@ -103,7 +107,7 @@ class ShareReader:
         self._links = seen
 
 
-def _link(low: Any, vehicle: str, tls_id: str) -> int:
-    """The link of this signal that a vehicle passes next, or `NO_LINK`."""
+def _link(low: Any, vehicle: str, tls_id: str, first: int) -> int:
+    """The number of the link of this signal that a vehicle passes next, or `NO_LINK`."""
     signals = low.vehicle_getNextTLS(vehicle)
-    return signals[0][1] if signals and signals[0][0] == tls_id else NO_LINK
+    return first + signals[0][1] if signals and signals[0][0] == tls_id else NO_LINK

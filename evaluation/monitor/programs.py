@@ -115,8 +115,8 @@ def _program(element: ET.Element) -> Program:
             state=lit(phase.attrib["state"]),
             least_s=_least_s(phase.attrib, kind == "static"),
             following=tuple(int(n) for n in phase.get("next", "").split()) or ((number + 1) % len(phases),),
-            yellow_s=_seconds(phase.get("yellow", "0")),
-            red_s=_seconds(phase.get("red", "0")),
+            yellow_s=seconds(phase.get("yellow", "0")),
+            red_s=seconds(phase.get("red", "0")),
         )
         for number, phase in enumerate(phases)
     )
@@ -130,10 +130,10 @@ def _program(element: ET.Element) -> Program:
 def _least_s(phase: dict[str, str], static: bool) -> float:
     """Actuated rows may end at minDur, and may leave out their duration."""
     given = [phase[name] for name in ("duration", "minDur") if name in phase and not (static and name == "minDur")]
-    return min(map(_seconds, given), default=0.0)
+    return min(map(seconds, given), default=0.0)
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
     """Seconds, written as such or as [D:]HH:MM:SS."""
     value = 0.0
     for part, scale in zip(reversed(text.split(":")), (1.0, 60.0, 3600.0, 86400.0), strict=False):

@@ -22,6 +22,7 @@ from evaluation.monitor.check import Recording, read_states
 from evaluation.monitor.files import BROKEN_FILE, MonitorInputError, open_xml
 from evaluation.monitor.links import LinkPath
 from evaluation.monitor.net import read_signals
+from evaluation.monitor.programs import seconds
 
 SAMPLE_S = 5.0
 """Between two looks at the vehicles [s]."""
@@ -30,6 +31,7 @@ AT_STOP_LINE_M = 10.0
 NOT_RED = "GgsoO"
 LEAST_BOUND_S = 180.0
 CYCLES = 2.0
+MOST_CYCLE_S = 300.0  # rows of hours hold a green until somebody switches it by hand: no cycle
 CHANGE_S = 30.0
 """From the decision that a link is due until it is green: a walk of 7 s, its clearance over a wide street, or yellow
 and red clearance [s]."""
@@ -99,7 +101,7 @@ def longest_reds(
     lengths = _lane_lengths(net_file, edge_of)
     reds = _Reds(read_states(folder / "tls_states.xml"))
     bounds = {
-        tls_id: max(LEAST_BOUND_S, CYCLES * sum(duration_s for _, duration_s in rows))
+        tls_id: max(LEAST_BOUND_S, CYCLES * min(sum(duration_s for _, duration_s in rows), MOST_CYCLE_S))
         for tls_id, rows in _programs([net_file, *additional]).items()
     }
     routes, reached = _routes(folder / ROUTES), defaultdict[str, int](int)
@@ -204,7 +206,7 @@ def _programs(files: Sequence[Path]) -> dict[str, list[tuple[str, float]]]:
             if element.tag == "tlLogic":
                 rows = [row.attrib for row in element.iter("phase")]
                 if rows:  # else it only sets parameters; a row of an actuated one may leave its duration out
-                    timed = [(row["state"], float(row.get("duration", row.get("minDur", "0")))) for row in rows]
+                    timed = [(row["state"], seconds(row.get("duration", row.get("minDur", "0")))) for row in rows]
                     found[element.attrib["id"]] = timed
     return found
 
