@@ -11,7 +11,7 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv controller demo demo-controller test test-plain test-slow check format bench clean
+.PHONY: help .venv controller demo demo-controller test test-wide test-plain test-slow check format bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -53,11 +53,14 @@ demo: $(INSTALLED) ## train on an embedded scenario, compare with the baselines,
 demo-controller: $(INSTALLED) ## an exported policy commands an emulated controller over SNMP for a simulated hour
 	$(PY) benchmarks/closed_loop.py --out runs/demo-controller
 
-test: $(INSTALLED) ## the test suite, without its slow part
-	$(PY) -m pytest -m "not slow" -n $(TEST_WORKERS) --dist worksteal
+test: $(INSTALLED) ## the test suite, without its wide and its slow part: under five minutes
+	$(PY) -m pytest -m "not slow and not wide" -n $(TEST_WORKERS) --dist worksteal
+
+test-wide: $(INSTALLED) ## its wide part: whole commands, further networks, algorithms and faults
+	$(PY) -m pytest -m "wide and not slow" -n $(TEST_WORKERS) --dist worksteal
 
 test-plain: $(INSTALLED) ## the environments' tests once more, without compiled code
-	INTERGREEN_NATIVE=0 $(PY) -m pytest -m "not slow" -n $(TEST_WORKERS) --dist worksteal $(PLAIN_TESTS)
+	INTERGREEN_NATIVE=0 $(PY) -m pytest -m "not slow and not wide" -n $(TEST_WORKERS) --dist worksteal $(PLAIN_TESTS)
 
 test-slow: $(INSTALLED) ## the slow part: training, whole networks, random networks
 	$(PY) -m pytest -m slow -n $(TEST_WORKERS) --dist worksteal

@@ -45,7 +45,8 @@ class _Comparing(_Heuristic):
         signals = np.arange(len(snapshot.phase))
         now = np.maximum(self.last_scores[signals, snapshot.phase], 0.0)[:, None]
         change_s = self.layout.change_s[signals, snapshot.phase]
-        return choose(self.last_scores - np.minimum(now, change_s * (SATURATION_FLOW_VPH / 3600.0)), snapshot)
+        self.last_scores = self.last_scores - np.minimum(now, change_s * (SATURATION_FLOW_VPH / 3600.0))
+        return choose(self.last_scores, snapshot)
 
 
 class Greedy(_Comparing):

@@ -37,6 +37,7 @@ def c_compiler() -> str:
 # 3. Each bundle equals the trained policy on golden inputs (ONNX and C).
 
 
+@pytest.mark.wide
 def test_acceptance_03_onnx_and_c_are_the_trained_policy_on_ten_thousand_inputs(sealed: Path, bundle: Bundle) -> None:
     controller = load_controller(sealed.parent / "run")
     drawn = draw_inputs(bundle.inputs, bundle.input_high, 10_000 - len(bundle.golden.phases), seed=1)
@@ -111,6 +112,7 @@ def test_acceptance_03_the_c_compiles_without_a_warning_and_tests_itself(sealed:
     assert unsafe.returncode != 0
 
 
+@pytest.mark.wide
 def test_acceptance_03_a_form_that_differs_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

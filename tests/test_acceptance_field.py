@@ -192,6 +192,7 @@ def test_acceptance_10_no_write_after_a_reboot_until_verified_again(
     assert [t for t in writes if t > verified + QUICK.hold_off_s], "it never came back"
 
 
+@pytest.mark.wide
 def test_acceptance_11_a_clock_that_jumps_an_hour_changes_nothing(
     emulator: EmulatorProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,6 +299,7 @@ def test_acceptance_16_an_oid_off_the_list_is_never_sent(emulator: EmulatorProce
         assert link.seen.requests == []
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     "who",
     [
@@ -322,6 +324,7 @@ def test_acceptance_16_who_may_not_write_does_not(
     assert free(emulator)
 
 
+@pytest.mark.wide
 def test_acceptance_19_a_recorded_watch_has_no_write_and_replays_byte_for_byte(
     emulator: EmulatorProcess, tmp_path: Path
 ) -> None:

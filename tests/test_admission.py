@@ -79,6 +79,7 @@ def test_acceptance_21_the_command_refuses_with_one_line(
     assert not (tmp_path / "state").exists()
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     ("who", "by"),
     [(CLOSED, "engine"), (CLOSED, "site"), pytest.param(POLICY, "engine", marks=pytest.mark.slow)],

@@ -172,6 +172,7 @@ QUICK = {
 }
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     ("agent", "workers"),
     [

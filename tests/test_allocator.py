@@ -54,6 +54,7 @@ def preloaded(render: str) -> str:
         worker.close()
 
 
+@pytest.mark.wide
 def test_a_worker_runs_with_it_and_one_with_a_window_does_not() -> None:
     with RemoteSimulation(WorkerSetup(make_setup(load("single")))) as worker:
         worker.begin(1)
@@ -63,6 +64,7 @@ def test_a_worker_runs_with_it_and_one_with_a_window_does_not() -> None:
     assert allocator.LIBRARY not in preloaded("rgb_array")
 
 
+@pytest.mark.wide
 def test_a_run_says_what_it_allocated_with(tmp_path: Path) -> None:
     words = ["--scenario", "single", "--agent", "dqn", "--steps", "50", "--end", "300", "--validate-every", "0"]
     assert train.main([*words, "--out", str(tmp_path / "run")]) == 0

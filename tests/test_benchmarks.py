@@ -326,6 +326,7 @@ def test_the_least_time_of_each_decision_counts() -> None:
     assert allocator.shares(taken) == {"as it comes": 1.0, "mimalloc": 0.5}
 
 
+@pytest.mark.wide
 def test_sumo_as_it_comes_and_with_mimalloc_by_turns(capsys: pytest.CaptureFixture[str]) -> None:
     assert allocator.main(["--scenarios", "single", "--decisions", "3", "--turns", "1", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["single"]

@@ -61,6 +61,7 @@ def digest(folder: Path, branching: bool, sensing: str) -> tuple[str, list[str]]
     return total.hexdigest(), moments
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("sensing", ["full", "detectors"])
 def test_branching_leaves_the_run_as_it_is(tmp_path: Path, sensing: str) -> None:
     plain = digest(tmp_path / "plain", False, sensing)

@@ -162,6 +162,7 @@ def test_names_cannot_leave_their_place_in_the_sheet() -> None:
     assert pdf(sheet) == pdf(sheet)
 
 
+@pytest.mark.wide
 def test_a_phone_shows_the_sheet_of_a_signal_with_a_long_name(browser: Any, tmp_path: Path) -> None:
     from deployment.bundle.make.sheet import timing_sheet
     from deployment.bundle.make.sheet_page import page

@@ -36,6 +36,7 @@ def programs_of(folder: Path) -> dict[str, set[str]]:
 # --- environments
 
 
+@pytest.mark.wide
 def test_an_environment_takes_additional_files(tmp_path: Path) -> None:
     more = tmp_path / "more.add.xml"
     edge = next(iter(load("single").network.edges))
@@ -96,6 +97,7 @@ def test_programs_replace_those_of_the_chosen_signals_alone() -> None:
 # --- commands
 
 
+@pytest.mark.wide
 def test_evaluate_leaves_the_others_to_their_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [*COLOGNE3, "--controllers", "fixed_time", "actuated", "max_pressure", "--seeds", "1", "--json"]
     words += ["--keep-sumo-output", "--out", str(tmp_path / "out")]
@@ -121,6 +123,7 @@ def test_evaluate_leaves_the_others_to_their_programs(tmp_path: Path, capsys: py
         evaluate.main([*words, "--tls-ids", "360083"])
 
 
+@pytest.mark.wide
 def test_a_training_remembers_the_chosen_signals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "r"
     words = [*COLOGNE3, "--tls-ids", OTHER, THIRD, "--steps", "24", "--validate-every", "0", "--out", str(out)]
@@ -137,6 +140,7 @@ def test_a_training_remembers_the_chosen_signals(tmp_path: Path, capsys: pytest.
     assert read_settings(out)["job"]["tls_ids"] == [OTHER, THIRD]
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("controller", ["max_pressure", "actuated"])
 def test_a_replay_controls_the_chosen_signals_again(controller: str, tmp_path: Path) -> None:
     whole = record(tmp_path / "whole.replay", controller, *COLOGNE3)
@@ -156,6 +160,7 @@ def test_a_replay_controls_the_chosen_signals_again(controller: str, tmp_path: P
 # --- rewards and observations that fail before a decision
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     ("options", "message"),
     [

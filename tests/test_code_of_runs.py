@@ -54,6 +54,7 @@ def evaluated(run: Path, *words: str) -> int:
     return evaluate.main(["--scenario", "single", "--end", "60", "--controllers", str(run), "--seeds", "1", *words])
 
 
+@pytest.mark.wide
 def test_a_run_remembers_its_code_and_goes_on_with_it_where_allowed(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -87,6 +88,7 @@ def test_a_run_remembers_its_code_and_goes_on_with_it_where_allowed(
         evaluated(run, "--allow-code")
 
 
+@pytest.mark.wide
 def test_a_bundle_says_that_it_cannot_hold_it_and_a_replay_can(run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="trained on an observation from outside, WithClock, whose inputs no bundle"):
         export.main(["bundle", str(run), "--out", str(tmp_path / "b"), "--simulation-only", "--allow-code"])
@@ -120,6 +122,7 @@ def trap(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("place", ["settings", "job"])
 @pytest.mark.parametrize("what", ["reward", "observation", "network", "agent"])
 def test_nothing_that_a_run_directory_names_is_run(

@@ -64,6 +64,7 @@ def free_within_backup(emulator: EmulatorProcess) -> None:
 # --- what it is made of
 
 
+@pytest.mark.wide
 def test_no_learning_no_simulation_and_no_pickle_of_ours_at_run_time(
     bundle: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -172,6 +173,7 @@ def test_acceptance_25_this_machine_by_any_of_its_names_is_an_emulators(host: st
     assert ipaddress.ip_address(expect_loopback(host, "--speed")).is_loopback
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("version", ["1", "2c"])
 def test_acceptance_25_without_snmpv3_control_needs_a_word_for_the_network(
     version: str, bundle: tuple[Path, Path], tmp_path: Path
@@ -280,6 +282,7 @@ def controlling(emulator: EmulatorProcess) -> Callable[[], bool]:
     return lambda: emulator.status()["control_status"] == oids.SYSTEM_CONTROL and commands(emulator)
 
 
+@pytest.mark.wide
 def test_acceptance_14_killed_frozen_or_asked_to_stop_the_controller_is_free_again(
     bundle: tuple[Path, Path], free_running: EmulatorProcess, tmp_path: Path
 ) -> None:
@@ -350,6 +353,7 @@ def test_acceptance_14_a_frozen_or_killed_controller_is_noticed(bundle: tuple[Pa
     assert "old" in reasons[0] or "system control" in reasons[0] or "stood still" in reasons[0]
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("backup_s", [0, 61])
 def test_acceptance_09_backup_0_or_too_long_is_refused_with_exit_status_2(
     backup_s: int, bundle: tuple[Path, Path], tmp_path: Path

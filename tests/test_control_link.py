@@ -91,6 +91,7 @@ def only(family: socket.AddressFamily) -> Any:
     return look
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     ("host", "at", "family"),
     [
@@ -136,6 +137,7 @@ def test_over_ipv6_a_stranger_is_not_listened_to(emulator: EmulatorProcess) -> N
         assert asyncio.run(ask(link.port)) == 2
 
 
+@pytest.mark.wide
 def test_a_log_that_a_failed_connection_left_makes_room_for_the_next_try(
     bundle: tuple[Path, Path], emulator: EmulatorProcess, tmp_path: Path
 ) -> None:

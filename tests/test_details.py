@@ -121,6 +121,7 @@ def test_every_signal_has_approaches_that_reach_back(name: str) -> None:
         assert set(approach.reaches_m) <= set(approach.behind_m)
 
 
+@pytest.mark.wide
 def test_details_cost_no_change(tmp_path: Path) -> None:
     """The same trips with and without; the tables agree with them."""
     scenario = load("cologne3", end_s=25500)

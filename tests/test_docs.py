@@ -17,6 +17,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.
 THEIRS = [block for block in BLOCKS if block.startswith("# sumo-rl\n")]
 
 
+@pytest.mark.wide
 def test_our_side_of_the_migration_page_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = [block for block in BLOCKS if block not in THEIRS]
     assert len(ours) >= 4
@@ -24,6 +25,7 @@ def test_our_side_of_the_migration_page_runs(monkeypatch: pytest.MonkeyPatch) ->
     exec(compile("\n".join(ours), PAGE, "exec"), {"__name__": "example"})
 
 
+@pytest.mark.wide
 def test_sumo_rls_side_of_the_migration_page_runs() -> None:
     assert len(THEIRS) == 2, "for one signal and for all"
     environment = {**os.environ, "SUMO_HOME": sumo.SUMO_HOME}

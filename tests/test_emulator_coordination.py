@@ -28,6 +28,7 @@ def plan(recorder: Recorder, offset_s: int = 0) -> None:
     assert made.verify_status == oids.VERIFY_NO_ERROR, made.verify_error
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("offset_s", [0, 37])
 def test_coordination_keeps_cycle_splits_and_offset(offset_s: int) -> None:
     recorder = new(backup_s=0)
@@ -61,6 +62,7 @@ def test_what_nobody_asks_for_is_skipped_and_the_coordinated_phase_has_the_rest(
     assert begins == pytest.approx([75.0] * len(begins))  # early: its own split begins at 0
 
 
+@pytest.mark.wide
 def test_a_pattern_keeps_its_sequence_over_flash_and_gives_it_back_with_its_tables() -> None:
     recorder = new(backup_s=0)
     made, lagging = recorder.cabinet, ((2, 1, 3, 4), (6, 5, 7, 8))

@@ -129,6 +129,7 @@ def test_acceptance_01_the_commands_of_a_policy_turn_the_lamps(running: Emulator
     assert get(running, oids.CONTROL_HOLD.at(1)) == "0"
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     "who",
     [

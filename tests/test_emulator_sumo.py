@@ -101,6 +101,7 @@ def test_sumo_shows_the_intervals_of_the_tables(hour: Hour) -> None:
     assert min(cleared) >= 1000 * min(p.red_clearance_s for p in plan.phases)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_run_repeats_with_its_seed_and_with_no_other(seed: int, hour: Hour) -> None:
     with EmulatorProcess("single", seed=seed) as emulator:
@@ -170,6 +171,7 @@ def test_signal_replay_writes_detectors_and_reads_the_log(tmp_path: Path) -> Non
     assert 0 < len(later) < len(found)
 
 
+@pytest.mark.wide
 def test_time_goes_on_by_itself_at_the_speed_that_was_asked_for() -> None:
     with EmulatorProcess("single", speed=20, end_s=3000) as emulator:
         begun, first = time.monotonic(), emulator.status()["time_s"]
@@ -184,6 +186,7 @@ def test_time_goes_on_by_itself_at_the_speed_that_was_asked_for() -> None:
     assert outcome["end_s"] >= first + seen - 1
 
 
+@pytest.mark.wide
 def test_a_run_ends_by_itself_at_the_end() -> None:
     with EmulatorProcess("single", speed=1000, end_s=60) as emulator:
         emulator.process.wait(60)
@@ -191,6 +194,7 @@ def test_a_run_ends_by_itself_at_the_end() -> None:
     assert outcome["end_s"] == 60
 
 
+@pytest.mark.wide
 def test_a_signal_among_several_can_be_driven() -> None:
     with EmulatorProcess("cologne3", tls_id="360082", end_s=25500) as emulator:
         assert emulator.advance(300)
@@ -227,6 +231,7 @@ def test_bad_input_is_refused_before_sumo_starts(
     assert complaint in str(caught.value)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [

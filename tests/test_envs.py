@@ -129,6 +129,7 @@ def test_a_seed_gives_the_same_trajectories_at_every_reset_and_in_every_env(tmp_
     other.simulation.close()
 
 
+@pytest.mark.wide
 def test_two_envs_at_once_do_not_disturb_each_other(cologne1: SignalEnv) -> None:
     def step(env: SignalEnv) -> tuple[bytes, float]:
         observation, reward, *_ = env.step(phase_of(env))
@@ -210,6 +211,7 @@ def test_a_call_ends_a_green_that_is_held_for_too_long(cologne1: SignalEnv) -> N
     assert set(shown) != {0}, "max green is honoured"
 
 
+@pytest.mark.wide
 def test_the_other_signals_keep_their_program(tmp_path: Path) -> None:
     scenario = window("cologne3", 200)
     ids = make_setup(scenario).plan.tls_ids
@@ -269,6 +271,7 @@ def test_bad_settings_are_refused_in_one_line_with_a_hint(options: dict[str, Any
 # --- surroundings
 
 
+@pytest.mark.wide
 def test_neither_sumo_home_nor_the_terminal_is_touched() -> None:
     script = (
         "from envs import NetworkEnv\n"
@@ -293,6 +296,7 @@ def test_neither_sumo_home_nor_the_terminal_is_touched() -> None:
 # --- varied demand
 
 
+@pytest.mark.wide
 def test_each_episode_draws_its_demand_from_its_seed() -> None:
     def halting(seeds: list[int], demand_range: tuple[float, float]) -> list[tuple[int, int]]:
         env = SignalEnv(window("cologne1", 300), demand_range=demand_range)

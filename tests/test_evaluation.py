@@ -256,6 +256,7 @@ def test_fixed_time_is_plain_sumo(judged: tuple[dict[str, Any], Path], tmp_path:
     assert ours.sort("vehicle_id").equals(plain.sort("vehicle_id"))
 
 
+@pytest.mark.wide
 def test_the_same_seeds_give_the_same_runs(
     judged: tuple[dict[str, Any], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -270,6 +271,7 @@ def test_the_same_seeds_give_the_same_runs(
     assert table["delay_s"].n_unique() == 6
 
 
+@pytest.mark.wide
 def test_few_simulations_wait_however_many_kinds_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(simulations, "MOST_IDLE", 1)
     kinds = [Contestant(f"gap {gap}", lambda gap=gap: Actuated(max_gap_s=gap)) for gap in (2.0, 3.0, 4.0)]  # type: ignore[misc]
@@ -280,6 +282,7 @@ def test_few_simulations_wait_however_many_kinds_there_are(tmp_path: Path, monke
     assert delays[0] == delays[3]
 
 
+@pytest.mark.wide
 def test_a_controller_that_breaks_is_named(tmp_path: Path) -> None:
     class Broken(Greedy):
         def decide(self, snapshot: Any) -> Any:
@@ -337,6 +340,7 @@ def test_who_drives_nowhere_cannot_be_judged(tmp_path: Path) -> None:
         evaluate.main(["--scenario", "single", "--routes", str(routes), "--begin", "0", "--end", "60"])
 
 
+@pytest.mark.wide
 def test_exit_status_of_bad_input() -> None:
     done = subprocess.run(
         [sys.executable, "evaluate.py", "--scenario", "cologn1"],

@@ -35,6 +35,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Scenario]:
     return out, load("cologne3", end_s=END_S)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("name", ["single", "cologne3", "grid4x4", "ingolstadt21"])
 def test_channels_cover_every_link_once(name: str) -> None:
     network = load(name).network
@@ -67,6 +68,7 @@ def test_why_a_green_ended() -> None:
     assert termination([(0, 60, "Gr")], {}) == 6
 
 
+@pytest.mark.wide
 def test_sumo_ends_no_green_beyond_what_is_taken_as_its_longest(tmp_path: Path) -> None:
     """SUMO's own account of the bounds, and a run: it is the rows' own maxima, not a common one, that end greens."""
     scenario = load("single", end_s=900, demand="scaled:2")

@@ -93,6 +93,7 @@ def test_several_signals_give_a_bundle_each_without_c_where_none_is_asked_for(
         export.main(["bundle", str(run), "--out", str(tmp_path / "two"), "--tls", "360087"])
 
 
+@pytest.mark.wide
 def test_nothing_is_written_where_one_signal_of_several_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,6 +129,7 @@ def test_a_search_does_not_begin_with_what_it_cannot_end_with(
         export.main(["plan", "run", "--out", "out", *words])
 
 
+@pytest.mark.wide
 def test_the_card_tells_of_the_evaluation_and_that_c_was_not_checked_without_a_compiler(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -172,6 +174,7 @@ def test_a_network_that_has_changed_since_the_training_is_refused(tmp_path: Path
         export.main(["bundle", str(run), "--out", str(tmp_path / "out")])
 
 
+@pytest.mark.wide
 def test_an_episode_that_is_too_short_is_repeated_and_then_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

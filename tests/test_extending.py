@@ -20,6 +20,7 @@ BLOCKS = re.findall(r"^```(python|sh)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILI
 COMMANDS = {"train.py": train.main, "evaluate.py": evaluate.main, "replay.py": replay.main}
 
 
+@pytest.mark.wide
 def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for kind, block in BLOCKS:

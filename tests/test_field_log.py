@@ -176,6 +176,7 @@ def decide_again(log: Path) -> tuple[int, int, int, str]:
     return found.decisions, found.different, found.writes, found.first
 
 
+@pytest.mark.wide
 def test_acceptance_24_a_log_of_ten_parts_replays_from_whichever_is_the_oldest(rotated: Run, tmp_path: Path) -> None:
     modes = [d["mode"] for d in rotated.of("decision")]
     assert {"verifying", "controlling", "released"} <= set(modes)

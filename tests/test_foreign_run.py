@@ -104,6 +104,7 @@ def test_what_train_could_not_have_been_told_is_not_shown(changes: dict[str, Any
     assert line == "# runs/theirs/settings.json does not say in train.py's words how this run was made"
 
 
+@pytest.mark.wide
 def test_a_strangers_command_stays_out_of_the_report(tmp_path: Path) -> None:
     """Nor do its names break the page: a learning curve of text, a $ that opens a formula, a name with a bell."""
     run = untrained_run(tmp_path / "a$\\x{$policy")

@@ -56,6 +56,7 @@ def test_a_mask_is_what_spaces_sample_with() -> None:
         env.close()
 
 
+@pytest.mark.wide
 def test_pettingzoo_accepts_the_form_in_which_agents_take_turns() -> None:
     env = as_aec()
     api_test(env, num_cycles=30)
@@ -90,6 +91,7 @@ def test_pettingzoo_accepts_the_pictures() -> None:
 # --- Stable-Baselines3's way to make environments
 
 
+@pytest.mark.wide
 def test_stable_baselines3_makes_environments_where_there_is_no_display(tmp_path: Path) -> None:
     script = (
         "import shutil\n"
@@ -140,6 +142,7 @@ def episode(env: Any, steps: int = 3) -> list[bytes]:
     return [b"".join(part.tobytes() for part in (row.values() if isinstance(row, dict) else [row])) for row in rows]
 
 
+@pytest.mark.wide
 def test_a_copy_is_a_new_environment_with_the_same_arguments(env: Any) -> None:
     ways = (copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env)))
     new = [copied(env) for copied in ways]
@@ -165,6 +168,7 @@ def test_a_copy_has_to_be_reset() -> None:
         one.close()
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("cpus", [1, 2])
 def test_supersuit_joins_several(cpus: int) -> None:
     one = NetworkEnv(window("grid:1x2", 60))
@@ -180,6 +184,7 @@ def test_supersuit_joins_several(cpus: int) -> None:
     one.close()
 
 
+@pytest.mark.wide
 def test_gymnasium_makes_many_of_the_registered_id() -> None:
     many = gymnasium.make_vec(
         f"envs:{NAME}", num_envs=2, vectorization_mode="async", scenario="cologne1", end_s=25200.0 + 60

@@ -90,6 +90,7 @@ def test_who_waits_longer_than_a_doze_is_told_that_there_is_no_answer_yet(sides:
         pass
 
 
+@pytest.mark.wide
 def test_an_idle_worker_leaves_the_cores_alone() -> None:
     """It looks at its counter for a moment only, however long nothing is asked."""
     with RemoteSimulation(WorkerSetup(make_setup(load("cologne1")))) as worker:
@@ -110,6 +111,7 @@ def test_workers_look_long_for_their_next_question_only_where_a_core_is_free(mon
         assert [worker.shared["thought_s"][0] for worker in workers[:number]] == [spin_s] * number
 
 
+@pytest.mark.wide
 @needs_library
 @pytest.mark.parametrize("way", ["0", "1"])
 def test_a_worker_tells_how_long_its_decisions_took(way: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,7 @@ def long_after(session: Session) -> None:
             part.receive_timer_tick(engine, n)
 
 
+@pytest.mark.wide
 def test_under_snmpv3_a_command_goes_to_no_other_engine_than_the_first(
     emulator: EmulatorProcess, other: EmulatorProcess
 ) -> None:
@@ -133,6 +134,7 @@ def test_a_command_that_is_answered_without_sense_is_refused(emulator: EmulatorP
         ask(link.port, CLOSED, work)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("name", ["octets", "no such instance"])
 def test_control_ends_in_order_when_answers_lose_their_sense(
     name: str, emulator: EmulatorProcess, tmp_path: Path

@@ -37,6 +37,7 @@ LEARNING = {"torch", "stable_baselines3", "sklearn", "onnx"}
 NOT_LOADED = {"train": {"matplotlib", "onnx"}}
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name == "tune" else name for name in COMMANDS]
 )
@@ -97,6 +98,7 @@ def test_a_simulation_imports_nothing_from_the_current_folder(here: Path, monkey
         simulation.decide(np.zeros(1, np.int64))
 
 
+@pytest.mark.wide
 def test_an_emulator_imports_nothing_from_the_current_folder_and_writes_there(here: Path) -> None:
     out = None if ":" in here.name else Path("kept")  # SUMO takes a colon in an output's name as that of HOST:PORT
     with EmulatorProcess("single", end_s=10, out=out) as emulator:
@@ -106,6 +108,7 @@ def test_an_emulator_imports_nothing_from_the_current_folder_and_writes_there(he
     assert out is None or (here / out / "tls_states.xml").is_file()
 
 
+@pytest.mark.wide
 def test_the_tools_of_sumo_import_nothing_from_the_current_folder(here: Path) -> None:
     assert "<tlLogic" in Webster().additional_xml(load("single"))
 

@@ -77,6 +77,7 @@ def mine(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     "agent",
     [
@@ -146,6 +147,7 @@ def test_a_memory_goes_on_from_decision_to_decision_and_begins_empty() -> None:
         scorer_weights(controller)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("agent", ["dqn", pytest.param("ppo", marks=pytest.mark.slow)])
 def test_a_network_from_outside_is_trained_loaded_and_exported(agent: str, mine: Path, tmp_path: Path) -> None:
     run, config = tmp_path / "run", tmp_path / "c.yaml"
@@ -238,6 +240,7 @@ def test_a_run_that_could_not_be_read_again_does_not_begin(tmp_path: Path) -> No
     assert not (run / SETTINGS).exists()
 
 
+@pytest.mark.wide
 def test_a_policy_is_the_one_that_was_found_whatever_is_written_meanwhile(mine: Path, tmp_path: Path) -> None:
     """Neither a file of code that is edited nor a run directory that is swapped is read a second time."""
     run = tmp_path / "run"
@@ -255,6 +258,7 @@ def test_a_policy_is_the_one_that_was_found_whatever_is_written_meanwhile(mine: 
     assert all(torch.equal(weight, weights[name]) for name, weight in controller._scorer.state_dict().items())
 
 
+@pytest.mark.wide
 def test_a_run_does_not_go_on_with_other_files(tmp_path: Path) -> None:
     run, config = tmp_path / "run", tmp_path / "c.yaml"
     config.write_text(QUICK["a2c"])

@@ -99,6 +99,7 @@ def test_too_many_signals_are_refused_before_anything_runs() -> None:
         evaluate.main(["--scenario", "cologne8", "--controllers", "fixed_time", "mcts", "--seeds", "1"])
 
 
+@pytest.mark.wide
 @pytest.mark.skipif(not branching_works(), reason="branches need Linux's /proc")
 def test_runs_repeat_themselves() -> None:
     scenario = load("cologne1", end_s=25_260)
@@ -108,6 +109,7 @@ def test_runs_repeat_themselves() -> None:
     assert first.vehicles.equals(second.vehicles)
 
 
+@pytest.mark.wide
 @pytest.mark.skipif(not branching_works(), reason="branches need Linux's /proc")
 def test_who_knows_the_future_is_nobodys_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [

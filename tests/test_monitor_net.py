@@ -39,6 +39,7 @@ def _generate(folder: Path, *options: str) -> Path:
     return net
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("name", ["with crossings", "cologne1", "ingolstadt7", "grid4x4"])
 def test_who_yields_is_what_sumo_says(tmp_path: Path, name: str) -> None:
     """The rows of the right-of-way tables are attributed as the running simulation does it."""
@@ -66,6 +67,7 @@ def test_who_yields_is_what_sumo_says(tmp_path: Path, name: str) -> None:
         assert mine[way] == {lane for lane in theirs if lane in approaches}, way
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     "options",
     [

@@ -93,6 +93,7 @@ def test_tables_hold_every_name(named: Path) -> None:
     assert pl.read_csv(named / "results.csv", glob=False)["controller"].to_list() == names
 
 
+@pytest.mark.wide
 def test_a_terminal_shows_every_name_on_one_line(
     named: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +151,7 @@ def test_nor_may_the_folder_that_it_is_started_in(tmp_path: Path, monkeypatch: p
     assert list(Path().iterdir()) == []
 
 
+@pytest.mark.wide
 def test_any_word_of_a_command_has_to_be_text_and_an_error_is_one_line(tmp_path: Path) -> None:
     for word, said in ((b"--scenario=\xff", r"'--scenario=\udcff' holds bytes"), (b"--scenario=a\nb", "scenario 'a")):
         done = subprocess.run([sys.executable, "evaluate.py", word], cwd=ROOT, capture_output=True, text=True)

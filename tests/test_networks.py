@@ -62,6 +62,7 @@ def named(*policies: str) -> list[Contestant]:
     return [Contestant(policy, lambda policy=policy: make(policy)) for policy in policies]  # type: ignore[misc]
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     ("name", "share"),
     [
@@ -78,6 +79,7 @@ def test_whoever_waits_on_a_real_network_is_served(name: str, share: float, tmp_
 # --- the benchmark's own parts
 
 
+@pytest.mark.wide
 def test_the_made_traffic_is_the_same_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = made_scenario(NETWORKS["fkk_in"], HORIZON_S)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -42,6 +42,7 @@ def rows_of(plan: NemaPlan) -> dict[int, tuple[int, ...]]:
     return rows | {MOST_PHASES + overlap.number: tuple(sorted(overlap.links)) for overlap in plan.overlaps}
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name == "grid4x4" else name for name in names()]
 )
@@ -59,6 +60,7 @@ def test_event_log_and_bundle_number_alike(name: str) -> None:
         assert nema_plan(decode(Intersection, json.loads(json.dumps(encode(item))))) == plan
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("name", names())
 def test_the_timing_sheet_describes_the_movements_of_the_event_log(name: str) -> None:
     for item, subject, vehicles, _ in signals_of(name):

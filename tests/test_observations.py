@@ -115,6 +115,7 @@ def test_a_subclass_adds_a_feature_and_keeps_the_others(mine: str) -> None:
     more.close()
 
 
+@pytest.mark.wide
 def test_all_agents_and_all_rows_have_it(mine: str) -> None:
     env = envs.parallel_env(window("cologne3", 20), observation=f"{mine}:Halting")
     observations, _ = env.reset(seed=1)

@@ -91,6 +91,7 @@ def test_the_command_ends_with_two_and_one_line(folder: Path, holder: subprocess
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.wide
 def test_a_killed_command_leaves_the_folder_free(folder: Path, holder: subprocess.Popen[str]) -> None:
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()

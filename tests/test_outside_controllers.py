@@ -85,6 +85,7 @@ def test_a_changed_file_is_another_controller(mine: str) -> None:
     assert find_controller("controllers.heuristics:Greedy").make().inner.__class__ is Greedy  # type: ignore[union-attr]
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     ("name", "says"),
     [

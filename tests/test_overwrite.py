@@ -49,6 +49,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.wide
 def test_a_kill_before_the_first_checkpoint_leaves_the_older_run(run: Path) -> None:
     before = files(run)
     command = [sys.executable, "train.py", *WORDS, "--steps", "100000", "--out", str(run)]

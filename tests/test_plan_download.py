@@ -76,6 +76,7 @@ def sealer(emulator: EmulatorProcess, tmp_path: Path, monkeypatch: pytest.Monkey
     return Sealer(tmp_path, emulator)
 
 
+@pytest.mark.wide
 def test_the_command_downloads_sealed_plans_and_lets_one_run(
     sealer: Sealer, emulator: EmulatorProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -170,6 +171,7 @@ def _first(content: Any, name: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("case", NOT_HERE)
 def test_acceptance_22_a_plan_that_may_not_run_here_is_refused_before_anything_is_written(
     case: str, sealer: Sealer, emulator: EmulatorProcess
@@ -241,6 +243,7 @@ def test_acceptance_22_a_plan_written_or_changed_by_hand_is_refused(sealer: Seal
         sealer.download(sealed)
 
 
+@pytest.mark.wide
 def test_acceptance_22_an_older_plan_is_refused_and_a_bundles_serial_is_another(
     sealer: Sealer, emulator: EmulatorProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,6 +22,7 @@ def emulator() -> Iterator[EmulatorProcess]:
         yield emulator
 
 
+@pytest.mark.wide
 def test_acceptance_18_a_download_reads_back_as_it_was_written(emulator: EmulatorProcess) -> None:
     mine, day = plans(110)
     objects = plan_objects(mine, day)
@@ -30,6 +31,7 @@ def test_acceptance_18_a_download_reads_back_as_it_was_written(emulator: Emulato
     assert read_objects(held(emulator, objects), mine.nema) == (mine, day)
 
 
+@pytest.mark.wide
 def test_acceptance_18_a_half_bad_download_changes_nothing(emulator: EmulatorProcess) -> None:
     good = plan_objects(*plans(110))
     through(emulator, lambda writer: writer.download(good))
@@ -55,6 +57,7 @@ class EveryOtherAnswerLost(UdpProxy):
             super()._pass(sock, message, to)
 
 
+@pytest.mark.wide
 def test_a_download_whose_answers_are_lost_is_made_whole(emulator: EmulatorProcess) -> None:
     objects = plan_objects(*plans(100))
     with EveryOtherAnswerLost(emulator.host, emulator.port) as link:

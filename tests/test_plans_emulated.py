@@ -32,6 +32,7 @@ def download(recorder: Recorder, objects: list[PlanObject]) -> None:
     made.end_transaction()
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(("scenario", "tls_id"), [("single", "C"), ("arterial", "J2"), ("cologne3", "360082")])
 def test_the_emulated_controller_shows_what_the_plan_says(scenario: str, tls_id: str) -> None:
     recorder = Recorder(cabinet(scenario, tls_id, 0), scenario)

@@ -29,6 +29,7 @@ from tests.policy_runs import write_run
 from tests.recordings import COLOGNE1, record, run
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     "scenario",
     [name if name == "single" else pytest.param(name, marks=pytest.mark.slow) for name in sorted(build.EMBEDDED)],
@@ -57,6 +58,7 @@ def test_every_scenario_runs_again_to_the_same(
     assert verdict["positions"] == recorded.head["result"]["positions"] > 10_000
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("controller", ["actuated", "random", pytest.param("fixed_time", marks=pytest.mark.slow)])
 def test_programs_and_chance_run_again_to_the_same(controller: str, tmp_path: Path) -> None:
     recorded = record(tmp_path / "run.replay", controller, "--scenario", "tee", "--end", "120")
@@ -146,6 +148,7 @@ def test_what_was_decided_is_what_was_shown(pressed: Replay) -> None:
     assert decisions["seen_veh"].max() > 5
 
 
+@pytest.mark.wide
 def test_heuristics_keep_what_they_thought() -> None:
     scenario = load("tee", end_s=60)
     for controller in (Greedy(), MaxPressure(), SelfOrganizing()):
@@ -156,6 +159,7 @@ def test_heuristics_keep_what_they_thought() -> None:
     assert "scores" not in played.decisions
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("agent", ["dqn", "ppo"])
 def test_an_ensemble_keeps_the_mean_that_it_decides_by(agent: str, tmp_path: Path) -> None:
     runs = [write_run(tmp_path / name, "tee", "full", seed=seed, agent=agent) for seed, name in enumerate("ab")]
@@ -175,6 +179,7 @@ def test_an_ensemble_keeps_the_mean_that_it_decides_by(agent: str, tmp_path: Pat
     assert together["scores"][0][free[0]] == pytest.approx(mean[free[0]], rel=2e-3, abs=2e-3)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("end", ["60.5", "61.3"])
 def test_a_window_may_end_within_a_step(end: str, tmp_path: Path) -> None:
     recorded = record(tmp_path / "run.replay", "greedy", "--scenario", "single", "--end", end, "--sim-step", "0.5")
@@ -192,6 +197,7 @@ def test_names_of_controllers_tell_them_apart(tmp_path: Path) -> None:
     assert command._short("runs/a+runs/b") == "a+b"
 
 
+@pytest.mark.wide
 def test_a_branch_follows_the_recording_up_to_its_moment(
     pressed: Replay, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -233,6 +239,7 @@ class Arrivals(Greedy):
         return choose(self.last_scores, snapshot)
 
 
+@pytest.mark.wide
 def test_detectors_are_recorded_and_stay(pressed: Replay, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the controller needs detectors"):
         counterfactual(pressed, Arrivals(), 25300)

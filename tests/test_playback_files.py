@@ -50,6 +50,7 @@ def test_a_run_that_goes_another_way_is_told(
     assert verdict.delay_s != verdict.recorded_delay_s == pressed.delay_s
 
 
+@pytest.mark.wide
 def test_a_file_that_shows_another_run_than_it_proves_is_told(
     pressed: Replay, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -66,6 +67,7 @@ def test_a_file_that_shows_another_run_than_it_proves_is_told(
     assert verify(Replay.read(tampered(pressed, path, result=better))).shown_otherwise == ("result",)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("left_out", [{"trips"}, {"vehicles", "persons", "signals", "trips"}])
 def test_a_file_that_proves_nothing_is_not_identical(pressed: Replay, tmp_path: Path, left_out: set[str]) -> None:
     digests = {name: digest for name, digest in pressed.digests.items() if name not in left_out}

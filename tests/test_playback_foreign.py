@@ -96,6 +96,7 @@ def outcome(head: dict[str, Any], sections: dict[str, bytes], folder: Path, whol
     return ""
 
 
+@pytest.mark.wide
 def test_another_head_is_told_or_does_no_harm(parts: Parts, tmp_path: Path) -> None:
     head, sections = parts
     for place, to, other in changes(head):
@@ -104,6 +105,7 @@ def test_another_head_is_told_or_does_no_harm(parts: Parts, tmp_path: Path) -> N
             assert found, f"{place} may be missing"
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("name", ["network", "signals", "vehicles", "persons", "curves"])
 def test_another_section_is_told_or_does_no_harm(parts: Parts, tmp_path: Path, name: str) -> None:
     head, sections = parts

@@ -102,6 +102,7 @@ def agrees(watched: Watched, pair: list[Replay], step: int) -> None:
     assert said in watched.text("#verdict")
 
 
+@pytest.mark.wide
 def test_three_moments_are_shown_as_recorded(browser: Any, pair: list[Replay], tmp_path: Path) -> None:
     write_page([replay.path for replay in pair], tmp_path / "page.html")
     watched = Watched(browser, tmp_path / "page.html", "#t=100")
@@ -187,6 +188,7 @@ def test_vehicles_and_signals_are_painted_where_they_are(browser: Any, pair: lis
     watched.page.context.close()  # the browser has remarks on our reading of pixels
 
 
+@pytest.mark.wide
 def test_a_click_tells_of_signals_and_vehicles(browser: Any, pair: list[Replay], tmp_path: Path) -> None:
     write_page([replay.path for replay in pair], tmp_path / "page.html")
     watched = Watched(browser, tmp_path / "page.html", "#t=150")
@@ -237,6 +239,7 @@ def test_a_click_tells_of_signals_and_vehicles(browser: Any, pair: list[Replay],
     watched.close()
 
 
+@pytest.mark.wide
 def test_a_link_leads_back_and_the_phone_has_room(browser: Any, pair: list[Replay], tmp_path: Path) -> None:
     write_page([pair[1].path], tmp_path / "one.html")
     watched = Watched(browser, tmp_path / "one.html", "#t=00:02:05&signal=C")

@@ -137,6 +137,7 @@ def test_observations_and_rewards_are_those_of_sumo_rl_to_the_last_bit(
     env.close()
 
 
+@pytest.mark.wide
 def test_walking_areas_of_crossings_are_among_sumo_rls_lanes() -> None:
     found = peer("single", 0, 20)
     assert found["different"] == []

@@ -63,6 +63,7 @@ def words_for(run: Path, out: Path) -> list[str]:
     return [*words, "--seeds", "2", "--workers", "1", "--out", str(out)]
 
 
+@pytest.mark.wide
 def test_a_matplotlibrc_where_it_is_started_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\naxes.facecolor: red\n")
     words = ["--scenario", "tee", "--end", "120", "--controllers", "greedy", "--seeds", "1", "--workers", "1"]
@@ -100,6 +101,7 @@ def test_the_page_is_whole_alone_and_small(written: Path) -> None:
     assert pl.read_parquet(written / "movements.parquet")["delay_max_s"].min() >= 0  # type: ignore[operator]
 
 
+@pytest.mark.wide
 def test_the_same_results_give_the_same_page(written: Path) -> None:
     before = (written / "report.html").read_bytes()
     settings = (written / "settings.json").read_bytes()
@@ -108,6 +110,7 @@ def test_the_same_results_give_the_same_page(written: Path) -> None:
     assert (written / "report.html").read_bytes() == before
 
 
+@pytest.mark.wide
 def test_a_browser_shows_every_part(written: Path, browser: Any) -> None:
     said: list[str] = []
     for width in (1280, 390):
@@ -266,6 +269,7 @@ def test_an_ensemble_decides_by_its_members_mean(tmp_path: Path) -> None:
         load_ensemble([runs[0], probable[0]])
 
 
+@pytest.mark.wide
 def test_an_ensemble_is_judged_under_both_names(tmp_path: Path) -> None:
     runs = [untrained_run(tmp_path / name, seed) for seed, name in enumerate(("one", "two"))]
     name = "+".join(map(str, runs))

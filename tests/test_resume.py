@@ -44,6 +44,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.wide
 def test_a_killed_sweep_goes_on_and_ends_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,6 +116,7 @@ def test_a_finished_run_of_anything_else_is_not_taken(evaluation: Evaluation) ->
         assert (dict(found.runs), found.stale) == ({}, 1)
 
 
+@pytest.mark.wide
 def test_kept_outputs_are_those_of_the_run_that_is_taken(evaluation: Evaluation, tmp_path: Path) -> None:
     """Outputs that another window has left do not pass for this one's."""
     keep = tmp_path / "sumo"

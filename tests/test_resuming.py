@@ -48,6 +48,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 # --- lengthened
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("agent", SMALL)
 def test_where_nothing_falls_a_lengthened_run_is_to_the_bit_that_of_as_many_steps_at_once(
     agent: str, tmp_path: Path
@@ -108,6 +109,7 @@ def run(trained: tuple[Path, str], tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained[0] / "r", tmp_path / "r"))
 
 
+@pytest.mark.wide
 def test_the_line_that_is_printed_judges_the_run(
     trained: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -232,6 +234,7 @@ def test_a_name_stays_a_name_whatever_lies_in_the_folder(tmp_path: Path, monkeyp
 # --- Ctrl-C in a validation
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("every", [0, 20], ids=["last", "in-between"])
 def test_ctrl_c_leaves_a_validation_at_once_and_the_run_goes_on_exactly(every: int, tmp_path: Path) -> None:
     settings = agent_settings("ppo", SMALL["ppo"])

@@ -162,6 +162,7 @@ def run(env: Any, steps: int = 6) -> list[tuple[float, dict[str, float]]]:
     return found
 
 
+@pytest.mark.wide
 def test_a_sum_is_that_of_its_terms_and_the_terms_are_the_rewards_themselves() -> None:
     alone = {name: run(SignalEnv(window("cologne1", 60), reward=name)) for name in ("time_loss", "queue")}
     mixed = run(SignalEnv(window("cologne1", 60), reward="time_loss - 0.25*queue"))
@@ -172,6 +173,7 @@ def test_a_sum_is_that_of_its_terms_and_the_terms_are_the_rewards_themselves() -
         assert reward == pytest.approx(terms["time_loss"] - 0.25 * terms["queue"])
 
 
+@pytest.mark.wide
 def test_a_callable_is_the_same_as_its_name(mine: str) -> None:
     factor = 2.0
 
@@ -193,6 +195,7 @@ def test_a_class_is_made_once_a_simulation_and_told_of_each_episode(mine: str) -
     env.close()
 
 
+@pytest.mark.wide
 def test_each_agent_and_each_row_has_its_terms(mine: str) -> None:
     reward = f"time_loss + 0.5*{mine}:comfort"
     env = envs.parallel_env(window("cologne3", 20), reward=reward)
@@ -215,6 +218,7 @@ def test_each_agent_and_each_row_has_its_terms(mine: str) -> None:
     vector.close()
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     ("name", "says"),
     [

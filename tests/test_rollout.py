@@ -131,6 +131,7 @@ def test_the_largest_of_scores_with_noise_is_a_draw_from_their_softmax() -> None
     np.testing.assert_allclose(drawn, torch.from_numpy(scores).softmax(dim=0).numpy(), atol=0.01)
 
 
+@pytest.mark.wide
 def test_every_drawn_phase_may_be_chosen_and_episodes_end_at_the_horizon() -> None:
     env = vec_env(2)
     learner = learner_for("ppo", env)
@@ -150,6 +151,7 @@ def test_every_drawn_phase_may_be_chosen_and_episodes_end_at_the_horizon() -> No
     env.close()
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     ("agent", "changes"),
     [("ppo", {"rollout": 90, "batch_size": 30}), ("dqn", {"learning_starts": 30, "exploration_fraction": 0.8})],

@@ -49,11 +49,13 @@ def test_a_scenario_is_safe_under_any_policy(name: str, policy: str, tmp_path: P
 SEEDS_WITH_ALL = (3, 8, 15)  # between them: crossings, trams, joined signals, shared link indices
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("seed", SEEDS_WITH_ALL)
 def test_a_random_network_is_safe(seed: int, tmp_path: Path) -> None:
     assert findings(random_network(tmp_path, seed), "restless", tmp_path, seed=seed) == []
 
 
+@pytest.mark.wide
 def test_the_random_networks_hold_what_is_hard(tmp_path: Path) -> None:
     """Else the test above would pass for want of it."""
     found = set()
@@ -68,6 +70,7 @@ def test_the_random_networks_hold_what_is_hard(tmp_path: Path) -> None:
     assert {"crossing", "tram", "joined", "shared"} <= found
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     "timing",
     [

@@ -136,6 +136,7 @@ def test_processes_may_build_at_once(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.held"))
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     "name", ["single", "tee", *(pytest.param(name, marks=pytest.mark.slow) for name in ("arterial", "grid"))]
 )
@@ -167,6 +168,7 @@ def test_the_embedded_ones_run_without_a_complaint(name: str, tmp_path: Path) ->
     assert int(vehicles.get("running")) < 150
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("name", [*build.EMBEDDED, "grid:1x4"])
 def test_the_embedded_plans_change_as_safely_as_we_do(name: str, tmp_path: Path) -> None:
     """Between two greens a plan shows what the signal layer would, and the monitor finds nothing to report."""
@@ -206,6 +208,7 @@ def test_every_input_file_has_a_hash_of_its_own(tmp_path: Path) -> None:
 # -- held-out demand --------------------
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     "name",
     [
@@ -256,6 +259,7 @@ def test_a_failed_write_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, t
 # -- a user's own files --------------------
 
 
+@pytest.mark.wide
 def test_the_command_lists_and_fails_politely() -> None:
     def command(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

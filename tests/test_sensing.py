@@ -7,6 +7,7 @@ import hashlib
 from typing import Any
 
 import numpy as np
+import pytest
 
 from envs import SignalEnv
 from signals.loops import DetectorFaults
@@ -74,6 +75,7 @@ def test_dead_loops_read_empty() -> None:
     assert (last["gap_s"] == 60).all()
 
 
+@pytest.mark.wide
 def test_stuck_loops_read_occupied_and_are_found_out() -> None:
     run = detector_run(DetectorFaults(stuck_on=1.0), decisions=250)
     assert run[-1]["occupied"].all()

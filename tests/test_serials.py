@@ -33,6 +33,7 @@ from tests.policy_runs import ENGINE_ID, resigned
 # 23. Expiry is judged at every beat, and an older serial does not come back unless somebody says so.
 
 
+@pytest.mark.wide
 def test_acceptance_23_a_bundle_that_expires_while_it_controls_releases_for_good(
     emulator: EmulatorProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,6 +48,7 @@ def decisions(worker: RemoteSimulation, seed: int, fcd: Path, most: int) -> tupl
     return rows, hashlib.sha256(text[text.index("<fcd-export") :].encode()).hexdigest()
 
 
+@pytest.mark.wide
 @needs_library
 @pytest.mark.parametrize(
     ("name", "reward", "options"),
@@ -91,6 +92,7 @@ def failure(setup: SimulationSetup) -> str:
     return "it went well"
 
 
+@pytest.mark.wide
 @needs_library
 @pytest.mark.parametrize(("what", "named"), [("a route", "nowhere"), ("a signal", "no_such")])
 def test_what_sumo_says_when_it_fails_is_told(
@@ -122,6 +124,7 @@ def nonnegative(random: np.random.Generator, size: int) -> npt.NDArray[np.float6
     return np.where(random.random(size) < 0.3, 0.0, random.random(size) * 10.0 ** random.integers(-3, 4, size))
 
 
+@pytest.mark.wide
 @needs_library
 @pytest.mark.parametrize("width", [1, 2, 7, 8, 9, 15, 16, 23, 128, 129, 200, 300, 1000])
 def test_sums_are_numpys_whatever_their_width(width: int) -> None:

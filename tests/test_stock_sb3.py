@@ -40,6 +40,7 @@ def test_it_learns(algorithm: Any, tmp_path: Path) -> None:
     env.close()
 
 
+@pytest.mark.wide
 def test_each_environment_may_have_a_process_of_its_own() -> None:
     multiprocessing.set_forkserver_preload(["stable_baselines3", __name__])  # once for both
     env = SubprocVecEnv([make, make])

@@ -71,6 +71,7 @@ def test_a_wrong_factor_is_refused(demand: str, message: str) -> None:
         load("cologne1", demand=demand)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("name", ["single", "cologne3", "ingolstadt7", "grid4x4"])
 def test_an_incident_follows_from_the_seed(name: str) -> None:
     scenario = load(name)
@@ -97,20 +98,22 @@ class Watching(Greedy):
         )
 
 
+@pytest.mark.wide
 def test_a_breakdown_costs_time_and_is_in_no_metric() -> None:
-    plain = load("cologne3", end_s=26100)
-    contestant = Contestant("greedy", lambda: make("greedy"))
+    plain = load("cologne3", end_s=27000)
+    contestant = Contestant("fixed_time", lambda: make("fixed_time"))
     costs_s = []
-    for before in run_all(Evaluation(plain, [contestant], [5, 6])):
-        hard = with_incident(plain, before.seed, 600.0)
+    for before in run_all(Evaluation(plain, [contestant], [7])):
+        hard = with_incident(plain, before.seed, 1200.0)
         (after,) = run_all(Evaluation(hard, [contestant], [before.seed]))
         assert after.vehicles.height == before.vehicles.height
         assert not after.vehicles["vehicle_id"].str.starts_with(INCIDENT_ID).any()
         assert not after.vehicles["removed"].any()
         costs_s.append(after.metrics.delay_s - before.metrics.delay_s)
-    assert sum(costs_s) / 2 > 0.5  # of a single run, a lane less may also change who comes first
+    assert costs_s[0] > 2.0
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("controller", ["random", pytest.param("fixed_time", marks=pytest.mark.slow)])
 def test_a_lane_is_blocked_at_the_same_time_whoever_controls(controller: str, tmp_path: Path) -> None:
     """On a road so full that nobody would let the car in: until then nothing is changed, and then nobody passes."""
@@ -159,6 +162,7 @@ def test_a_lane_is_blocked_at_the_same_time_whoever_controls(controller: str, tm
     assert passing(after, found.from_s + 5, until_s) == 0
 
 
+@pytest.mark.wide
 def test_levels_and_curves() -> None:
     contestants = [Contestant("greedy", lambda: make("greedy")), Contestant("loops", Watching)]
     main = Evaluation(load("cologne1", end_s=25400), contestants, [5, 6])
@@ -221,6 +225,7 @@ def test_busy_is_who_is_busy_in_the_window() -> None:
     assert set(few) <= set(planned)
 
 
+@pytest.mark.wide
 def test_the_command_writes_curves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--scenario", "cologne1", "--end", "25320", "--controllers", "greedy", "--seeds", "1"]
     words += ["--stress", "incident", "--out", str(tmp_path)]

@@ -58,6 +58,7 @@ def test_what_is_left_out_is_said_once_in_one_line(town: Town, caplog: pytest.Lo
 ODD_NAMES = ("x${NOPE}.xml", "%78.xml", "x.xml ", "x.xml,y.xml", "x.xml\t", "${NOPE}/x.xml", "ü x.xml")
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_sumo_opens_the_file_that_was_read(town: Town, name: str) -> None:
     """It decodes, prunes and splits names, and puts the environment in: beside each lies what it would take then."""

@@ -63,6 +63,7 @@ def test_it_is_a_gymnasium_vector_environment() -> None:
         assert not ended.any()
 
 
+@pytest.mark.wide
 def test_each_worker_is_what_a_single_environment_with_its_seed_would_be(
     pair: SignalsVectorEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +114,7 @@ def test_the_same_seed_gives_the_same_episodes_and_another_one_others(pair: Sign
     assert any(not np.array_equal(a["reward"], b["reward"]) for a, b in zip(first, other, strict=True))
 
 
+@pytest.mark.wide
 def test_unlike_networks_share_a_batch_and_see_what_they_see_alone() -> None:
     options = {"end_s": 25400.0}
     with (
@@ -168,6 +170,7 @@ def test_a_killed_worker_is_replaced_and_the_others_do_not_notice(whom: str, pai
     assert info["time_s"][1] == 100.0 - 5.0, "its next episode has come as far as the rest of the steps"
 
 
+@pytest.mark.wide
 def test_a_worker_that_hangs_is_replaced() -> None:
     with closing(envs.vector_env("single", 2, timeout_s=4.0, **SHORT)) as env:
         _, info = env.reset(seed=5)
@@ -184,6 +187,7 @@ def test_a_worker_that_hangs_is_replaced() -> None:
         assert not truncated.any()
 
 
+@pytest.mark.wide
 def test_a_worker_that_always_fails_is_an_error_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("envs.workers.batch.MOST_FAILURES", 3)
     with closing(envs.vector_env("single", 1, **SHORT)) as env:

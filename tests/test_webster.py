@@ -33,6 +33,7 @@ def plans(scenario: Scenario, controller: Webster) -> dict[str, list[tuple[float
     }
 
 
+@pytest.mark.wide
 def test_intervals_stay_and_signals_share_a_cycle() -> None:
     scenario = load("cologne3")
     found = plans(scenario, Webster())

@@ -89,6 +89,7 @@ def processes(env: SignalEnv) -> tuple[int, int]:
     return process.pid, episode
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("killed", ["episode", "episode, noticed late", "both", "both, noticed late"])
 def test_a_killed_simulation_is_an_error_and_the_next_reset_works(env: SignalEnv, killed: str) -> None:
     template, episode = processes(env)
@@ -255,6 +256,7 @@ def test_an_episode_that_leaves_without_a_word_is_an_error(env: SignalEnv) -> No
         env._worker.branch(Branches([], 1, Sabotage("import os; os._exit(3)")))  # type: ignore[arg-type]
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     ("name", "does", "said"),
     [
@@ -297,6 +299,7 @@ def test_a_worker_that_does_not_start_in_time_is_ended() -> None:
         assert not run.alive
 
 
+@pytest.mark.wide
 @pytest.mark.usefixtures("silent")
 def test_ctrl_c_ends_an_evaluation_whose_simulations_do_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evaluation.runs.GRACE_S", 0.5)
@@ -318,6 +321,7 @@ def test_a_package_that_a_worker_cannot_load_is_named(
     assert str(caught.value) == "a simulation's process ends at its start: ImportError: built for another Python"
 
 
+@pytest.mark.wide
 def test_a_command_whose_simulations_do_not_start_fails_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "libsumo.py").write_text("raise ImportError('built for another Python')\n")
     words = ["evaluate.py", "--scenario", "single", "--end", "60", "--controllers", "cop", "--seeds", "1"]
@@ -341,6 +345,7 @@ def test_what_sumo_refuses_is_bad_input_in_its_own_words() -> None:
     assert "no-such-option" in str(caught.value)
 
 
+@pytest.mark.wide
 def test_nothing_stays_in_the_temporary_folder_or_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     setup = WorkerSetup(make_setup(load("single"), SimulationOptions(sensing="detectors")))
