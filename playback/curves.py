@@ -45,7 +45,7 @@ def curves(
         "queue_veh": halting,
         "waiting_veh": planned_veh - left_veh,
         "planned_veh": planned_veh,
-        "arrived_veh": np.searchsorted(arrived, now_s + 1e-6).astype(float),
+        "arrived_veh": np.searchsorted(arrived, now_s - 1e-6).astype(float),
         "delay_s": delay,
     }
 

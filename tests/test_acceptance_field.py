@@ -223,6 +223,7 @@ def test_acceptance_12_lost_doubled_and_reordered_commands_are_idempotent(
     assert emulator.status()["faults"] == []
 
 
+@pytest.mark.wide
 def test_acceptance_12_a_second_writer_is_noticed(emulator: EmulatorProcess, tmp_path: Path) -> None:
     at = {8.2: lambda: set_values(emulator, {oids.CONTROL_PHASE_OMIT.at(1): 0b1})}
     found = drive(emulator, 12.0, tmp_path / "log", at=at)

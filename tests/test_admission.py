@@ -27,6 +27,7 @@ from tests.udp_proxy import UdpProxy
 # 21. A bundle commands the controller that it names, and no other.
 
 
+@pytest.mark.wide
 def test_acceptance_21_the_bundle_of_another_controller_is_refused(other: EmulatorProcess, tmp_path: Path) -> None:
     theirs = Identity(ENGINE_ID, None)
     refused(

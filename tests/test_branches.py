@@ -110,6 +110,7 @@ class _Broken:
         raise ValueError("no idea")
 
 
+@pytest.mark.wide
 def test_a_branch_that_fails_says_why_and_nothing_is_left() -> None:
     before = descendants(os.getpid())
     with simulation() as run:

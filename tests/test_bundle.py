@@ -207,6 +207,7 @@ def test_an_unsigned_reading_ignores_dates(sealed: Path) -> None:
         read_bundle(sealed, public_key=sealed.parent / "key.pub", now=datetime.now(UTC) + timedelta(days=400))
 
 
+@pytest.mark.wide
 def test_a_bundle_is_judged_as_the_run_that_it_comes_from(sealed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--scenario", "single", "--end", "300", "--seeds", "1", "--workers", "1", "--json"]
     assert evaluate.main([*words, "--controllers", str(sealed), str(sealed.parent / "run")]) == 0

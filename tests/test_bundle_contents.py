@@ -147,6 +147,7 @@ def test_the_timing_sheet_is_whole(sealed: Path, bundle: Bundle) -> None:
     assert (sealed / "timing_sheet.pdf").read_bytes().rstrip().endswith(b"%%EOF")
 
 
+@pytest.mark.wide
 def test_names_cannot_leave_their_place_in_the_sheet() -> None:
     from deployment.bundle.make.sheet import timing_sheet
     from deployment.bundle.make.sheet_page import page

@@ -143,6 +143,7 @@ def test_bad_input_is_one_line(words: list[str], message: str, bundle: tuple[Pat
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -44,6 +44,7 @@ def evaluation(folder: Path, run: Path, **changes: Any) -> Path:
     return folder
 
 
+@pytest.mark.wide
 def test_a_full_policy_is_refused_but_for_simulation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = write_run(tmp_path / "run", "tee", "full", window=SHORT)
     key = tmp_path / "key"
@@ -148,6 +149,7 @@ def test_the_card_tells_of_the_evaluation_and_that_c_was_not_checked_without_a_c
     assert (out / "policy.c").exists()
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

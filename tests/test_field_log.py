@@ -86,6 +86,7 @@ def attributes(value: Any, where: str = "pilot") -> Iterator[tuple[str, Any]]:
         yield where, repr(value)
 
 
+@pytest.mark.wide
 def test_the_state_is_all_that_a_pilot_knows() -> None:
     """Whatever differs between two pilots of one bundle is in the state: each attribute of each object, deeply."""
     begun = make_pilot(QUICK, Mode.SHADOW)
@@ -326,6 +327,7 @@ def test_acceptance_24_the_command_rotates_shows_its_digests_and_replays(
     assert "the log has no end" in said
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     ("how", "words"),
     [

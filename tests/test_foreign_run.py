@@ -49,6 +49,7 @@ def plain(job: Any) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.wide
 @given(st.lists(st.sampled_from(sorted(OPTIONS)), unique=True), st.data())
 def test_the_command_is_made_of_the_job_and_gives_it_again(options: list[str], data: st.DataObject) -> None:
     words = ["--scenario", 'a "b".sumocfg', "--agent", "ppo", "--steps", "300", "--seed", "7"]

@@ -157,6 +157,7 @@ def test_a_copy_is_a_new_environment_with_the_same_arguments(env: Any) -> None:
             other.close()
 
 
+@pytest.mark.wide
 def test_a_copy_has_to_be_reset() -> None:
     env = SignalEnv(window("cologne1", 60))
     env.reset(seed=1)

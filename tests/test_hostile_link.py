@@ -154,6 +154,7 @@ def test_control_ends_in_order_when_answers_lose_their_sense(
     assert not any(emulator.status()["commands"].values())  # it was given back all the same
 
 
+@pytest.mark.wide
 def test_the_release_is_tried_again_whatever_went_wrong(emulator: EmulatorProcess, tmp_path: Path) -> None:
     class Slip(Exception):
         pass
@@ -237,6 +238,7 @@ def test_noise_at_the_socket_is_dropped_and_counted(
 # --- names
 
 
+@pytest.mark.wide
 def test_acceptance_25_a_name_is_looked_up_once(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -90,6 +90,7 @@ def here(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     assert imported(folder) == imported(before_colon) == []
 
 
+@pytest.mark.wide
 def test_a_simulation_imports_nothing_from_the_current_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     setup = WorkerSetup(make_setup(load("single", end_s=20)))
     with RemoteSimulation(setup) as simulation, monkeypatch.context() as patched:
@@ -122,6 +123,7 @@ def test_packages_that_pythonpath_brings_remain(tmp_path: Path, monkeypatch: pyt
     assert environment()["PYTHONPATH"] == str(ROOT)
 
 
+@pytest.mark.wide
 def test_a_checkout_with_a_colon_in_its_name_runs_its_own_code(tmp_path: Path) -> None:
     checkout, told = tmp_path / "check:out", tmp_path / "told"
     for package in OURS:

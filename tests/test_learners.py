@@ -180,6 +180,7 @@ def _runs_as_onnx(controller: LearnedController) -> None:
     assert session.run(None, {"observation": np.full(len(table), np.nan, np.float32)})[1] == -1
 
 
+@pytest.mark.wide
 def test_an_algorithm_from_outside_is_trained_and_loaded(mine: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     config = tmp_path / "c.yaml"
@@ -272,6 +273,7 @@ def test_a_run_does_not_go_on_with_other_files(tmp_path: Path) -> None:
         train_command.main(["--out", str(run), "--resume"])
 
 
+@pytest.mark.wide
 def test_of_a_step_that_failed_the_last_reward_stands_in() -> None:
     env = vec_env()
     env.reset()

@@ -130,6 +130,7 @@ def test_who_is_told_something_else_does_without(
         libsumo.close()
 
 
+@pytest.mark.wide
 def test_an_unknown_lane_is_an_error_and_no_number() -> None:
     """Compiled code leaves it to Python, whose message names the lane."""
     setup = make_setup(load("single"))

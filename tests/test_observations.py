@@ -92,6 +92,7 @@ def test_a_flat_observation_is_its_classs_box_and_numbers(mine: str) -> None:
     env.close()
 
 
+@pytest.mark.wide
 def test_an_object_is_the_same_as_its_name(mine: str) -> None:
     found = []
     for given in (f"{mine}:Halting", load_outside(f"{mine}:Halting", "observation")):
@@ -102,6 +103,7 @@ def test_an_object_is_the_same_as_its_name(mine: str) -> None:
     assert found[0] == found[1]
 
 
+@pytest.mark.wide
 def test_a_subclass_adds_a_feature_and_keeps_the_others(mine: str) -> None:
     plain, more = (SignalEnv(window("cologne1", 400), observation=name) for name in ("phases", f"{mine}:WithClock"))
     seen = [[env.reset(seed=1)[0], *(env.step(0)[0] for _ in range(30))] for env in (plain, more)]
@@ -134,6 +136,7 @@ def test_all_agents_and_all_rows_have_it(mine: str) -> None:
     vector.close()
 
 
+@pytest.mark.wide
 def test_one_for_detectors_switches_them_on_and_one_for_true_values_refuses_them(mine: str) -> None:
     env = SignalEnv(window("cologne1", 60), observation=f"{mine}:Calls")
     ours = SignalEnv(window("cologne1", 60), sensing="detectors")
@@ -156,6 +159,7 @@ def test_one_may_ask_sumo_itself(mine: str) -> None:
     env.close()
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     ("name", "says"),
     [

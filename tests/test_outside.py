@@ -69,6 +69,7 @@ def test_lines_for_people_and_machines(capsys: pytest.CaptureFixture[str]) -> No
     assert _named(EVIL, {}).isprintable()
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("name", ["\x1b[2J\x9b1A\u202e.replay", "x" * 4000])
 def test_a_command_tells_of_any_name_in_one_line(name: str) -> None:
     done = subprocess.run(

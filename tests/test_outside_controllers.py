@@ -72,6 +72,7 @@ def test_one_of_a_users_own_is_judged_as_ours_are(mine: str, capsys: pytest.Capt
     assert len({delay_s["actuated"], delay_s[f"{mine}:patient"]}) == 2
 
 
+@pytest.mark.wide
 def test_its_episode_is_recorded(mine: str, tmp_path: Path) -> None:
     words = ["record", "--scenario", "cologne1", "--end", "25300", "--controller", f"{mine}:Mine"]
     assert replay.main([*words, "--out", str(tmp_path / "mine.replay")]) == 0

@@ -267,6 +267,7 @@ def programs(draw: st.DrawFn) -> tuple[Program, LinkTable]:
     return rows(*draw(st.lists(row, min_size=1, max_size=8))), of
 
 
+@pytest.mark.wide
 @settings(max_examples=100, deadline=None)
 @given(programs())
 def test_whatever_the_program_and_the_conflicts(given: tuple[Program, LinkTable]) -> None:

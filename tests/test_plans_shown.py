@@ -117,6 +117,7 @@ def safely(name: str, length_s: float, keep: Path) -> None:
             assert shown == expected[round(second - begin_s) % pattern.cycle_s], (tls_id, second)
 
 
+@pytest.mark.wide
 def test_sumo_shows_the_plans_and_changes_between_them_safely(tmp_path: Path) -> None:
     safely("single", 1000.0, tmp_path)
 

@@ -34,6 +34,7 @@ def tampered(original: Replay, to: Path, decisions: dict[str, Any] | None = None
     return to
 
 
+@pytest.mark.wide
 def test_a_run_that_goes_another_way_is_told(
     pressed: Replay, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -132,6 +132,7 @@ def test_kept_outputs_are_those_of_the_run_that_is_taken(evaluation: Evaluation,
     assert set(finished_runs(asked).runs) == {("greedy", 5)}
 
 
+@pytest.mark.wide
 def test_kept_outputs_are_all_of_one_run_or_stay(
     evaluation: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +153,7 @@ def test_kept_outputs_are_all_of_one_run_or_stay(
     assert files(keep) == before
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("damage", ["vehicles.parquet", "run.json"])
 def test_a_damaged_run_is_run_anew(evaluation: Evaluation, damage: str) -> None:
     assert evaluation.store is not None

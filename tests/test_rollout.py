@@ -181,6 +181,7 @@ def test_who_answers_first_makes_no_difference(
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.wide
 def test_dqn_stores_what_was_decided_and_what_came_of_it() -> None:
     env = vec_env(2)
     learner = learner_for("dqn", env, {"learning_starts": 30, "batch_size": 16})

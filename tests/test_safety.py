@@ -103,6 +103,7 @@ def test_a_warm_up_is_safe_and_recorded(tmp_path: Path) -> None:
     assert check(scenario.net_file, states) == []
 
 
+@pytest.mark.wide
 def test_the_signals_that_are_not_chosen_keep_their_program(tmp_path: Path) -> None:
     scenario = window("cologne3", SHORT_S)
     chosen, *others = sorted(scenario.network.programs)

@@ -45,6 +45,7 @@ def own_program(net: str) -> str:
     return found[0]
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("kind", ["static", "actuated"])
 def test_a_program_of_the_networks_may_have_the_name_of_ours(crossroads: Path, tmp_path: Path, kind: str) -> None:
     """SUMO would keep that one's kind, and not switch to it where another one runs."""

@@ -53,6 +53,7 @@ VEHICLES = {
 }
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("name", [*MAPS, *build.EMBEDDED])
 def test_every_name_loads_with_its_signals_and_vehicles(name: str) -> None:
     scenario = load(name)
@@ -124,6 +125,7 @@ def test_a_build_is_the_same_in_every_process(tmp_path: Path) -> None:
     assert json.loads(there.stdout) == here
 
 
+@pytest.mark.wide
 def test_processes_may_build_at_once(tmp_path: Path) -> None:
     code = "from scenarios.scenario import load; print(load('tee').demand_counts())"
     env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}

@@ -56,6 +56,7 @@ def test_each_environment_may_have_a_process_of_its_own() -> None:
     env.close()
 
 
+@pytest.mark.wide
 def test_a_masked_policy_asks_for_nothing_that_is_masked() -> None:
     env = make()
     model = MaskablePPO("MlpPolicy", env, seed=0, n_steps=16, batch_size=16, n_epochs=1)

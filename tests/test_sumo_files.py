@@ -28,6 +28,7 @@ def town(tmp_path: Path) -> Town:
     return Town(tmp_path)
 
 
+@pytest.mark.wide
 def test_a_file_in_which_all_is_listed_is_handed_over_as_it_is() -> None:
     for name in ("single", "cologne1", "cologne8", "ingolstadt7"):
         scenario = load(name)

@@ -195,6 +195,7 @@ def test_the_line_that_repeats_a_training_says_the_step_where_a_configuration_mi
         assert [after for word, after in pairwise(words) if word == "--sim-step"] == step_s
 
 
+@pytest.mark.wide
 def test_demand_range_comes_on_top_of_the_configurations_scale(write: Write, tmp_path: Path) -> None:
     scenario = load(write(scale="0.2"))
     departed = []

@@ -55,6 +55,7 @@ def test_they_are_the_table_that_evaluate_has() -> None:
     env.close()
 
 
+@pytest.mark.wide
 def test_they_outlive_a_reset_by_a_wrapper() -> None:
     env = DummyVecEnv([lambda: SignalEnv(window("cologne1", 60))])
     env.seed(3)
@@ -79,6 +80,7 @@ def test_what_is_wrong_is_said() -> None:
     env.close()
 
 
+@pytest.mark.wide
 def test_an_episode_that_does_not_repeat_is_not_told_otherwise(tmp_path: Path) -> None:
     count = tmp_path / "begun"
     count.write_text("")

@@ -50,6 +50,7 @@ def play(env: SignalsVectorEnv, steps: int, seed: int = 5) -> list[dict[str, np.
     return seen
 
 
+@pytest.mark.wide
 def test_it_is_a_gymnasium_vector_environment() -> None:
     with closing(envs.vector_env("cologne3", 2, **WINDOW)) as env:
         assert isinstance(env, gymnasium.vector.VectorEnv)
@@ -153,6 +154,7 @@ def processes_of(env: SignalsVectorEnv, worker: int) -> list[psutil.Process]:
     return [parent, *parent.children()]
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("whom", ["both", "episode"])
 def test_a_killed_worker_is_replaced_and_the_others_do_not_notice(whom: str, pair: SignalsVectorEnv) -> None:
     """The template process and its episode, or the episode alone."""
@@ -200,6 +202,7 @@ def test_a_worker_that_always_fails_is_an_error_in_the_end(monkeypatch: pytest.M
             env.step(first_allowed(info["action_mask"], 0))
 
 
+@pytest.mark.wide
 def test_whoever_is_ready_can_go_on_without_the_others() -> None:
     """`send` and `receive`: a stopped worker holds nobody up."""
     workers = [EnvOptions("single", **SHORT).worker() for _ in range(2)]
@@ -221,6 +224,7 @@ def test_whoever_is_ready_can_go_on_without_the_others() -> None:
         batch.close()
 
 
+@pytest.mark.wide
 def test_nothing_is_left_when_it_is_closed() -> None:
     before = set(psutil.Process().children(recursive=True))
     files = psutil.Process().num_fds()

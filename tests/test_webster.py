@@ -75,6 +75,7 @@ def straight(scenario: Scenario) -> list[tuple[str, str, int]]:
     return [first, apart]
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("busy", [0, 1])
 def test_green_goes_where_the_flow_is(tmp_path: Path, busy: int) -> None:
     ways = straight(load("single"))

@@ -67,6 +67,7 @@ def another(folder: Path, temporary: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
+@pytest.mark.wide
 def test_the_next_command_sweeps_what_is_dead_and_nothing_else(tmp_path: Path) -> None:
     out, temporary = tmp_path / "out", tmp_path / "tmp"
     out.mkdir()

@@ -166,6 +166,7 @@ def test_an_env_that_is_forgotten_leaves_no_process() -> None:
     assert not left_after(both)
 
 
+@pytest.mark.wide
 def test_a_killed_environment_leaves_no_process() -> None:
     script = (
         "import sys, time\n"
@@ -203,6 +204,7 @@ def test_an_ended_episode_says_what_it_left() -> None:
     simulation.close()
 
 
+@pytest.mark.wide
 def test_an_episode_that_jams_says_where_and_since_when(tmp_path: Path) -> None:
     closed = tmp_path / "closed.add.xml"  # nobody is let through, ever
     closed.write_text(
@@ -231,6 +233,7 @@ class Sabotage:
         return exec, (self.code,)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     ("end", "said"),
     [
@@ -361,6 +364,7 @@ def test_nothing_stays_in_the_temporary_folder_or_open(tmp_path: Path, monkeypat
     assert len(os.listdir("/proc/self/fd")) <= files
 
 
+@pytest.mark.wide
 def test_an_end_that_cannot_be_summed_up_is_no_good_end() -> None:
     """It would read as a run in which nobody was stuck."""
     program = """
