@@ -149,9 +149,10 @@ def _judge(options: argparse.Namespace, seeds: list[int], timing: Timing, words:
     contestants = [_contestant(name, timing, options.allow_code) for name in options.controllers]
     scenario = scenario_from(options)
     check_traffic(scenario)
-    plan = compile_signals(scenario.network, timing)
-    if options.tls_ids:
-        plan = plan.only(options.tls_ids)
+    plan = compile_signals(scenario.network, timing).only(options.tls_ids)
+    for contestant in contestants:
+        if any(set(tls_ids) != set(plan.tls_ids) for tls_ids in contestant.trained_tls_ids):
+            say(f"note: {contestant.name} was trained to control other signals than this evaluation's", error=True)
     controllers = [contestant.make() for contestant in contestants]  # fail before the first run
     for controller in controllers:
         if isinstance(controller, ProgramControl):
@@ -177,6 +178,7 @@ def _judge(options: argparse.Namespace, seeds: list[int], timing: Timing, words:
         "scenario": scenario.name,
         "demand": scenario.demand,
         "seeds": seeds,
+        "tls_ids": options.tls_ids,
         "left_alone": [dataclasses.asdict(refusal) for refusal in plan.refusals],
     }
     settings = settings_of(evaluation, words, about)
@@ -279,7 +281,7 @@ def _contestant(name: str, timing: Timing, allow_code: bool) -> Contestant:
         say(f"note: {name} was trained with another timing than this evaluation's", error=True)
     return Contestant(
         found.name, found.make, not found.learned, found.identity, tuned=found.tuned, trained_on=found.trained_on,
-        trained_by=found.commands,
+        trained_by=found.commands, trained_tls_ids=found.tls_ids,
     )  # fmt: skip
 
 

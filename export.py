@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib.metadata
 import os
-import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -16,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agents.named import Named, find_controller
 from agents.viper import TreeSettings, distil, tree_files, write_tree
+from agents.watching import Watching, watching
 from controllers.base import TIE
-from controllers.programs import ProgramControl
 from deployment.bundle.contents import Subject
 from deployment.bundle.golden import LEAST, Golden, Rows
 from deployment.bundle.make.assembly import NotThePolicy
@@ -37,19 +34,17 @@ from deployment.plans.optimise import PlanSettings
 from envs.sumo.setup import SimulationSetup, make_setup
 from envs.sumo.simulation import SimulationError
 from evaluation.delays import delays
+from evaluation.results.findings import chosen_line
 from evaluation.runs import RunFailed
 from plumbing.command import run_command, say
 from plumbing.digest import file_sha256
 from plumbing.errors import InputError
 from plumbing.occupied import occupied, occupied_file
 from plumbing.outside import add_code_argument
-from scenarios.clock import timing_for
 from scenarios.scenario import Scenario, load
 from scenarios.seeds import EVALUATION_SEEDS, VALIDATION_SEEDS
 from signals.inputs import DETECTORS, InputTable
-from signals.intersection import compile_signals
 from signals.observations import OBSERVATIONS
-from signals.timing import Timing, timing_of
 
 if TYPE_CHECKING:  # what loads PyTorch is loaded where a policy is: keys and checks do not wait for it
     from agents.run import LearnedController
@@ -203,6 +198,11 @@ def _add_policy(to: argparse.ArgumentParser) -> None:
     to.add_argument("--scenario", metavar="NAME", help="where it is watched (default: where it was trained)")
     to.add_argument("--begin", type=float, metavar="S", help="begin of the window [s] (default: the scenario's)")
     to.add_argument("--end", type=float, metavar="S", help="end of the window [s] (default: the scenario's)")
+    to.add_argument(
+        "--tls-ids", nargs="+", metavar="ID",
+        help="the signals to control; the others keep their programs (default: those of the run, where the scenario "
+        "has them, else all)",
+    )  # fmt: skip
     to.add_argument("--workers", type=int, metavar="N", help="simulations at a time (default: one per core)")
     add_code_argument(to)
     _add_number(to, "--seed", 0, "draws training seeds and the search")
@@ -327,15 +327,15 @@ def _print_made(out: Path, made: Made, sealed: str) -> None:
 
 def _plan(given: argparse.Namespace) -> None:
     _expect_at_least(given, seed=0, workers=1, windows=1, seeds=1)
-    policy, scenario, timing = _watched(given)
-    signals = compile_signals(scenario.network, timing).tls_ids
+    watched = _watched(given)
+    scenario, signals = watched.scenario, watched.signals.tls_ids
     seal = plan_seal(Seal.of(given, signals, scenario, file_sha256(scenario.net_file)), signals, given.out)
     settings = PlanSettings(times=given.windows, budget=given.budget, seed=given.seed)
     seeds = EVALUATION_SEEDS[: given.seeds]
     paths, delay_s = export_plans(
-        given.out, policy.make, scenario, timing, _judge(given, timing), settings, seeds,  # type: ignore[arg-type]
-        _provenance(policy, scenario, timing), seal,
-        lambda done, total, what: say(f"{done} of {total} runs: {what}", error=True),
+        given.out, watched.policy.make, scenario, watched.timing,  # type: ignore[arg-type]
+        _judge(given, watched), settings, seeds, watched.provenance(), seal,
+        lambda done, total, what: say(f"{done} of {total} runs: {what}", error=True), watched.tls_ids,
     )  # fmt: skip
     say("\n".join(map(str, paths)))
     told = ", ".join(f"{name} {fmean(values):.1f} s" for name, values in delay_s.items())
@@ -345,16 +345,16 @@ def _plan(given: argparse.Namespace) -> None:
 def _tree(given: argparse.Namespace) -> int:
     _expect_at_least(given, seed=0, workers=1, tolerance=0, leaves=2, rounds=1)
     tree_files(given.out)
-    policy, scenario, timing = _watched(given)
+    watched = _watched(given)
+    policy, judge = watched.policy, partial(_judge(given, watched), watched.scenario)
     if not hasattr(policy.make(), "scores"):
         raise InputError(f"{policy.name} does not say what it thinks of each phase; give a run directory")
     settings = TreeSettings(rounds=given.rounds, leaves=given.leaves, tolerance=given.tolerance, seed=given.seed)
-    judge = partial(_judge(given, timing), scenario)
     found = distil(policy.make, judge, settings, partial(say, error=True))  # type: ignore[arg-type]
     if not found.offered:
         say(f"failed: {found.verdict}; allow more --leaves or a greater --tolerance", error=True)
         return 1
-    say("\n".join(map(str, write_tree(given.out, found, _provenance(policy, scenario, timing)))))
+    say("\n".join(map(str, write_tree(given.out, found, watched.provenance()))))
     say(found.verdict)
     return 0
 
@@ -366,34 +366,21 @@ def _expect_at_least(given: argparse.Namespace, **least: float) -> None:
             raise InputError(f"--{option} is {found}; give at least {value}")
 
 
-def _watched(given: argparse.Namespace) -> tuple[Named, Scenario, Timing]:
-    """A policy and where it is watched: on its own scenario, unless another one is named."""
-    from agents.job import job_of
-    from agents.run import SETTINGS
-
-    policy = find_controller(given.policy, allow_code=given.allow_code)
-    if isinstance(policy.make(), ProgramControl):
-        raise InputError(f"{policy.name} chooses no phases, so there is nothing to derive; give a policy")
-    job = job_of(policy.settings[0], Path(policy.name) / SETTINGS) if policy.settings else None
-    if given.scenario is not None:
-        scenario = load(given.scenario, begin_s=given.begin, end_s=given.end)
-        return policy, scenario, timing_of(job.timing) if job else timing_for(scenario)
-    if job is None:
-        raise InputError(f"{policy.name} has no scenario of its own; give --scenario")
-    return policy, job.load(given.begin, given.end), timing_of(job.timing)
+def _watched(given: argparse.Namespace) -> Watching:
+    """A policy and where it is watched."""
+    found = watching(
+        given.policy, given.scenario, begin_s=given.begin, end_s=given.end, tls_ids=given.tls_ids,
+        allow_code=given.allow_code,
+    )  # fmt: skip
+    if line := chosen_line(found.scenario, found.tls_ids):
+        say(f"note: {line}", error=True)
+    return found
 
 
-def _judge(given: argparse.Namespace, timing: Timing) -> Any:
+def _judge(given: argparse.Namespace, watched: Watching) -> Any:
     """What runs simulations and returns their delays."""
-    return partial(delays, timing=timing, workers=given.workers or len(os.sched_getaffinity(0)))
-
-
-def _provenance(policy: Named, scenario: Scenario, timing: Timing) -> dict[str, Any]:
-    return {
-        "policy": policy.name, "identity": policy.identity, "scenario": scenario.name,
-        "files_sha256": scenario.hashes(), "timing": asdict(timing),
-        "python": platform.python_version(), "intergreen": importlib.metadata.version("intergreen"),
-    }  # fmt: skip
+    workers = given.workers or len(os.sched_getaffinity(0))
+    return partial(delays, timing=watched.timing, workers=workers, tls_ids=watched.tls_ids)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,12 @@ class Named:
         names = (printable(s.get("scenario", {}).get("name", ""), 60) for s in self.settings)
         return ", ".join(dict.fromkeys(names))
 
+    @property
+    def tls_ids(self) -> tuple[tuple[str, ...], ...]:
+        """The signals that these runs control: of each for which some were chosen."""
+        chosen = (s.get("job", {}).get("tls_ids") for s in self.settings)
+        return tuple(tuple(tls_ids) for tls_ids in chosen if tls_ids)
+
 
 def find_controller(name: str, *, allow_code: bool = False) -> Named:
     """The controller of that name: `NAME`, `NAME@TUNED`, `package.module:CLASS`, `path/to/file.py:CLASS`, `RUN_DIR`,

@@ -64,6 +64,8 @@ def _value(job: Job, option: str) -> Any:
     found = getattr(job, name)
     for key in inner:
         found = found.get(key, 0.0)
+    if name == "tls_ids" and found:
+        return sorted(set(found))  # in whatever order they are named
     return list(found) if isinstance(found, tuple) else found
 
 

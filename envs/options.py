@@ -19,6 +19,7 @@ from envs.workers.client import RemoteSimulation
 from envs.workers.server import WorkerSetup
 from plumbing.errors import InputError, did_you_mean
 from plumbing.fielddocs import table
+from plumbing.several import several
 from scenarios.clock import timing_for
 from scenarios.scenario import Scenario, load
 from signals.observation_names import find_observation
@@ -76,7 +77,10 @@ class EnvOptions(SimulationOptions):
         if isinstance(scenario, Scenario):
             plain = EnvOptions("")
             for name in ("routes", "additional", "begin_s", "end_s", "demand"):
-                if getattr(self, name) != getattr(plain, name):
+                given, unsaid = getattr(self, name), getattr(plain, name)
+                if isinstance(unsaid, tuple):
+                    given = several(name, given, (str, Path), "files")
+                if given != unsaid:
                     raise InputError(f"{name} goes with a scenario's name or file; this one is loaded already")
         else:
             scenario = load(

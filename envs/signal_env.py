@@ -13,7 +13,7 @@ from gymnasium.utils import EzPickle
 from envs.episodes import EpisodeMemory
 from envs.options import episode_seed, observation_sizes, observation_space, split_options, with_options
 from envs.workers.server import reward_terms
-from plumbing.errors import InputError
+from plumbing.errors import InputError, printable
 from signals.layout import Layout
 from signals.snapshot import Snapshot
 
@@ -56,6 +56,8 @@ class SignalEnv(gymnasium.Env[Observation, np.int64], EzPickle):
         if tls_id is not None:
             if options.get("tls_ids") is not None:
                 raise InputError("tls_id and tls_ids both choose the signal; give one of them")
+            if not isinstance(tls_id, str):
+                raise InputError(f"tls_id is {printable(repr(tls_id))}; give the id of one signal as text")
             options["tls_ids"] = [tls_id]
         self.options = split_options(scenario=scenario, **options)
         self.render_mode = self.options.render_mode

@@ -49,6 +49,8 @@ class Contestant:
     """The scenario that a policy was trained on."""
     trained_by: tuple[str, ...] = ()
     """The commands that train it again, for the report."""
+    trained_tls_ids: tuple[tuple[str, ...], ...] = ()
+    """The signals that a policy was trained to control, for each of its runs for which some were chosen."""
     tuned: str = ""
     """Its tuned parameters and how they were found."""
 

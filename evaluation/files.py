@@ -28,7 +28,6 @@ def settings_of(evaluation: Evaluation, words: Sequence[str], about: Mapping[str
         "end_s": scenario.end_s,
         "files_sha256": scenario.hashes(),
         "timing": dataclasses.asdict(evaluation.timing),
-        "tls_ids": None if evaluation.tls_ids is None else list(evaluation.tls_ids),
         "identity": {c.name: c.identity for c in evaluation.contestants if c.identity},
         "trained_on": {c.name: c.trained_on for c in evaluation.contestants if c.trained_on},
         "tuned": {c.name: c.tuned for c in evaluation.contestants if c.tuned},

@@ -29,9 +29,9 @@ from plumbing.errors import InputError, did_you_mean, printable
 from plumbing.interpreter import ROOT
 
 ALLOW = "--allow-code"
+"""The option of a command that allows the code which a run directory names."""
 _PACKING = threading.RLock()
 """What goes by value is known to the whole process while one thing is packed."""
-"""The option of a command that allows the code which a run directory names."""
 _NAME = re.compile(r"(?P<place>[^\W\d]\w*(\.[^\W\d]\w*)*|[^\0\n]*\.py):(?P<name>[^\W\d]\w*(\.[^\W\d]\w*)*)")
 FORMS = "package.module:Name or path/to/file.py:Name"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from plumbing.command import run_command, say, say_json
 from plumbing.errors import InputError
+from scenarios.clock import timing_for
 from scenarios.scenario import Scenario, load, names
-from signals.network import RoadNetwork
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -128,7 +128,7 @@ def _list(as_json: bool) -> int:
 
 def _describe(scenario: Scenario, as_json: bool, changes: bool) -> int:
     about = summary(scenario)
-    signals = _explained(scenario.network, changes or as_json)
+    signals = _explained(scenario, changes or as_json)
     if as_json:
         say_json({**about, "explanation": signals})
         return 0
@@ -143,15 +143,17 @@ def _describe(scenario: Scenario, as_json: bool, changes: bool) -> int:
     return 0
 
 
-def _explained(network: RoadNetwork, everything: bool) -> list[str]:
-    """The lines that explain each signal; imported late, as the plain list needs no geometry."""
+def _explained(scenario: Scenario, everything: bool) -> list[str]:
+    """The lines that explain each signal, with the timing that a run has; imported late, as the plain list needs no
+    geometry."""
+    network, timing = scenario.network, timing_for(scenario)
     if everything:
         from signals.intersection import explain
 
-        return list(explain(network))
+        return list(explain(network, timing))
     from scenarios.describe import overview
 
-    return overview(network)
+    return overview(network, timing)
 
 
 if __name__ == "__main__":

@@ -49,5 +49,5 @@ def timing_for(scenario: str | Path | Scenario, **asked: Any) -> Timing:
         return Timing(**asked, sim_step_s=step_s)
     except InputError as error:
         raise InputError(
-            f"{error} (sim_step_s is the configuration's step-length; --sim-step sets another)"
+            f"{error} (sim_step_s is the configuration's step-length; choose timing that fits it, or correct it)"
         ) from error

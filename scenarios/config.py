@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +23,8 @@ from scenarios.xmlfile import UNREADABLE, Element, broken, finite, open_xml, req
 
 FILE_OPTIONS = ("weight-files", "load-state")
 """Options that name files for SUMO to read, beside those of `INPUTS`."""
-INPUTS = ("net-file", "route-files", "additional-files", "begin", "end")
+INPUTS = {"net-file": "FILE", "route-files": "FILE", "additional-files": "FILE", "begin": "TIME", "end": "TIME"}
+"""What a scenario is made of, with SUMO's name for the kind of its value."""
 REFUSED = {
     "mesosim": "queues without lanes stand before no signal in it, so there is nothing to control",
     "tls.all-off": "it switches the signals off that are to be controlled",
@@ -62,6 +63,7 @@ def read_config(path: Path) -> SumoConfig:
             if name in INPUTS or name in lists.options:
                 if value:
                     found[name] = _without_variables(path, name, value)
+                    _check(path, name, found[name], lists.options.get(name, INPUTS.get(name, "")))
             elif name in lists.of_the_run:
                 if value and not same_value(value, lists.of_the_run[name]):
                     of_the_run[name] = value
@@ -77,14 +79,7 @@ def read_config(path: Path) -> SumoConfig:
     folder = path.absolute().parent
     if len(nets := _paths(found.pop("net-file"), folder)) != 1:
         raise InputError(f"configuration {path}: net-file has to name one network, not {len(nets)}; correct it")
-    try:
-        begin = seconds(found.pop("begin")) if "begin" in found else None
-        end = seconds(found.pop("end")) if "end" in found else None
-        seconds(found.get("step-length"))
-    except ValueError as error:
-        raise InputError(
-            f"configuration {path}: begin, end or step-length is no time ({error}); give seconds"
-        ) from error
+    begin, end = (seconds(found.pop(name)) if name in found else None for name in ("begin", "end"))
     try:
         finite(found.get("scale", "1"))
     except ValueError as error:
@@ -100,6 +95,21 @@ def read_config(path: Path) -> SumoConfig:
             for name, value in found.items()
         ),
     )
+
+
+def _check(path: Path, name: str, value: str, kind: str) -> None:
+    """Raises InputError for a value that SUMO would refuse, and with it the option."""
+    if kind == "TIME":
+        try:
+            seconds(value)
+        except ValueError as error:
+            raise InputError(f"configuration {path}: {name} is no time ({error}); give seconds") from error
+    elif kind in _KINDS:
+        fits, what = _KINDS[kind]
+        if not fits(value):
+            raise InputError(
+                f"configuration {path}: {name} is {printable(value, 60)!r}, which is no {what}; correct it"
+            )
 
 
 def _read_small(path: Path) -> Element:
@@ -149,13 +159,33 @@ def note_set_aside(name: str, options: Sequence[tuple[str, str]], words: Sequenc
 _WHY = {
     "time-to-teleport": "so that nobody is taken out of a jam",
     "max-depart-delay": "so that who waits to be let in counts",
-    "step-length": "as the timing (--sim-step) says",
+    "step-length": "as the timing says",
 }
 
 
 def is_on(value: str) -> bool:
     """Whether an option that is true or false has one of SUMO's words for true."""
     return value.lower() in ("true", "1", "yes", "on", "t", "x")
+
+
+def _is_off(value: str) -> bool:
+    return value.lower() in ("false", "0", "no", "off", "f", "-")
+
+
+def _is_float(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return value.isascii() and "_" not in value
+
+
+_KINDS: Mapping[str, tuple[Callable[[str], bool], str]] = {
+    "BOOL": (lambda value: is_on(value) or _is_off(value), "true or false"),
+    "INT": (lambda value: bool(re.fullmatch(r"[+-]?[0-9]{1,20}", value)) and abs(int(value)) < 2**31, "whole number"),
+    "FLOAT": (_is_float, "number"),
+}
+"""Per kind of SUMO's options, whether it takes a value, and what such a value is."""
 
 
 def same_value(one: str, other: str) -> bool:
@@ -165,8 +195,7 @@ def same_value(one: str, other: str) -> bool:
     try:
         return seconds(one or "nothing") == seconds(other or "nothing")
     except ValueError:
-        words = ("false", "0", "no", "off", "f", "-")
-        return (is_on(one) and is_on(other)) or (one.lower() in words and other.lower() in words)
+        return (is_on(one) and is_on(other)) or (_is_off(one) and _is_off(other))
 
 
 def _without_variables(path: Path, name: str, value: str) -> str:

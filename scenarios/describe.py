@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from signals.intersection import Intersection, compile_signals
 from signals.network import RoadNetwork
+from signals.timing import Timing
 
 
-def overview(network: RoadNetwork) -> list[str]:
+def overview(network: RoadNetwork, timing: Timing) -> list[str]:
     """The lines: `signals.intersection.explain` has every change interval and note as well."""
-    plan = compile_signals(network)
+    plan = compile_signals(network, timing)
     lines = [line for item in plan.intersections for line in _signal(item)]
     if plan.intersections:
         lines += ["", "--changes shows the intervals of each change, too, and all notes"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from plumbing.cache import cached_file
 from plumbing.digest import file_sha256
 from plumbing.errors import InputError, did_you_mean
+from plumbing.several import several
 from scenarios import build, resco
 from scenarios.additional import (
     check_programs,
@@ -213,8 +215,8 @@ def load(
     changed = _demand_of(demand)
     found = _find(name_or_path)
     if routes:
-        found = dataclasses.replace(found, route_files=_files(routes))
-    found = dataclasses.replace(found, additional_files=(*found.additional_files, *_files(additional)))
+        found = dataclasses.replace(found, route_files=_files("routes", routes))
+    found = dataclasses.replace(found, additional_files=(*found.additional_files, *_files("additional", additional)))
     for path in (found.net_file, *found.route_files, *found.additional_files):
         what = "network" if path == found.net_file else "additional file"
         require_file(path, "route file" if path in found.route_files else what)
@@ -374,8 +376,8 @@ def _demand_of(demand: str) -> Callable[[Scenario], Scenario]:
     )
 
 
-def _files(paths: Sequence[str | Path]) -> tuple[Path, ...]:
-    return tuple(expanded(path).absolute() for path in paths)
+def _files(name: str, given: Sequence[str | Path]) -> tuple[Path, ...]:
+    return tuple(expanded(path).absolute() for path in several(name, given, (str, Path), "files"))
 
 
 def expanded(path: str | Path) -> Path:
@@ -399,7 +401,7 @@ def name_of(path: Path) -> str:
     """A scenario's name: that of its file without its endings or, where that says nothing, of the nearest folder that
     says something."""
     stem = re.sub(r"(\.net)?(\.xml)?(\.gz)?$|\.sumocfg$", "", path.name) or path.name
-    names = (stem, *(folder.name for folder in path.absolute().parents))
+    names = (stem, *(folder.name for folder in Path(os.path.abspath(path)).parents))
     return next((name for name in names if name and name.lower() not in SAYS_NOTHING), stem)
 
 

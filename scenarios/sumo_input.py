@@ -63,7 +63,8 @@ class Lists:
     devices: frozenset[str]
     signal_types: frozenset[str]
     projection: frozenset[str]
-    options: frozenset[str]
+    options: Mapping[str, str]
+    """Options that are honoured, with SUMO's name for the kind of their value: BOOL, INT, FLOAT, TIME, …"""
     of_the_run: Mapping[str, str]
     """Options that a run sets itself, with SUMO's defaults."""
     left_out: Mapping[str, str]
@@ -76,11 +77,12 @@ def lists() -> Lists:
     """The lists of sumo_input.yaml."""
     content: dict[str, Any] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
     synonyms = content.pop("synonyms")
+    options = {name: kind for kind, text in content.pop("options").items() for name in text.split()}
     of_the_run, left_out = (
         dict(word.split("=", 1) for word in content.pop(name).split()) for name in ("of_the_run", "left_out")
     )
     words = {name: frozenset(text.split()) for name, text in content.items()}
-    return Lists(**words, of_the_run=of_the_run, left_out=left_out, synonyms=synonyms)
+    return Lists(**words, options=options, of_the_run=of_the_run, left_out=left_out, synonyms=synonyms)
 
 
 def admitted(path: Path, what: str, unwanted: Unwanted | None = None) -> Path:

@@ -100,12 +100,14 @@ class SignalPlan:
     def tls_ids(self) -> tuple[str, ...]:
         return tuple(i.tls_id for i in self.intersections)
 
-    def only(self, tls_ids: Collection[str]) -> SignalPlan:
-        """The same plan with just these signals controlled.
+    def only(self, tls_ids: Collection[str] | None) -> SignalPlan:
+        """The same plan with just these signals controlled; None for all.
 
         Raises:
             InputError: an id is not that of a controllable signal.
         """
+        if tls_ids is None:
+            return self
         reasons = {refusal.tls_id: refusal.reason for refusal in self.refusals}
         for tls_id in tls_ids:
             if tls_id in reasons:

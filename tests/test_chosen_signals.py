@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -11,7 +14,7 @@ import pytest
 import evaluate
 import train
 from agents.job import command_of
-from agents.run import read_settings
+from agents.run import SETTINGS, read_settings, write_settings
 from controllers.programs import Actuated, GivenPrograms, ProgramControl
 from envs import NetworkEnv, SignalEnv, SignalsVectorEnv
 from plumbing.errors import InputError
@@ -72,8 +75,40 @@ def test_every_environment_takes_chosen_signals() -> None:
         env.close()
     with pytest.raises(InputError, match="tls_id and tls_ids both choose"):
         SignalEnv(window("cologne3", 30), tls_id=ONE, tls_ids=[ONE])
-    with pytest.raises(InputError, match=r"tls_ids is '360082'; give a list of ids, such as \['360082'\]"):
-        NetworkEnv(window("cologne3", 30), "360082")
+
+
+@pytest.mark.parametrize(
+    ("tls_ids", "message"),
+    [
+        ("360082", r"tls_ids is '360082'; give a list of ids, such as \['360082'\]"),
+        ([], r"tls_ids is empty; name the signals to control, or leave it out for all"),
+        ([5], r"tls_ids holds 5; give ids as text"),
+        ([None], r"tls_ids holds None; give ids as text"),
+        (5, r"tls_ids is 5; give a list of ids"),
+    ],
+)
+@pytest.mark.parametrize("env", [SignalEnv, NetworkEnv, SignalsVectorEnv])
+def test_signals_that_are_no_list_of_ids_are_refused(env: Any, tls_ids: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        env(window("cologne3", 30), tls_ids=tls_ids)
+
+
+@pytest.mark.parametrize("tls_id", [["C"], 5, b"C"])
+def test_a_signal_that_is_no_id_is_refused(tls_id: Any) -> None:
+    with pytest.raises(InputError, match=rf"tls_id is {re.escape(repr(tls_id))}; give the id of one signal as text"):
+        SignalEnv(window("single", 30), tls_id=tls_id)
+
+
+def test_files_are_given_as_a_list() -> None:
+    for name in ("routes", "additional"):
+        for one in ("my.rou.xml", Path("my.rou.xml")):
+            with pytest.raises(InputError, match=rf"{name} is .*my\.rou\.xml.*; give a list of files, such as \["):
+                NetworkEnv("single", **{name: one})
+        with pytest.raises(InputError, match=rf"{name} holds 5; give files as text"):
+            load("single", **{name: [5]})  # type: ignore[arg-type]
+    env = NetworkEnv(window("single", 30), routes=[], additional=[])
+    assert env.possible_agents == ["C"]
+    env.close()
 
 
 # --- programs of SUMO's
@@ -102,7 +137,12 @@ def test_evaluate_leaves_the_others_to_their_programs(tmp_path: Path, capsys: py
     words = [*COLOGNE3, "--controllers", "fixed_time", "actuated", "max_pressure", "--seeds", "1", "--json"]
     words += ["--keep-sumo-output", "--out", str(tmp_path / "out")]
     assert evaluate.main([*words, "--tls-ids", OTHER, THIRD]) == 0
-    delays = [entry["delay_s"]["mean"] for entry in json.loads(capsys.readouterr().out)["controllers"]]
+    content = json.loads(capsys.readouterr().out)
+    assert content["tls_ids"] == [OTHER, THIRD]
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["tls_ids"] == [OTHER, THIRD]
+    said = f"2 of 3 signals controlled ({OTHER}, {THIRD}); the others keep their program."
+    assert said in (tmp_path / "out" / "report.html").read_text()
+    delays = [entry["delay_s"]["mean"] for entry in content["controllers"]]
     shown = {
         name: programs_of(tmp_path / "out" / "sumo" / name) for name in ("fixed_time", "actuated", "max_pressure")
     }
@@ -135,9 +175,83 @@ def test_a_training_remembers_the_chosen_signals(tmp_path: Path, capsys: pytest.
     settings = read_settings(out)
     assert settings["job"]["tls_ids"] == [OTHER, THIRD]
     assert f"--tls-ids {OTHER} {THIRD} " in command_of(settings, "r")
-    assert train.main(["--out", str(out), "--resume", "--steps", "48", "--tls-ids", OTHER, THIRD]) == 0
+    assert train.main(["--out", str(out), "--resume", "--steps", "48", "--tls-ids", THIRD, OTHER]) == 0
     assert "on cologne3 (2 signals" in capsys.readouterr().err
     assert read_settings(out)["job"]["tls_ids"] == [OTHER, THIRD]
+    with pytest.raises(InputError, match=rf"--tls-ids asks for {THIRD}, and the run began with {OTHER} {THIRD}"):
+        train.main(["--out", str(out), "--resume", "--steps", "72", "--tls-ids", THIRD])
+
+
+def test_who_was_trained_to_control_other_signals_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_of(tmp_path / "r", [ONE, OTHER])
+    words = ["--scenario", "cologne3", "--begin", "25200", "--end", "25220", "--seeds", "1"]
+    words += ["--controllers", str(tmp_path / "r")]
+    note = f"note: {tmp_path / 'r'} was trained to control other signals than this evaluation's\n"
+    for more, noted, line in (
+        ([], True, ""),
+        (["--tls-ids", OTHER, ONE], False, f"\n2 of 3 signals controlled ({ONE}, {OTHER}); the others keep"),
+    ):
+        assert evaluate.main([*words, *more]) == 0
+        told = capsys.readouterr()
+        assert (note in told.err) == noted
+        assert line in told.out
+        assert ("signals controlled" in told.out) == bool(line)
+
+
+def run_of(folder: Path, tls_ids: list[str]) -> Path:
+    """A run of a policy that was never trained, on these signals of cologne3."""
+    from tests.policy_runs import write_run
+
+    write_run(folder, "cologne3", "full", window=(25200.0, 25800.0))
+    settings = json.loads((folder / SETTINGS).read_text())
+    settings["job"]["tls_ids"] = tls_ids
+    write_settings(folder, settings)
+    return folder
+
+
+def test_plans_and_trees_are_of_a_runs_own_signals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed: pip install 'intergreen[export]'")
+    import export
+    from tests.test_plans_derive import Judge
+
+    asked: set[Any] = set()
+
+    def judged(scenario: Any, makers: Mapping[str, Any], seeds: Sequence[int], **more: Any) -> Any:
+        asked.add(more["tls_ids"])
+        contest = "fixed_time" in makers
+        return dict.fromkeys(makers, [1.0] * len(seeds)) if contest else Judge()(scenario, makers, seeds)
+
+    def refused(*given: Any, **more: Any) -> Any:
+        asked.add(more["tls_ids"])
+        raise InputError("enough")
+
+    run = run_of(tmp_path / "r", [ONE])
+    monkeypatch.setattr(export, "delays", judged)
+    words = ["--budget", "30", "--windows", "1", "--seeds", "1", "--out"]
+    for name, more, tls_id in (
+        ("own", [], ONE),
+        ("there", ["--scenario", "cologne3", "--end", "25800"], ONE),
+        ("asked", ["--tls-ids", OTHER], OTHER),
+    ):
+        asked.clear()
+        assert export.main(["plan", str(run), *more, *words, str(tmp_path / name)]) == 0
+        said = f"note: 1 of 3 signals controlled ({tls_id}); the others keep their program\n"
+        assert said in capsys.readouterr().err
+        assert asked == {(tls_id,)}
+        assert [path.name for path in (tmp_path / name / "controllers").iterdir()] == [tls_id]
+        stored = json.loads((tmp_path / name / "plans.json").read_text())
+        assert [signal["tls_id"] for signal in stored["sheets"]] == stored["provenance"]["tls_ids"] == [tls_id]
+    monkeypatch.setattr(export, "delays", refused)
+    asked.clear()
+    with pytest.raises(InputError, match="enough"):
+        export.main(["tree", str(run), "--out", str(tmp_path / "tree.json")])
+    assert asked == {(ONE,)}
+    with pytest.raises(InputError, match="tls 'nobody' is not in the network"):
+        export.main(["tree", str(run), "--tls-ids", "nobody", "--out", str(tmp_path / "tree.json")])
 
 
 @pytest.mark.wide

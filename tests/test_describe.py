@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 from evaluation.report.page import _facts, _span
+from plumbing.errors import InputError
 from scenarios.__main__ import main, summary
+from scenarios.describe import overview
 from scenarios.scenario import load, name_of
+from signals.intersection import compile_signals
+from signals.timing import Timing
 from tests.test_report import content_of, results_of
 
 
@@ -34,6 +38,39 @@ def test_a_relative_path_has_a_folder_too(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "leipzig").mkdir()
     monkeypatch.chdir(tmp_path / "leipzig")
     assert name_of(Path("run.sumocfg")) == "leipzig"
+
+
+@pytest.mark.parametrize("path", ["../my.net.xml", "./../my.net.xml", "sub/../../run.sumocfg"])
+def test_a_folder_above_has_its_own_name(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "leipzig" / "input").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "leipzig" / "input")
+    assert name_of(Path(path)) == "leipzig"
+
+
+def test_the_changes_are_those_of_the_configurations_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tee, path = load("tee"), tmp_path / "my.sumocfg"
+
+    def described(step: str, *more: str) -> str:
+        path.write_text(
+            f'<configuration><net-file value="{tee.net_file}"/><route-files value="{tee.route_files[0]}"/>'
+            f'<begin value="0"/><end value="60"/><step-length value="{step}"/></configuration>'
+        )
+        assert main(["describe", str(path), *more]) == 0
+        return capsys.readouterr().out
+
+    whole, coarse = (compile_signals(tee.network, Timing(sim_step_s=step_s)).intersections[0] for step_s in (1, 2.5))
+    pairs = [
+        (old, new) for old, new in whole.changes if coarse.intergreen_s(old, new) != whole.intergreen_s(old, new)
+    ]
+    assert pairs
+    changes = described("2.5", "--changes")
+    for old, new in pairs:
+        assert f"\n  {old} to {new}: {coarse.intergreen_s(old, new):g} s " in changes
+    assert described("2.5").split("\n")[4:] == [*overview(tee.network, Timing(sim_step_s=2.5)), ""]
+    assert described("2.5").split("\n")[4:] != described("1").split("\n")[4:]
+    for more in ((), ("--changes",)):
+        with pytest.raises(InputError, match=r"no multiple of sim_step_s 0\.3.*step-length"):
+            described("0.3", *more)
 
 
 def test_the_phases_come_first_and_the_changes_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:

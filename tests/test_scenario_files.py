@@ -369,7 +369,7 @@ def test_a_configuration_or_schedule_with_a_number_that_is_none_is_refused(cross
     (cross / "odd.sumocfg").write_text(
         '<configuration><net-file value="my.net.xml.gz"/><scale value="much"/></configuration>'
     )
-    with pytest.raises(InputError, match="scale is no number"):
+    with pytest.raises(InputError, match="scale is 'much', which is no number"):
         load(cross / "odd.sumocfg")
     (cross / "odd.add.xml").write_text('<additional><WAUT id="w" refTime="noon" startProg="0"/></additional>')
     with pytest.raises(InputError, match=r"odd\.add\.xml: a WAUT has a time that is none"):

@@ -54,6 +54,7 @@ class Option:
 
     name: str
     default: str
+    kind: str
     synonyms: tuple[str, ...]
 
 
@@ -64,7 +65,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Option]:
     subprocess.run([f"{sumo.SUMO_HOME}/bin/sumo", "--save-template", str(path)], capture_output=True, check=True)
     root = ElementTree.parse(path).getroot()
     return {
-        e.tag: Option(e.tag, e.get("value", ""), tuple(e.get("synonymes", "").split())) for part in root for e in part
+        e.tag: Option(e.tag, e.get("value", ""), e.get("type", ""), tuple(e.get("synonymes", "").split()))
+        for part in root
+        for e in part
     }
 
 
@@ -97,6 +100,8 @@ def test_the_lists_are_those_of_sumos_template(
     assert template.keys() == {*INPUTS, *ours.options, *aside}
     assert len(template) == len(INPUTS) + len(ours.options) + len(ours.of_the_run) + len(ours.left_out)
     assert {name: option.default for name, option in template.items() if name in aside} == aside
+    kinds = {name: option.kind for name, option in template.items() if name not in aside}
+    assert {**ours.options, **INPUTS} == kinds
     names = {word: option.name for option in template.values() for word in option.synonyms if "knownveh" not in word}
     assert dict(ours.synonyms) == names
 
@@ -141,7 +146,7 @@ def test_what_a_run_sets_itself_is_told_once(write: Write, caplog: pytest.LogCap
     assert caplog.messages == [
         "scenario 'c1': its time-to-teleport (120) is set aside: runs have -1, so that nobody is taken out of a jam",
         "scenario 'c1': its max-depart-delay (60) is set aside: runs have -1, so that who waits to be let in counts",
-        "scenario 'c1': its step-length (0.5) is set aside: runs have 1, as the timing (--sim-step) says",
+        "scenario 'c1': its step-length (0.5) is set aside: runs have 1, as the timing says",
     ]
     caplog.clear()
     quiet = load(write("quiet.sumocfg", time_to_teleport="-1.0", step_length="0:00:00.5"))
@@ -176,12 +181,39 @@ def test_a_configurations_step_is_the_default_everywhere(write: Write, tmp_path:
 
 def test_a_step_that_does_not_fit_the_decisions_is_refused_with_its_place(write: Write) -> None:
     with pytest.raises(
-        InputError, match=r"decision_interval_s 5.0 is no multiple.*step-length; --sim-step sets another"
+        InputError, match=r"decision_interval_s 5.0 is no multiple.*step-length; choose timing that fits it"
     ):
         timing_for(write(step_length="0.3"))
     assert timing_for(write(step_length="0.3"), decision_interval_s=6.0).sim_step_s == 0.3
-    with pytest.raises(InputError, match=r"step-length is no time"):
+    with pytest.raises(InputError, match=r"my\.sumocfg: step-length is no time \(.*'soon'\); give seconds"):
         load(write(step_length="soon"))
+    with pytest.raises(InputError, match=r"my\.sumocfg: end is no time \('nan' is not finite\); give seconds"):
+        load(write(end="nan"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("lateral-resolution", "abc", "'abc', which is no number"),
+        ("lateral-resolution", "1_0", "'1_0', which is no number"),
+        ("max-num-vehicles", "1.0", "'1.0', which is no whole number"),
+        ("max-num-vehicles", "99999999999", "'99999999999', which is no whole number"),
+        ("eager-insert", "2", "'2', which is no true or false"),
+    ],
+)
+def test_a_value_that_sumo_would_refuse_is_refused(write: Write, name: str, value: str, message: str) -> None:
+    path = write(**{name: value})
+    run = subprocess.run([f"{sumo.SUMO_HOME}/bin/sumo", "-c", path], capture_output=True, text=True, check=False)
+    assert f"'{value}' is not a valid" in run.stderr, "SUMO leaves the option out"
+    with pytest.raises(InputError, match=rf"my\.sumocfg: {name} is {message}; correct it"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("lateral-resolution", ".8e0"), ("max-num-vehicles", "+3"), ("eager-insert", "X")]
+)
+def test_a_value_that_sumo_takes_is_taken(write: Write, name: str, value: str) -> None:
+    assert dict(load(write(**{name: value})).options)[name] == value
 
 
 def test_the_line_that_repeats_a_training_says_the_step_where_a_configuration_might(write: Write) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,17 +82,20 @@ def export_plans(
     provenance: Mapping[str, Any],
     seal: Sealer,
     on_progress: Callable[[int, int, str], object] = lambda done, total, what: None,
+    tls_ids: Collection[str] | None = None,
 ) -> tuple[list[Path], dict[str, list[float]]]:
     """Derive plans from a policy, judge them, and write the files; where these are, and the delays.
 
     Args:
-        judge: who runs simulations, with the policy's timing.
+        judge: who runs simulations, with the policy's timing and signals.
         seeds: for the judgement, none of them a training seed.
+        tls_ids: the signals that get plans; None for all.
 
     Raises:
         InputError: there is nothing to derive, the budget is too small, or a file cannot be written.
     """
-    items = {item.tls_id: item for item in compile_signals(scenario.network, timing).intersections}
+    plan = compile_signals(scenario.network, timing).only(tls_ids)
+    items = {item.tls_id: item for item in plan.intersections}
     derivation = Derivation(scenario, list(items.values()), judge, settings, on_progress)
     derived = derivation.derive(policy)
     makers = {

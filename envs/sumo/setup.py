@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from plumbing.errors import InputError
 from plumbing.fielddocs import field_docs
+from plumbing.several import several
 from signals.intersection import SignalPlan, compile_signals
 from signals.layout import Layout, build_layout
 from signals.loops import DetectorFaults, LoopPlan, plan_loops
@@ -44,9 +45,9 @@ class SimulationOptions:
 
     def __post_init__(self) -> None:
         if self.tls_ids is not None:
-            if isinstance(self.tls_ids, str):
-                raise InputError(f"tls_ids is {self.tls_ids!r}; give a list of ids, such as [{self.tls_ids!r}]")
-            object.__setattr__(self, "tls_ids", tuple(self.tls_ids))
+            object.__setattr__(self, "tls_ids", several("tls_ids", self.tls_ids, (str,), "ids"))
+            if not self.tls_ids:
+                raise InputError("tls_ids is empty; name the signals to control, or leave it out for all")
         if self.sensing not in ("full", "detectors"):
             raise InputError(f"unknown sensing {self.sensing!r}; choose full or detectors")
         least, most = self.demand_range

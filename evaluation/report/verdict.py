@@ -6,7 +6,7 @@ import math
 
 from envs.sumo.simulation import STUCK_S
 from evaluation.report.content import ReportContent
-from evaluation.results.findings import unserved_by, unserved_lines, warning_lines
+from evaluation.results.findings import chosen_line, unserved_by, unserved_lines, warning_lines
 from evaluation.results.gridlock import gridlock_lines
 from evaluation.results.summary import SIGNIFICANT, Comparison
 from evaluation.statistics import Interval
@@ -61,6 +61,8 @@ def cautions(content: ReportContent) -> list[str]:
             f"{_count(seeds, 'seed')} can show no difference at the {100 * SIGNIFICANT:g} % level, however great it "
             f"is: with {_count(comparisons, 'comparison')} the exact paired test needs at least {needed}."
         )
+    if line := chosen_line(content.scenario, content.settings.get("tls_ids")):
+        found.append(f"{line}.")
     for name in content.agents:
         trained = content.trained_on.get(name)
         if trained and trained != content.scenario.name:

@@ -1,15 +1,31 @@
-"""In words: who was never served, and what SUMO says against a program."""
+"""In words: which signals were controlled, who was never served, and what SUMO says against a program."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from evaluation.contest import RunResult
 from evaluation.findings import Unserved
 from plumbing.errors import printable
+from scenarios.scenario import Scenario
 
 MOST_LINKS, MOST_SIGNALS = 8, 8
 """So many are named; a number tells of the rest."""
+
+
+def chosen_line(scenario: Scenario, tls_ids: Collection[str] | None) -> str:
+    """That only some of a scenario's signals were controlled; "" where none was chosen, or all were.
+
+    Args:
+        tls_ids: the chosen ones; None for all that can be controlled.
+    """
+    known = scenario.signals
+    chosen = known if tls_ids is None else [tls_id for tls_id in known if tls_id in tls_ids]
+    if len(chosen) == len(known):
+        return ""
+    more = f" and {len(chosen) - MOST_SIGNALS} more" if len(chosen) > MOST_SIGNALS else ""
+    named = ", ".join(map(printable, chosen[:MOST_SIGNALS]))
+    return f"{len(chosen)} of {len(known)} signals controlled ({named}{more}); the others keep their program"
 
 
 def unserved_by(results: Iterable[RunResult]) -> dict[str, list[Unserved]]:

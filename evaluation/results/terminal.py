@@ -13,7 +13,7 @@ from rich.text import Text
 
 from evaluation.contest import without_invisible
 from evaluation.metrics import METRICS, present, shown
-from evaluation.results.findings import unserved_lines, warning_lines
+from evaluation.results.findings import chosen_line, unserved_lines, warning_lines
 from evaluation.results.gridlock import gridlock_lines
 from evaluation.results.summary import Summary, p_text, with_interval
 from evaluation.runs import Evaluation, RunResult
@@ -85,6 +85,8 @@ def print_results(
         f"{vehicles} vehicles, seeds {shown}\n{_definition()}",
         soft_wrap=True,
     )
+    if line := chosen_line(scenario, evaluation.tls_ids):
+        console.print(line, soft_wrap=True)
     if len(summary.controllers) > 1:
         console.print(
             f"reference: {without_invisible(summary.reference)}, the {summary.reference_is}", soft_wrap=True
