@@ -107,9 +107,7 @@ def _check(path: Path, name: str, value: str, kind: str) -> None:
     elif kind in _KINDS:
         fits, what = _KINDS[kind]
         if not fits(value):
-            raise InputError(
-                f"configuration {path}: {name} is {printable(value, 60)!r}, which is no {what}; correct it"
-            )
+            raise InputError(f"configuration {path}: {name} is {printable(value, 60)!r}, which is {what}; correct it")
 
 
 def _read_small(path: Path) -> Element:
@@ -172,6 +170,10 @@ def _is_off(value: str) -> bool:
     return value.lower() in ("false", "0", "no", "off", "f", "-")
 
 
+def _is_int(value: str) -> bool:
+    return re.fullmatch(r"[+-]?[0-9]{1,20}", value) is not None and abs(int(value)) < 2**31
+
+
 def _is_float(value: str) -> bool:
     try:
         float(value)
@@ -181,11 +183,11 @@ def _is_float(value: str) -> bool:
 
 
 _KINDS: Mapping[str, tuple[Callable[[str], bool], str]] = {
-    "BOOL": (lambda value: is_on(value) or _is_off(value), "true or false"),
-    "INT": (lambda value: bool(re.fullmatch(r"[+-]?[0-9]{1,20}", value)) and abs(int(value)) < 2**31, "whole number"),
-    "FLOAT": (_is_float, "number"),
+    "BOOL": (lambda value: is_on(value) or _is_off(value), "neither true nor false"),
+    "INT": (_is_int, "no whole number"),
+    "FLOAT": (_is_float, "no number"),
 }
-"""Per kind of SUMO's options, whether it takes a value, and what such a value is."""
+"""Per kind of SUMO's options, whether it takes a value, and what any other value is."""
 
 
 def same_value(one: str, other: str) -> bool:

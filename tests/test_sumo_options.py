@@ -198,7 +198,7 @@ def test_a_step_that_does_not_fit_the_decisions_is_refused_with_its_place(write:
         ("lateral-resolution", "1_0", "'1_0', which is no number"),
         ("max-num-vehicles", "1.0", "'1.0', which is no whole number"),
         ("max-num-vehicles", "99999999999", "'99999999999', which is no whole number"),
-        ("eager-insert", "2", "'2', which is no true or false"),
+        ("eager-insert", "2", "'2', which is neither true nor false"),
     ],
 )
 def test_a_value_that_sumo_would_refuse_is_refused(write: Write, name: str, value: str, message: str) -> None:
