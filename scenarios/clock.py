@@ -8,7 +8,8 @@ from typing import Any
 from plumbing.errors import InputError
 from scenarios import resco
 from scenarios.config import read_config
-from scenarios.scenario import Scenario, expanded
+from scenarios.naming import expanded
+from scenarios.scenario import Scenario
 from scenarios.xmlfile import root_tag, seconds
 from signals.timing import Timing
 

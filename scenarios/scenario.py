@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from scenarios.additional import (
 from scenarios.config import FILE_OPTIONS, SumoConfig, config_text, is_on, read_config
 from scenarios.demand import Demand, read_demand
 from scenarios.heldout import held_out_routes, scaled_routes
+from scenarios.naming import expanded, name_of
 from scenarios.netfile import read_network
 from scenarios.sumo_input import admitted, admitted_text, parts
 from scenarios.xmlfile import LARGEST, require_file, root_tag
@@ -378,31 +378,6 @@ def _demand_of(demand: str) -> Callable[[Scenario], Scenario]:
 
 def _files(name: str, given: Sequence[str | Path]) -> tuple[Path, ...]:
     return tuple(expanded(path).absolute() for path in several(name, given, (str, Path), "files"))
-
-
-def expanded(path: str | Path) -> Path:
-    """The path with the home folder in the place of a `~`; as it is where there is no such user."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        return Path(path)
-
-
-# fmt: off
-SAYS_NOTHING = frozenset({
-    "config", "configuration", "default", "demo", "in", "input", "main", "map", "my", "net", "network", "osm", "run",
-    "scenario", "sim", "simulation", "sumo", "test", "traffic",
-})
-# fmt: on
-"""Names that files have wherever they lie."""
-
-
-def name_of(path: Path) -> str:
-    """A scenario's name: that of its file without its endings or, where that says nothing, of the nearest folder that
-    says something."""
-    stem = re.sub(r"(\.net)?(\.xml)?(\.gz)?$|\.sumocfg$", "", path.name) or path.name
-    names = (stem, *(folder.name for folder in Path(os.path.abspath(path)).parents))
-    return next((name for name in names if name and name.lower() not in SAYS_NOTHING), stem)
 
 
 def _number(value: float) -> str:
