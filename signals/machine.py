@@ -88,6 +88,7 @@ class SignalMachine:
         most = max((len(red.serves) for red in self.max_red), default=0)
         self._red_serves: BoolArray = np.zeros((size, most, width), bool)
         self._red_count: IntArray = np.array([len(red.serves) for red in self.max_red], np.int64)
+        self._red_rounds: IntArray = np.array([min(red.serves.shape) + 1 for red in self.max_red], np.int64)
         reds = [(red.bound_s, red.change_s, red.round_s) for red in self.max_red]
         self._red_s: FloatArray = np.array(reds, float).reshape(-1, 3)  # also where no signal is controlled
         for s, red in enumerate(self.max_red):
@@ -198,7 +199,7 @@ class SignalMachine:
         """(signal, phase) where a link would be red for too long unless this phase comes next."""
         waits_s = self.red_s
         bound_s, change_s, round_s = self._red_s.T
-        near = waits_s.max(axis=-1, initial=0.0) > bound_s - (change_s + self._red_count * round_s)
+        near = waits_s.max(axis=-1, initial=0.0) > bound_s - (change_s + self._red_rounds * round_s)
         found = []
         for s in np.flatnonzero(near).tolist():
             red = self.max_red[s]

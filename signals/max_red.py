@@ -50,7 +50,7 @@ def groups(states: Sequence[str]) -> list[tuple[bool, ...]]:
 
 def max_red(item: Intersection, timing: Timing) -> MaxRed:
     """The bound for one signal: the greatest of `Timing.max_red_s`, `CYCLES` cycles of the network's own program, and
-    the time that it takes to serve each group of links in a round of its own."""
+    the time that it takes to serve all groups after a phase of free choice."""
     used = [link.index for link in item.table.links if link.used]
     patterns = groups(["".join(phase.state[i] for i in used) for phase in item.phases])
     serves = np.array(patterns, bool).reshape(len(patterns), len(item.phases))
@@ -58,7 +58,7 @@ def max_red(item: Intersection, timing: Timing) -> MaxRed:
     held_s = max(_held_s(item.phases, item.settling_s.values()))
     round_s = timing.decision_interval_s * math.ceil((change_s + held_s) / timing.decision_interval_s - 1e-9)
     cycle_s = min(sum(row.duration_s for row in item.program.rows), MOST_CYCLE_S)
-    least_s = change_s + len(serves) * round_s
+    least_s = change_s + (min(serves.shape) + 1) * round_s
     return MaxRed(max(timing.max_red_s, CYCLES * cycle_s, least_s), least_s, change_s, round_s, serves)
 
 
@@ -70,9 +70,10 @@ def _held_s(phases: Sequence[Phase], settling_s: Iterable[tuple[float, ...]]) ->
 def overdue(waits_s: FloatArray, serves: BoolArray, red: MaxRed) -> int | None:
     """The phase that has to come next so that no group is red for longer than the bound, or None while any may come.
 
-    The group that has waited longest is served first. One is due once there is only just time for all that have
-    waited longer, and for one phase that is freely chosen. Each is counted with a round of its own: two that one
-    phase would serve may be parted by the free choice.
+    Groups are served in the order in which they have waited, by the phase that serves the next of them and of all
+    others those that have waited longest. One is due once there is only just time for the rounds of those that have
+    waited longer, for its own, and for one phase of free choice. It counts with a round of its own even where an
+    earlier one would serve it: the free choice may part the two.
 
     Args:
         waits_s: [G] how long each group has been without green; 0 where it has green.
@@ -80,8 +81,24 @@ def overdue(waits_s: FloatArray, serves: BoolArray, red: MaxRed) -> int | None:
         red: the signal's bound.
     """
     order = np.argsort(-waits_s, kind="stable")
-    for place, group in enumerate(order[waits_s[order] > 0.0], start=1):
-        if waits_s[group] > red.bound_s - (red.change_s + place * red.round_s):
-            # of the phases that serve the first the one that serves most others, too
-            return int(np.argmax(np.where(serves[order[0]], serves[waits_s > 0.0].sum(axis=0), 0)))
+    order = order[waits_s[order] > 0.0]
+    left, first, rounds, late = np.ones(len(order), bool), None, 0, False
+    for place, group in enumerate(order):
+        late = late or bool(waits_s[group] > red.bound_s - (red.change_s + (rounds + 1) * red.round_s))
+        if left[place]:
+            phase = _best(serves[order] & left[:, None], place)
+            first = phase if first is None else first
+            left &= ~serves[order, phase]
+            rounds += 1
+        if late:
+            return first
     return None
+
+
+def _best(serves: BoolArray, place: int) -> int:
+    """Of the phases that serve the group at this place, the one that serves the earliest of the others [G, P]."""
+    phases = np.flatnonzero(serves[place])
+    for row in serves:
+        if row[phases].any():
+            phases = phases[row[phases]]
+    return int(phases[0])

@@ -47,6 +47,7 @@ struct Decision {
     const double* settling_s;          // [S, P, P, P]
     std::int64_t groups;               // G, most groups of links of a signal
     const std::int64_t* red_count;     // [S] of its own
+    const std::int64_t* red_rounds;    // [S] most rounds that serving them takes
     const std::uint8_t* red_serves;    // [S, G, P]
     const double* red_s;               // [S, 3] bound, longest change, longest round
     std::int64_t* current;             // [S]
@@ -86,6 +87,8 @@ struct Decision {
     double* on_phases;                 // [S, P, 5]
     std::uint8_t* allowed;             // [S, P]
     double* waits_s;                   // [G] how long each group of a signal has been red
+    std::int64_t* order;               // [G] those that are, the longest first
+    std::uint8_t* left;                // [G] whether no round has been found for one of these yet
     std::int64_t* signal;              // [S] which signals change
     std::int64_t* row;                 // [S] and what each then shows
     double* sumo_s;                    // [1] that SUMO's own steps took so far

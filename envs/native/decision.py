@@ -19,11 +19,11 @@ from signals.observations import LIMIT, PhaseObservation
 from signals.snapshot import Snapshot
 
 CONSTANTS = ("exists", "_entry", "_change_s", "_min_green_s", "_max_green_s", "_settling_s")
-RED = ("_red_count", "_red_serves", "_red_s")
+RED = ("_red_count", "_red_rounds", "_red_serves", "_red_s")
 STATE = ("phase", "green_since_s", "settled_at_s", "served_until_s", "green_until_s", "_held_until_s", "_max_until_s")
 GATHERS = ("zone", "phase_streams", "movement_streams", "phase_exits", "movement_exits")
 LAYOUT = ("stream_signal", "stream_lane", "stream_served", "service", "phase_size", "movement_size")
-WORKSPACE = ("on_streams", "on_phases", "allowed", "waits_s", "signal", "row", "sumo_s")
+WORKSPACE = ("on_streams", "on_phases", "allowed", "waits_s", "order", "left", "signal", "row", "sumo_s")
 SEEN = (
     "time_s", "lanes", "share", "pedestrians", "phase", "changing", "green_age_s", "since_served_s", "mask", "calls",
 )  # fmt: skip
@@ -116,6 +116,8 @@ class CompiledDecision:
             "on_phases": self.on_phases,
             "allowed": np.zeros((s, p), bool),
             "waits_s": np.zeros(machine._red_serves.shape[1]),
+            "order": np.zeros(machine._red_serves.shape[1], np.int64),
+            "left": np.zeros(machine._red_serves.shape[1], bool),
             "signal": np.zeros(s, np.int64),
             "row": np.zeros(s, np.int64),
             "sumo_s": sumo_s,

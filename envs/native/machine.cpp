@@ -11,47 +11,68 @@ namespace {
 
 const double SLACK_S = 1e-6;
 
+// signals.max_red._best: of the phases that serve the group at this place, the one that serves the earliest of the
+// others.
+std::int64_t best(const Decision* d, const std::uint8_t* serves, std::int64_t count, std::int64_t place) {
+    const std::int64_t P = d->phases;
+    std::int64_t found = -1;
+    for (std::int64_t p = 0; p < P; ++p) {
+        if (!serves[d->order[place] * P + p]) {
+            continue;
+        }
+        bool better = found < 0;
+        for (std::int64_t n = 0; n < count && found >= 0; ++n) {
+            const std::uint8_t* row = serves + d->order[n] * P;
+            if (d->left[n] && row[p] != row[found]) {
+                better = row[p];
+                break;
+            }
+        }
+        found = better ? p : found;
+    }
+    return found;
+}
+
 // signals.max_red.overdue for one signal: the phase that has to come next, or -1.
 std::int64_t due(const Decision* d, std::int64_t s, double now_s) {
-    const std::int64_t P = d->phases, count = d->red_count[s];
+    const std::int64_t P = d->phases;
     const std::uint8_t* serves = d->red_serves + s * d->groups * P;
     const double bound_s = d->red_s[3 * s], change_s = d->red_s[3 * s + 1], round_s = d->red_s[3 * s + 2];
+    std::int64_t count = 0;
     double longest_s = 0.0;
-    std::int64_t oldest = -1;
-    for (std::int64_t g = 0; g < count; ++g) {
+    for (std::int64_t g = 0; g < d->red_count[s]; ++g) {
         double last_s = -std::numeric_limits<double>::infinity();
         for (std::int64_t p = 0; p < P; ++p) {
             last_s = serves[g * P + p] ? std::max(last_s, d->green_until_s[s * P + p]) : last_s;
         }
         d->waits_s[g] = now_s - last_s;
-        if (d->waits_s[g] > longest_s) {
-            longest_s = d->waits_s[g];
-            oldest = g;
+        longest_s = std::max(longest_s, d->waits_s[g]);
+        if (d->waits_s[g] > 0.0) {
+            d->left[count] = true;
+            d->order[count++] = g;
         }
     }
-    if (!(longest_s > bound_s - (change_s + static_cast<double>(count) * round_s))) {
+    if (!(longest_s > bound_s - (change_s + static_cast<double>(d->red_rounds[s]) * round_s))) {
         return -1;
     }
+    std::stable_sort(d->order, d->order + count, [d](std::int64_t a, std::int64_t b) {
+        return d->waits_s[a] > d->waits_s[b];
+    });
+    std::int64_t first = -1;
+    double rounds = 0.0;
     bool late = false;
-    for (std::int64_t g = 0; g < count && !late; ++g) {
-        std::int64_t place = 1;        // among those that are red, the oldest first
-        for (std::int64_t h = 0; h < count; ++h) {
-            place += d->waits_s[h] > d->waits_s[g] || (d->waits_s[h] == d->waits_s[g] && h < g);
-        }
-        late = d->waits_s[g] > 0.0 && d->waits_s[g] > bound_s - (change_s + static_cast<double>(place) * round_s);
-    }
-    std::int64_t phase = -1, most = 0;
-    for (std::int64_t p = 0; p < P && late; ++p) {
-        std::int64_t others = 0;
-        for (std::int64_t g = 0; g < count; ++g) {
-            others += d->waits_s[g] > 0.0 && serves[g * P + p];
-        }
-        if (serves[oldest * P + p] && others > most) {
-            phase = p;
-            most = others;
+    for (std::int64_t place = 0; place < count && !late; ++place) {
+        late = d->waits_s[d->order[place]] > bound_s - (change_s + (rounds + 1.0) * round_s);
+        if (d->left[place]) {
+            const std::int64_t phase = best(d, serves, count, place);
+            first = first < 0 ? phase : first;
+            for (std::int64_t n = 0; n < count; ++n) {
+                d->left[n] = d->left[n] && !serves[d->order[n] * P + phase];
+            }
+            rounds += 1.0;
         }
     }
-    return phase;
+    return late ? first : -1;
 }
 
 }  // namespace
