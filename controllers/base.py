@@ -13,7 +13,6 @@ from signals.layout import Layout
 from signals.snapshot import Snapshot
 
 Phases = npt.NDArray[np.int64]
-SATURATION_FLOW_VPH = 1900.0  # per lane: the base value of the Highway Capacity Manual 2010
 TIE = 1e-9
 """Bonus of the current phase over phases of the same score."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from controllers.base import SATURATION_FLOW_VPH, Phases, choose
+from controllers.base import Phases, choose
 from signals.intersection import Intersection
 from signals.layout import Layout
 from signals.snapshot import Snapshot
@@ -18,6 +18,7 @@ from signals.timing import Timing
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
+SATURATION_FLOW_VPH = 1900.0  # per lane: the base value of the Highway Capacity Manual 2010
 LEAST_STEP_S = 2.5  # [s] a plan's step is one decision or, where these are closer together, several
 ROUND_UP = 1e-6
 

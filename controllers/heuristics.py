@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from controllers.base import SATURATION_FLOW_VPH, Phases, choose
+from controllers.base import Phases, choose
 from signals.intersection import Intersection
 from signals.layout import Layout
 from signals.measures import ApproachMeasures, streams_green
@@ -27,45 +27,28 @@ class _Heuristic:
         self.layout = layout
 
 
-class _Comparing(_Heuristic):
-    """Shared by those that compare phases by vehicles.
-
-    Args:
-        hysteresis_veh: by how many vehicles another phase must be better than the current one. By default as many as
-            the current one would let go, on one lane at saturation flow, in the time that the change takes: without
-            it, they change at every decision in dense traffic and spend half of the time on it.
-    """
-
-    def __init__(self, hysteresis_veh: float | None = None) -> None:
-        self.hysteresis_veh = hysteresis_veh
-
-    def _choose(self, snapshot: Snapshot) -> Phases:
-        if self.hysteresis_veh is not None:
-            return choose(self.last_scores, snapshot, self.hysteresis_veh)
-        signals = np.arange(len(snapshot.phase))
-        now = np.maximum(self.last_scores[signals, snapshot.phase], 0.0)[:, None]
-        change_s = self.layout.change_s[signals, snapshot.phase]
-        self.last_scores = self.last_scores - np.minimum(now, change_s * (SATURATION_FLOW_VPH / 3600.0))
-        return choose(self.last_scores, snapshot)
-
-
-class Greedy(_Comparing):
+class Greedy(_Heuristic):
     """The phase whose approaches hold the most vehicles (longest queue first), over the detection zones."""
+
+    def __init__(self, hysteresis_veh: float = 0.0) -> None:
+        self.hysteresis_veh = hysteresis_veh
 
     def decide(self, snapshot: Snapshot) -> Phases:
         """[S] the phase with the most vehicles."""
         vehicles = ApproachMeasures(self.layout, snapshot).vehicles
         self.last_scores = self.layout.phase_streams.sum(vehicles)
-        return self._choose(snapshot)
+        return choose(self.last_scores, snapshot, self.hysteresis_veh)
 
 
-class MaxPressure(_Comparing):
+class MaxPressure(_Heuristic):
     """The phase with the greatest pressure: upstream less downstream vehicles over the movements it serves.
 
     Source: Varaiya 2013, Max pressure control of a network of signalized intersections. Every exit counts with
-    the mean over its lanes, and saturation flows are taken as equal. With `hysteresis_veh` 0 changes cost nothing, as
-    there.
+    the mean over its lanes, and saturation flows are taken as equal.
     """
+
+    def __init__(self, hysteresis_veh: float = 0.0) -> None:
+        self.hysteresis_veh = hysteresis_veh
 
     def decide(self, snapshot: Snapshot) -> Phases:
         """[S] the phase with the greatest pressure."""
@@ -74,7 +57,7 @@ class MaxPressure(_Comparing):
         pressure = upstream - layout.movement_exits.sum(snapshot.vehicles)  # [S, K] [veh]
         served = np.where(layout.crossing, 0.0, pressure)
         self.last_scores = np.einsum("spk,sk->sp", layout.service > 0, served)
-        return self._choose(snapshot)
+        return choose(self.last_scores, snapshot, self.hysteresis_veh)
 
 
 class SelfOrganizing(_Heuristic):
