@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from signals.layout import Layout
 
-STANDING_MPS = 0.1
 NO_LINK = -1
 MOST_LINKS = 1 << 20
 
@@ -18,7 +17,6 @@ MOST_LINKS = 1 << 20
 @dataclass(slots=True)
 class _SharedLane:
     tls_id: str
-    signal: int
     first: int
     """Added to a link's index, so that no other signal has the same number."""
     lane: str
@@ -28,8 +26,6 @@ class _SharedLane:
     """Where its streams are."""
     usual: list[float]
     """Their shares where nobody is seen."""
-    served: list[list[bool]]
-    """Of each, whether a phase serves it."""
     of_link: dict[int, int]
     """Per link's number, which of them it is."""
     busy: bool = False
@@ -38,9 +34,8 @@ class _SharedLane:
 class ShareReader:
     """Reads the streams' shares of the lanes that have several.
 
-    Vehicles count for the link that their route leads over. Who is on the lane behind a vehicle that waits at red
-    counts for that vehicle's link, too: none of them gets away before it does. A vehicle is asked for its link when
-    it comes and when it stands first, so that a change of its route in between is seen late.
+    Vehicles count for the link that their route leads over. A vehicle is asked for its link when it comes and when it
+    is the first on the lane, so that a change of its route in between is seen late.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -56,10 +51,8 @@ class ShareReader:
             first = signal * MOST_LINKS
             of_link = {first + link: n for n, b in enumerate(streams) for link in layout.streams[b].links}
             of = slice(streams[0], streams[-1] + 1)
-            usual, served = layout.stream_share[of].tolist(), layout.stream_served[of].tolist()
-            self._shared.append(
-                _SharedLane(layout.tls_ids[signal], signal, first, lane, upstream, of, usual, served, of_link)
-            )
+            usual = layout.stream_share[of].tolist()
+            self._shared.append(_SharedLane(layout.tls_ids[signal], first, lane, upstream, of, usual, of_link))
 
     def reset(self) -> None:
         """Another episode begins."""
@@ -67,18 +60,18 @@ class ShareReader:
         for shared in self._shared:
             shared.busy = False
 
-    def read(self, low: Any, phase: npt.NDArray[np.int64], share: npt.NDArray[np.float64]) -> None:
+    def read(self, low: Any, share: npt.NDArray[np.float64]) -> None:
         """Write the shares of all streams of shared lanes.
 
         Args:
             low: libsumo's lowest layer, or what answers the same calls.
-            phase: [S] the phase that is green or comes next.
             share: [B] where to write.
         """
         known, seen = self._links, {}
         ids_of = low.lane_getLastStepVehicleIDs
         for shared in self._shared:
-            on_lane = vehicles = ids_of(shared.lane)
+            vehicles = ids_of(shared.lane)
+            first = vehicles[-1:]  # SUMO lists a lane's vehicles from its beginning on
             for lane in shared.upstream:
                 vehicles += ids_of(lane)
             if not vehicles:
@@ -88,16 +81,9 @@ class ShareReader:
                 continue
             shared.busy = True
             of_link, tls_id, counts = shared.of_link, shared.tls_id, [0] * len(shared.usual)
-            if on_lane:
-                head = on_lane[-1]  # SUMO lists a lane's vehicles from its beginning on
-                known[head] = _link(low, head, tls_id, shared.first)
-                place = of_link.get(known[head])
-                waits = place is not None and not shared.served[place][phase[shared.signal]]
-                if waits and low.vehicle_getSpeed(head) < STANDING_MPS:
-                    counts[of_link[known[head]]] = len(on_lane)
             for vehicle in vehicles:
                 link = known.get(vehicle, NO_LINK)
-                if link not in of_link:  # it is new, or has come from a lane beside
+                if link not in of_link or vehicle in first:  # new, or from a lane beside
                     link = _link(low, vehicle, tls_id, shared.first)
                 seen[vehicle] = link
                 if link in of_link:

@@ -239,7 +239,7 @@ class Simulation:
         if layout.crossing_edges:
             self._read_pedestrians()
         if self._shares is not None:
-            self._shares.read(self._low, machine.phase, snapshot.share)
+            self._shares.read(self._low, snapshot.share)
         if self._look_compiled is None or not self._look_compiled.look(self.now_s):
             # this also says which lane SUMO does not know, where that is why the other could not
             read_lanes(self._low, layout.lanes, layout.lane_speed_mps, snapshot.lanes)
