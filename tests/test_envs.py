@@ -216,7 +216,7 @@ def test_the_other_signals_keep_their_program(tmp_path: Path) -> None:
     scenario = window("cologne3", 200)
     ids = make_setup(scenario).plan.tls_ids
 
-    def states(tls_ids: list[str], controlled: bool) -> dict[str, list[tuple[str, ...]]]:
+    def states(tls_ids: list[str] | None, controlled: bool) -> dict[str, list[tuple[str, ...]]]:
         out, events = tmp_path / "states.xml", tmp_path / "events.add.xml"
         rows = [f'<timedEvent type="SaveTLSStates" source="{tls}" dest="{out}"/>' for tls in ids]
         events.write_text(f"<additional>{''.join(rows)}</additional>")
@@ -234,7 +234,7 @@ def test_the_other_signals_keep_their_program(tmp_path: Path) -> None:
             found[row.attrib["id"]].append((row.attrib["time"], row.attrib["programID"], row.attrib["state"]))
         return found
 
-    free, chosen = states([], False), states([ids[1]], True)
+    free, chosen = states(None, False), states([ids[1]], True)
     assert chosen[ids[0]] == free[ids[0]]
     assert chosen[ids[2]] == free[ids[2]]
     # the program is swapped right at the start, so that not one state of it is shown
