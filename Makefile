@@ -60,7 +60,7 @@ test-wide: $(INSTALLED) ## its wide part: whole commands, further networks, algo
 	$(PY) -m pytest -m "wide and not slow" -n $(TEST_WORKERS) --dist worksteal
 
 test-plain: $(INSTALLED) ## the environments' tests once more, without compiled code
-	INTERGREEN_NATIVE=0 $(PY) -m pytest -m "not slow and not wide" -n $(TEST_WORKERS) --dist worksteal $(PLAIN_TESTS)
+	INTERGREEN_NATIVE=0 $(PY) -m pytest -m "not slow" -n $(TEST_WORKERS) --dist worksteal $(PLAIN_TESTS)
 
 test-slow: $(INSTALLED) ## the slow part: training, whole networks, random networks
 	$(PY) -m pytest -m slow -n $(TEST_WORKERS) --dist worksteal
