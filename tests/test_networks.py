@@ -25,7 +25,7 @@ from evaluation.monitor.check import check
 from evaluation.monitor.waiting import POSITIONS, ROUTES, longest_reds, never_green, waiting_options
 from evaluation.runs import run_all
 from plumbing.errors import InputError
-from scenarios.scenario import Scenario, names
+from scenarios.scenario import Scenario, load, names
 from signals.intersection import compile_signals
 from signals.timing import Timing
 from tests.safety_runs import random_network
@@ -34,6 +34,8 @@ from tests.windows import window
 HORIZON_S = 600.0
 SEED = 10_001
 POLICIES = ("random", "greedy", "cop")
+ALONE = "fokr_bs"
+"""The network whose one signal keeps its program."""
 
 
 def wrongs(scenario: Scenario, contestants: Sequence[Contestant], folder: Path) -> dict[str, list[str]]:
@@ -212,12 +214,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Contestant:
     return Contestant("policy", found.make, baseline=False, identity=found.identity)
 
 
+def test_the_one_network_without_a_controlled_signal_is_left_alone_for_its_shared_indices() -> None:
+    net, additional = files_of(NETWORKS[ALONE])
+    plan = compile_signals(load(net, additional=additional).network)
+    assert plan.intersections == ()
+    (refusal,) = plan.refusals
+    assert "connections that share its index conflict" in refusal.reason
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != ALONE])
 def test_whoever_waits_on_any_network_is_served(name: str, trained: Contestant, tmp_path: Path) -> None:
     scenario = made_scenario(NETWORKS[name], 900.0).scaled(0.2)
-    if not compile_signals(scenario.network, Timing()).intersections:
-        pytest.skip("none of its signals is controlled")
+    assert compile_signals(scenario.network, Timing()).intersections, "none of its signals is controlled"
     found = wrongs(scenario, [*named(*POLICIES), trained], tmp_path)
     assert found == {name: [] for name in (*POLICIES, "policy")}
 
