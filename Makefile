@@ -26,7 +26,7 @@ endef
 
 .venv: $(INSTALLED) ## create the virtual environment and install into it
 
-$(INSTALLED): pyproject.toml constraints.txt hatch_build.py $(wildcard envs/native/*.cpp envs/native/*.h)
+$(INSTALLED): pyproject.toml constraints.txt hatch_build.py $(wildcard native/*.cpp native/*.h)
 	$(call create,$(VENV))
 	@echo "Installing into $(VENV): SUMO, PyTorch and the rest, some minutes and gigabytes the first time"
 	$(PY) -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'

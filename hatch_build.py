@@ -1,4 +1,4 @@
-"""Builds the compiled part of envs as the package is installed; without a compiler it does without."""
+"""Builds the compiled part as the package is installed; without a compiler it does without."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FLAGS = ("-std=c++17", "-fPIC", "-shared", "-Wall", "-Wextra")
 # no contraction into fused multiply-adds: the numbers must be those of numpy, to the bit
-LIBRARIES = {"envs/native/libintergreen.so": ("-O3", "-ffp-contract=off")}
+LIBRARIES = {"native/libintergreen.so": ("-O3", "-ffp-contract=off")}
 """Each is built from the sources that lie beside it, with further flags."""
 
 

@@ -1,4 +1,4 @@
-"""What each part of envs/native/ saves of the time that one environment takes, seen from outside.
+"""What each part of native/ saves of the time that one environment takes, seen from outside.
 
 The parts: `step`, which switches the signals and steps SUMO to the next decision in one call; `look`, which reads
 what came of it; `observe`, which writes the observation. One environment for each way runs the same decisions: with
@@ -25,8 +25,9 @@ from benchmarks.course import SEED, Answers, random_phases
 from benchmarks.speed import tell, window
 from benchmarks.systems import SLICE
 from envs import parallel_env
-from envs.native.library import PARTS, SWITCH, native
 from envs.network_env import NetworkEnv
+from envs.sumo.compiled import native
+from native.library import PARTS, SWITCH
 from plumbing.command import run_command
 from plumbing.errors import InputError
 from scenarios.scenario import Scenario

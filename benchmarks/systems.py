@@ -21,10 +21,10 @@ import numpy as np
 from benchmarks.course import SEED, Answers, Course
 from benchmarks.peers import PeerFailed, SumoRl
 from envs import SignalEnv, parallel_env, vector_env
-from envs.native.library import SWITCH
 from envs.options import EnvOptions
 from envs.workers.batch import SignalBatch
 from envs.workers.client import RemoteSimulation
+from native.library import SWITCH
 from scenarios.scenario import Scenario
 
 SLICE = 10

@@ -12,7 +12,9 @@ from functools import cache
 
 from plumbing.interpreter import ROOT
 
-DETERMINING = ("plumbing", "signals", "scenarios", "envs", "controllers", "agents", "evaluation", "hatch_build.py")
+DETERMINING = (
+    "plumbing", "native", "signals", "scenarios", "envs", "controllers", "agents", "evaluation", "hatch_build.py",
+)  # fmt: skip
 """The code that a run depends on; the last file builds the compiled part."""
 SHOWING = ("monitor", "report", "results", "files.py", "progress.py", "statistics.py", "stress.py", "tune.py")
 """The parts of evaluation/ that only judge or show finished runs."""

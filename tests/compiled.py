@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from envs.native.decision import CompiledDecision
-from envs.native.library import native
+from envs.sumo.compiled import native
+from envs.sumo.decision import CompiledDecision
 from signals.intersection import Intersection
 from signals.layout import build_layout
 from signals.machine import BoolArray, SignalMachine

@@ -14,6 +14,7 @@ from tests.scenario_files import user_folder
 
 OURS = (
     "plumbing",
+    "native",
     "signals",
     "scenarios",
     "envs",

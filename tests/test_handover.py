@@ -11,13 +11,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from envs.native import library
 from envs.sumo.setup import make_setup
 from envs.workers import handover as channel
 from envs.workers.batch import SignalBatch
 from envs.workers.client import RemoteSimulation
 from envs.workers.handover import SPIN_S, THOUGHT_SPIN_S, Answerer, Asker, Bell, SharedArrays, Waiting
 from envs.workers.server import WorkerSetup
+from native import library
 from scenarios.scenario import load
 from tests.compiled import needs_library
 

@@ -19,7 +19,7 @@ from plumbing.identity import CODE, DETERMINING, SHOWING, code_sha256
 from plumbing.interpreter import ROOT
 from scenarios.scenario import load
 
-DEPENDS = ("signals/x.py", "envs/native/x.cpp", "envs/native/x.h", "agents/native/x.h", "scenarios/y/scenario.yaml")
+DEPENDS = ("signals/x.py", "native/x.cpp", "native/x.h", "agents/native/x.h", "scenarios/y/scenario.yaml")
 DEPENDS += ("evaluation/measure.py", "hatch_build.py")
 
 

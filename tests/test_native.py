@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from libsumo import _libsumo
 
-from envs.native import library
-from envs.native.decision import CompiledDecision
-from envs.native.library import SumoFunctions, native
+from envs.sumo.compiled import SumoFunctions, native
+from envs.sumo.decision import CompiledDecision
 from envs.sumo.reading import read_lane
 from envs.sumo.setup import make_setup
 from envs.sumo.simulation import Simulation, SimulationError
 from envs.workers.client import RemoteSimulation
 from envs.workers.server import WorkerSetup
+from native import library
 from scenarios.scenario import load
 from tests.compiled import needs_library
 
@@ -40,11 +40,11 @@ def test_a_library_of_other_sources_is_not_used(
     for path in library.LIBRARY.parent.glob("*.*"):
         shutil.copy(path, tmp_path)
     monkeypatch.setattr(library, "LIBRARY", tmp_path / library.LIBRARY.name)
-    assert native.__wrapped__() is not None
+    assert library.library.__wrapped__() is not None
     with (tmp_path / "measures.cpp").open("a") as file:
         file.write("// another line\n")
     with caplog.at_level(logging.DEBUG):
-        assert native.__wrapped__() is None
+        assert library.library.__wrapped__() is None
     assert caplog.messages == ["libintergreen.so is not used: it was built from other sources"]
 
 
@@ -70,7 +70,7 @@ def test_each_switch_leaves_its_part_to_python(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv(library.SWITCH, said)
         assert library.parts_used() == set(parts.split())
     monkeypatch.setenv(library.SWITCH, "0")
-    assert native.__wrapped__() is None
+    assert library.library.__wrapped__() is None
 
 
 @needs_library

@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from envs.native import library
-from envs.native.decision import CompiledDecision
+from envs.sumo.compiled import native
+from envs.sumo.decision import CompiledDecision
 from envs.sumo.setup import SimulationOptions, SimulationSetup, make_setup
 from envs.sumo.simulation import SimulationError
 from envs.workers.client import RemoteSimulation
 from envs.workers.handover import COUNTERS
 from envs.workers.server import WorkerSetup
+from native import library
 from scenarios.scenario import load
 from signals.layout import Gather
 from signals.loops import DetectorFaults
@@ -137,7 +138,7 @@ def test_sums_are_numpys_whatever_their_width(width: int) -> None:
     groups = [[(int(random.integers(controlled)), float(random.random())) for _ in range(n)] for n in lengths]
     layout = dataclasses.replace(layout, phase_streams=Gather.build(groups, shape))
     snapshot, machine = Snapshot.empty(layout), SignalMachine(setup.plan.intersections, setup.timing, shape[1])
-    compiled = library.native()
+    compiled = native()
     assert compiled is not None
     decision = CompiledDecision(compiled, layout, machine, snapshot, np.zeros(1), end_s=setup.end_s, measures=True)
     observation = PhaseObservation(layout)

@@ -20,14 +20,15 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 import numpy.typing as npt
 
-from envs.native.decision import CompiledDecision
-from envs.native.library import native, parts_used
+from envs.sumo.compiled import native
+from envs.sumo.decision import CompiledDecision
 from envs.sumo.gridlock import head_of
 from envs.sumo.gui import GuiBackend
 from envs.sumo.reading import read_lane, read_lanes, read_loops
 from envs.sumo.setup import SimulationSetup
 from envs.sumo.shares import ShareReader
 from envs.sumo.waiting import vehicles_waiting, walkers_waiting
+from native.library import parts_used
 from plumbing.errors import InputError
 from plumbing.held import scratch
 from signals.loops import LoopPlan, LoopReader

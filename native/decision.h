@@ -1,4 +1,4 @@
-// What a decision reads and writes. The field order is that of `_Decision` in envs/native/decision.py.
+// What a decision reads and writes. The field order is that of `_Decision` in envs/sumo/decision.py.
 #pragma once
 
 #include <cstdint>

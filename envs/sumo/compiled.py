@@ -1,25 +1,13 @@
-"""The one loader of the compiled library: whether it may be used, and whether libsumo has what it calls."""
+"""The compiled library, joined to the libsumo of this process: only if this has all that the library calls."""
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import logging
 import os
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 
-log = logging.getLogger("intergreen.native")
-LIBRARY = Path(__file__).parent / "libintergreen.so"
-SWITCH = "INTERGREEN_NATIVE"
-"""In the environment: 0 to do without the library, as where it was not built. For benchmarks/native_parts.py alone, a
-list of `PARTS` to do without, such as "look,observe"."""
-PARTS = ("step", "look", "observe")
-
-
-class Unusable(Exception):
-    """Why the compiled library is left aside."""
+from native.library import LIBRARY, Unusable, library, log
 
 
 class SumoFunctions(ctypes.Structure):
@@ -53,15 +41,9 @@ class Native:
         return made
 
 
-def parts_used() -> frozenset[str]:
-    """Those of `PARTS` that are to be used where there is a library."""
-    said = os.environ.get(SWITCH, "")
-    return frozenset() if said == "0" else frozenset(PARTS).difference(said.split(","))
-
-
 @cache
 def native() -> Native | None:
-    """The compiled library, or None where it was not built, is older than its sources, does not fit or is off.
+    """The compiled library for simulations, or None where there is none or it does not fit the libsumo.
 
     libsumo's functions are C++, so they are found by the symbols that a compiler has made of their names. Each is
     used only if its symbol lies in libsumo itself and reads, demangled, as this very function with the parameters
@@ -72,31 +54,20 @@ def native() -> Native | None:
     No check covers a function of the same name and parameters that does something else in another SUMO. The tests
     compare whole episodes with the installed one.
     """
-    try:
-        found = _load()
-    except (Unusable, OSError, AttributeError) as error:
-        log.debug("%s is not used: %s", LIBRARY.name, error)
+    found = library()
+    if found is None:
         return None
-    return found
+    try:
+        return _joined(found)
+    except (Unusable, OSError, AttributeError) as error:
+        log.debug("%s is not used for simulations: %s", LIBRARY.name, error)
+        return None
 
 
-def _load() -> Native:
-    if not parts_used():
-        raise Unusable(f"{SWITCH} is {os.environ[SWITCH]}")
-    library = ctypes.CDLL(str(LIBRARY))
-    library.sources.restype = ctypes.c_char_p
-    if library.sources() != sources_sha256(LIBRARY.parent):
-        raise Unusable("it was built from other sources")
+def _joined(found: ctypes.CDLL) -> Native:
     from libsumo import _libsumo
 
     sumo = SumoFunctions()
-    if not library.find_sumo(os.fsencode(_libsumo.__file__), ctypes.byref(sumo)):
+    if not found.find_sumo(os.fsencode(_libsumo.__file__), ctypes.byref(sumo)):
         raise Unusable("this libsumo does not export what it calls")
-    return Native(library, sumo)
-
-
-def sources_sha256(folder: Path) -> bytes:
-    """Of the sources beside a library. One built from others may lay out its structures in another way, and would
-    read and write where nothing is."""
-    sources = sorted([*folder.glob("*.cpp"), *folder.glob("*.h")])
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest().encode()
+    return Native(found, sumo)

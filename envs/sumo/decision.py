@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from envs.native.library import Native, SumoFunctions
+from envs.sumo.compiled import Native, SumoFunctions
 from signals.layout import Gather, Layout
 from signals.machine import SignalMachine
 from signals.observations import LIMIT, PhaseObservation
