@@ -70,7 +70,11 @@ int find_sumo(const char* path, Sumo* sumo) {
             && find(path, "Lane", "getLastStepVehicleNumber", &sumo->vehicles)
             && find(path, "Lane", "getLastStepHaltingNumber", &sumo->halting)
             && find(path, "Lane", "getWaitingTime", &sumo->waiting)
-            && find(path, "Lane", "getLastStepMeanSpeed", &sumo->mean_speed);
+            && find(path, "Lane", "getLastStepMeanSpeed", &sumo->mean_speed)
+            && find(path, "Lane", "getLastStepVehicleIDs", &sumo->vehicle_ids)
+            && find(path, "Vehicle", "getLanePosition", &sumo->position)
+            && find(path, "Vehicle", "getSpeed", &sumo->speed)
+            && find(path, "Vehicle", "getNextTLS", &sumo->next_signals);
     } catch (const std::exception&) {
         return 0;
     }
@@ -140,6 +144,9 @@ int decision_look(const Decision* d, double now_s) {
             to[L] = d->sumo.halting(lane);
             to[2 * L] = d->sumo.waiting(lane);
             to[3 * L] = vehicles * std::max(1.0 - d->sumo.mean_speed(lane) / d->speed_mps[n], 0.0);
+        }
+        if (d->approaching) {
+            read_approaches(d);
         }
     } catch (...) {
         return -1;

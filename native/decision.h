@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 // Names that Python hands over once: of lanes or signals.
@@ -19,6 +20,14 @@ struct Gather {
     std::int64_t count, width;
 };
 
+// `TraCINextTLSData` of libsumo's TraCIDefs.h.
+struct NextSignal {
+    std::string tls_id;
+    int link;
+    double distance_m;
+    char state;
+};
+
 // Functions of libsumo's public C++ interface.
 struct Sumo {
     void (*set_phase)(const std::string&, int);
@@ -27,6 +36,39 @@ struct Sumo {
     int (*halting)(const std::string&);
     double (*waiting)(const std::string&);
     double (*mean_speed)(const std::string&);
+    std::vector<std::string> (*vehicle_ids)(const std::string&);
+    double (*position)(const std::string&);
+    double (*speed)(const std::string&);
+    std::vector<NextSignal> (*next_signals)(const std::string&);
+};
+
+// Which link each vehicle on a shared lane passes next, as it was last asked.
+struct Known {
+    std::unordered_map<std::string, std::int64_t> link, seen;
+};
+
+// envs/sumo/approaches.py: `ApproachTables`, with the arrays of the layout that they index.
+struct Approaches {
+    std::int64_t count, width, bins;   // A, W, and of arrivals
+    double bin_s;
+    const Names* lane_ids;             // [A]
+    Known* known;
+    const std::int64_t* lane;          // [A]
+    const std::int64_t* first;         // [A + 1]
+    const std::uint8_t* asks;          // [A]
+    const std::uint8_t* head;          // [A]
+    const std::int64_t* target;        // [T]
+    const double* weight;              // [T]
+    const double* distance_m;          // [T]
+    const std::int64_t* stream;        // [C]
+    const std::int64_t* streams;       // [C]
+    const std::int64_t* of_link;       // [C, W]
+    const std::int64_t* signal;        // [C]
+    const double* length_m;            // [L]
+    const double* limit_mps;           // [L]
+    const double* usual;               // [B] shares where nobody is seen
+    double* heading;                   // [B] workspace: vehicles whose link is known
+    double* unsure;                    // [C, bins] and of shared lanes those whose link is not
 };
 
 struct Decision {
@@ -59,6 +101,8 @@ struct Decision {
     double* max_until_s;               // [S]
     // signals/layout.py
     Gather zone, phase_streams, movement_streams, phase_exits, movement_exits;
+    std::int64_t controlled;           // C
+    Approaches approaches;
     const std::int64_t* stream_signal; // [B]
     const std::int64_t* stream_lane;   // [B] ascending
     const std::uint8_t* stream_served; // [B, P]
@@ -71,10 +115,12 @@ struct Decision {
     float limit;
     std::int32_t walks;                // whether any movement is a crossing
     std::int64_t measures;             // whether calls and mask follow from the lanes, not from detectors
+    std::int64_t approaching;          // whether `decision_look` reads who is on the way, too
     // the snapshot
     double* time_s;                    // [1]
     double* read;                      // [4, L] vehicles, halting, waiting, loss
-    const double* share;               // [B]
+    double* share;                     // [B]
+    double* arriving;                  // [B, bins]
     const double* pedestrians;         // [S, K]
     std::int64_t* phase;               // [S]
     std::uint8_t* changing;            // [S]
@@ -102,6 +148,9 @@ void machine_mask(const Decision* d, double now_s, const std::uint8_t* calls, st
 std::int64_t machine_request(const Decision* d, double now_s, const std::int64_t* wanted, const std::uint8_t* calls);
 void machine_advance(const Decision* d, double now_s);
 void machine_show(const Decision* d, double now_s);
+
+// approaches.cpp
+void read_approaches(const Decision* d);
 
 // measures.cpp
 void measure(const Decision* d);

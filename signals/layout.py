@@ -92,6 +92,8 @@ class Layout:
     """[S, P, P] how long the change from one phase's green to another's takes; 0 from a phase to itself."""
     zone: Gather
     """[C] from lanes: a controlled lane's share of what is seen on its way to the stop line."""
+    zone_m: FloatArray
+    """[C, n] the way to the stop line from the downstream end of each lane of `zone`."""
     signal_lanes: Gather
     """[S] from controlled lanes."""
     phase_streams: Gather
@@ -146,6 +148,7 @@ def build_layout(
         stream_served[b, : len(stream.served)] = stream.served
     crossing_edges: list[tuple[int, int, str, str]] = []
     zones: list[dict[int, float]] = [{} for _ in controlled]
+    ways_m: list[dict[int, float]] = [{} for _ in controlled]
     phase_exits: list[dict[int, float]] = [{} for _ in range(size * p_max)]
     movement_streams: list[dict[int, float]] = [{} for _ in range(size * k_max)]
     users = [_movements_of(intersections[s], stream) for s, stream in streamed]
@@ -155,11 +158,13 @@ def build_layout(
     movement_exits: list[dict[int, float]] = [{} for _ in range(size * k_max)]
     for s, item in enumerate(intersections):
         shares = _zone_shares(item)
+        distance_m = {watched.lane_id: dict(watched.upstream) for watched in item.zones}
         phase_exists[s, : len(item.phases)] = True
         movement_exists[s, : len(item.movements)] = True
         for lane in item.lanes:
             c = place[s, lane]
             zones[c] = {lanes[seen]: share for seen, share in shares[lane].items()}
+            ways_m[c] = {lanes[seen]: distance_m[lane][seen] for seen in shares[lane]}
         for k, movement in enumerate(item.movements):
             service[s, : len(item.phases), k] = [item.serves(p.index, movement) for p in item.phases]
             if movement.pedestrian:
@@ -203,6 +208,7 @@ def build_layout(
         service=service,
         change_s=change_s,
         zone=Gather.build([z.items() for z in zones], (len(controlled),)),
+        zone_m=Gather.build([way.items() for way in ways_m], (len(controlled),)).weight,
         signal_lanes=Gather.build(
             [[(c, 1.0) for c in np.flatnonzero(own == s).tolist()] for s in range(size)], (size,)
         ),

@@ -12,6 +12,11 @@ from signals.layout import Layout
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
+HALTING_MPS = 0.1
+"""[m/s] below it a vehicle stands: SUMO's own limit of waiting."""
+ARRIVAL_BIN_S = 2.5
+ARRIVAL_BINS = 24
+"""Arrivals are told up to a minute ahead."""
 
 
 @dataclass
@@ -35,6 +40,9 @@ class Snapshot:
     share: FloatArray
     """[B] the share of its lane's vehicles that each stream has: by their routes (sensing `full`), or as counts
     have shown it (sensing `detectors`)."""
+    arriving: FloatArray
+    """[B, ARRIVAL_BINS] vehicles that move towards the stop line, by the time that they take to it: the first
+    `ARRIVAL_BIN_S`, the next, and so on; the last holds the later ones, too (sensing `full`)."""
     arrivals_veh: FloatArray
     """[B] a stream's share of its advance detector's count since its green ended or, during green, since it began."""
     flow_veh: FloatArray
@@ -66,7 +74,7 @@ class Snapshot:
 
     @property
     def halting(self) -> FloatArray:
-        """[L] of these, slower than 0.1 m/s."""
+        """[L] of these, slower than `HALTING_MPS`."""
         row: FloatArray = self.lanes[1]
         return row
 
@@ -91,6 +99,7 @@ class Snapshot:
         result["lanes"] = ((4, *lanes), np.float64)
         result |= dict.fromkeys(("occupied", "occupancy", "gap_s"), (controlled, np.float64))
         result |= dict.fromkeys(("share", "arrivals_veh"), ((len(layout.streams),), np.float64))
+        result["arriving"] = ((len(layout.streams), ARRIVAL_BINS), np.float64)
         result |= dict.fromkeys(("flow_veh", "backed_up", "healthy"), (controlled, np.float64))
         result |= {
             "pedestrians": ((s, k), np.float64),

@@ -11,7 +11,7 @@ import pytest
 
 from controllers.registry import make
 from envs.sumo.setup import SimulationOptions, make_setup
-from envs.sumo.shares import ShareReader
+from envs.sumo.approaches import ApproachReader
 from envs.sumo.simulation import Simulation
 from scenarios.scenario import load
 from signals.intersection import Intersection, compile_signals

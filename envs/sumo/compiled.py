@@ -13,7 +13,10 @@ from native.library import LIBRARY, Unusable, library, log
 class SumoFunctions(ctypes.Structure):
     """The struct `Sumo` of decision.h: where functions of libsumo's C++ interface are."""
 
-    _fields_ = [(n, ctypes.c_void_p) for n in ("set_phase", "step", "vehicles", "halting", "waiting", "mean_speed")]
+    _fields_ = [
+        *((n, ctypes.c_void_p) for n in ("set_phase", "step", "vehicles", "halting", "waiting", "mean_speed")),
+        *((n, ctypes.c_void_p) for n in ("vehicle_ids", "position", "speed", "next_signals")),
+    ]
 
 
 class Native:
@@ -22,15 +25,16 @@ class Native:
     def __init__(self, library: ctypes.CDLL, sumo: SumoFunctions) -> None:
         self.library, self.sumo = library, sumo
         pointer, seconds = ctypes.c_void_p, ctypes.c_double
-        library.new_names.restype = pointer
+        library.new_names.restype = library.new_known.restype = pointer
         for name, arguments in {
             "ask_lane": [pointer, ctypes.c_char_p, pointer],
             "decision_step": [pointer, seconds, pointer],
             "decision_look": [pointer, seconds],
             "observe": [pointer, pointer],
+            "forget": [pointer],
         }.items():
             getattr(library, name).argtypes = arguments
-        library.decision_step.restype, library.observe.restype = seconds, None
+        library.decision_step.restype, library.observe.restype, library.forget.restype = seconds, None, None
 
     def names(self, names: Sequence[str]) -> int:
         """A list of names on the other side; it lives as long as the process."""
@@ -38,6 +42,13 @@ class Native:
         made: int | None = self.library.new_names(encoded, ctypes.c_size_t(len(names)))
         if made is None:
             raise MemoryError("no memory for the names of the lanes")
+        return made
+
+    def known(self) -> int:
+        """What vehicles were asked for, on the other side; it lives as long as the process."""
+        made: int | None = self.library.new_known()
+        if made is None:
+            raise MemoryError("no memory for what vehicles are asked for")
         return made
 
 

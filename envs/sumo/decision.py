@@ -12,20 +12,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from envs.sumo.approaches import ApproachTables
 from envs.sumo.compiled import Native, SumoFunctions
 from signals.layout import Gather, Layout
 from signals.machine import SignalMachine
 from signals.observations import LIMIT, PhaseObservation
-from signals.snapshot import Snapshot
+from signals.snapshot import ARRIVAL_BIN_S, ARRIVAL_BINS, Snapshot
 
 CONSTANTS = ("exists", "_entry", "_change_s", "_min_green_s", "_max_green_s", "_settling_s")
 RED = ("_red_count", "_red_rounds", "_red_serves", "_red_s")
 STATE = ("phase", "green_since_s", "settled_at_s", "served_until_s", "green_until_s", "_held_until_s", "_max_until_s")
 GATHERS = ("zone", "phase_streams", "movement_streams", "phase_exits", "movement_exits")
 LAYOUT = ("stream_signal", "stream_lane", "stream_served", "service", "phase_size", "movement_size")
+APPROACHES = ("lane", "first", "asks", "head", "target", "weight", "distance_m", "stream", "streams", "of_link")
 WORKSPACE = ("on_streams", "on_phases", "allowed", "waits_s", "order", "left", "signal", "row", "sumo_s")
 SEEN = (
-    "time_s", "lanes", "share", "pedestrians", "phase", "changing", "green_age_s", "since_served_s", "mask", "calls",
+    "time_s", "lanes", "share", "arriving", "pedestrians", "phase", "changing", "green_age_s", "since_served_s", "mask", "calls",
 )  # fmt: skip
 
 
@@ -33,6 +35,17 @@ class _Gather(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_void_p) for name in ("first", "index", "weight")),
         *((name, ctypes.c_int64) for name in ("count", "width")),
+    ]
+
+
+class _Approaches(ctypes.Structure):
+    """The struct `Approaches` of decision.h."""
+
+    _fields_ = [
+        *((f"{name}_count", ctypes.c_int64) for name in ("lane", "link", "bin")),
+        ("bin_s", ctypes.c_double),
+        *((name, ctypes.c_void_p) for name in ("lane_ids", "known", *APPROACHES)),
+        *((name, ctypes.c_void_p) for name in ("signal", "length_m", "limit_mps", "usual", "heading", "unsure")),
     ]
 
 
@@ -50,10 +63,13 @@ class _Decision(ctypes.Structure):
         ("group_count", ctypes.c_int64),
         *((f"machine_{name}", ctypes.c_void_p) for name in (*RED, *STATE)),
         *((name, _Gather) for name in GATHERS),
+        ("controlled_count", ctypes.c_int64),
+        ("approaches", _Approaches),
         *((name, ctypes.c_void_p) for name in (*LAYOUT, "phase_factor", "movement_factor")),
         ("limit", ctypes.c_float),
         ("walks", ctypes.c_int32),
         ("measures", ctypes.c_int64),
+        ("approaching", ctypes.c_int64),
         *((f"seen_{name}", ctypes.c_void_p) for name in SEEN),
         *((name, ctypes.c_void_p) for name in WORKSPACE),
         ("said", ctypes.c_char * 1024),
@@ -70,7 +86,7 @@ class CompiledDecision:
         snapshot: is filled by `look`.
         sumo_s: [1] to which `step` adds how long SUMO's own steps took.
         end_s: where the last step ends, however early that is.
-        measures: whether calls and mask follow from the lanes; else the caller sees to them.
+        measures: whether arrivals, calls and mask follow from the lanes; else the caller sees to them.
 
     All arrays must stay where they are.
     """
@@ -100,7 +116,8 @@ class CompiledDecision:
         struct.lane_ids = native.names([layout.lanes[n] for n in order])
         struct.interval_s, struct.end_s = machine.timing.decision_interval_s, end_s
         struct.group_count = machine._red_serves.shape[1]
-        struct.settles, struct.measures = machine._settles, measures
+        struct.settles, struct.measures, struct.approaching = machine._settles, measures, measures
+        struct.controlled_count, struct.approaches = len(layout.controlled), self._approaches(native)
         struct.limit, struct.walks = LIMIT, bool(layout.crossing_edges)
         for name in GATHERS:
             setattr(struct, name, self._gather(getattr(layout, name)))
@@ -133,6 +150,10 @@ class CompiledDecision:
         self.signal, self.row = arrays["signal"], arrays["row"]
         """Which signals the last step changed, and what each then shows; the first few of these."""
         self.address = ctypes.addressof(struct)
+
+    def reset(self) -> None:
+        """Another episode begins."""
+        self._library.forget(self.address)
 
     def step(self, now_s: float, phases: npt.NDArray[np.integer]) -> float:
         """Ask for a phase [S] per signal and run SUMO until the next decision: that moment.
@@ -172,6 +193,23 @@ class CompiledDecision:
         found = np.full(4, np.nan)
         asked = self._library.ask_lane(self.address, lane.encode(), found.ctypes.data) == 0
         return asked and found.tolist() == [float(value) for value in plain]
+
+    def _approaches(self, native: Native) -> _Approaches:
+        """The tables of `ApproachReader` and what it works on."""
+        layout, tables = self._layout, ApproachTables.of(self._layout)
+        names = native.names([layout.lanes[n] for n in tables.lane])
+        found = _Approaches(len(tables.lane), tables.of_link.shape[1], ARRIVAL_BINS, ARRIVAL_BIN_S, names, native.known())
+        arrays = {name: getattr(tables, name) for name in APPROACHES} | {
+            "signal": layout.controlled_signal,
+            "length_m": layout.lane_length_m,
+            "limit_mps": layout.lane_speed_mps,
+            "usual": layout.stream_share,
+            "heading": np.zeros(len(layout.streams)),
+            "unsure": np.zeros((len(layout.controlled), ARRIVAL_BINS)),
+        }
+        for name, array in arrays.items():
+            setattr(found, name, self._keep(array))
+        return found
 
     def _keep(self, array: npt.NDArray[Any]) -> int:
         assert array.flags.c_contiguous

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-STANDING_MPS = 0.1  # SUMO's own limit of waiting
+from signals.snapshot import HALTING_MPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class _Queue:
     def _room(self, lane: str, vehicle: str) -> bool:
         """Whether a vehicle finds room at the beginning of a lane, or will since who is there drives on."""
         low, vehicles = self.low, self.on(lane)
-        if not vehicles or low.vehicle_getSpeed(vehicles[0]) >= STANDING_MPS:
+        if not vehicles or low.vehicle_getSpeed(vehicles[0]) >= HALTING_MPS:
             return True
         end_m = low.vehicle_getLanePosition(vehicles[0]) - low.vehicle_getLength(vehicles[0])
         return bool(end_m >= low.vehicle_getLength(vehicle) + low.vehicle_getMinGap(vehicle))

@@ -16,6 +16,7 @@ from envs.sumo.simulation import SimulationError, with_loops
 from scenarios.scenario import Scenario
 from signals.intersection import Intersection
 from signals.loops import LoopPlan, plan_loops
+from signals.snapshot import HALTING_MPS
 from signals.timing import Timing
 
 
@@ -125,7 +126,7 @@ class LampSimulation:
         for button in self.buttons:
             if button.area not in on_area:
                 people = low.edge_getLastStepPersonIDs(button.area)
-                on_area[button.area] = [low.person_getNextEdge(p) for p in people if low.person_getSpeed(p) < 0.1]
+                on_area[button.area] = [low.person_getNextEdge(p) for p in people if low.person_getSpeed(p) < HALTING_MPS]
             counts.append(on_area[button.area].count(button.crossing))
         return counts
 

@@ -20,13 +20,13 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 import numpy.typing as npt
 
+from envs.sumo.approaches import ApproachReader
 from envs.sumo.compiled import native
 from envs.sumo.decision import CompiledDecision
 from envs.sumo.gridlock import head_of
 from envs.sumo.gui import GuiBackend
 from envs.sumo.reading import read_lane, read_lanes, read_loops
 from envs.sumo.setup import SimulationSetup
-from envs.sumo.shares import ShareReader
 from envs.sumo.waiting import vehicles_waiting, walkers_waiting
 from native.library import parts_used
 from plumbing.errors import InputError
@@ -34,7 +34,7 @@ from plumbing.held import scratch
 from signals.loops import LoopPlan, LoopReader
 from signals.machine import SignalMachine
 from signals.measures import ApproachMeasures, detector_calls, pedestrian_demand, streams_green
-from signals.snapshot import Snapshot
+from signals.snapshot import HALTING_MPS, Snapshot
 
 Readings = tuple[float, npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]
 log = logging.getLogger("intergreen.native")
@@ -96,7 +96,7 @@ class Simulation:
         self._sumo_s = sumo_s if sumo_s is not None else np.zeros(1)
         self._late_s = setup.faults.latency_s if setup.loops is not None else 0.0
         self._loops = None if setup.loops is None else LoopReader(setup.loops, layout, setup.faults)
-        self._shares = ShareReader(layout) if self._loops is None and layout.shared else None
+        self._approaches = ApproachReader(layout) if self._loops is None else None
         self.now_s = setup.begin_s
         self.running = False
         self.summary = EpisodeSummary()
@@ -108,6 +108,7 @@ class Simulation:
                 end_s=setup.end_s, measures=self._loops is None,
             )  # fmt: skip
         self._bind_parts()
+        self._vehicles_agree = False
         self._readings: Readings | None = None
         self._logics = [] if setup.render else self._make_logics()  # sumo-gui knows none of it before it runs
 
@@ -141,8 +142,12 @@ class Simulation:
         self.machine.reset(self.now_s)
         self.summary = EpisodeSummary()
         self.snapshot.share[:] = self.layout.stream_share
-        if self._shares is not None:
-            self._shares.reset()
+        self.snapshot.arriving[:] = 0.0
+        if self._approaches is not None:
+            self._approaches.reset()
+        if self._decision is not None:
+            self._decision.reset()
+        self._vehicles_agree = False
         self._readings = None
         if self._loops is not None:
             self._loops.reset(self.now_s, setup.end_s, seed)
@@ -170,6 +175,20 @@ class Simulation:
             log.debug("SUMO says something else of lane %s when compiled code asks, which is not used", lane)
             self._decision = None
             self._bind_parts()
+
+    def _check_vehicles(self, reader: ApproachReader) -> None:
+        """The same for what SUMO says of vehicles, when the first of an episode are there."""
+        assert self._decision is not None
+        found = self.snapshot.copy()
+        reader.read(self._low, self.snapshot)
+        self._vehicles_agree = all(
+            np.array_equal(getattr(found, name), getattr(self.snapshot, name)) for name in ("arriving", "share")
+        )
+        if not self._vehicles_agree:
+            log.debug("SUMO says something else of vehicles when compiled code asks, which is not used")
+            self._decision = None
+            self._bind_parts()
+            self.read()
 
     def _make_logics(self) -> list[Any]:
         """Each signal's program as SUMO takes it; to put these together takes longer than to hand them over."""
@@ -239,14 +258,16 @@ class Simulation:
         layout, snapshot, machine = self.layout, self.snapshot, self.machine
         if layout.crossing_edges:
             self._read_pedestrians()
-        if self._shares is not None:
-            self._shares.read(self._low, snapshot.share)
         if self._look_compiled is None or not self._look_compiled.look(self.now_s):
             # this also says which lane SUMO does not know, where that is why the other could not
             read_lanes(self._low, layout.lanes, layout.lane_speed_mps, snapshot.lanes)
+            if self._approaches is not None:
+                self._approaches.read(self._low, snapshot)
             snapshot.time_s[0] = self.now_s
             machine.show(snapshot)
-        elif self._loops is None:
+        elif self._approaches is not None:
+            if not self._vehicles_agree and snapshot.vehicles.any():
+                self._check_vehicles(self._approaches)
             return
         if self._loops is not None:
             self._read_loops(self._loops)
@@ -267,7 +288,7 @@ class Simulation:
         for signal, movement, area, crossing in self.layout.crossing_edges:
             if area not in on_area:
                 people = low.edge_getLastStepPersonIDs(area)
-                on_area[area] = [low.person_getNextEdge(p) for p in people if low.person_getSpeed(p) < 0.1]
+                on_area[area] = [low.person_getNextEdge(p) for p in people if low.person_getSpeed(p) < HALTING_MPS]
             waiting[signal, movement] += on_area[area].count(crossing)
 
     @property
