@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pytest
 
 from controllers.registry import make
-from envs.sumo.setup import SimulationOptions, make_setup
 from envs.sumo.approaches import ApproachReader
+from envs.sumo.setup import SimulationOptions, make_setup
 from envs.sumo.simulation import Simulation
 from scenarios.scenario import load
 from signals.intersection import Intersection, compile_signals
@@ -119,13 +119,17 @@ def test_a_link_of_the_signal_before_is_none_of_this_one() -> None:
         tls_ids=("A", "C"),
         controlled=("A_0", *layout.controlled),
         controlled_signal=np.array([0, 1, 1]),
-        zone=Gather.build([[(0, 1.0)], [(0, 1.0)], [(1, 1.0)]], (3,)),
+        lanes=("A_0", "NC_0", "WC_0"),
+        controlled_lane=np.arange(3),
+        zone=Gather.build([[(0, 1.0)], [(1, 1.0)], [(2, 1.0)]], (3,)),
+        zone_m=np.zeros((3, 1)),
         streams=(Stream("A_0", (1,), (True, False)), Stream("A_0", (2,), (False, True)), *layout.streams),
         stream_lane=np.array([0, 0, 1, 2, 2]),
         stream_share=np.array([0.5, 0.5, 1.0, 0.5, 0.5]),
         stream_served=np.concatenate([[[True, False], [False, True]], layout.stream_served]),
     )
-    reader, share = ShareReader(two), np.ones(5)
+    reader, snapshot = ApproachReader(two), Snapshot.empty(two)
+    snapshot.vehicles[:] = 1.0
 
     class Low:
         """A lane of each signal with one vehicle, or none."""
@@ -142,12 +146,16 @@ def test_a_link_of_the_signal_before_is_none_of_this_one() -> None:
         def vehicle_getSpeed(self, vehicle: str) -> float:
             return 10.0
 
-    reader.read(Low({"A_0": "v"}, ("A", 1)), share)
-    assert share[:2].tolist() == [1.0, 0.0]
+        def vehicle_getLanePosition(self, vehicle: str) -> float:
+            return 0.0
+
+    reader.read(Low({"A_0": "v"}, ("A", 1)), snapshot)
+    assert snapshot.share[:2].tolist() == [1.0, 0.0]
     ahead = Low({"WC_0": "v"}, ("C", 2))
     ahead.lane_getLastStepVehicleIDs = lambda lane: ("v", "w") if lane == "WC_0" else ()  # type: ignore[method-assign]
-    reader.read(ahead, share)
-    assert share[3:].tolist() == [0.0, 1.0]
+    reader.read(ahead, snapshot)
+    assert snapshot.share[3:].tolist() == [0.0, 1.0]
+    assert snapshot.arriving.sum(axis=1).tolist() == [0.0, 0.0, 0.0, 0.0, 2.0]
 
 
 # --- by detectors

@@ -126,9 +126,9 @@ def _lanes(layout: Layout, tables: ApproachTables) -> list[_Lane]:
 class ApproachReader:
     """Reads `Snapshot.arriving` and `Snapshot.share`.
 
-    A vehicle that moves reaches the stop line after the time that its way takes at the limit of the lane on which it
-    is, and what it loses until it is as fast. On a lane that several streams share, it counts for the one whose link
-    its route leads over. It is asked for its link when it comes and when it is the first on the lane, so that a change
+    A vehicle that moves reaches the stop line after the time that its way takes at the limit of its lane, and what it
+    loses until it is as fast. On a lane that several streams share, it counts for the one whose link its route leads
+    over. It is asked for its link when it comes and when it is the first on the lane, so that a change
     of its route in between is seen late.
     """
 

@@ -27,7 +27,8 @@ LAYOUT = ("stream_signal", "stream_lane", "stream_served", "service", "phase_siz
 APPROACHES = ("lane", "first", "asks", "head", "target", "weight", "distance_m", "stream", "streams", "of_link")
 WORKSPACE = ("on_streams", "on_phases", "allowed", "waits_s", "order", "left", "signal", "row", "sumo_s")
 SEEN = (
-    "time_s", "lanes", "share", "arriving", "pedestrians", "phase", "changing", "green_age_s", "since_served_s", "mask", "calls",
+    "time_s", "lanes", "share", "arriving", "pedestrians", "phase", "changing", "green_age_s", "since_served_s",
+    "mask", "calls",
 )  # fmt: skip
 
 
@@ -198,7 +199,9 @@ class CompiledDecision:
         """The tables of `ApproachReader` and what it works on."""
         layout, tables = self._layout, ApproachTables.of(self._layout)
         names = native.names([layout.lanes[n] for n in tables.lane])
-        found = _Approaches(len(tables.lane), tables.of_link.shape[1], ARRIVAL_BINS, ARRIVAL_BIN_S, names, native.known())
+        found = _Approaches(
+            len(tables.lane), tables.of_link.shape[1], ARRIVAL_BINS, ARRIVAL_BIN_S, names, native.known()
+        )
         arrays = {name: getattr(tables, name) for name in APPROACHES} | {
             "signal": layout.controlled_signal,
             "length_m": layout.lane_length_m,

@@ -126,7 +126,9 @@ class LampSimulation:
         for button in self.buttons:
             if button.area not in on_area:
                 people = low.edge_getLastStepPersonIDs(button.area)
-                on_area[button.area] = [low.person_getNextEdge(p) for p in people if low.person_getSpeed(p) < HALTING_MPS]
+                on_area[button.area] = [
+                    low.person_getNextEdge(p) for p in people if low.person_getSpeed(p) < HALTING_MPS
+                ]
             counts.append(on_area[button.area].count(button.crossing))
         return counts
 
