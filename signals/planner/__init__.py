@@ -1,0 +1,1 @@
+"""The planner: what the best plan of each signal costs for every phase that may come first."""
