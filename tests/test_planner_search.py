@@ -197,8 +197,8 @@ def test_a_crowded_signal_takes_less_than_a_millisecond_however_many_there_are()
     """8 phases, all free, and 12 streams at each of 100 signals."""
     random, signals, phases, streams = np.random.default_rng(0), 100, 8, 1200
     one = problem([0.0] * phases, steps=12)
-    many = {name: np.repeat(getattr(one, name), signals, axis=0) for name in vars(one) if getattr(one, name) is not None
-            and name not in ("step_s", "stream_first", "queue_veh", "arrivals_veh", "rates_vps")}  # fmt: skip
+    of_streams = ("step_s", "stream_first", "queue_veh", "arrivals_veh", "rates_vps")
+    many = {name: np.repeat(value, signals, axis=0) for name, value in vars(one).items() if name not in of_streams}
     of = Problem(
         step_s=5.0,
         stream_first=np.arange(signals + 1) * (streams // signals),

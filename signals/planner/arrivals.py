@@ -1,50 +1,26 @@
-"""When the vehicles that are seen on their way will reach the stop line."""
+"""When the vehicles that are seen on their way will reach the stop line, in the steps of a plan."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from signals.intersection import Intersection
-from signals.layout import Layout
 from signals.planner.search import FloatArray
-from signals.snapshot import Snapshot
-
-LEAST_S = 1e-6
+from signals.snapshot import ARRIVAL_BIN_S
 
 
-class Arrivals:
-    """Moving vehicles by the step in which they arrive: spread evenly over their lane, at its speed limit."""
+def arrivals(binned_veh: FloatArray, step_s: float, steps: int) -> FloatArray:
+    """[B, N] vehicles of each stream that arrive in each step: those of a bin evenly over its time.
 
-    def __init__(self, intersections: Sequence[Intersection], layout: Layout) -> None:
-        self._layout = layout
-        self._way_s = _way_s(intersections, layout)
-
-    def prepare(self, step_s: float, steps: int) -> None:
-        """Say how long a step is, and how many there are."""
-        nearest, farthest = self._way_s  # [C, n] [s]
-        ends, long_s = np.arange(steps + 1) * step_s, np.maximum(farthest - nearest, LEAST_S)
-        reached = (ends - nearest[..., None]) / long_s[..., None]
-        self._share = np.diff(np.clip(reached, 0.0, 1.0), axis=-1)  # [C, n, N]
-        self._share[..., 0] += np.clip(-nearest / long_s, 0.0, 1.0)  # a lane that begins at the stop line itself
-
-    def __call__(self, snapshot: Snapshot) -> FloatArray:
-        """[B, N] vehicles of each stream in each step."""
-        layout, zone = self._layout, self._layout.zone
-        moving = (snapshot.vehicles - snapshot.halting)[zone.index] * zone.weight  # [C, n]
-        arriving: FloatArray = (moving[..., None] * self._share).sum(axis=1)
-        return arriving[layout.stream_lane] * snapshot.share[:, None]
-
-
-def _way_s(intersections: Sequence[Intersection], layout: Layout) -> tuple[FloatArray, FloatArray]:
-    """[C, n] the time from each lane's downstream and upstream end to the stop line [s]."""
-    index = layout.zone.index
-    metres = np.zeros(index.shape)
-    zones = [zone for item in intersections for zone in item.zones]
-    for c, zone in enumerate(zones):
-        distance = dict(zone.upstream)
-        for n, lane in enumerate(index[c]):
-            metres[c, n] = distance.get(layout.lanes[lane], 0.0)
-    speed, length = layout.lane_speed_mps[index], layout.lane_length_m[index]
-    return metres / speed, (metres + length) / speed
+    Args:
+        binned_veh: [B, bins] by the time to the stop line, `Snapshot.arriving`.
+        step_s: length of a step [s].
+        steps: N. After the last bin nobody arrives.
+    """
+    bins = binned_veh.shape[1]
+    until = np.zeros((len(binned_veh), bins + 1))
+    np.cumsum(binned_veh, axis=1, out=until[:, 1:])
+    ends = np.minimum(np.arange(steps + 1) * (step_s / ARRIVAL_BIN_S), bins)
+    whole = np.minimum(ends.astype(np.int64), bins - 1)
+    # in this form nothing comes of bins without vehicles, whatever is rounded
+    reached = until[:, whole] + (ends - whole) * (until[:, whole + 1] - until[:, whole])
+    return np.maximum(np.diff(reached, axis=1), 0.0)

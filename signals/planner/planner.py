@@ -9,7 +9,7 @@ import numpy as np
 
 from signals.intersection import Intersection
 from signals.layout import Layout
-from signals.planner.arrivals import Arrivals
+from signals.planner.arrivals import arrivals
 from signals.planner.compiled import first_costs
 from signals.planner.search import BoolArray, FloatArray, Problem
 from signals.planner.tables import green_bounds_s, lane_room, stream_first, stream_service
@@ -28,11 +28,11 @@ class Planner:
     Source: Sen and Head 1997, Controlled optimization of phases at an intersection: a plan is a sequence of phases in
     the order of the program, any of which may be skipped; `signals.planner.search` has the recursion.
 
-    Assumed: standing vehicles are in a queue at the stop line; moving ones are spread evenly over their lane and
-    arrive at its speed limit; no vehicle comes from beyond the detection zones. A queue leaves at saturation flow, at
-    half of it while yielding, in proportion where a lane serves several movements or streams. Queues have no length,
-    signals plan without each other, pedestrians do not count (the machine serves them at max green). Minimum and
-    maximum greens and change intervals are each signal's own.
+    Assumed: standing vehicles are in a queue at the stop line; each moving one arrives there after its own time at
+    the speed limit (`Snapshot.arriving`); no vehicle comes from beyond the detection zones. A queue leaves at
+    saturation flow, at half of it while yielding, in proportion where a lane serves several movements or streams.
+    Queues have no length, signals plan without each other, pedestrians do not count (the machine serves them at max
+    green). Minimum and maximum greens and change intervals are each signal's own.
 
     Args:
         horizon_s: how far plans reach [s].
@@ -50,7 +50,6 @@ class Planner:
         self._least_green_s, self._greatest_green_s = green_bounds_s(intersections, layout)
         self._stream_first = stream_first(layout)
         self._service_vps = stream_service(layout) * self.saturation_flow_vph / 3600.0  # [B, P]
-        self._arrivals = Arrivals(intersections, layout)
         self._time_s: float | None = None
         self._green_since_s = np.zeros(len(self._count))
         self._phase = np.zeros(len(self._count), np.int64)
@@ -85,7 +84,7 @@ class Planner:
             step_s=self._step_s,
             stream_first=self._stream_first,
             queue_veh=layout.zone.sum(snapshot.halting)[layout.stream_lane] * snapshot.share,
-            arrivals_veh=self._arrivals(snapshot),
+            arrivals_veh=arrivals(snapshot.arriving, self._step_s, self._steps),
             rates_vps=rates,
             change_s=layout.change_s,
             least_green_s=self._least_green_s,
@@ -102,7 +101,7 @@ class Planner:
         """What depends on the time between decisions, which the first two decisions show."""
         self._interval_s = interval_s
         self._step_s = interval_s * math.ceil(LEAST_STEP_S / interval_s - ROUND_UP)
-        self._arrivals.prepare(self._step_s, max(2, round(self.horizon_s / self._step_s)))
+        self._steps = max(2, round(self.horizon_s / self._step_s))
 
     def _follow(self, snapshot: Snapshot) -> None:
         """Note when greens begin: during a change the snapshot does not tell."""
