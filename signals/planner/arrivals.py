@@ -23,4 +23,5 @@ def arrivals(binned_veh: FloatArray, step_s: float, steps: int) -> FloatArray:
     whole = np.minimum(ends.astype(np.int64), bins - 1)
     # in this form nothing comes of bins without vehicles, whatever is rounded
     reached = until[:, whole] + (ends - whole) * (until[:, whole + 1] - until[:, whole])
-    return np.maximum(np.diff(reached, axis=1), 0.0)
+    result: FloatArray = np.maximum(np.diff(reached, axis=1), 0.0)
+    return result
