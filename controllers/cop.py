@@ -28,12 +28,12 @@ class Cop:
     sensing = "full"
 
     def __init__(self, horizon_s: float = HORIZON_S, saturation_flow_vph: float = SATURATION_FLOW_VPH) -> None:
-        self._planner = Planner(horizon_s, saturation_flow_vph)
+        self.horizon_s, self.saturation_flow_vph = horizon_s, saturation_flow_vph
 
     def reset(self, intersections: Sequence[Intersection], layout: Layout, seed: int) -> None:
         """A new episode."""
-        del seed
-        self._planner.reset(intersections, layout)
+        del intersections, seed
+        self._planner = Planner(layout, self.horizon_s, self.saturation_flow_vph)
 
     def decide(self, snapshot: Snapshot) -> Phases:
         """[S] the first phase of each signal's best plan."""

@@ -124,6 +124,7 @@ struct Decision {
     const double* pedestrians;         // [S, K]
     std::int64_t* phase;               // [S]
     std::uint8_t* changing;            // [S]
+    double* green_in_s;                // [S]
     double* green_age_s;               // [S]
     double* since_served_s;            // [S, P]
     std::uint8_t* mask;                // [S, P]

@@ -171,6 +171,7 @@ void machine_show(const Decision* d, double now_s) {
         const double since_green_s = now_s - d->green_since_s[s];
         d->phase[s] = d->current[s];
         d->changing[s] = since_green_s < -SLACK_S;
+        d->green_in_s[s] = std::max(d->green_since_s[s] - now_s, 0.0);
         d->green_age_s[s] = std::max(since_green_s, 0.0);
     }
     for (std::int64_t cell = 0; cell < d->signals * d->phases; ++cell) {

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from signals.intersection import Intersection, Movement
 from signals.network import RoadNetwork
 from signals.streams import Stream, streams
+from signals.timing import Timing
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -90,6 +91,12 @@ class Layout:
     """[S, P, K] how a phase serves a movement: 1 with priority, 0.5 yielding, 0 not."""
     change_s: FloatArray
     """[S, P, P] how long the change from one phase's green to another's takes; 0 from a phase to itself."""
+    min_green_s: FloatArray
+    """[S, P] 0 where there is no such phase."""
+    max_green_s: FloatArray
+    """[S, P] while another phase has vehicles to serve; 0 where there is no such phase."""
+    decision_interval_s: float
+    """Time between decisions."""
     zone: Gather
     """[C] from lanes: a controlled lane's share of what is seen on its way to the stop line."""
     zone_m: FloatArray
@@ -142,6 +149,7 @@ def build_layout(
     place = {pair: c for c, pair in enumerate(controlled)}
     streamed = [(s, stream) for s, i in enumerate(intersections) for stream in streams(i)]
     service, change_s = np.zeros((size, p_max, k_max)), np.zeros((size, p_max, p_max))
+    min_green_s, max_green_s = np.zeros((size, p_max)), np.zeros((size, p_max))
     phase_exists, movement_exists = np.zeros((size, p_max), bool), np.zeros((size, k_max), bool)
     crossing, stream_served = np.zeros((size, k_max), bool), np.zeros((len(streamed), p_max), bool)
     for b, (_, stream) in enumerate(streamed):
@@ -178,9 +186,11 @@ def build_layout(
         for old, new in item.changes:
             change_s[s, old, new] = item.intergreen_s(old, new)
         for phase in item.phases:
+            min_green_s[s, phase.index], max_green_s[s, phase.index] = phase.min_green_s, phase.max_green_s
             served = [m for k, m in enumerate(item.movements) if service[s, phase.index, k] and not crossing[s, k]]
             exits = dict.fromkeys(lanes[lane] for m in served for lane in m.exit_lanes)
             phase_exits[s * p_max + phase.index] = _mean(list(exits))
+    timing = intersections[0].times.timing if intersections else Timing()
     own = np.array([s for s, _ in controlled], np.int64)
     stream_signal = np.array([s for s, _ in streamed], np.int64)
     stream_lane = np.array([place[s, stream.lane_id] for s, stream in streamed], np.int64)
@@ -207,6 +217,9 @@ def build_layout(
         crossing_edges=tuple(crossing_edges),
         service=service,
         change_s=change_s,
+        min_green_s=min_green_s,
+        max_green_s=max_green_s,
+        decision_interval_s=timing.decision_interval_s,
         zone=Gather.build([z.items() for z in zones], (len(controlled),)),
         zone_m=Gather.build([way.items() for way in ways_m], (len(controlled),)).weight,
         signal_lanes=Gather.build(

@@ -144,6 +144,7 @@ class SignalMachine:
         snapshot.phase[:] = self.phase
         since_green_s = self.now_s - self.green_since_s
         np.less(since_green_s, -1e-6, out=snapshot.changing)
+        np.maximum(self.green_since_s - self.now_s, 0.0, out=snapshot.green_in_s)
         np.maximum(since_green_s, 0.0, out=snapshot.green_age_s)
         np.subtract(self.now_s, self.served_until_s, out=snapshot.since_served_s)
         np.multiply(snapshot.since_served_s, self.exists, out=snapshot.since_served_s)

@@ -57,6 +57,8 @@ class Snapshot:
     """[S] the phase that is green or, during a change, the one that comes next."""
     changing: BoolArray
     """[S] whether a change interval is on."""
+    green_in_s: FloatArray
+    """[S] how long until it is green, 0 while it is."""
     green_age_s: FloatArray
     """[S] how long the current green has lasted."""
     since_served_s: FloatArray
@@ -106,7 +108,8 @@ class Snapshot:
             "phase": ((s,), np.int64),
             "changing": ((s,), np.bool_),
         }
-        result |= {"green_age_s": ((s,), np.float64), "since_served_s": ((s, p), np.float64)}
+        result |= dict.fromkeys(("green_in_s", "green_age_s"), ((s,), np.float64))
+        result |= {"since_served_s": ((s, p), np.float64)}
         return result | {"mask": ((s, p), np.bool_), "calls": ((s, p), np.bool_)}
 
     @staticmethod

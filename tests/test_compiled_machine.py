@@ -58,7 +58,7 @@ def test_both_machines_go_the_same_way(name: str, decision_s: float, max_green_s
             machine.show(snapshot)
             snapshot.calls[:] = calls
             machine.show_mask(snapshot)
-        for field in ("phase", "changing", "green_age_s", "since_served_s", "mask"):
+        for field in ("phase", "changing", "green_in_s", "green_age_s", "since_served_s", "mask"):
             assert getattr(seen[0], field).tobytes() == getattr(seen[1], field).tobytes(), field
         for field in STATE:
             assert getattr(machines[0], field).tobytes() == getattr(machines[1], field).tobytes(), field

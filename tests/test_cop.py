@@ -54,7 +54,7 @@ def test_it_stays_where_there_is_no_plan_and_goes_where_it_has_to(monkeypatch: p
 def test_its_options_are_the_planners() -> None:
     controller = make("cop", horizon_s=30, saturation_flow_vph=1500)
     assert isinstance(controller, Cop)
-    assert (controller._planner.horizon_s, controller._planner.saturation_flow_vph) == (30, 1500)
+    assert (controller.horizon_s, controller.saturation_flow_vph) == (30, 1500)
 
 
 def test_it_decides_the_same_without_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from signals.intersection import Intersection
 from signals.layout import Layout
 from signals.planner.search import FloatArray, IntArray
 
@@ -42,13 +39,3 @@ def lane_room(layout: Layout, share: FloatArray) -> FloatArray:
     np.add.at(together, layout.stream_lane, green)
     room: FloatArray = green / np.maximum(together, LEAST_SHARE)[layout.stream_lane]
     return room
-
-
-def green_bounds_s(intersections: Sequence[Intersection], layout: Layout) -> tuple[FloatArray, FloatArray]:
-    """[S, P] each, the least and the greatest green of each phase [s]; 0 where there is no such phase."""
-    size, phases, _ = layout.shape
-    least, greatest = np.zeros((size, phases)), np.zeros((size, phases))
-    for s, item in enumerate(intersections):
-        for phase in item.phases:
-            least[s, phase.index], greatest[s, phase.index] = phase.min_green_s, phase.max_green_s
-    return least, greatest
