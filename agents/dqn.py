@@ -82,6 +82,9 @@ class MaskedDoubleDQN(SB3Learner, DQN):
             replay_buffer_class=DecisionBuffer,
             replay_buffer_kwargs={"shape": env.shape, "gamma": settings.gamma},
         )
+        if env.shape.regret is not None and settings.plan_start:
+            learner.online.begin_as_rule(settings.plan_start)
+            learner.target.load_state_dict(learner.online.state_dict())
         learner.average = copy.deepcopy(learner.online)
         learner.averaging = 1.0 / settings.averaging_steps
         learner.explorer = Explorer(env.shape, settings.greedy_exploration, [seed, 0xE])

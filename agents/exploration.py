@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from agents.network import CURRENT, GREEDY_STAYS, SELECTABLE
+from agents.network import CURRENT, GREEDY_STAYS, PLANNED_STAYS, SELECTABLE
 from signals.observations import ObservationShape
 
 RANDOM_STAYS = 0.75
@@ -74,7 +74,11 @@ class Explorer:
         shape = self.shape
         phases = rows[:, : shape.phases * shape.phase_features].reshape(len(rows), shape.phases, -1)
         selectable, current = phases[:, :, SELECTABLE] > 0.5, phases[:, :, CURRENT]
-        most = np.where(selectable, phases[:, :, shape.demand] + GREEDY_STAYS * current, -1.0).argmax(1)
+        if shape.regret is None:
+            rule = phases[:, :, shape.demand] + GREEDY_STAYS * current
+        else:
+            rule = PLANNED_STAYS * current - phases[:, :, shape.regret]
+        most = np.where(selectable, rule, -np.inf).argmax(1)
         any_ = np.where(selectable, draws.order[part] + draws.stays[part] * current, -1.0).argmax(1)
         tried = np.where(draws.greedy[part], most, any_)
         return np.asarray(np.where(explores, tried, best), np.int64)

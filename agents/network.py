@@ -25,6 +25,8 @@ SELECTABLE, CURRENT = 1, 2
 """Indices in the phase block, see `signals.observations.PhaseObservation`."""
 GREEDY_STAYS = 0.2
 """By how much, as a scaled count of vehicles, another phase must be ahead for a greedy choice to switch."""
+PLANNED_STAYS = 1e-4
+"""By how much, as a scaled regret, another phase must be better for a planner's choice to switch: not at a tie."""
 Scores = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 """[B, size] rows to [B, P] scores."""
 
@@ -81,14 +83,15 @@ class PhaseScorer(nn.Module):
         self.head = nn.Sequential(nn.Linear(2 * units, units), nn.ReLU(), nn.Linear(units, outputs))
         self.context = nn.Linear(context, units, bias=False) if context else None
 
-    def begin_greedy(self, strength: float) -> None:
-        """Score by what a phase would serve, and by nothing else, until something is learned.
+    def begin_as_rule(self, strength: float) -> None:
+        """Score as a rule does, until something is learned: as the planner, or else by what a phase would serve.
 
-        The first unit of each layer carries `strength` × (demand + `GREEDY_STAYS` where it is current); the others
-        are made ready to learn, but are not heard yet.
+        The first unit of each layer carries the rule; the others are made ready to learn, but are not heard yet. With
+        a planner each phase scores -`strength` × regret, else `strength` × (demand + `GREEDY_STAYS` where it is
+        current).
 
         Args:
-            strength: in scores per unit of the scaled demand, 0 or more.
+            strength: in scores per unit of the scaled feature, 0 or more.
 
         An encoder from outside, whose layers nobody knows, is left as it is.
         """
@@ -104,12 +107,17 @@ class PhaseScorer(nn.Module):
                 layer.weight[0], layer.bias[0] = 0.0, 0.0
             if self.context is not None:
                 self.context.weight[0] = 0.0
-            first.weight[0, self.shape.demand] = share
-            first.weight[0, CURRENT] = GREEDY_STAYS * share
+            if self.shape.regret is None:
+                first.weight[0, self.shape.demand] = share
+                first.weight[0, CURRENT] = GREEDY_STAYS * share
+            else:  # a unit carries nothing below 0, and regrets are not
+                first.weight[0, self.shape.regret] = share
+                first.bias[0] = PLANNED_STAYS * share
+                first.weight[0, CURRENT] = -PLANNED_STAYS * share
             hidden.weight[0, 0] = share
             last.weight.zero_()
             last.bias.zero_()
-            last.weight[0, 0] = share
+            last.weight[0, 0] = share if self.shape.regret is None else -share
 
     def forward(self, rows: Tensor) -> Tensor:
         """Scores."""

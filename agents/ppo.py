@@ -21,7 +21,7 @@ from agents.learner import SB3Learner, State, shared_arguments
 from agents.network import Encoder, PhaseScorer, StateValue
 from agents.policies import PhaseActorCriticPolicy
 from agents.rollout import Decisions, Moments, Rollout, advantages
-from agents.settings import PPOSettings
+from agents.settings import PPOSettings, start_of
 from agents.updates import average_in, free, require_finite
 from agents.vec_env import SignalsVecEnv
 from signals.observations import ObservationShape
@@ -67,8 +67,8 @@ class MaskedPPO(SB3Learner, PPO):
             ent_coef=settings.ent_coef,
             vf_coef=settings.vf_coef,
         )
-        if settings.greedy_start:
-            learner.actor.begin_greedy(settings.greedy_start)
+        if (strength := start_of(settings, env.shape)) > 0:
+            learner.actor.begin_as_rule(strength)
         learner.average, learner.averaging = copy.deepcopy(learner.actor), 1.0 / settings.averaging_updates
         return learner
 

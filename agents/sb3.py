@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from agents.learner import SB3Learner, State, off_policy_arguments, shared_arguments
 from agents.network import Encoder, PhaseScorer
 from agents.policies import PhaseActorCritic, PhaseActorCriticPolicy
-from agents.settings import ActorCriticSettings, ClippedSettings, ValueSettings, setting
+from agents.settings import ActorCriticSettings, ClippedSettings, ValueSettings, setting, start_of
 from agents.updates import selectable
 from agents.vec_env import SignalsVecEnv
 from signals.observations import ObservationShape
@@ -91,9 +91,9 @@ class OnPolicyLearner(SB3Learner):
             n_steps=steps,
             **own,
         )
-        if settings.greedy_start:
+        if (strength := start_of(settings, env.shape)) > 0:
             actor: PhaseScorer = made.policy.mlp_extractor.actor
-            actor.begin_greedy(settings.greedy_start)
+            actor.begin_as_rule(strength)
         learner: Self = made
         return learner
 

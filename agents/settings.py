@@ -9,6 +9,7 @@ from typing import Any
 
 from plumbing.errors import InputError, did_you_mean, printable
 from plumbing.yamlfile import read_yaml
+from signals.observations import ObservationShape
 
 
 def setting(default: Any, *, least: float | None = None, most: float | None = None) -> Any:
@@ -64,7 +65,11 @@ class DQNSettings(ValueSettings):
     """Gradient steps over which the weights that a controller gets are averaged (Polyak & Juditsky 1992): from one
     step to the next a policy jumps between phases of almost equal value."""
     greedy_exploration: float = setting(0.5, least=0.0, most=1.0)
-    """Share of exploring decisions that take the phase with the most vehicles; the rest are uniform."""
+    """Share of exploring decisions that take the phase with the most vehicles, or the planner's where the observation
+    has one; the rest are uniform."""
+    plan_start: float = setting(0.1, least=0.0)
+    """Where a planner is part of the observation: by how much the untrained network values a phase less per 50 veh s
+    that the planner would lose by it, in scaled rewards."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,9 @@ class ActorCriticSettings:
     """How strongly the untrained policy prefers a phase that serves more: in log-odds per 20 vehicles, 0 for not at
     all. Phases drawn evenly jam a network, which takes long to simulate and teaches little.
     A network from outside begins as it is made."""
+    plan_start: float = setting(5.0, least=0.0)
+    """The same where a planner is part of the observation: how strongly the untrained policy prefers what the planner
+    does, in log-odds per 50 veh s."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +115,11 @@ class PPOSettings(ClippedSettings):
 
     averaging_updates: int = 10
     """Updates over which the weights that a controller gets are averaged, as for DQN."""
+
+
+def start_of(settings: ActorCriticSettings, shape: ObservationShape) -> float:
+    """How strongly the untrained policy follows the rule that the observation allows for."""
+    return settings.greedy_start if shape.regret is None else settings.plan_start
 
 
 Settings = Any

@@ -40,6 +40,9 @@ class ObservationShape:
     movement_features: int
     demand: int = 8
     """Index of the phase feature that counts the vehicles which a phase would serve."""
+    regret: int | None = None
+    """Index of the phase feature that tells how much worse than the best the best plan is that begins with a phase;
+    None where there is none."""
 
     @property
     def size(self) -> int:
@@ -156,6 +159,8 @@ class PhaseObservation(Observation):
     )  # fmt: skip
     DEMAND = "vehicles"
     """The phase feature that counts the vehicles which a phase would serve."""
+    REGRET: str | None = None
+    """The phase feature that tells how much worse the best plan is that begins with a phase."""
     PHASE_SCALE = np.array([1, 1, 1, 1, 60, 120, 10, 4, 20, 20, 600, 20, 20, 10], float)
     MOVEMENT_SCALE = np.array([1, 1, 2, 10, 10, 300, 10, 10, 5], float)
 
@@ -193,7 +198,10 @@ class PhaseObservation(Observation):
     def shape_for(cls, phases: int, movements: int) -> ObservationShape:
         """How a row is cut that has room for so many."""
         demand = cls.PHASE_FEATURES.index(cls.DEMAND)
-        return ObservationShape(phases, movements, len(cls.PHASE_FEATURES), len(cls.MOVEMENT_FEATURES), demand)
+        regret = cls.PHASE_FEATURES.index(cls.REGRET) if cls.REGRET else None
+        return ObservationShape(
+            phases, movements, len(cls.PHASE_FEATURES), len(cls.MOVEMENT_FEATURES), demand, regret
+        )
 
     def raw(self, snapshot: Snapshot) -> Rows:
         """[S, size] rows in the units of the table, neither scaled nor limited; a new array each time."""
@@ -303,10 +311,12 @@ OBSERVATIONS: dict[str, type[PhaseObservation]] = {"full": PhaseObservation, "de
 """By sensing level, each level's own."""
 NAMED: dict[str, type[Observation] | str] = {
     "phases": PhaseObservation,
+    "planned": "signals.planner.observation:PlannedObservation",
     "detectors": DetectorObservation,
     "sumo-rl": "envs.sumo.sumo_rl:SumoRlObservation",
 }
-"""By name, or where they are: sumo-rl's reads the running simulation. `signals.observation_names` finds them."""
+"""By name, or where they are: one plans, sumo-rl's reads the running simulation. `signals.observation_names` finds
+them."""
 
 
 def observation_for(kind: str | type[PhaseObservation], layout: Layout, rows: Rows | None = None) -> PhaseObservation:

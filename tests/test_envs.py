@@ -27,6 +27,7 @@ from envs.workers.server import WorkerSetup
 from plumbing.errors import InputError
 from scenarios.scenario import Scenario
 from signals.observations import DetectorObservation, PhaseObservation
+from signals.planner.observation import PlannedObservation
 from tests.windows import phase_of, window
 
 ROOT = Path(__file__).parents[1]
@@ -82,7 +83,7 @@ def test_gymnasium_makes_the_registered_id() -> None:
     env.close()
 
 
-@pytest.mark.parametrize("table", [PhaseObservation, DetectorObservation])
+@pytest.mark.parametrize("table", [PhaseObservation, DetectorObservation, PlannedObservation])
 def test_the_docstrings_tables_are_the_arrays(table: type[PhaseObservation]) -> None:
     rows = re.findall(r"^\s*\| (\d+) \| (\w+) \|.*\| ([\d.]+) \|$", table.__doc__ or "", re.MULTILINE)
     first = len(table.PHASE_FEATURES)

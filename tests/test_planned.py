@@ -1,0 +1,133 @@
+"""The observation that plans, and policies that begin as the planner."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from agents.registry import agent_settings, make_learner
+from agents.vec_env import SignalsVecEnv
+from controllers.base import choose
+from controllers.cop import Cop
+from envs.sumo.setup import SimulationSetup, make_setup
+from envs.sumo.simulation import Simulation
+from envs.workers.client import RemoteSimulation
+from envs.workers.server import WorkerSetup
+from signals.layout import Layout
+from signals.observations import LIMIT
+from signals.planner.observation import PlannedObservation
+from signals.planner.planner import Planner
+from signals.snapshot import Snapshot
+from tests.compiled import needs_library
+from tests.windows import window
+
+CLEAR = 0.02  # [veh s] a single-precision feature tells smaller differences apart or not
+
+
+@cache
+def driven() -> tuple[SimulationSetup, tuple[Snapshot, ...]]:
+    """What ten minutes of three signals look like under the planner."""
+    setup = make_setup(window("cologne3", 600.0))
+    simulation, decider, seen = Simulation(setup), Cop(), []
+    decider.reset(setup.plan.intersections, setup.layout, 0)
+    simulation.begin(seed=1)
+    while not simulation.done:
+        seen.append(simulation.snapshot.copy())
+        simulation.decide(decider.decide(simulation.snapshot))
+    simulation.end()
+    return setup, tuple(seen)
+
+
+def one_clear_best(layout: Layout, snapshot: Snapshot) -> np.ndarray:
+    """[S] where one phase's plan is better than every other's, not by rounding alone."""
+    costs = np.sort(np.where(snapshot.mask, Planner(layout).costs(snapshot), np.inf), axis=1)
+    return np.isfinite(costs[:, 0]) & (costs[:, 1] - costs[:, 0] > CLEAR)
+
+
+def test_regret_and_cost_are_the_planners() -> None:
+    setup, seen = driven()
+    observe, planner, choices = PlannedObservation(setup.layout), Planner(setup.layout), 0
+    for snapshot in seen:
+        rows = observe.raw(snapshot)
+        regret, cost = (observe.phase[:, :, n] for n in (14, 15))
+        choice = snapshot.mask.sum(axis=1) > 1
+        costs = planner.costs(snapshot)
+        assert cost[choice][snapshot.mask[choice]] == pytest.approx(costs[choice][snapshot.mask[choice]])
+        assert (regret[choice].min(axis=1, where=snapshot.mask[choice], initial=np.inf) == 0.0).all()
+        assert (regret[~snapshot.mask] == 0.0).all()
+        assert (cost[~choice] == 0.0).all()
+        choices += int(choice.sum())
+        # in a new array each time, and scaled the same whichever way it is written
+        scaled = observe(snapshot)
+        shape = observe.shape
+        width = shape.phases * shape.phase_features
+        expected = rows[:, :width].reshape(len(rows), shape.phases, -1) / observe.PHASE_SCALE
+        assert scaled[:, :width] == pytest.approx(np.minimum(expected, LIMIT).reshape(len(rows), -1), rel=1e-5)
+    assert choices > 100
+
+
+def test_arrivals_are_those_of_the_movements() -> None:
+    setup, seen = driven()
+    layout, observe, most = setup.layout, PlannedObservation(setup.layout), 0.0
+    for snapshot in seen:
+        observe.raw(snapshot)
+        arriving = observe.movement[:, :, 9:].sum(axis=2)
+        assert arriving == pytest.approx(layout.movement_streams.sum(snapshot.arriving.sum(axis=1)), rel=1e-5)
+        most = max(most, arriving.max())
+    assert most > 3.0
+
+
+def test_a_phase_without_a_plan_is_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    setup, seen = driven()
+    snapshot = next(one for one in seen if one.mask[0].sum() > 1)
+    observe = PlannedObservation(setup.layout)
+    costs = observe._planner.costs(snapshot)
+    lost = int(np.flatnonzero(snapshot.mask[0])[-1])
+    costs[0, lost] = np.inf
+    monkeypatch.setattr(observe._planner, "costs", lambda _: costs)
+    observe.write(snapshot)
+    assert observe.phase[0, lost, 14:].tolist() == [LIMIT, LIMIT]
+    assert observe.phase[0, np.flatnonzero(snapshot.mask[0])[0], 14] < LIMIT
+
+
+@needs_library
+def test_compiled_code_writes_the_same_rows() -> None:
+    simulation = Simulation(make_setup(window("cologne1", 300.0)))
+    simulation.begin(seed=1)
+    compiled, plain = PlannedObservation(simulation.layout), PlannedObservation(simulation.layout)
+    compiled.begin(simulation)
+    assert compiled._see is not None
+    while not simulation.done:
+        simulation.decide(np.argmax(simulation.snapshot.mask, axis=1))
+        compiled.write(simulation.snapshot)
+        plain.write(simulation.snapshot)
+        assert compiled.rows.tobytes() == plain.rows.tobytes()
+    simulation.end()
+
+
+@pytest.mark.parametrize("agent", ["ppo", "dqn", "a2c"])
+def test_an_untrained_network_chooses_what_the_planner_chooses(agent: str) -> None:
+    setup, seen = driven()
+    worker = WorkerSetup(make_setup(window("cologne3", 60.0)), observation=PlannedObservation)
+    env = SignalsVecEnv([RemoteSimulation(worker)], 0, 0.01)
+    try:
+        learner = make_learner(agent, agent_settings(agent, {}), env, 0)
+    finally:
+        env.close()
+    network = learner.scorer()
+    planner, observe, clear, kept = Cop(), PlannedObservation(setup.layout), 0, 0
+    planner.reset(setup.plan.intersections, setup.layout, 0)
+    for snapshot in seen:
+        planned = planner.decide(snapshot)
+        with torch.no_grad():
+            scores = network(torch.from_numpy(observe(snapshot))).numpy()
+        chosen = choose(scores.astype(float), snapshot)
+        best = one_clear_best(setup.layout, snapshot)
+        assert (chosen[best] == planned[best]).all()
+        kept += int((planned[best] == snapshot.phase[best]).sum())
+        clear += int(best.sum())
+    assert clear > 100
+    assert 10 < kept < clear - 10, "some keep their phase, some change"
