@@ -183,7 +183,10 @@ def test_one_that_fails_is_named(mine: str, name: str, says: str) -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ("phase", "unknown observation 'phase'; choose one of phases, detectors, sumo-rl, .*Did you mean 'phases'"),
+        (
+            "phase",
+            "unknown observation 'phase'; choose one of phases, planned, detectors, sumo-rl, .*Did you mean 'phases'",
+        ),
         ("os:system", "observation 'os:system' is no subclass of signals.observations.Observation; make it one"),
         (dict, "is no subclass of signals.observations.Observation"),
         ("{mine}:Blind", "sensing is 'sonar'; choose full or detectors"),
