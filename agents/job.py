@@ -13,7 +13,7 @@ from agents.registry import AGENTS, agent_settings
 from envs.options import EnvOptions
 from plumbing.errors import LONGEST_LINE, InputError
 from plumbing.plain import Shape, listed, misfit, named, number, optional, record, row, text, whole
-from scenarios.arguments import TIMING_OPTIONS
+from scenarios.arguments import TIMING_OPTIONS, TIMING_WORDS
 from scenarios.scenario import Scenario, load
 from scenarios.scenario import names as scenario_names
 from scenarios.seeds import VALIDATION_SEEDS
@@ -173,7 +173,7 @@ def _lines(job: Job, run: str) -> Iterator[list[str]]:
 def _words(job: Job, run: str) -> Iterator[str]:
     """The options that differ from the defaults. Raises ValueError for what no option can say."""
     plain, timing = Timing(), timing_of(job.timing)
-    settable = {name for name, _ in TIMING_OPTIONS.values()} | {"change_interval"}
+    settable = {name for name, _ in TIMING_OPTIONS.values()}.union(TIMING_WORDS)
     fixed = [f.name for f in fields(Timing) if f.name not in settable]
     if any(getattr(timing, name) != getattr(plain, name) for name in fixed):
         raise ValueError("no option sets this timing")
@@ -215,6 +215,7 @@ def where_words(job: Job) -> Iterator[str]:
         *((f"--{o}", getattr(timing, name), _unsaid(job, name, plain)) for o, (name, _) in TIMING_OPTIONS.items()),
         ("--change-interval", timing.change_interval, plain.change_interval),
     )
+    yield from ("--spillback-guard",) if timing.spillback_guard else ()
 
 
 def _unsaid(job: Job, name: str, plain: Timing) -> float | None:

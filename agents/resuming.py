@@ -12,7 +12,7 @@ from agents.registry import AGENTS, agent_settings
 from agents.run import read_settings, write_settings
 from agents.settings import falling
 from plumbing.errors import InputError, printable
-from scenarios.arguments import TIMING_OPTIONS
+from scenarios.arguments import TIMING_OPTIONS, TIMING_WORDS
 from scenarios.scenario import Scenario
 
 PLACES = ("scenario", "routes", "additional")
@@ -27,7 +27,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "start": ("started_from",), "config": ("agent_settings",),
     "dropout": ("faults", "dropout"), "stuck_on": ("faults", "stuck_on"), "latency": ("faults", "latency_s"),
     **{option.replace("-", "_"): ("timing", name) for option, (name, _) in TIMING_OPTIONS.items()},
-    "change_interval": ("timing", "change_interval"),
+    **{name: ("timing", name) for name in TIMING_WORDS},
 }  # fmt: skip
 """Where a job keeps what each option of train.py says, by the name that `parse_args` gives it."""
 _SPELT = {"start": "from"}

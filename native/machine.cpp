@@ -75,6 +75,30 @@ std::int64_t due(const Decision* d, std::int64_t s, double now_s) {
     return late ? first : -1;
 }
 
+// SignalMachine._ended for one signal that is not held. `over`: whether max green is reached.
+void ended(const Decision* d, std::int64_t s, bool over, const std::uint8_t* calls, std::uint8_t* row) {
+    const std::int64_t P = d->phases, current = d->current[s];
+    const std::uint8_t* blocked = d->blocked + s * P;
+    const bool useless = blocked[current];
+    bool called = false, flowing = false;
+    for (std::int64_t p = 0; p < P; ++p) {
+        const bool calling = p != current && row[p] && calls[p];
+        called = called || calling;
+        flowing = flowing || (calling && !blocked[p]);
+    }
+    const bool for_flowing = flowing && (over || useless), for_called = !for_flowing && called && over && useless;
+    for (std::int64_t p = 0; p < P; ++p) {
+        const bool calling = p != current && row[p] && calls[p];
+        if (for_flowing) {
+            row[p] = calling && !blocked[p];
+        } else if (for_called) {
+            row[p] = calling;
+        } else {
+            row[p] = row[p] && (p == current || !blocked[p]);
+        }
+    }
+}
+
 }  // namespace
 
 extern "C" {
@@ -102,16 +126,7 @@ void machine_mask(const Decision* d, double now_s, const std::uint8_t* calls, st
             row[settled ? next : current] = true;
             continue;
         }
-        if (!(now_s + d->interval_s > d->max_until_s[s] + SLACK_S)) {
-            continue;
-        }
-        bool called = false;
-        for (std::int64_t p = 0; p < P; ++p) {
-            called = called || (p != current && row[p] && calls[s * P + p]);
-        }
-        for (std::int64_t p = 0; called && p < P; ++p) {
-            row[p] = p != current && row[p] && calls[s * P + p];
-        }
+        ended(d, s, now_s + d->interval_s > d->max_until_s[s] + SLACK_S, calls + s * P, row);
     }
 }
 

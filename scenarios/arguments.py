@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from scenarios.clock import timing_for
 from scenarios.scenario import Scenario, load
@@ -70,6 +71,10 @@ TIMING_OPTIONS = {
 }
 
 
+TIMING_WORDS = ("change_interval", "spillback_guard")
+"""Fields of `Timing` that are no numbers; their options have the same names."""
+
+
 def add_timing_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that set `Timing`, the same in every command."""
     defaults, group = Timing(), parser.add_argument_group("timing")
@@ -86,6 +91,11 @@ def add_timing_arguments(parser: argparse.ArgumentParser) -> None:
         help="calculated (yellow by speed, red clearance by geometry; the default), or fixed (the two values "
         "above for all, as most published studies have it: for comparison only)",
     )  # fmt: skip
+    group.add_argument(
+        "--spillback-guard", action="store_true", default=defaults.spillback_guard,
+        help="begin no green whose exits are all full, and end such a one early for a phase that can flow (default: "
+        "off; not with detectors, which do not see the exits)",
+    )  # fmt: skip
 
 
 def timing_from(arguments: argparse.Namespace) -> Timing:
@@ -95,5 +105,6 @@ def timing_from(arguments: argparse.Namespace) -> Timing:
         InputError: the values do not go together.
     """
     values = {name: getattr(arguments, option.replace("-", "_")) for option, (name, _) in TIMING_OPTIONS.items()}
-    asked = {name: value for name, value in values.items() if value is not None}
-    return timing_for(arguments.scenario or "", **asked, change_interval=arguments.change_interval)
+    asked: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+    asked |= {name: getattr(arguments, name) for name in TIMING_WORDS}
+    return timing_for(arguments.scenario or "", **asked)

@@ -77,6 +77,10 @@ class Layout:
     """[B] index of its lane among the controlled lanes."""
     stream_served: BoolArray
     """[B, P] whether a phase serves a stream."""
+    stream_chosen: BoolArray
+    """[B] whether some phases serve a stream and others do not."""
+    stream_exits: Gather
+    """[B] from lanes: each exit lane that a stream leads to, once."""
     stream_share: FloatArray
     """[B] its share of its lane's vehicles as long as nothing is known of them."""
     phase_exists: BoolArray
@@ -210,6 +214,11 @@ def build_layout(
         stream_signal=stream_signal,
         stream_lane=stream_lane,
         stream_served=stream_served,
+        stream_chosen=stream_served.any(axis=1) & (phase_exists[stream_signal] & ~stream_served).any(axis=1),
+        stream_exits=Gather.build(
+            [[(lanes[lane], 1.0) for lane in _exits_of(intersections[s], stream)] for s, stream in streamed],
+            (len(streamed),),
+        ),
         stream_share=weights / np.bincount(stream_lane, weights, len(controlled))[stream_lane],
         phase_exists=phase_exists,
         movement_exists=movement_exists,
@@ -274,6 +283,13 @@ def _movements_of(item: Intersection, stream: Stream) -> list[int]:
         for k, movement in enumerate(item.movements)
         if stream.lane_id in movement.lanes and _shares_link(item, stream.lane_id, movement, links)
     ]
+
+
+def _exits_of(item: Intersection, stream: Stream) -> Iterable[str]:
+    """The lanes that a stream's vehicles leave by."""
+    return dict.fromkeys(
+        c.to_lane for i in stream.links for c in item.table.links[i].connections if c.from_lane == stream.lane_id
+    )
 
 
 def _shares_link(item: Intersection, lane: str, movement: Movement, links: set[int]) -> bool:

@@ -99,6 +99,8 @@ class SignalMachine:
         self.settled_at_s: FloatArray = np.zeros((size, width))
         self.served_until_s: FloatArray = np.zeros((size, width))
         self.green_until_s: FloatArray = np.zeros((size, width))
+        self.blocked: BoolArray = np.zeros((size, width), bool)
+        """[S, P] which phases are of no use now, by `signals.spillback`; see `block`."""
         self._held_until_s: FloatArray = np.zeros(size)
         self._max_until_s: FloatArray = np.zeros(size)
         self._settles = bool(self._settling_s.any())
@@ -113,6 +115,7 @@ class SignalMachine:
         self.served_until_s[:] = now_s
         self.green_until_s[:] = now_s
         self.settled_at_s[:] = now_s
+        self.blocked[:] = False
         self._bound_green(slice(None))
         self._known = None
 
@@ -149,6 +152,11 @@ class SignalMachine:
         np.subtract(self.now_s, self.served_until_s, out=snapshot.since_served_s)
         np.multiply(snapshot.since_served_s, self.exists, out=snapshot.since_served_s)
 
+    def block(self, blocked: BoolArray) -> None:
+        """From now on these phases [S, P] are of no use, as their exits are full; until the next call."""
+        self.blocked[:] = blocked
+        self._known = None
+
     def mask(self, calls: BoolArray) -> BoolArray:
         """[S, P] which phases may be chosen now; at least one of every signal.
 
@@ -175,12 +183,10 @@ class SignalMachine:
         mask[held] = False
         mask[s, current] = True
         # the next decision would come too late
-        full = self.now_s + self.timing.decision_interval_s > self._max_until_s + 1e-6
-        if full.any():
-            called = mask & calls
-            called[s, current] = False
-            expired = full & ~held & called.any(axis=1)
-            mask[expired] = called[expired]
+        over = ~held & (self.now_s + self.timing.decision_interval_s > self._max_until_s + 1e-6)
+        useless = ~held & self.blocked[s, current]
+        if over.any() or self.blocked.any():
+            mask = self._ended(mask, calls, over, useless)
         for signal, phase in self._due():
             if not held[signal]:
                 # what cannot begin yet, since something has to be cleared first, begins as soon as it can
@@ -188,6 +194,27 @@ class SignalMachine:
                 mask[signal, phase if settled[signal, phase] else current[signal]] = True
         self._known = self.now_s, calls.tobytes(), mask
         return mask
+
+    def _ended(self, mask: BoolArray, calls: BoolArray, over: BoolArray, useless: BoolArray) -> BoolArray:
+        """The mask [S, P] where max green and the spillback guard leave less of it.
+
+        What is blocked does not begin. A green that is over, or of no use, ends for a called phase that is not
+        blocked; where all that are called are blocked, one that is both ends for these, as without the guard.
+
+        Args:
+            over: [S] whether max green is reached.
+            useless: [S] whether the current phase may end and is blocked.
+        """
+        s, current = self._signals, self.phase
+        stays = np.zeros_like(mask)
+        stays[s, current] = True
+        called = mask & calls & ~stays
+        flowing = called & ~self.blocked
+        found = mask & (~self.blocked | stays)
+        for ends, phases in ((over & useless, called), (over | useless, flowing)):
+            ends = ends & phases.any(axis=1)
+            found[ends] = phases[ends]
+        return found
 
     @property
     def red_s(self) -> FloatArray:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from plumbing.errors import InputError
-from plumbing.plain import misfit, number, record, text
+from plumbing.plain import misfit, number, one_of, record, text
 from signals.clearance import FOOT_M
 
 
@@ -43,6 +43,9 @@ class Timing:
     have it; for comparison with these only, since vehicles may then meet inside the junction."""
     red_clearance_s: float = 0.0
     """Least red clearance where paths conflict."""
+    spillback_guard: bool = False
+    """Whether no green begins that cannot serve anybody, since all of its exits are full, and one ends early for
+    another phase that can; see `signals.spillback`. It takes sensing `full`."""
 
     def __post_init__(self) -> None:
         for name in ("yellow_change_s", "min_green_s", "max_green_s", "max_red_s", "walk_s", "red_clearance_s"):
@@ -88,7 +91,8 @@ def timing_of(content: Any) -> Timing:
     Raises:
         InputError: a name is unknown, or a value of another kind or out of range.
     """
-    shapes = {f.name: text(20) if f.name == "change_interval" else number(0, math.inf) for f in fields(Timing)}
+    shapes = {f.name: number(0, math.inf) for f in fields(Timing)}
+    shapes |= {"change_interval": text(20), "spillback_guard": one_of(True, False)}
     try:
         misfit(record({}, shapes), content)
     except ValueError as error:

@@ -35,6 +35,7 @@ from signals.loops import LoopPlan, LoopReader
 from signals.machine import SignalMachine
 from signals.measures import ApproachMeasures, detector_calls, pedestrian_demand, streams_green
 from signals.snapshot import HALTING_MPS, Snapshot
+from signals.spillback import blocked
 
 Readings = tuple[float, npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]
 log = logging.getLogger("intergreen.native")
@@ -275,10 +276,14 @@ class Simulation:
         machine.show_mask(snapshot)
 
     def _calls(self) -> npt.NDArray[np.bool_]:
+        """[S, P] calls; and tells the machine which phases are blocked."""
         layout, snapshot = self.layout, self.snapshot
         if self._loops is not None:
             return detector_calls(layout, snapshot)
-        called: npt.NDArray[np.bool_] = ApproachMeasures(layout, snapshot).phases[-1] > 0
+        seen = ApproachMeasures(layout, snapshot)
+        if self.setup.timing.spillback_guard:
+            self.machine.block(blocked(seen))
+        called: npt.NDArray[np.bool_] = seen.phases[-1] > 0
         return called | (pedestrian_demand(layout, snapshot) > 0) if layout.crossing_edges else called
 
     def _read_pedestrians(self) -> None:

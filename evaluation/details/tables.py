@@ -23,12 +23,12 @@ from evaluation.details.approaches import Approach, approaches_of
 from evaluation.details.passages import Ways, read_passages, ways_of
 from evaluation.measure import percentile
 from signals.network import RoadNetwork
+from signals.spillback import JAM_SPACING_M
 
 SWITCHES = "switches.xml"
 """The output of `evaluation.findings`, which every run has."""
 SAMPLE_S = 10.0
 """Sampling interval of queues [s]; a red lasts longer."""
-JAM_SPACING_M = 7.5  # SUMO's default car: length 5.0 + minGap 2.5
 LEAST_PASSAGES = 20
 """Least vehicles of a movement for a 95th percentile."""
 
