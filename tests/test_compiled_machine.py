@@ -11,7 +11,7 @@ import pytest
 from scenarios.scenario import load
 from signals.intersection import compile_signals
 from signals.layout import build_layout
-from signals.machine import SignalMachine
+from signals.machine import BoolArray, SignalMachine
 from signals.snapshot import Snapshot
 from signals.timing import Timing
 from tests.compiled import CompiledMachine, needs_library
@@ -30,7 +30,7 @@ def test_both_machines_go_the_same_way(name: str, decision_s: float, max_green_s
     compiled = CompiledMachine(items, timing, network)
     machines = [SignalMachine(items, timing, layout.shape[1]), compiled]
     seen = [Snapshot.empty(layout), compiled.seen]
-    draw, shape, changes, forced = random.Random(name), layout.shape[:2], 0, 0
+    draw, shape, changes, forced, guarded = random.Random(name), layout.shape[:2], 0, 0, 0
     generator, now_s = np.random.default_rng(7), 25200.0
     for machine in machines:
         machine.reset(now_s)
@@ -46,6 +46,11 @@ def test_both_machines_go_the_same_way(name: str, decision_s: float, max_green_s
             phase, since_s = draw.randrange(len(items[signal].phases)), now_s + draw.choice((-1.0, 0.0, 3.0))
             for machine in machines:
                 machine.follow(signal, phase, since_s)
+        if step % 7 == 0:  # the spillback guard
+            useless = generator.random(shape) < draw.choice((0.0, 0.0, 0.5, 1.0))
+            for machine in machines:
+                machine.block(useless & machine.exists)
+            guarded += int((machines[0].mask(calls) != unguarded(machines[0], calls)).sum())
         masks = [machine.mask(calls) for machine in machines]
         assert masks[0].tobytes() == masks[1].tobytes()
         forced += int((~masks[0][np.arange(shape[0]), machines[0].phase]).sum())
@@ -63,7 +68,17 @@ def test_both_machines_go_the_same_way(name: str, decision_s: float, max_green_s
         for field in STATE:
             assert getattr(machines[0], field).tobytes() == getattr(machines[1], field).tobytes(), field
     assert changes > 15
+    assert guarded > 15
     assert forced > 10 or math.isinf(max_green_s)
+
+
+def unguarded(machine: SignalMachine, calls: BoolArray) -> BoolArray:
+    """The mask as it would be without the spillback guard."""
+    useless = machine.blocked.copy()
+    machine.block(np.zeros_like(useless))
+    found = machine.mask(calls)
+    machine.block(useless)
+    return found
 
 
 @needs_library

@@ -37,8 +37,14 @@ def items(name: str, timing: Timing) -> tuple[Intersection, ...]:
     return compile_signals(load(name).network, timing).intersections
 
 
-def longest_reds_s(machine: SignalMachine, asks: Asks, calls: float, decisions: int, seed: int) -> list[float]:
-    """Per signal, the longest time from the end of a link's green to the begin of its next, by its phases' states."""
+def longest_reds_s(
+    machine: SignalMachine, asks: Asks, calls: float, decisions: int, seed: int, blocked: float = 0.0
+) -> list[float]:
+    """Per signal, the longest time from the end of a link's green to the begin of its next, by its phases' states.
+
+    Args:
+        calls, blocked: shares of the phases that are called, and that the spillback guard finds of no use.
+    """
     random, shape = np.random.default_rng(seed), machine.exists.shape
     machine.reset(0.0)
     ended = [dict.fromkeys(range(len(i.phases[0].state)), 0.0) for i in machine.intersections]
@@ -52,7 +58,10 @@ def longest_reds_s(machine: SignalMachine, asks: Asks, calls: float, decisions: 
 
     for _ in range(decisions):
         before, since_s = machine.phase.copy(), machine.green_since_s.copy()
-        machine.request(asks(machine, random), random.random(shape) < calls)
+        machine.block(machine.exists & (random.random(shape) < blocked))
+        called = random.random(shape) < calls
+        assert machine.mask(called).any(axis=1).all()
+        machine.request(asks(machine, random), called)
         for s in np.flatnonzero(machine.phase != before).tolist():
             look(s, int(before[s]), float(since_s[s]), machine.now_s)
         machine.advance(machine.now_s + machine.timing.decision_interval_s)
@@ -69,15 +78,16 @@ def longest_reds_s(machine: SignalMachine, asks: Asks, calls: float, decisions: 
     calls=st.sampled_from((0.0, 0.2, 1.0)),
     decision_s=st.sampled_from((1.0, 5.0)),
     max_green_s=st.sampled_from((30.0, 1e5)),
+    blocked=st.sampled_from((0.0, 0.5, 1.0)),
     seed=st.integers(0, 2**32),
 )
 @settings(max_examples=12, deadline=None)
 def test_no_link_is_red_for_longer_than_max_red(
-    name: str, policy: str, calls: float, decision_s: float, max_green_s: float, seed: int
+    name: str, policy: str, calls: float, decision_s: float, max_green_s: float, blocked: float, seed: int
 ) -> None:
     timing = Timing(decision_interval_s=decision_s, max_green_s=max_green_s)
     machine = SignalMachine(items(name, timing), timing)
-    found = longest_reds_s(machine, POLICIES[policy], calls, int(1200 / decision_s), seed)
+    found = longest_reds_s(machine, POLICIES[policy], calls, int(1200 / decision_s), seed, blocked)
     bounds = [max_red(item, timing).bound_s for item in machine.intersections]
     assert all(red <= bound for red, bound in zip(found, bounds, strict=True)), list(zip(found, bounds, strict=True))
 

@@ -50,6 +50,10 @@ class SimulationOptions:
                 raise InputError("tls_ids is empty; name the signals to control, or leave it out for all")
         if self.sensing not in ("full", "detectors"):
             raise InputError(f"unknown sensing {self.sensing!r}; choose full or detectors")
+        if self.timing.spillback_guard and self.sensing == "detectors":
+            raise InputError(
+                "spillback_guard needs sensing full: detectors do not see how full the exits are; leave it off"
+            )
         least, most = self.demand_range
         if not 0 < least <= most < math.inf:
             raise InputError(f"demand_range is {least:g} to {most:g}; give a least and a greatest factor above 0")
