@@ -13,7 +13,7 @@ from agents.named import find_controller
 from controllers.mcts import TreeSearch
 from controllers.programs import ProgramControl
 from controllers.registry import CONTROLLERS
-from envs.sumo.setup import add_tls_argument
+from envs.sumo.setup import SimulationOptions, add_tls_argument
 from envs.workers.engine import add_engine_arguments, check_engine, open_engine
 from evaluation.details.corridor import find_corridor
 from evaluation.files import settings_of, write_results
@@ -50,7 +50,7 @@ from plumbing.outside import add_code_argument
 from scenarios.arguments import add_scenario_arguments, add_timing_arguments, scenario_from, timing_from
 from scenarios.seeds import EVALUATION_SEEDS
 from signals.intersection import compile_signals
-from signals.timing import Timing
+from signals.timing import Timing, timing_of
 
 if TYPE_CHECKING:
     from envs.workers.cluster import Cluster
@@ -157,7 +157,9 @@ def _judge(options: argparse.Namespace, seeds: list[int], timing: Timing, words:
     for controller in controllers:
         if isinstance(controller, ProgramControl):
             controller.programs_for(scenario, options.tls_ids)
-        elif isinstance(controller, TreeSearch):
+            continue
+        SimulationOptions(timing=timing, sensing=controller.sensing)  # whether they go together
+        if isinstance(controller, TreeSearch):
             controller.check(len(plan.intersections))
     if not all(isinstance(controller, ProgramControl) for controller in controllers):
         for refusal in plan.refusals:
@@ -177,6 +179,7 @@ def _judge(options: argparse.Namespace, seeds: list[int], timing: Timing, words:
     about = {
         "scenario": scenario.name,
         "demand": scenario.demand,
+        "ignore_junction_blocker_s": scenario.ignore_junction_blocker_s,
         "seeds": seeds,
         "tls_ids": options.tls_ids,
         "left_alone": [dataclasses.asdict(refusal) for refusal in plan.refusals],
@@ -277,7 +280,8 @@ def _contestant(name: str, timing: Timing, allow_code: bool) -> Contestant:
     found = find_controller(name, allow_code=allow_code)
     for what in found.changed:
         say(f"note: {name} was trained with another version of {what}", error=True)
-    if any(s.get("job", {}).get("timing") not in (None, dataclasses.asdict(timing)) for s in found.settings):
+    trained = (s.get("job", {}).get("timing") for s in found.settings)
+    if any(of is not None and timing_of(of) != timing for of in trained):
         say(f"note: {name} was trained with another timing than this evaluation's", error=True)
     return Contestant(
         found.name, found.make, not found.learned, found.identity, tuned=found.tuned, trained_on=found.trained_on,

@@ -36,6 +36,7 @@ from scenarios.arguments import (
     demand_from,
     timing_from,
 )
+from scenarios.blockers import blocker_line
 from scenarios.seeds import EVALUATION_SEEDS
 from signals.intersection import compile_signals
 from signals.timing import Timing
@@ -154,7 +155,7 @@ def _record(options: argparse.Namespace) -> int:
 def _record_there(options: argparse.Namespace, timing: Timing) -> int:
     controller = _controller(options.controller, options.allow_code)
     source = Source(options.scenario, tuple(map(str, options.routes)), tuple(map(str, options.additional)))
-    scenario = source.load(options.begin, options.end, demand_from(options))
+    scenario = source.load(options.begin, options.end, demand_from(options), options.ignore_junction_blocker)
     tls_ids = tuple(options.tls_ids) if options.tls_ids else None
     if tls_ids is not None:
         compile_signals(scenario.network, timing).only(tls_ids)
@@ -288,15 +289,21 @@ def _short(controller: str) -> str:
 def _line(replay: Replay) -> str:
     result = replay.head["result"]
     stuck = f", {result['stuck_veh']} stuck at the end" if result["stuck_veh"] else ""
-    return (
+    line = (
         f"{replay.title}: {result['vehicles']:,} vehicles, delay {replay.delay_s:.2f} s, "
         f"{result['arrived_veh']:,} arrived{stuck}"
     )
+    return "\n".join(filter(None, (line, blocker_line(replay.ignore_junction_blocker_s))))
 
 
 def _about(replay: Replay, size: int) -> dict[str, Any]:
     head = replay.head
-    about = {"scenario": head["scenario"]["name"], "controller": head["controller"]["name"], "seed": head["seed"]}
+    about = {
+        "scenario": head["scenario"]["name"],
+        "ignore_junction_blocker_s": replay.ignore_junction_blocker_s,
+        "controller": head["controller"]["name"],
+        "seed": head["seed"],
+    }
     return {"file": str(replay.path), "bytes": size, **about, **head["result"], "sha256": replay.digests}
 
 

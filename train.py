@@ -57,6 +57,7 @@ from plumbing.occupied import occupied
 from plumbing.outside import absolute, add_code_argument, is_outside
 from plumbing.whole import Draft, check_movable
 from scenarios.arguments import add_scenario_arguments, add_timing_arguments, timing_from
+from scenarios.blockers import blocker_line
 from scenarios.scenario import Scenario, absolute_name
 from scenarios.seeds import VALIDATION_SEEDS
 from signals.observations import Observation, PhaseObservation
@@ -230,6 +231,7 @@ def _job(command: argparse.Namespace) -> Job:
         demand_range=(command.vary_demand[0], command.vary_demand[1]),
         network=command.network and absolute(command.network),
         tls_ids=tuple(command.tls_ids) if command.tls_ids else None,
+        ignore_junction_blocker_s=command.ignore_junction_blocker,
     )
 
 
@@ -390,6 +392,8 @@ def _announce(job: Job, scenario: Scenario, signals: int, run: Path, resume: boo
         f"{job.steps:,} steps, {job.workers} worker{'s' if job.workers > 1 else ''}, into {run}",
         error=True,
     )
+    if line := blocker_line(scenario.ignore_junction_blocker_s):
+        say(line, error=True)
 
 
 if __name__ == "__main__":

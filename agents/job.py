@@ -51,6 +51,8 @@ class Job:
     observation: str = "phases"
     tls_ids: tuple[str, ...] | None = None
     """The signals that it controls; None for all that can be."""
+    ignore_junction_blocker_s: float | None = None
+    """See `scenarios.scenario.load`."""
     stretched: tuple[tuple[int, int], ...] = ()
     """Where what falls over all of its steps had begun for other ones: how many, and how many it had taken then."""
 
@@ -70,7 +72,10 @@ class Job:
     def load(self, begin_s: float | None = None, end_s: float | None = None) -> Scenario:
         """What it is trained on, in its window or another. Raises InputError where that cannot be had."""
         begin_s, end_s = self.begin_s if begin_s is None else begin_s, self.end_s if end_s is None else end_s
-        return load(self.scenario, routes=self.routes, additional=self.additional, begin_s=begin_s, end_s=end_s)
+        return load(
+            self.scenario, routes=self.routes, additional=self.additional, begin_s=begin_s, end_s=end_s,
+            ignore_junction_blocker_s=self.ignore_junction_blocker_s,
+        )  # fmt: skip
 
     def options(self, scenario: Scenario) -> EnvOptions:
         """The environment that it is trained in. Code from outside that it names is loaded by `EnvOptions.setup`."""
@@ -108,6 +113,7 @@ JOB: Mapping[str, Shape] = {
     "validation_runs": whole(1, len(VALIDATION_SEEDS)), "started_from": text(),
     "demand_range": row(number(0, 1e6), number(0, 1e6)),
     "network": text(), "observation": text(), "tls_ids": optional(listed(text(), most=100_000)),
+    "ignore_junction_blocker_s": optional(_TIME_S),
     "stretched": listed(row(whole(1, 10**12), whole(0, 10**12)), most=1000),
 }  # fmt: skip
 SETTINGS = record(
@@ -212,6 +218,7 @@ def where_words(job: Job) -> Iterator[str]:
     yield from _differing(
         ("--begin", job.begin_s, None),
         ("--end", job.end_s, None),
+        ("--ignore-junction-blocker", job.ignore_junction_blocker_s, None),
         *((f"--{o}", getattr(timing, name), _unsaid(job, name, plain)) for o, (name, _) in TIMING_OPTIONS.items()),
         ("--change-interval", timing.change_interval, plain.change_interval),
     )

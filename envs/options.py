@@ -45,6 +45,9 @@ class EnvOptions(SimulationOptions):
     """another end."""
     demand: str = "recorded"
     """"recorded", or "held-out:SEED" for a rescaled and jittered variant."""
+    ignore_junction_blocker_s: float | None = None
+    """SUMO's --ignore-junction-blocker: who has stood inside a junction for so long no longer holds up those who
+    cross [s]; by default as the scenario says, else never."""
     observation: str | type[Observation] = "phases"
     """"phases" (that of the sensing), "detectors", "sumo-rl", `package.module:CLASS`, `path/to/file.py:CLASS`, or a
     class. One that looks at detectors switches them on."""
@@ -76,7 +79,7 @@ class EnvOptions(SimulationOptions):
         scenario = self.scenario
         if isinstance(scenario, Scenario):
             plain = EnvOptions("")
-            for name in ("routes", "additional", "begin_s", "end_s", "demand"):
+            for name in ("routes", "additional", "begin_s", "end_s", "demand", "ignore_junction_blocker_s"):
                 given, unsaid = getattr(self, name), getattr(plain, name)
                 if isinstance(unsaid, tuple):
                     given = several(name, given, (str, Path), "files")
@@ -86,6 +89,7 @@ class EnvOptions(SimulationOptions):
             scenario = load(
                 scenario, routes=self.routes, additional=self.additional,
                 begin_s=self.begin_s, end_s=self.end_s, demand=self.demand,
+                ignore_junction_blocker_s=self.ignore_junction_blocker_s,
             )  # fmt: skip
         simulation = make_setup(
             scenario,

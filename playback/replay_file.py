@@ -19,6 +19,7 @@ from playback.scene import scene, vehicle_types
 from plumbing.errors import InputError
 from plumbing.identity import installed
 from plumbing.plain import parse
+from scenarios.blockers import blocker_s
 from scenarios.scenario import Scenario, load
 from signals.intersection import compile_signals
 from signals.timing import Timing, timing_of
@@ -45,11 +46,13 @@ class Source:
     routes: tuple[str, ...] = ()
     additional: tuple[str, ...] = ()
 
-    def load(self, begin_s: float | None, end_s: float | None, demand: str) -> Scenario:
+    def load(
+        self, begin_s: float | None, end_s: float | None, demand: str, ignore_junction_blocker_s: float | None = None
+    ) -> Scenario:
         """The scenario. Raises InputError where something is missing."""
         return load(
             self.scenario, routes=self.routes, additional=self.additional,
-            begin_s=begin_s, end_s=end_s, demand=demand,
+            begin_s=begin_s, end_s=end_s, demand=demand, ignore_junction_blocker_s=ignore_junction_blocker_s,
         )  # fmt: skip
 
 
@@ -95,6 +98,11 @@ class Replay:
     def title(self) -> str:
         """Scenario, controller and seed in a few words."""
         return f"{self.head['scenario']['name']}, {self.head['controller']['name']}, seed {self.head['seed']}"
+
+    @property
+    def ignore_junction_blocker_s(self) -> float | None:
+        """See `scenarios.blockers`; None where it was off."""
+        return blocker_s([(name, value) for name, value in self.head["scenario"]["options"]])
 
     @property
     def digests(self) -> dict[str, str]:
@@ -171,7 +179,9 @@ class Replay:
         of = self.head["scenario"]
         recorded = Source(of["given"], tuple(of["routes"]), tuple(of["additional"]))
         try:
-            scenario = (source or recorded).load(of["begin_s"], of["end_s"], of["demand"])
+            on_s = self.ignore_junction_blocker_s
+            blocker = -1.0 if on_s is None else on_s  # whatever a configuration says
+            scenario = (source or recorded).load(of["begin_s"], of["end_s"], of["demand"], blocker)
         except (InputError, OSError, ValueError) as error:  # a name that no system takes, too
             where = "" if source else f"; if it lies elsewhere than where {self.path} was recorded, give --scenario"
             raise InputError(f"{error}{where}") from error

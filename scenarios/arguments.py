@@ -24,6 +24,11 @@ def add_scenario_arguments(parser: argparse.ArgumentParser, *, required: bool = 
     add_file_arguments(parser)
     parser.add_argument("--begin", type=float, metavar="S", help="begin of the window [s] (default: the scenario's)")
     parser.add_argument("--end", type=float, metavar="S", help="end of the window [s] (default: the scenario's)")
+    parser.add_argument(
+        "--ignore-junction-blocker", type=float, metavar="S",
+        help="SUMO's option: who has stood inside a junction for so long no longer holds up those who cross; named "
+        "with all results (default: the scenario's, else never; -1: never)",
+    )  # fmt: skip
     if demand:
         parser.add_argument(
             "--demand", default="recorded", metavar="recorded|held-out[:SEED]|scaled:F",
@@ -57,6 +62,7 @@ def scenario_from(options: argparse.Namespace) -> Scenario:
         begin_s=options.begin,
         end_s=options.end,
         demand=demand_from(options),
+        ignore_junction_blocker_s=options.ignore_junction_blocker,
     )
 
 

@@ -23,6 +23,7 @@ from xml.sax.saxutils import quoteattr
 from plumbing.cache import cached_folder
 from plumbing.errors import InputError
 from plumbing.yamlfile import parse_yaml
+from scenarios.blockers import with_blocker
 from scenarios.lattice import plain
 
 EMBEDDED = ("single", "tee", "arterial", "grid")
@@ -41,6 +42,8 @@ class Built:
     description: str
     begin_s: float
     end_s: float
+    options: tuple[tuple[str, str], ...]
+    """SUMO's, as `Scenario.options`."""
 
 
 def embedded(name: str) -> Built:
@@ -76,6 +79,7 @@ def embedded(name: str) -> Built:
         str(recipe["title"]),
         float(recipe["begin_s"]),
         float(recipe["end_s"]),
+        with_blocker((), float(recipe.get("ignore_junction_blocker_s", -1.0))),
     )
 
 

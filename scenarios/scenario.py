@@ -24,6 +24,7 @@ from scenarios.additional import (
     releasing,
     with_additional_programs,
 )
+from scenarios.blockers import blocker_s, with_blocker
 from scenarios.config import FILE_OPTIONS, SumoConfig, config_text, is_on, read_config
 from scenarios.demand import Demand, read_demand
 from scenarios.heldout import held_out_routes, scaled_routes
@@ -77,6 +78,11 @@ class Scenario:
     def scale(self) -> float:
         """How many times the planned vehicles (and not persons) SUMO lets depart."""
         return float(dict(self.options).get("scale", "1"))
+
+    @property
+    def ignore_junction_blocker_s(self) -> float | None:
+        """After how long SUMO lets others pass who stands inside a junction [s]; None where it never does."""
+        return blocker_s(self.options)
 
     @cached_property
     def network(self) -> RoadNetwork:
@@ -199,6 +205,7 @@ def load(
     begin_s: float | None = None,
     end_s: float | None = None,
     demand: str = "recorded",
+    ignore_junction_blocker_s: float | None = None,
 ) -> Scenario:
     """Finds and checks a scenario: one of `names()`, a .sumocfg, or a .net.xml(.gz) with its routes.
 
@@ -208,12 +215,17 @@ def load(
         begin_s, end_s: the window; by default the sumocfg's, else from the first departure until 600 s after
             the last.
         demand: "recorded", "held-out:SEED" or "scaled:FACTOR".
+        ignore_junction_blocker_s: SUMO's --ignore-junction-blocker [s]: who has stood inside a junction for so long
+            no longer holds up those who cross its way; negative: never. By default as the configuration says, else
+            never.
 
     Raises:
         InputError: whatever is missing, broken or doesn't fit, in one line.
     """
     changed = _demand_of(demand)
     found = _find(name_or_path)
+    if ignore_junction_blocker_s is not None:
+        found = dataclasses.replace(found, options=with_blocker(found.options, ignore_junction_blocker_s))
     if routes:
         found = dataclasses.replace(found, route_files=_files("routes", routes))
     found = dataclasses.replace(found, additional_files=(*found.additional_files, *_files("additional", additional)))
@@ -264,6 +276,7 @@ def _find(name_or_path: str | Path) -> Scenario:
             additional_files=(),
             begin_s=built.begin_s,
             end_s=built.end_s,
+            options=built.options,
         )
     path = expanded(name)
     if not path.exists() and not re.search(r"[/\\]|\.(xml|gz|sumocfg)$", name):

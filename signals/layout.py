@@ -214,7 +214,9 @@ def build_layout(
         stream_signal=stream_signal,
         stream_lane=stream_lane,
         stream_served=stream_served,
-        stream_chosen=stream_served.any(axis=1) & (phase_exists[stream_signal] & ~stream_served).any(axis=1),
+        stream_chosen=np.logical_and(
+            stream_served.any(axis=1), (phase_exists[stream_signal] & ~stream_served).any(axis=1)
+        ),
         stream_exits=Gather.build(
             [[(lanes[lane], 1.0) for lane in _exits_of(intersections[s], stream)] for s, stream in streamed],
             (len(streamed),),

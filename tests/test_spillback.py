@@ -88,7 +88,7 @@ def test_one_exit_with_room_or_a_pedestrian_is_enough() -> None:
         measures = seen(layout, coming, dict.fromkeys(exits, 999.0))
         assert blocked(measures)[0, phase.index] == bool(own)
         left = {c.to_lane for i in own[0].links for c in item.table.links[i].connections}
-        one = {lane: 999.0 for lane in exits - {min(left)}}
+        one = dict.fromkeys(exits - {min(left)}, 999.0)
         assert not blocked(seen(layout, coming, one))[0, phase.index]
         walked = layout.crossing[0] & (layout.service[0, phase.index] > 0)
         measures.snapshot.pedestrians[0, walked] = 1.0
@@ -130,9 +130,7 @@ def machine_of(scenario: Scenario, timing: Timing = GUARDED) -> tuple[SignalMach
         (180.0, False, True, [False, True]),  # max red wins
     ],
 )
-def test_what_may_be_chosen(
-    scenario: Scenario, age_s: float, first: bool, second: bool, allowed: list[bool]
-) -> None:
+def test_what_may_be_chosen(scenario: Scenario, age_s: float, first: bool, second: bool, allowed: list[bool]) -> None:
     machine, calls = machine_of(scenario)
     machine.reset(0.0)
     machine.advance(age_s)

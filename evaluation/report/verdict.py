@@ -10,6 +10,7 @@ from evaluation.results.findings import chosen_line, unserved_by, unserved_lines
 from evaluation.results.gridlock import gridlock_lines
 from evaluation.results.summary import SIGNIFICANT, Comparison
 from evaluation.statistics import Interval
+from scenarios.blockers import blocker_line
 
 
 def verdict(content: ReportContent) -> str:
@@ -63,6 +64,8 @@ def cautions(content: ReportContent) -> list[str]:
         )
     if line := chosen_line(content.scenario, content.settings.get("tls_ids")):
         found.append(f"{line}.")
+    if line := blocker_line(content.scenario.ignore_junction_blocker_s):
+        found.append(f"SUMO's {line}.")
     for name in content.agents:
         trained = content.trained_on.get(name)
         if trained and trained != content.scenario.name:

@@ -18,6 +18,7 @@ from evaluation.results.gridlock import gridlock_lines
 from evaluation.results.summary import Summary, p_text, with_interval
 from evaluation.runs import Evaluation, RunResult
 from evaluation.stress import StressCurve
+from scenarios.blockers import blocker_line
 
 
 def as_table(summary: Summary) -> Table:
@@ -85,8 +86,9 @@ def print_results(
         f"{vehicles} vehicles, seeds {shown}\n{_definition()}",
         soft_wrap=True,
     )
-    if line := chosen_line(scenario, evaluation.tls_ids):
-        console.print(line, soft_wrap=True)
+    for line in (blocker_line(scenario.ignore_junction_blocker_s), chosen_line(scenario, evaluation.tls_ids)):
+        if line:
+            console.print(line, soft_wrap=True)
     if len(summary.controllers) > 1:
         console.print(
             f"reference: {without_invisible(summary.reference)}, the {summary.reference_is}", soft_wrap=True
