@@ -137,6 +137,11 @@ def parser() -> argparse.ArgumentParser:
         help="multiply each episode's traffic by a factor drawn between these, so that the policy has seen lighter "
         "and heavier days than the recorded one (default: 1 1)",
     )  # fmt: skip
+    p.add_argument(
+        "--vary-turns", type=float, default=0.0, metavar="V",
+        help="multiply the traffic from each origin and to each destination by a factor between 1-V and 1+V, drawn "
+        "for each episode, so that shares of turns differ between days; at most 0.4 (default: 0)",
+    )  # fmt: skip
     p.add_argument("--from", dest="start", metavar="RUN_DIR", help="start from this run's weights")
     p.add_argument("--config", metavar="F.yaml", help="settings of the agent, such as `gamma: 0.98`")
     p.add_argument(
@@ -231,6 +236,7 @@ def _job(command: argparse.Namespace) -> Job:
         demand_range=(command.vary_demand[0], command.vary_demand[1]),
         network=command.network and absolute(command.network),
         tls_ids=tuple(command.tls_ids) if command.tls_ids else None,
+        vary_turns=command.vary_turns,
         ignore_junction_blocker_s=command.ignore_junction_blocker,
     )
 

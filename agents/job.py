@@ -51,6 +51,7 @@ class Job:
     observation: str = "phases"
     tls_ids: tuple[str, ...] | None = None
     """The signals that it controls; None for all that can be."""
+    vary_turns: float = 0.0
     ignore_junction_blocker_s: float | None = None
     """See `scenarios.scenario.load`."""
     stretched: tuple[tuple[int, int], ...] = ()
@@ -86,6 +87,7 @@ class Job:
             faults=DetectorFaults(**self.faults),
             warm_up_s=self.warm_up_s,
             demand_range=(self.demand_range[0], self.demand_range[1]),
+            vary_turns=self.vary_turns,
             tls_ids=self.tls_ids,
             observation=self.observation,
             reward=self.reward,
@@ -113,7 +115,7 @@ JOB: Mapping[str, Shape] = {
     "validation_runs": whole(1, len(VALIDATION_SEEDS)), "started_from": text(),
     "demand_range": row(number(0, 1e6), number(0, 1e6)),
     "network": text(), "observation": text(), "tls_ids": optional(listed(text(), most=100_000)),
-    "ignore_junction_blocker_s": optional(_TIME_S),
+    "vary_turns": number(0, 1), "ignore_junction_blocker_s": optional(_TIME_S),
     "stretched": listed(row(whole(1, 10**12), whole(0, 10**12)), most=1000),
 }  # fmt: skip
 SETTINGS = record(
@@ -202,7 +204,7 @@ def _words(job: Job, run: str) -> Iterator[str]:
         ("--latency", faults["latency_s"], 0.0),
         ("--reward", job.reward, "time_loss"), ("--warm-up", job.warm_up_s, 0.0), ("--from", job.started_from, ""),
         ("--validate-every", job.validate_every, math.ceil(job.steps / 10)),
-        ("--validation-runs", job.validation_runs, 1),
+        ("--validation-runs", job.validation_runs, 1), ("--vary-turns", job.vary_turns, 0.0),
     )  # fmt: skip
     if (least, most) != (1.0, 1.0):
         yield from ("--vary-demand", str(least), str(most))

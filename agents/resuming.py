@@ -24,7 +24,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
         "validation_runs", "tls_ids",
     )},
     "begin": ("begin_s",), "end": ("end_s",), "warm_up": ("warm_up_s",), "vary_demand": ("demand_range",),
-    "ignore_junction_blocker": ("ignore_junction_blocker_s",),
+    "vary_turns": ("vary_turns",), "ignore_junction_blocker": ("ignore_junction_blocker_s",),
     "start": ("started_from",), "config": ("agent_settings",),
     "dropout": ("faults", "dropout"), "stuck_on": ("faults", "stuck_on"), "latency": ("faults", "latency_s"),
     **{option.replace("-", "_"): ("timing", name) for option, (name, _) in TIMING_OPTIONS.items()},

@@ -55,11 +55,11 @@ def held_out_routes(files: Sequence[Path], other: Sequence[Path], begin_s: float
     draw = random.Random(f"intergreen held-out {_RECIPE} {seed}")
     factor = draw.uniform(*SCALE_RANGE)
 
-    def times(planned_s: float) -> list[float]:
+    def times(planned_s: float, factor: float) -> list[float]:
         copies = range(_copies(factor, draw.random()))
         return [planned_s + draw.gauss(0.0, JITTER_SD_S) for _ in copies]
 
-    return cached_file(name, lambda: _write(files, other, begin_s, end_s, factor, times))
+    return cached_file(name, lambda: rewritten(files, other, begin_s, end_s, lambda _: factor, times))
 
 
 def scaled_routes(files: Sequence[Path], other: Sequence[Path], begin_s: float, end_s: float, factor: float) -> Path:
@@ -68,25 +68,39 @@ def scaled_routes(files: Sequence[Path], other: Sequence[Path], begin_s: float, 
     for path in (*files, *other):
         for part in parts(path, "route file"):
             digest.update(part.read_bytes())
-    draw = random.Random(f"intergreen scaled {_RECIPE}")
+    times = kept_times(random.Random(f"intergreen scaled {_RECIPE}"))
+    name = f"scaled/{digest.hexdigest()[:20]}/scaled-{factor:g}.rou.xml"
+    return cached_file(name, lambda: rewritten(files, other, begin_s, end_s, lambda _: factor, times))
 
-    def times(planned_s: float) -> list[float]:
+
+Times = Callable[[float, float], list[float]]
+"""The departures to send for a planned one and its factor [s]."""
+
+
+def kept_times(draw: random.Random) -> Times:
+    """Every departure as planned, and where a second one is sent that within some minutes."""
+
+    def times(planned_s: float, factor: float) -> list[float]:
         chance, shift_s = draw.random(), draw.gauss(0.0, JITTER_SD_S)  # drawn for each, whatever the factor
         return [planned_s, planned_s + shift_s][: _copies(factor, chance)]
 
-    name = f"scaled/{digest.hexdigest()[:20]}/scaled-{factor:g}.rou.xml"
-    return cached_file(name, lambda: _write(files, other, begin_s, end_s, factor, times))
+    return times
 
 
-def _write(
+def rewritten(
     files: Sequence[Path],
     other: Sequence[Path],
     begin_s: float,
     end_s: float,
-    factor: float,
-    times: Callable[[float], list[float]],
+    factor_of: Callable[[Element], float],
+    times: Times,
 ) -> bytes:
-    """`times` gives the departures to send for a planned one."""
+    """A route file that replaces the demand of `files`: all but scheduled traffic times a factor (0 to 2).
+
+    Args:
+        other: the additional files, which may define vehicle types; one that holds demand is in both lists.
+        factor_of: an entry's factor.
+    """
     transit, ridden, taken = _scheduled(files, other)
     definitions: list[Element] = []
     departing: list[tuple[float, int, Element]] = []
@@ -107,13 +121,14 @@ def _write(
             elif tag in ("flow", "personFlow") and (kept or read_flow(element).rate_per_s is not None):
                 flow = read_flow(element)
                 if not kept:
-                    _scale_rate(element, factor)
+                    _scale_rate(element, factor_of(element))
                 add(flow.begin_s, element)
             elif kept or (tag != "flow" and departure_s(element) is None):
                 add(departure_s(element) or begin_s, element)
             else:
+                factor = factor_of(element)
                 for single, planned_s in _singles(element, begin_s, end_s):
-                    for copy_number, unbounded_s in enumerate(times(planned_s)):
+                    for copy_number, unbounded_s in enumerate(times(planned_s, factor)):
                         time_s = _within(unbounded_s, begin_s, end_s)
                         vehicle = copy.deepcopy(single)
                         if copy_number:

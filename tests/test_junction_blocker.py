@@ -82,7 +82,7 @@ def test_who_stands_inside_the_junction_is_passed(tmp_path: Path) -> None:
     net, routes = blocked_exit(tmp_path).net_file, tmp_path / "inside.rou.xml"
     routes.write_text(
         '<routes><vType id="pushy" jmIgnoreKeepClearTime="0"/><route id="we" edges="WC CE EF"/>'
-        '<vehicle id="broken" depart="0" route="we"><stop lane="CE_0" startPos="1" endPos="6.5" until="900"/></vehicle>'
+        '<vehicle id="broken" depart="0" route="we"><stop lane="CE_0" endPos="6.5" until="900"/></vehicle>'
         '<vehicle id="inside" type="pushy" depart="3" route="we"/>'
         '<flow id="n" begin="20" end="300" period="10"><route edges="NC CS"/></flow></routes>'
     )
@@ -120,7 +120,7 @@ def test_a_replay_runs_with_it_again(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_a_training_remembers_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "r")
     words = ["--steps", "24", "--validate-every", "0", "--out", out]
-    assert train.main([*ON, "--spillback-guard", *words]) == 0
+    assert train.main([*ON, "--spillback-guard", "--vary-turns", "0.2", *words]) == 0
     told = capsys.readouterr()
     assert LINE in told.err
     settings = read_settings(Path(out))
@@ -128,5 +128,7 @@ def test_a_training_remembers_it(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert settings["job"]["timing"]["spillback_guard"] is True
     for line in (command_of(settings, "r"), told.out):
         assert "--ignore-junction-blocker 20.0 --spillback-guard" in line
+    assert settings["job"]["vary_turns"] == 0.2
+    assert " --vary-turns 0.2 " in command_of(settings, "r")
     with pytest.raises(InputError, match=r"--ignore-junction-blocker asks for 9.0, and the run began with 20.0"):
         train.main(["--out", out, "--resume", "--steps", "48", "--ignore-junction-blocker", "9"])

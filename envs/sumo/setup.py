@@ -21,6 +21,8 @@ from signals.timing import Timing
 if TYPE_CHECKING:  # what a worker is sent holds none: it starts without what reads scenarios
     from scenarios.scenario import Scenario
 
+MOST_TURNS = 0.4
+"""Two factors of 1.4 make less than 2: no trip has to be sent three times."""
 PROGRAM_ID = "intergreen"
 """What the installed programs are called, unless the network has one of that name: SUMO would only fill that."""
 
@@ -40,6 +42,9 @@ class SimulationOptions:
     """simulated time before the first decision, under the signals' own green times."""
     demand_range: tuple[float, float] = (1.0, 1.0)
     """each episode's traffic is the scenario's times a factor between these, drawn from its seed."""
+    vary_turns: float = 0.0
+    """in each episode the traffic from each origin, and to each destination, is the scenario's times a factor of its
+    own, drawn from the seed between 1 less this and 1 more; at most 0.4."""
     tls_ids: Sequence[str] | None = None
     """the signals to control, by default all that can be; the others keep their programs."""
 
@@ -57,6 +62,8 @@ class SimulationOptions:
         least, most = self.demand_range
         if not 0 < least <= most < math.inf:
             raise InputError(f"demand_range is {least:g} to {most:g}; give a least and a greatest factor above 0")
+        if not 0 <= self.vary_turns <= MOST_TURNS:
+            raise InputError(f"vary_turns is {self.vary_turns:g}; give 0 to {MOST_TURNS:g}")
         if self.faults.latency_s > self.timing.decision_interval_s:
             raise InputError(
                 f"detectors: latency_s is {self.faults.latency_s:g}; it can be at most the decision interval, "
@@ -121,6 +128,7 @@ def make_setup(
     """
     from scenarios.clock import timing_for  # not in a worker, which has its setup
     from scenarios.config import note_set_aside
+    from scenarios.turning import demand_in_routes
 
     options = options or SimulationOptions(timing=timing_for(scenario))
     timing = options.timing
@@ -139,8 +147,9 @@ def make_setup(
         raise InputError(f"scenario {scenario.name!r}: none of its signals can be controlled ({reasons})")
     detectors = options.sensing == "detectors" and plan.intersections
     loops = plan_loops(plan.intersections, scenario.network) if detectors else None
+    run = demand_in_routes(scenario) if options.vary_turns else scenario
     args = [
-        *scenario.sumo_args(extra_additional, controlled=plan.tls_ids, programs=programs),
+        *run.sumo_args(extra_additional, controlled=plan.tls_ids, programs=programs),
         "--step-length", f"{timing.sim_step_s:g}",
         "--time-to-teleport", f"{time_to_teleport_s:g}",
         "--max-depart-delay", "-1",  # else SUMO drops vehicles that wait for longer, and they count

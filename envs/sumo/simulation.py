@@ -131,8 +131,14 @@ class Simulation:
             factor = np.random.default_rng([seed, 0xDE3A4D]).uniform(*setup.demand_range)
             args += ["--scale", f"{setup.scale * round(factor, 3):g}"]
         try:
-            with contextlib.nullcontext(args) if setup.loops is None else with_loops(args, setup.loops) as words:
-                self._sumo.start(words)
+            with contextlib.ExitStack() as files:
+                if setup.vary_turns:
+                    from scenarios.turning import turned  # a worker that needs none starts without it
+
+                    args = files.enter_context(turned(args, setup.begin_s, setup.end_s, seed, setup.vary_turns))
+                if setup.loops is not None:
+                    args = files.enter_context(with_loops(args, setup.loops))
+                self._sumo.start(args)
             self.running = True
             self._install_programs()
         except InputError:
