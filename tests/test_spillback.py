@@ -11,12 +11,12 @@ import numpy.typing as npt
 import pytest
 
 from controllers.heuristics import Greedy
-from envs.native import library
 from envs.sumo.setup import SimulationOptions, SimulationSetup, make_setup
 from envs.workers.client import RemoteSimulation
 from envs.workers.handover import COUNTERS
 from envs.workers.server import WorkerSetup
 from evaluation.monitor.check import check
+from native import library
 from plumbing.errors import InputError
 from scenarios.scenario import Scenario, load
 from signals.intersection import compile_signals
