@@ -46,11 +46,22 @@ std::int64_t link_of(const Decision* d, std::int64_t a, const std::string& vehic
     return link;
 }
 
+// The lead of one shared lane's streams.
+void write_lead(const Decision* d, std::int64_t c, const std::vector<std::int64_t>& queue) {
+    const Approaches& of = d->approaches;
+    std::fill_n(d->lead + of.stream[c], of.streams[c], 0.0);
+    const std::int64_t first = queue.back();
+    const auto other = std::find_if(queue.rbegin(), queue.rend(), [first](std::int64_t b) { return b != first; });
+    d->lead[first] = static_cast<double>(other - queue.rbegin())
+        / static_cast<double>(std::count(queue.begin(), queue.end(), first));
+}
+
 // The vehicles of one lane.
 void read_lane(const Decision* d, std::int64_t a) {
     const Approaches& of = d->approaches;
     const double length_m = of.length_m[of.lane[a]], limit_mps = std::max(of.limit_mps[of.lane[a]], HALTING_MPS);
     const std::vector<std::string> vehicles = d->sumo.vehicle_ids(of.lane_ids->list[static_cast<std::size_t>(a)]);
+    std::vector<std::int64_t> queue;  // of whom the lane's vehicles are; the last is the first
     for (const std::string& vehicle : vehicles) {
         const std::int64_t link = of.asks[a] ? link_of(d, a, vehicle, &vehicle == &vehicles.back()) : NO_LINK;
         const double speed_mps = d->sumo.speed(vehicle);
@@ -63,6 +74,7 @@ void read_lane(const Decision* d, std::int64_t a) {
             const std::int64_t b = of.streams[c] == 1 ? of.stream[c] : stream_of(of, link, c);
             if (b >= 0) {
                 of.heading[b] += 1.0;
+                queue.push_back(b);
             }
             if (moves) {
                 const double way_s = (left_m + of.distance_m[t]) / limit_mps + lag_s;
@@ -71,6 +83,9 @@ void read_lane(const Decision* d, std::int64_t a) {
                 row[std::min(std::max(bin, std::int64_t{0}), of.bins - 1)] += of.weight[t];
             }
         }
+    }
+    if (of.head[a] && !queue.empty()) {
+        write_lead(d, of.target[of.first[a]], queue);
     }
 }
 
@@ -93,6 +108,7 @@ void forget(const Decision* d) { d->approaches.known->link.clear(); }
 void read_approaches(const Decision* d) {
     const Approaches& of = d->approaches;
     std::fill(d->arriving, d->arriving + d->streams * of.bins, 0.0);
+    std::fill(d->lead, d->lead + d->streams, 1.0);
     std::fill(of.heading, of.heading + d->streams, 0.0);
     std::fill(of.unsure, of.unsure + d->controlled * of.bins, 0.0);
     of.known->seen.clear();

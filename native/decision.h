@@ -126,6 +126,7 @@ struct Decision {
     double* read;                      // [4, L] vehicles, halting, waiting, loss
     double* share;                     // [B]
     double* arriving;                  // [B, bins]
+    double* lead;                      // [B]
     const double* pedestrians;         // [S, K]
     std::int64_t* phase;               // [S]
     std::uint8_t* changing;            // [S]

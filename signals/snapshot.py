@@ -43,6 +43,9 @@ class Snapshot:
     arriving: FloatArray
     """[B, ARRIVAL_BINS] vehicles that move towards the stop line, by the time that they take to it: the first
     `ARRIVAL_BIN_S`, the next, and so on; the last holds the later ones, too (sensing `full`)."""
+    lead: FloatArray
+    """[B] of a stream's vehicles on its lane, the part before which nobody of another stream is; 1 where nobody is on
+    the lane (sensing `full`; else 1)."""
     arrivals_veh: FloatArray
     """[B] a stream's share of its advance detector's count since its green ended or, during green, since it began."""
     flow_veh: FloatArray
@@ -100,7 +103,7 @@ class Snapshot:
         result: dict[str, tuple[tuple[int, ...], type]] = {"time_s": ((1,), np.float64)}
         result["lanes"] = ((4, *lanes), np.float64)
         result |= dict.fromkeys(("occupied", "occupancy", "gap_s"), (controlled, np.float64))
-        result |= dict.fromkeys(("share", "arrivals_veh"), ((len(layout.streams),), np.float64))
+        result |= dict.fromkeys(("share", "lead", "arrivals_veh"), ((len(layout.streams),), np.float64))
         result["arriving"] = ((len(layout.streams), ARRIVAL_BINS), np.float64)
         result |= dict.fromkeys(("flow_veh", "backed_up", "healthy"), (controlled, np.float64))
         result |= {
@@ -114,9 +117,9 @@ class Snapshot:
 
     @staticmethod
     def empty(layout: Layout) -> Snapshot:
-        """A snapshot of zeros; `share` is what it is as long as nothing is known."""
+        """A snapshot of zeros; `share` and `lead` are what they are as long as nothing is known."""
         empty = Snapshot(**{n: np.zeros(shape, kind) for n, (shape, kind) in Snapshot.shapes(layout).items()})
-        empty.share[:] = layout.stream_share
+        empty.share[:], empty.lead[:] = layout.stream_share, 1.0
         return empty
 
     def copy(self) -> Snapshot:

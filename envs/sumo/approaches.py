@@ -124,7 +124,7 @@ def _lanes(layout: Layout, tables: ApproachTables) -> list[_Lane]:
 
 
 class ApproachReader:
-    """Reads `Snapshot.arriving` and `Snapshot.share`.
+    """Reads `Snapshot.arriving`, `Snapshot.share` and `Snapshot.lead`.
 
     A vehicle that moves reaches the stop line after the time that its way takes at the limit of its lane, and what it
     loses until it is as fast. On a lane that several streams share, it counts for the one whose link its route leads
@@ -148,19 +148,19 @@ class ApproachReader:
         self._known = {}
 
     def read(self, low: Any, snapshot: Snapshot) -> None:
-        """Write both arrays.
+        """Write these arrays.
 
         Args:
             low: libsumo's lowest layer, or what answers the same calls.
             snapshot: whose lanes have been read.
         """
         known, seen, arriving = self._known, {}, snapshot.arriving
-        arriving[:] = 0.0
+        arriving[:], snapshot.lead[:] = 0.0, 1.0
         heading = np.zeros(len(self._layout.streams))  # [B] vehicles whose link is known
         unsure = np.zeros((len(self._layout.controlled), ARRIVAL_BINS))  # of shared lanes: whose link is not
         for a in np.flatnonzero(snapshot.vehicles[self._lane] > 0).tolist():
             lane = self._lanes[a]
-            vehicles = low.lane_getLastStepVehicleIDs(lane.name)
+            vehicles, queue = low.lane_getLastStepVehicleIDs(lane.name), []
             for vehicle in vehicles:
                 link = NO_LINK
                 if lane.asks:
@@ -178,6 +178,7 @@ class ApproachReader:
                     b = target.of_link.get(link, target.stream)
                     if b >= 0:
                         heading[b] += 1.0
+                        queue.append(b)
                     if moves:
                         way_s = (left_m + target.distance_m) / lane.limit_mps + lag_s
                         bin = min(max(int(way_s / ARRIVAL_BIN_S), 0), ARRIVAL_BINS - 1)
@@ -185,11 +186,21 @@ class ApproachReader:
                             arriving[b, bin] += target.weight
                         else:
                             unsure[target.lane, bin] += target.weight
+            if lane.head and queue:
+                self._write_lead(queue, lane.targets[0].lane, snapshot.lead)
         self._known = seen
         for of in self._shared:
             total = heading[of].sum()
             snapshot.share[of] = heading[of] / total if total > 0 else self._layout.stream_share[of]
             arriving[of] += unsure[self._layout.stream_lane[of.start]] * snapshot.share[of, None]
+
+    def _write_lead(self, queue: list[int], c: int, lead: npt.NDArray[np.float64]) -> None:
+        """Write the lead of one shared lane's streams, whose vehicles stand in this order; the last is the first."""
+        own = self._layout.stream_lane == c
+        lead[own] = 0.0
+        first = queue[-1]
+        ahead = next((n for n, b in enumerate(reversed(queue)) if b != first), len(queue))
+        lead[first] = ahead / queue.count(first)
 
     def _next_link(self, low: Any, vehicle: str) -> int:
         """The number of the link that a vehicle passes next, or `NO_LINK` where that is none of these signals'."""

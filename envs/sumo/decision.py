@@ -31,7 +31,7 @@ LAYOUT = ("stream_signal", "stream_lane", "stream_served", "stream_chosen", "ser
 APPROACHES = ("lane", "first", "asks", "head", "target", "weight", "distance_m", "stream", "streams", "of_link")
 WORKSPACE = ("on_streams", "on_phases", "allowed", "waits_s", "order", "left", "signal", "row", "sumo_s")
 SEEN = (
-    "time_s", "lanes", "share", "arriving", "pedestrians", "phase", "changing", "green_in_s", "green_age_s",
+    "time_s", "lanes", "share", "arriving", "lead", "pedestrians", "phase", "changing", "green_in_s", "green_age_s",
     "since_served_s", "mask", "calls",
 )  # fmt: skip
 

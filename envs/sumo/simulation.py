@@ -149,7 +149,7 @@ class Simulation:
         self.machine.reset(self.now_s)
         self.summary = EpisodeSummary()
         self.snapshot.share[:] = self.layout.stream_share
-        self.snapshot.arriving[:] = 0.0
+        self.snapshot.arriving[:], self.snapshot.lead[:] = 0.0, 1.0
         if self._approaches is not None:
             self._approaches.reset()
         if self._decision is not None:
@@ -189,7 +189,7 @@ class Simulation:
         found = self.snapshot.copy()
         reader.read(self._low, self.snapshot)
         self._vehicles_agree = all(
-            np.array_equal(getattr(found, name), getattr(self.snapshot, name)) for name in ("arriving", "share")
+            np.array_equal(getattr(found, name), getattr(self.snapshot, name)) for name in ("arriving", "share", "lead")
         )
         if not self._vehicles_agree:
             log.debug("SUMO says something else of vehicles when compiled code asks, which is not used")

@@ -10,7 +10,7 @@ from signals.layout import Layout
 from signals.planner.arrivals import arrivals
 from signals.planner.compiled import first_costs
 from signals.planner.search import BoolArray, FloatArray, Problem
-from signals.planner.tables import lane_room, stream_first, stream_service
+from signals.planner.tables import stream_first, stream_rates, stream_service
 from signals.snapshot import Snapshot
 
 HORIZON_S = 60.0
@@ -46,7 +46,7 @@ class Planner:
         self._steps = max(2, round(horizon_s / self._step_s))
         self._count = layout.phase_exists.sum(axis=1)
         self._stream_first = stream_first(layout)
-        self._service_vps = stream_service(layout) * saturation_flow_vph / 3600.0  # [B, P]
+        self._service, self._flow_vps = stream_service(layout), saturation_flow_vph / 3600.0
 
     def costs(self, snapshot: Snapshot, only: BoolArray | None = None) -> FloatArray:
         """[S, P] the delay until the horizon of the best plan that asks for each phase now [veh s].
@@ -68,13 +68,15 @@ class Planner:
     def _problem(self, snapshot: Snapshot, wanted: BoolArray) -> Problem:
         layout, phase = self.layout, snapshot.phase
         signals, begin_s = np.arange(len(phase)), snapshot.green_in_s - snapshot.green_age_s
-        rates = self._service_vps * lane_room(layout, snapshot.share) if layout.shared else self._service_vps
+        rates = self._service
+        if layout.shared:
+            rates = stream_rates(layout, rates, snapshot.share, snapshot.lead)
         return Problem(
             step_s=self._step_s,
             stream_first=self._stream_first,
             queue_veh=layout.zone.sum(snapshot.halting)[layout.stream_lane] * snapshot.share,
             arrivals_veh=arrivals(snapshot.arriving, self._step_s, self._steps),
-            rates_vps=rates,
+            rates_vps=rates * self._flow_vps,
             change_s=layout.change_s,
             least_green_s=layout.min_green_s,
             greatest_green_s=layout.max_green_s,

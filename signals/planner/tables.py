@@ -28,14 +28,23 @@ def stream_service(layout: Layout) -> FloatArray:
     return np.where(layout.stream_served, np.maximum(total / np.maximum(count, 1)[:, None], LEAST_SERVICE), 0.0)
 
 
-def lane_room(layout: Layout, share: FloatArray) -> FloatArray:
-    """[B, P] the share of its lane's saturation flow that a stream has: all where the lane's others are red.
+def stream_rates(layout: Layout, service: FloatArray, share: FloatArray, lead: FloatArray) -> FloatArray:
+    """[B, P] the share of its lane's saturation flow that a stream has in a phase.
+
+    The vehicles of a lane go one after another, in the mix of its streams: who yields holds up those behind. Where
+    another stream of the lane is red, only those go before whom none of its vehicles is.
 
     Args:
+        service: [B, P] as `stream_service` has it.
         share: [B] the share of its lane's vehicles that each stream has.
+        lead: [B] as `Snapshot.lead`.
     """
-    green = layout.stream_served * np.maximum(share, LEAST_SHARE)[:, None]
-    together = np.zeros((len(layout.controlled), green.shape[1]))
-    np.add.at(together, layout.stream_lane, green)
-    room: FloatArray = green / np.maximum(together, LEAST_SHARE)[layout.stream_lane]
-    return room
+    lane, width = layout.stream_lane, service.shape[1]
+    served = layout.stream_served * np.maximum(share, LEAST_SHARE)[:, None]
+    takes = np.divide(served, service, out=np.zeros_like(served), where=service > 0)
+    together, streams = np.zeros((2, len(layout.controlled), width)), np.bincount(lane)
+    np.add.at(together[0], lane, takes)
+    np.add.at(together[1], lane, layout.stream_served)
+    rates: FloatArray = served / np.maximum(together[0], LEAST_SHARE)[lane]
+    partly = together[1][lane] < streams[lane][:, None]
+    return np.where(partly, rates * lead[:, None], rates)
