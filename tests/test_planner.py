@@ -15,7 +15,7 @@ from signals.intersection import Intersection, compile_signals
 from signals.layout import Layout, build_layout
 from signals.planner.arrivals import arrivals
 from signals.planner.planner import Planner
-from signals.planner.tables import lane_room, stream_first, stream_service
+from signals.planner.tables import stream_first, stream_rates, stream_service
 from signals.snapshot import ARRIVAL_BIN_S, ARRIVAL_BINS, Snapshot
 
 
@@ -173,9 +173,33 @@ def test_a_stream_is_served_where_it_is_green_and_streams_of_a_lane_share_it() -
     service = stream_service(layout)
     assert np.array_equal(service > 0, layout.stream_served)
     assert service.max() == 1.0
-    room = lane_room(layout, layout.stream_share)
-    lanes = np.zeros((len(layout.controlled), room.shape[1]))
-    np.add.at(lanes, layout.stream_lane, room)
-    served = np.zeros(lanes.shape, bool)
-    np.logical_or.at(served, layout.stream_lane, layout.stream_served)
-    assert lanes == pytest.approx(served.astype(float)), "each lane's flow is given out once"
+    rates = stream_rates(layout, service, layout.stream_share, np.ones(len(layout.streams)))
+    assert np.array_equal(rates > 0, layout.stream_served)
+    alone = np.bincount(layout.stream_lane)[layout.stream_lane] == 1
+    assert np.array_equal(rates[alone], service[alone])
+    lanes = np.zeros((len(layout.controlled), rates.shape[1]))
+    np.add.at(lanes, layout.stream_lane, rates)
+    assert lanes.max() == pytest.approx(1.0)
+
+
+def test_who_yields_holds_up_the_lane_and_red_lets_go_who_is_before_it() -> None:
+    """A lane that leads straight on, and to the left, which yields in phase 0 and is alone green in phase 1."""
+    _, layout = compiled("cologne8")
+    lane = next(
+        c for c in range(len(layout.controlled))
+        if (found := layout.stream_served[layout.stream_lane == c]).shape[0] == 2 and (found.sum(axis=0) == 1).any()
+    )  # fmt: skip
+    one, other = np.flatnonzero(layout.stream_lane == lane)
+    both = int(np.flatnonzero(layout.stream_served[[one, other]].all(axis=0))[0])
+    partly = int(np.flatnonzero(layout.stream_served[[one, other]].sum(axis=0) == 1)[0])
+    green, red = (one, other) if layout.stream_served[one, partly] else (other, one)
+    service, share, lead = (
+        np.ones(layout.stream_served.shape),
+        np.ones(len(layout.streams)),
+        np.ones(len(layout.streams)),
+    )
+    service[green, both], share[green], share[red], lead[green] = 0.5, 0.25, 0.75, 0.2
+    rates = stream_rates(layout, service, share, lead)
+    # four vehicles take 3 + 1 / 0.5 times as long as one
+    assert rates[[green, red], both] == pytest.approx([1 / 5, 3 / 5])
+    assert rates[[green, red], partly] == pytest.approx([0.2, 0.0])

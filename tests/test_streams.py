@@ -85,6 +85,8 @@ def test_whoever_waits_for_the_red_link_calls_although_the_lane_has_green() -> N
     assert 0.2 < snapshot.share[2] < 1.0, "those behind the first turn right, or would"
     assert snapshot.share[1:].sum() == pytest.approx(1.0)
     assert snapshot.calls.tolist() == [[False, True]]
+    assert snapshot.lead[:2].tolist() == [1.0, 0.0], "who would turn right stands behind"
+    assert 0.0 < snapshot.lead[2] <= 1.0
 
 
 @pytest.mark.parametrize("controller", ["greedy", "max_pressure", "sotl", "cop", "random"])
@@ -156,6 +158,14 @@ def test_a_link_of_the_signal_before_is_none_of_this_one() -> None:
     reader.read(ahead, snapshot)
     assert snapshot.share[3:].tolist() == [0.0, 1.0]
     assert snapshot.arriving.sum(axis=1).tolist() == [0.0, 0.0, 0.0, 0.0, 2.0]
+    assert snapshot.lead.tolist() == [1.0, 1.0, 1.0, 0.0, 1.0]
+    links = {"u": 1, "v": 2, "w": 2, "x": 1, "y": 2, "z": 2}  # from the beginning of the lane to the stop line
+    queue = Low({}, ("C", 2))
+    queue.lane_getLastStepVehicleIDs = lambda lane: tuple(links) if lane == "WC_0" else ()  # type: ignore[method-assign]
+    queue.vehicle_getNextTLS = lambda vehicle: (("C", links[vehicle], 5.0, "r"),)  # type: ignore[method-assign]
+    reader.reset()
+    reader.read(queue, snapshot)
+    assert snapshot.lead[3:].tolist() == [0.0, 0.5], "two of the four go before anybody turns"
 
 
 # --- by detectors
