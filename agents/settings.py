@@ -90,7 +90,7 @@ class ActorCriticSettings:
     """How strongly the untrained policy prefers a phase that serves more: in log-odds per 20 vehicles, 0 for not at
     all. Phases drawn evenly jam a network, which takes long to simulate and teaches little.
     A network from outside begins as it is made."""
-    plan_start: float = setting(5.0, least=0.0)
+    plan_start: float = setting(2.0, least=0.0)
     """The same where a planner is part of the observation: how strongly the untrained policy prefers what the planner
     does, in log-odds per 50 veh s."""
 
