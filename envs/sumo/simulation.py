@@ -188,9 +188,8 @@ class Simulation:
         assert self._decision is not None
         found = self.snapshot.copy()
         reader.read(self._low, self.snapshot)
-        self._vehicles_agree = all(
-            np.array_equal(getattr(found, name), getattr(self.snapshot, name)) for name in ("arriving", "share", "lead")
-        )
+        names = ("arriving", "share", "lead")
+        self._vehicles_agree = all(np.array_equal(getattr(found, n), getattr(self.snapshot, n)) for n in names)
         if not self._vehicles_agree:
             log.debug("SUMO says something else of vehicles when compiled code asks, which is not used")
             self._decision = None

@@ -28,8 +28,9 @@ class Planner:
     Assumed: standing vehicles are in a queue at the stop line; each moving one arrives there after its own time at
     the speed limit (`Snapshot.arriving`); no vehicle comes from beyond the detection zones. A queue leaves at
     saturation flow, at half of it while yielding. The vehicles of a lane that streams share go one after another
-    (`signals.planner.tables.stream_rates`). Queues have no length, signals plan without each other, pedestrians do not
-    count (the machine serves them at max green). Minimum and maximum greens and change intervals are each signal's own.
+    (`signals.planner.tables.stream_rates`). Queues have no length, signals plan without each other, pedestrians do
+    not count (the machine serves them at max green). Minimum and maximum greens and change intervals are each
+    signal's own.
 
     Args:
         layout: the signals.
