@@ -18,7 +18,8 @@ import ray
 import ray.exceptions
 
 from controllers.base import Controller
-from envs.workers.cluster import Cluster, refusal_of
+from envs.workers.cluster import Cluster
+from envs.workers.host import refusal_of
 from envs.workers.shipping import Parcel, files_of_scenario, fingerprint, scenario_here
 from evaluation.contest import Evaluation, Job, RunFailed, RunResult
 from evaluation.runs import TURN_S

@@ -16,10 +16,15 @@ import psutil
 import pytest
 import torch
 
+from controllers.heuristics import Greedy
 from envs.options import EnvOptions
 from envs.workers.batch import SignalBatch, Turn
+from envs.workers.forks import Branches
+from envs.workers.host import Host
 from envs.workers.protocol import SimulationWorker
+from envs.workers.shipping import Parcel, files_of_setup
 from plumbing.errors import InputError
+from plumbing.outside import pack
 from scenarios.scenario import load
 from tests.foreign import foreign_folder, imported, run_there
 from tests.ray_nodes import ROOT, Nodes, two_nodes
@@ -117,6 +122,30 @@ def test_code_from_outside_goes_along_to_ray(tmp_path: Path) -> None:
     here = hashes([options.worker()], 2)
     with Cluster(None, 1) as cluster:
         assert hashes([cluster.worker(options.setup())], 2) == here
+
+
+def test_forks_on_ray_cost_what_they_cost_here() -> None:
+    from envs.workers.cluster import Cluster
+
+    options = EnvOptions("cologne1", begin_s=25200.0, end_s=25300.0)
+
+    def tried(worker: SimulationWorker) -> list[float]:
+        worker.ask_to_begin(5)
+        worker.wait_until_begun()
+        greedy = Greedy()
+        greedy.reset(worker.setup.simulation.plan.intersections, worker.layout, 0)
+        for _ in range(8):
+            worker.decide(greedy.decide(worker.snapshot))
+        worker.ask_to_branch(Branches([[np.array([phase])] for phase in range(3)], 6, greedy))
+        outcomes = worker.branched()
+        worker.decide(greedy.decide(worker.snapshot))
+        worker.close()
+        return [outcome.loss_s for outcome in outcomes]
+
+    here = tried(options.worker())
+    with Cluster(None, 1) as cluster:
+        assert tried(cluster.worker(options.worker().setup)) == here
+    assert len(set(here)) > 1
 
 
 def test_an_actor_that_dies_ends_its_episode_and_the_next_begins_in_a_new_one() -> None:
@@ -228,11 +257,8 @@ def test_nobody_at_the_address_is_one_line() -> None:
 
 
 def test_a_machine_with_other_versions_says_so() -> None:
-    from envs.workers import cluster as ray_workers
-
     setup = EnvOptions("single").worker().setup
-    host = ray_workers.Host(setup, ray_workers.Parcel({}), {"libsumo": "0.1"})
-    kind, said = host.begin(1)
+    kind, said = Host(pack(setup), Parcel({}), {"libsumo": "0.1"}).begin(1)
     assert kind == "refused"
     assert "libsumo is" in str(said)
 
@@ -280,8 +306,6 @@ def test_ctrl_c_leaves_nothing_behind() -> None:
 
 def test_files_that_a_machine_lacks_are_sent_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The actor's side, with the originals gone: it runs from its copies."""
-    from envs.workers import cluster as ray_workers
-
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     source = load("single")
     mine = tmp_path / "mine"
@@ -292,11 +316,11 @@ def test_files_that_a_machine_lacks_are_sent_along(tmp_path: Path, monkeypatch: 
         mine / source.net_file.name, routes=[mine / p.name for p in source.route_files], begin_s=0.0, end_s=100.0
     )
     setup = options.worker().setup
-    parcel = ray_workers.Parcel.of(ray_workers.files_of_setup(setup.simulation))
-    expected = ray_workers.Host(setup, parcel, {}).begin(3)
+    parcel = Parcel.of(files_of_setup(setup.simulation))
+    expected = Host(pack(setup), parcel, {}).begin(3)
     for path in mine.iterdir():
         path.unlink()
-    assert ray_workers.Host(setup, parcel, {}).begin(3) == expected
+    assert Host(pack(setup), parcel, {}).begin(3) == expected
     assert expected[0] == "ok"
     with pytest.raises(InputError):
         options.worker()

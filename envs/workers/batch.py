@@ -164,6 +164,15 @@ class SignalBatch:
         # a core that looks at counters is one that no simulation has
         waiting.wait(fds, WAIT_SPIN_S if len(doing) - doing.count(IDLE) < CORES else 0.0)
 
+    def give_up(self, n: int, reason: str) -> None:
+        """End the episode of a worker that failed beside its decisions, as in a fork; `receive` gives its turn.
+
+        Raises:
+            SimulationError: a worker fails again and again.
+        """
+        self.workers[n].kill()
+        self._cut_short(n, reason)
+
     def step(self, phases: npt.NDArray[np.integer]) -> list[Turn]:
         """Ask all workers and wait for all of them; their turns in order.
 

@@ -229,8 +229,18 @@ class RemoteSimulation:
             InputError: this system has no /proc.
             SimulationError: a branch failed, or the process died.
         """
+        self.ask_to_branch(request)
+        return self.branched()
+
+    def ask_to_branch(self, request: Branches) -> None:
+        """Have plans tried, and return at once; `answers_fd` is readable when all have been.
+
+        Raises:
+            InputError: this system has no /proc.
+            SimulationError: no episode is running, or its process died.
+        """
         if not branching_works():
-            raise InputError("branches of a running simulation need Linux's /proc; leave such controllers out here")
+            raise InputError("branches of a running simulation need Linux's /proc; leave what forks it out here")
         if not self.running:
             raise SimulationError("no episode is running; call begin() first")
         try:
@@ -238,6 +248,13 @@ class RemoteSimulation:
             send(self._commands, "branch", request)
         except BrokenPipeError as error:
             raise SimulationError("the simulation's process was ended") from error
+
+    def branched(self) -> list[Outcome]:
+        """Wait for what `ask_to_branch` asked for.
+
+        Raises:
+            SimulationError: a branch failed, or the process died.
+        """
         kind, content = receive(self._answers)
         if kind != "branched":
             self.running = False
@@ -256,7 +273,7 @@ class RemoteSimulation:
 
     @property
     def answers_fd(self) -> int:
-        """Readable once what `ask_to_begin` asked for is done."""
+        """Readable once what `ask_to_begin` or `ask_to_branch` asked for is done."""
         return self._answers.fileno()
 
     def check(self) -> None:

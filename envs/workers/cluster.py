@@ -7,7 +7,6 @@ actor, with whatever machine, begins the next episode in a new one, and no half 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import os
 import pickle
@@ -33,10 +32,11 @@ import ray.exceptions
 
 from envs.sumo.simulation import SimulationError
 from envs.workers.address import split_address
-from envs.workers.client import RemoteSimulation
+from envs.workers.forks import Branches, Outcome
 from envs.workers.handover import Answerer, Asker, Bell, SharedArrays, Waiting, readable
+from envs.workers.host import Host
 from envs.workers.server import WorkerSetup
-from envs.workers.shipping import Parcel, differences, files_of_setup, fingerprint, setup_here
+from envs.workers.shipping import Parcel, files_of_setup, fingerprint
 from plumbing.errors import InputError
 from plumbing.interpreter import ROOT
 from plumbing.outside import pack
@@ -177,48 +177,6 @@ def _first_line(text: str) -> str:
     return next((line.strip().rstrip(".") for line in text.splitlines() if line.strip()), "no reason given")
 
 
-class Host:
-    """The actor: holds one simulation on its machine. Errors that are no surprise come back as answers."""
-
-    def __init__(self, packed: bytes, parcel: Parcel, sender: dict[str, str]) -> None:
-        self._refusal = refusal_of(sender)
-        self._simulation: RemoteSimulation | None = None
-        if not self._refusal:
-            try:
-                setup: WorkerSetup = pickle.loads(packed)
-                here = setup_here(setup.simulation, parcel.unpack())
-                self._simulation = RemoteSimulation(dataclasses.replace(setup, simulation=here))
-            except InputError as error:
-                self._refusal = str(error)
-
-    def begin(self, seed: int) -> tuple[str, bytes | str]:
-        """("ok", the arrays), ("refused", why) or, where another try may end better, ("failed", why)."""
-        if self._simulation is None:
-            return "refused", self._refusal
-        try:
-            self._simulation.begin(seed)
-        except (InputError, SimulationError) as error:
-            return "refused" if isinstance(error, InputError) else "failed", str(error)
-        return "ok", self._simulation.shared.content()
-
-    def decide(self, phases: npt.NDArray[np.int64]) -> tuple[str, bytes | str]:
-        """("ok", the arrays), ("refused", why) where a user's own code fails, or ("failed", why)."""
-        assert self._simulation is not None
-        try:
-            self._simulation.decide(phases)
-        except (InputError, SimulationError) as error:
-            return "refused" if isinstance(error, InputError) else "failed", str(error)
-        return "ok", self._simulation.shared.content()
-
-
-def refusal_of(sender: dict[str, str]) -> str:
-    """Why this machine cannot stand in for the one whose fingerprint that is; "" if it can."""
-    found = differences(sender)
-    if not found:
-        return ""
-    return f"machine {socket.gethostname()} of the Ray cluster: {found}; install the same there, see docs/cluster.md"
-
-
 class RayWorker:
     """A `SimulationWorker` whose simulation is an actor's. Its arrays are a copy, filled with each answer."""
 
@@ -252,7 +210,7 @@ class RayWorker:
 
     @property
     def answers_fd(self) -> int:
-        """Readable once what `ask_to_begin` asked for is done."""
+        """Readable once what `ask_to_begin` or `ask_to_branch` asked for is done."""
         return self._begun_read
 
     def ask_to_begin(self, seed: int) -> None:
@@ -332,6 +290,36 @@ class RayWorker:
         while not self.asker.answered():
             waiting.wait()
         self.check()
+
+    def ask_to_branch(self, request: Branches) -> None:
+        """Have plans tried on the actor's machine, and return at once.
+
+        Raises:
+            SimulationError: no episode is running.
+        """
+        if not self.running:
+            raise SimulationError("no episode is running; call reset() first")
+        self._empty_begun()
+        self._watch(self._actor.branch.remote(pack(request)), lambda: os.write(self._begun_write, b"f"))
+
+    def branched(self) -> list[Outcome]:
+        """Wait for what `ask_to_branch` asked for.
+
+        Raises:
+            InputError: the actor's machine cannot fork simulations.
+            SimulationError: a branch failed, or the actor or its machine is gone.
+        """
+        while not readable([self._begun_read], PLACE_S):
+            pass  # Ray answers in the place of an actor that is lost
+        self._empty_begun()
+        kind, content = self._answer
+        if isinstance(content, bytes):
+            outcomes: list[Outcome] = pickle.loads(content)
+            return outcomes
+        self.running = False
+        if kind == "refused":
+            raise InputError(content)
+        raise SimulationError(f"on the Ray cluster, after {self.snapshot.time_s[0]:g} s of its episode: {content}")
 
     def kill(self) -> None:
         """End the actor at once; the next episode starts a new one, maybe elsewhere."""

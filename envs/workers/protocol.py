@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from envs.workers.forks import Branches, Outcome
 from envs.workers.handover import Asker, SharedArrays
 from envs.workers.server import WorkerSetup
 from signals.layout import Layout
@@ -39,7 +40,7 @@ class SimulationWorker(Protocol):
 
     @property
     def answers_fd(self) -> int:
-        """Readable once what `ask_to_begin` asked for is done."""
+        """Readable once what `ask_to_begin` or `ask_to_branch` asked for is done."""
 
     def ask_to_begin(self, seed: int) -> None:
         """Start an episode; one that still runs is ended first."""
@@ -70,6 +71,21 @@ class SimulationWorker(Protocol):
 
         Raises:
             SimulationError: the simulation failed.
+        """
+
+    def ask_to_branch(self, request: Branches) -> None:
+        """Have plans tried in forks of the episode, which itself stays as it is.
+
+        Raises:
+            InputError: the system cannot fork simulations.
+            SimulationError: no episode is running.
+        """
+
+    def branched(self) -> list[Outcome]:
+        """Wait for what `ask_to_branch` asked for.
+
+        Raises:
+            SimulationError: a branch failed, or the simulation died.
         """
 
     def kill(self) -> None:
