@@ -24,7 +24,7 @@ import torch
 
 from agents.code import check_resumable, code_of, sources_of
 from agents.job import Job, job_of, where_words
-from agents.learner import Learner
+from agents.learner import Judged, Learner
 from agents.registry import AGENTS, agent_settings, algorithm, encoder_class, make_learner
 from agents.resuming import check_unchanged, resumed, take_up
 from agents.run import (
@@ -71,6 +71,7 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   python train.py --scenario single --agent dqn --steps 20000 --out runs/single
   python train.py --scenario cologne3 --agent ppo --steps 200000 --workers 2 --out runs/cologne3-ppo
+  python train.py --scenario cologne1 --agent rollout --steps 10000 --workers 2 --validation-runs 3 --out runs/forks
   python train.py --scenario mine/city.sumocfg --agent dqn --steps 50000 --out runs/city
   python train.py --out runs/single --resume          goes on exactly where a stopped run was
   python train.py --out runs/single --resume --steps 40000          goes on to 40,000 steps, also with a finished run
@@ -79,6 +80,11 @@ EXAMPLES = """examples:
 A step is one decision of one signal: an hour of a network with three signals has 3 x 720 of them at the default
 interval of 5 s. Every tenth of the run the policy is judged on validation seeds (never trained on, never used by
 evaluate.py) by its mean delay over all vehicles that were to depart.
+
+rollout learns from forks of the running simulation, in rounds of `round` steps. In each, `samples` choices are tried,
+in one fork per phase that follows the base for `horizon_s`. Every round ends with a validation, whatever
+--validate-every says (0: none on the way); when it finds nothing better, the training stops. Its time goes by
+samples, not by steps: docs/rollout.md.
 
 What --config can set, one `name: value` a line, with its default; agents/settings.py tells what each is:
 """
@@ -335,7 +341,10 @@ def _train(
         env.close()
         stack.close()
     last = progress.validations[-1]["delay_s"] if progress.validations else math.nan
-    say(f"trained {job.steps:,} steps in {progress.elapsed_s:.0f} s; validation delay {last:.1f} s; in {run}")
+    if isinstance(learner, Judged) and learner.settled and learner.num_timesteps < job.steps:
+        say(f"stopped before the last step: {learner.status()}", error=True)
+    steps = min(learner.num_timesteps, job.steps)
+    say(f"trained {steps:,} steps in {progress.elapsed_s:.0f} s; validation delay {last:.1f} s; in {run}")
     judge = ("python", "evaluate.py", *where_words(job), "--controllers", "fixed_time", "actuated", str(run))
     allowed = " --allow-code" if code_of({"job": asdict(job)}, policy=True) else ""
     say(f"judge it: {shlex.join(judge)}{allowed}")

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from agents.registry import AGENTS, agent_settings
+from agents.settings import worded
 from envs.options import EnvOptions
 from plumbing.errors import LONGEST_LINE, InputError
-from plumbing.plain import Shape, listed, misfit, named, number, optional, record, row, text, whole
+from plumbing.plain import Shape, either, listed, misfit, named, number, optional, record, row, text, whole
 from scenarios.arguments import TIMING_OPTIONS, TIMING_WORDS
 from scenarios.scenario import Scenario, load
 from scenarios.scenario import names as scenario_names
@@ -96,6 +97,7 @@ class Job:
 
 _TEXTS = listed(text(), most=1000)
 _TIME_S = number(-1e9, 1e9)
+_AGENT = named(either(text(60), number()))
 
 
 def _fits_timing(value: Any) -> str | None:
@@ -108,7 +110,7 @@ def _fits_timing(value: Any) -> str | None:
 
 JOB: Mapping[str, Shape] = {
     "scenario": text(), "routes": _TEXTS, "additional": _TEXTS, "begin_s": optional(_TIME_S),
-    "end_s": optional(_TIME_S), "agent": text(), "agent_settings": named(number()), "steps": whole(1, 10**12),
+    "end_s": optional(_TIME_S), "agent": text(), "agent_settings": _AGENT, "steps": whole(1, 10**12),
     "seed": whole(0, 2**32 - 1), "workers": whole(1, 10_000), "sensing": text(60), "reward": text(),
     "faults": record({}, {name: number(0, 1e6) for name in ("dropout", "stuck_on", "latency_s")}),
     "timing": _fits_timing, "warm_up_s": number(0, 1e9), "validate_every": whole(0, 10**12),
@@ -121,7 +123,7 @@ JOB: Mapping[str, Shape] = {
 SETTINGS = record(
     {},
     {
-        "agent": text(), "network": text(), "agent_settings": named(number()), "sensing": text(60),
+        "agent": text(), "network": text(), "agent_settings": _AGENT, "sensing": text(60),
         "job": record({}, JOB), "scenario": record({}, {"name": text(), "files": named(text(64)), "licence": text()}),
         "versions": named(text(200)), "command": listed(text(), most=1000), "observation": text(),
         "code": listed(record(dict.fromkeys(("what", "name", "file", "sha256"), text())), most=100),
@@ -244,4 +246,4 @@ def _changes(job: Mapping[str, Any]) -> str:
     """The agent's settings that are not the defaults, as a config file has them."""
     given, plain = agent_settings(job["agent"], job["agent_settings"]), agent_settings(job["agent"])
     changed = (f for f in fields(given) if getattr(given, f.name) != getattr(plain, f.name))
-    return ", ".join(f"{f.name}: {getattr(given, f.name):g}" for f in changed)
+    return ", ".join(f"{f.name}: {worded(getattr(given, f.name))}" for f in changed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
@@ -72,6 +72,23 @@ class Learner(Protocol):
 
     def set_logger(self, logger: Logger) -> None:
         """Where it logs to."""
+
+
+@runtime_checkable
+class Judged(Protocol):
+    """A `Learner` that goes on by what validation says of it, and not by steps alone. It is validated when it asks
+    for it, whatever the steps between two validations are; unless there are to be none on the way."""
+
+    awaits_judgement: bool
+    """Whether it asks, at the start of a rollout."""
+    settled: bool
+    """Whether more steps bring nothing: `learn` returns at once."""
+
+    def judged(self, delay_s: float) -> None:
+        """The mean delay of its `scorer` on the validation seeds."""
+
+    def status(self) -> str:
+        """Where it is, in a few words."""
 
 
 class SB3Learner:

@@ -16,6 +16,7 @@ from plumbing.outside import is_outside, load_outside
 AGENTS = {
     "dqn": "agents.dqn:MaskedDoubleDQN",
     "ppo": "agents.ppo:MaskedPPO",
+    "rollout": "agents.forks.learner:RolloutLearner",
     "a2c": "agents.sb3:A2CLearner",
     "maskable_ppo": "agents.sb3:MaskablePPOLearner",
     "trpo": "agents.sb3:TRPOLearner",

@@ -12,14 +12,17 @@ from plumbing.yamlfile import read_yaml
 from signals.observations import ObservationShape
 
 
-def setting(default: Any, *, least: float | None = None, most: float | None = None) -> Any:
+def setting(
+    default: Any, *, least: float | None = None, most: float | None = None, words: tuple[str, ...] = ()
+) -> Any:
     """A field of settings with bounds of its own.
 
     Args:
         least: by default it has to be above 0.
         most: by default a million, of counts a thousand million.
+        words: what a setting that is a text may be.
     """
-    return field(default=default, metadata={"least": least, "most": most})
+    return field(default=default, metadata={"least": least, "most": most, "words": words})
 
 
 @dataclass(frozen=True)
@@ -117,13 +120,44 @@ class PPOSettings(ClippedSettings):
     """Updates over which the weights that a controller gets are averaged, as for DQN."""
 
 
+@dataclass(frozen=True)
+class RolloutSettings:
+    """Multiagent rollout (Bertsekas 2021, Multiagent reinforcement learning: rollout and policy iteration)."""
+
+    units: int = setting(64, most=4096)
+    """Width of each layer."""
+    base: str = setting("cop", words=("cop", "greedy", "max_pressure", "sotl", "random"))
+    """The controller that the first round's forks follow. It sees every vehicle, whatever the policy is shown. With
+    `--from` that run's network takes its place."""
+    round: int = setting(5000, most=1_000_000_000)
+    """Decisions of one signal in a round, over all signals and workers: `--steps` has so many rounds at most."""
+    samples: int = setting(1500, most=100_000_000)
+    """Choices in a round that are tried in forks. Each costs as much simulation as its phases times the horizon."""
+    horizon_s: float = setting(75.0, most=3600.0)
+    """How long a fork goes on [s]."""
+    exploration: float = setting(0.1, least=0.0, most=1.0)
+    """Share of the choices tried in forks after which the run goes on with a phase drawn by its loss, and not with
+    the base's, so that other moments are seen than those that the base gets into."""
+    loss_scale: float = 50.0
+    """Loss [veh s] that counts as 1, in the fit and where phases are drawn."""
+    gradient_steps: int = setting(2000, most=10_000_000)
+    """Of each fit, which is made anew from all choices so far."""
+    batch_size: int = setting(128, most=1_000_000)
+    learning_rate: float = 1e-3
+    """AdamW's step (Loshchilov & Hutter 2019) at a fit's begin; it falls to a fiftieth at the fit's end."""
+    weight_decay: float = setting(1e-3, least=0.0)
+    plan_start: float = setting(1.0, least=0.0)
+    """Where a planner is part of the observation: by how much the untrained network scores a phase less per 50 veh s
+    that the planner would lose by it. With the `loss_scale` of 50 veh s, 1 takes the planner at its word."""
+
+
 def start_of(settings: ActorCriticSettings, shape: ObservationShape) -> float:
     """How strongly the untrained policy follows the rule that the observation allows for."""
     return settings.greedy_start if shape.regret is None else settings.plan_start
 
 
 Settings = Any
-"""A frozen dataclass of numbers, such as `DQNSettings`; `setting` gives a field its bounds."""
+"""A frozen dataclass of numbers and words, such as `DQNSettings`; `setting` gives a field its bounds."""
 
 
 def checked(defaults: Settings, agent: str, changes: dict[str, Any]) -> Settings:
@@ -139,6 +173,9 @@ def checked(defaults: Settings, agent: str, changes: dict[str, Any]) -> Settings
             near = did_you_mean(str(name), known)
             raise InputError(f"unknown setting {name!r} of {agent}; known are {', '.join(known)}.{near}")
         kind = type(getattr(defaults, name))
+        if kind is str:
+            found[name] = _word(value, name, agent, known[name].metadata.get("words", ()))
+            continue
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or (kind is int and value % 1 != 0):
             wanted = "a whole number" if kind is int else "a number"
@@ -152,6 +189,16 @@ def checked(defaults: Settings, agent: str, changes: dict[str, Any]) -> Settings
             raise InputError(f"setting {name!r} of {agent} is {_shown(value)}; it must be {bound}")
         found[name] = kind(value)
     return replace(defaults, **found)
+
+
+def _word(value: Any, name: str, agent: str, words: tuple[str, ...]) -> str:
+    """Raises InputError where a setting that is a text is none of these words."""
+    if not isinstance(value, str) or value not in words:
+        raise InputError(
+            f"setting {name!r} of {agent} is {_shown(value)}; choose one of {', '.join(words)}."
+            f"{did_you_mean(str(value), words)}"
+        )
+    return value
 
 
 def _shown(value: Any) -> str:
@@ -193,4 +240,9 @@ def _number(value: Any) -> Any:
 
 def listed(settings: Settings) -> str:
     """The settings with their values, for a help text."""
-    return ", ".join(f"{name} {value:g}" for name, value in asdict(settings).items())
+    return ", ".join(f"{name} {worded(value)}" for name, value in asdict(settings).items())
+
+
+def worded(value: float | str) -> str:
+    """A setting's value, as a config file has it."""
+    return value if isinstance(value, str) else f"{value:g}"

@@ -19,7 +19,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger, configure
 
 from agents import checkpoint
-from agents.learner import Learner
+from agents.learner import Judged, Learner
 from agents.run import LearnedController
 from agents.vec_env import SignalsVecEnv
 from plumbing.whole import write_whole
@@ -89,7 +89,10 @@ class _Loop(BaseCallback):
         if self.num_timesteps >= self.schedule.steps:
             return
         due = self.schedule.validate_every
-        if due and self.num_timesteps - self.progress.validated >= due:
+        if isinstance(self.model, Judged):
+            if due and self.model.awaits_judgement:
+                self.judge()
+        elif due and self.num_timesteps - self.progress.validated >= due:
             self.run_validation()
         if self.stop or time.monotonic() - self._saved > self.schedule.checkpoint_every_s:
             self.save()
@@ -106,12 +109,21 @@ class _Loop(BaseCallback):
             self.env.finished.clear()
             self.write_curves()
             self.say()
+        elif isinstance(self.model, Judged):  # its episodes take minutes
+            self.say(every_s=10.0)
         return True
 
     @property
     def elapsed_s(self) -> float:
         """Time spent on this run, earlier sessions included."""
         return time.monotonic() - self._began
+
+    def judge(self) -> None:
+        """Tell a learner that asks for it what validation says; a run that was stopped may know it already."""
+        if self.progress.validated < self.num_timesteps or not self.progress.validations:
+            self.run_validation()
+        elif isinstance(self.model, Judged):
+            self.model.judged(self.progress.validations[-1]["delay_s"])
 
     def run_validation(self) -> None:
         """Judge the policy as it is now; the training's random states are left as they are."""
@@ -129,6 +141,8 @@ class _Loop(BaseCallback):
             self.validating = False
         self.progress.validated = self.num_timesteps
         self.progress.validations.append({"steps": float(self.num_timesteps), "delay_s": delay})
+        if isinstance(self.model, Judged) and self.model.awaits_judgement:
+            self.model.judged(delay)
         self.curves.record("validation/delay_s", delay)
         self.curves.dump(self.num_timesteps)
         self.write_curves()
@@ -151,14 +165,16 @@ class _Loop(BaseCallback):
             if rows:
                 write_whole(self.run / name, _csv_writer(rows))
 
-    def say(self, force: bool = False) -> None:
-        """One line of progress, at most every two seconds."""
-        if not force and time.monotonic() - self._spoke < 2.0:
+    def say(self, force: bool = False, every_s: float = 2.0) -> None:
+        """One line of progress, at most so often."""
+        if not force and time.monotonic() - self._spoke < every_s:
             return
         self._spoke = time.monotonic()
         done = min(self.num_timesteps / self.schedule.steps, 1.0)  # a last rollout goes beyond the end
         left = self.elapsed_s * (1 - done) / max(done, 1e-9)
         parts = [f"{self.num_timesteps:>8,} of {self.schedule.steps:,} steps ({done:4.0%})"]
+        if isinstance(self.model, Judged):
+            parts.append(self.model.status())
         if self.progress.validations:
             last = self.progress.validations[-1]
             parts.append(f"delay {last['delay_s']:.1f} s (validation at {int(last['steps']):,})")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,8 @@ class SignalsVecEnv(VecEnv):
         self._rewards = np.zeros(self.num_envs, np.float32)
         self.finished: list[dict[str, float]] = []
         """Return and length of the episodes that ended since somebody last emptied this list."""
+        self.watcher: Callable[[int, int], None] | None = None
+        """Told, where an episode is repeated, which worker stands before which of its decisions."""
 
     def reset(self) -> VecEnvObs:
         """Begin the first episode of every worker."""
@@ -144,8 +146,10 @@ class SignalsVecEnv(VecEnv):
             raise InputError(f"the run was trained with --workers {len(state['episodes'])}; resume it with as many")
         self.batch.episodes = [number - 1 for number in state["episodes"]]
         self.batch.reset()
-        for worker, history in zip(self.workers, state["history"], strict=True):
-            for actions in history:
+        for n, (worker, history) in enumerate(zip(self.workers, state["history"], strict=True)):
+            for number, actions in enumerate(history):
+                if self.watcher is not None:
+                    self.watcher(n, number)
                 worker.decide(np.asarray(actions, np.int64))
         self._history = [[list(actions) for actions in history] for history in state["history"]]
         self._returns = list(state["returns"])

@@ -118,6 +118,16 @@ def optional(shape: Shape) -> Shape:
     return lambda value: None if value is None else shape(value)
 
 
+def either(*shapes: Shape) -> Shape:
+    """Whatever one of these takes; where none does, what the last one finds."""
+
+    def check(value: Any) -> str | None:
+        found = [shape(value) for shape in shapes]
+        return None if None in found else found[-1]
+
+    return check
+
+
 def listed(shape: Shape, least: int = 0, most: int = 10**9) -> Shape:
     """A list of them."""
 

@@ -184,7 +184,7 @@ QUICK = {
     ],
 )
 def test_a_stopped_training_resumes_to_the_bit(agent: str, workers: int, tmp_path: Path) -> None:
-    assert QUICK.keys() == AGENTS.keys()
+    assert QUICK.keys() == AGENTS.keys() - {"rollout"}, "tests/test_forks.py stops that one"
     settings = agent_settings(agent, QUICK[agent])
 
     def trained(run: Path, stop_at: int | None, resume: bool = False) -> dict[str, Any]:
@@ -347,7 +347,8 @@ def test_settings_of_an_agent(tmp_path: Path) -> None:
     for agent in AGENTS:  # what help tells can be set, to what it tells
         defaults = agent_settings(agent)
         told = dict(part.rsplit(" ", 1) for part in listed(defaults).split(", "))
-        assert agent_settings(agent, {name: float(value) for name, value in told.items()}) == defaults
+        config.write_text("".join(f"{name}: {value}\n" for name, value in told.items()))
+        assert agent_settings(agent, read_config(config)) == defaults
         assert listed(defaults).split(",")[0] in train_command.parser().format_help()
     assert agent_settings("dqn", {"batch_size": 1}) == DQNSettings(batch_size=1)
     config.write_text("- a list")

@@ -68,6 +68,8 @@ class Nothing:
 
 
 QUICK = {"qrdqn": "learning_starts: 10\nbatch_size: 8\n", "a2c": "n_steps: 10\n"}
+ELSEWHERE = ("dqn", "ppo", "rollout")
+"""In tests of their own."""
 
 
 @pytest.fixture
@@ -83,7 +85,7 @@ def mine(tmp_path: Path) -> Path:
     [
         name if name in ("a2c", "qrdqn") else pytest.param(name, marks=pytest.mark.slow)
         for name in AGENTS
-        if name not in ("dqn", "ppo")
+        if name not in ELSEWHERE
     ],
 )
 def test_an_algorithm_of_sb3_learns_is_saved_and_decides(agent: str, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Learning from forks of the running simulation: multiagent rollout."""

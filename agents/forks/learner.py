@@ -1,0 +1,290 @@
+"""Multiagent rollout: policy iteration on what forks of the running simulation show (Bertsekas 2021, Multiagent
+reinforcement learning: rollout and policy iteration).
+
+In a round the simulations follow a base policy. At some of the free choices of a signal the simulation is forked,
+once for each phase that this signal may take: it alone deviates, all others, and itself afterwards, follow the base.
+What all vehicles lose within a horizon is the cost of the phase. A network learns these costs from what the signal is
+shown at the moment; the forks know the future, it does not. It is the next round's base. Validation ends the rounds:
+when a network is no better than the best one before, that one is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Self
+
+import numpy as np
+import torch
+from stable_baselines3.common.logger import Logger
+from torch import Tensor, nn
+
+from agents.forks.base import NetworkBase, named_base
+from agents.forks.collect import Counts, Quota, Samples, Walk
+from agents.forks.fit import fitted_to, misfit, targets_of
+from agents.learner import State
+from agents.network import Encoder, PhaseScorer
+from agents.settings import RolloutSettings
+from agents.updates import require_finite
+from agents.vec_env import SignalsVecEnv
+from controllers.base import Controller
+from envs.sumo.simulation import SimulationError
+from envs.workers.client import RemoteSimulation
+from envs.workers.handover import CORES, readable
+from plumbing.errors import InputError
+from signals.observations import ObservationShape, PhaseObservation
+
+SILENT_S = 900.0
+"""[s] on the wall clock without an answer of any fork: then something is wrong for good."""
+
+
+class RolloutLearner:
+    """See the module. Rewards are not learned from: a loss is the time that vehicles lose, waiting to enter included.
+
+    Its draws and fits follow from the seed and from counters alone, so that a run that was stopped goes on exactly.
+    """
+
+    Settings = RolloutSettings
+    probabilities = False
+
+    def __init__(
+        self, settings: RolloutSettings, env: SignalsVecEnv, seed: int, device: str, encoder: type[Encoder]
+    ) -> None:
+        self.settings, self.env, self.seed, self.device, self.encoder = settings, env, seed, device, encoder
+        setup = env.workers[0].setup
+        simulated = setup.simulation
+        interval_s = simulated.timing.decision_interval_s
+        lasts_s = simulated.end_s - simulated.begin_s - simulated.warm_up_s
+        if settings.horizon_s >= lasts_s:
+            raise InputError(
+                f"horizon_s is {settings.horizon_s:g}, and an episode lasts {lasts_s:g} s: no fork would come to its "
+                "end; lower it by --config, or train on longer episodes"
+            )
+        assert setup.observes is not None
+        assert issubclass(setup.observes, PhaseObservation), "SignalsVecEnv has looked"
+        self.observation = setup.observes
+        self.moments = max(1, round(settings.round / env.num_envs))
+        """Of each signal, in a round."""
+        workers = len(env.workers)
+        local = all(isinstance(worker, RemoteSimulation) for worker in env.workers)
+        self.walks = [
+            Walk(
+                worker, seed, n,
+                Quota(
+                    moments=self.moments,
+                    samples=settings.samples // workers + (n < settings.samples % workers),
+                    steps=max(1, round(settings.horizon_s / interval_s)),
+                    horizon_s=settings.horizon_s,
+                    exploration=settings.exploration,
+                    loss_scale=settings.loss_scale,
+                    at_a_time=max(1, CORES // workers) if local else 1,
+                ),
+            )
+            for n, worker in enumerate(env.workers)
+        ]  # fmt: skip
+        env.watcher = lambda worker, number: self.walks[worker].watch(number)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            untrained = PhaseScorer(env.shape, settings.units, encoder)
+        if env.shape.regret is not None and settings.plan_start:
+            untrained.begin_as_rule(settings.plan_start)
+        self.initial = untrained.state_dict()
+        """What fits begin with."""
+        self.candidate = dict(self.initial)
+        """The network of the last fit; before any, what was started from."""
+        self.best: dict[str, Tensor] | None = None
+        """The best network by validation, without any the last one; None before the first fit."""
+        self.best_delay_s = math.inf
+        self.num_timesteps = self.round = 0
+        self._began = 0
+        """Steps before this round."""
+        self.awaits_judgement = self.settled = False
+        """Whether the last fit is still to be validated; whether rounds bring nothing any more."""
+        self._unfitted = 0
+        """Samples since the last fit."""
+        self._logger = Logger(None, [])
+
+    @classmethod
+    def network(cls, settings: RolloutSettings, shape: ObservationShape, encoder: type[Encoder]) -> PhaseScorer:
+        """The phase scorer, whose scores are savings: `loss_scale` veh s each, against the mean of the phases."""
+        return PhaseScorer(shape, settings.units, encoder)
+
+    @classmethod
+    def make(
+        cls, settings: RolloutSettings, env: SignalsVecEnv, *, seed: int, device: str, encoder: type[Encoder]
+    ) -> Self:  # fmt: skip
+        """See `Learner.make`."""
+        return cls(settings, env, seed, device, encoder)
+
+    def learn(
+        self, total_timesteps: int, callback: Any = None, log_interval: int = 1, *, reset_num_timesteps: bool = True
+    ) -> Self:
+        """Rounds, until so many steps more are taken or a round brings nothing; see `Learner.learn`.
+
+        Raises:
+            SimulationError: a worker fails again and again, or its forks do not answer.
+        """
+        del log_interval
+        callback = callback or _Nobody()
+        end = self.num_timesteps + total_timesteps
+        if reset_num_timesteps:
+            self.env.reset()
+            self._begin_round()
+        while self.num_timesteps < end:
+            callback.on_rollout_start()  # which validates what awaits it
+            if self.awaits_judgement:
+                self.judged(-math.inf)  # nobody does
+            if self.settled:
+                break
+            if self._round_is_over():
+                self._begin_round()
+            self._collect(callback, end)
+            if self._round_is_over():
+                self._fit()
+        return self
+
+    def finish(self) -> None:
+        """Fit what a round that was cut short has brought."""
+        self._fit()
+
+    def scorer(self) -> nn.Module:
+        """The network that awaits its judgement, else the best one."""
+        weights = self.candidate if self.awaits_judgement or self.best is None else self.best
+        found = self.network(self.settings, self.env.shape, self.encoder)
+        found.load_state_dict(weights)
+        return found
+
+    def begin_with(self, weights: Mapping[str, Tensor]) -> None:
+        """That network is the first base, and what fits begin with."""
+        self.network(self.settings, self.env.shape, self.encoder).load_state_dict(dict(weights))
+        self.initial = self.candidate = self.best = dict(weights)
+
+    def judged(self, delay_s: float) -> None:
+        """Validation has found this delay of the network that awaits it; -inf where there is no validation."""
+        self.awaits_judgement = False
+        if delay_s < self.best_delay_s or delay_s == -math.inf:
+            self.best = dict(self.candidate)
+            self.best_delay_s = min(self.best_delay_s, delay_s) if math.isfinite(delay_s) else self.best_delay_s
+        else:
+            self.settled = True
+
+    def status(self) -> str:
+        """Where it is, in a few words."""
+        samples = sum(walk.counts.sampled for walk in self.walks)
+        done = f"round {self.round}, {samples:,} of {self.settings.samples:,} choices tried"
+        if self.settled:
+            return f"round {self.round} was no better than the best before it, whose network is kept"
+        return done
+
+    def state(self) -> State:
+        """See `Learner.state`."""
+        return {
+            "initial": self.initial, "candidate": self.candidate, "best": self.best,
+            "counters": {name: getattr(self, name) for name in self._COUNTERS},
+            "walks": [{"counts": asdict(walk.counts), "samples": walk.samples.state()} for walk in self.walks],
+        }  # fmt: skip
+
+    _COUNTERS = (
+        "num_timesteps", "round", "_began", "_unfitted", "awaits_judgement", "settled", "best_delay_s",
+    )  # fmt: skip
+
+    def load_state(self, state: State) -> None:
+        """See `Learner.load_state`."""
+        self.initial, self.candidate, self.best = state["initial"], state["candidate"], state["best"]
+        for name in self._COUNTERS:
+            setattr(self, name, state["counters"][name])
+        for walk, saved in zip(self.walks, state["walks"], strict=True):
+            walk.counts, walk.samples = Counts(**saved["counts"]), Samples.of_state(saved["samples"])
+            walk.follow(self._base())
+
+    def set_logger(self, logger: Logger) -> None:
+        """See `Learner.set_logger`."""
+        self._logger = logger
+
+    def _round_is_over(self) -> bool:
+        return all(walk.counts.in_round >= self.moments for walk in self.walks)
+
+    def _begin_round(self) -> None:
+        self.round, self._began = self.round + 1, self.num_timesteps
+        for walk in self.walks:
+            walk.begin_round(self._base())
+
+    def _base(self) -> Controller:
+        """A new one of what this round follows."""
+        if self.best is None:
+            return named_base(self.settings.base)
+        return NetworkBase(self.best, self.settings.units, self.encoder, self.observation)
+
+    def _collect(self, callback: Any, end: int) -> None:
+        """Some moments of each worker, as far as the round or the training goes; who waits for forks keeps nobody
+        else from going on. What is decided does not depend on who answers first."""
+        left = math.ceil((end - self._began) / self.env.num_envs)  # of the round, where the training ends within it
+        until = min(self.moments, left)
+        waiting: set[int] = set()
+        for n, walk in enumerate(self.walks):
+            if walk.asked or (walk.counts.in_round < until and self._step(n, callback)):
+                waiting.add(n)
+        if not waiting:
+            return
+        answers = {self.env.workers[n].answers_fd: n for n in waiting}
+        found = readable(answers, SILENT_S)
+        if not found:
+            raise SimulationError(f"no fork has answered for {SILENT_S:g} s; lower horizon_s, or look for gridlock")
+        for descriptor in found:
+            self._take(answers[descriptor], callback)
+
+    def _step(self, n: int, callback: Any) -> bool:
+        """A moment of a worker; whether forks are tried first."""
+        try:
+            phases = self.walks[n].ask()
+            if phases is None:
+                return True
+            self.env.send(n, phases)
+        except SimulationError as error:
+            self.env.batch.give_up(n, str(error))
+        self._receive(n, callback)
+        return False
+
+    def _take(self, n: int, callback: Any) -> None:
+        """The moment of a worker whose forks have been tried."""
+        walk, before = self.walks[n], self.walks[n].counts.sampled
+        try:
+            self.env.send(n, walk.answered())
+        except SimulationError as error:
+            self.env.batch.give_up(n, str(error))
+        self._unfitted += walk.counts.sampled - before
+        self._receive(n, callback)
+
+    def _receive(self, n: int, callback: Any) -> None:
+        ((turn, episode),) = self.env.receive(among={n})
+        self.walks[n].took(ended=turn.last is not None)
+        self.num_timesteps += self.env.batch.rows[n].stop - self.env.batch.rows[n].start
+        self.env.finished += [] if episode is None else [episode]
+        callback.on_step()
+
+    def _fit(self) -> None:
+        """A network from all choices that were tried, of earlier rounds, too; nothing without new ones."""
+        if not self._unfitted:
+            return
+        tried = [walk.samples for walk in self.walks]
+        rows = torch.from_numpy(np.array([row for of in tried for row in of.rows]))
+        targets = targets_of(np.array([each for of in tried for each in of.losses]), self.settings.loss_scale)
+        network = fitted_to(
+            rows, targets, self.settings, self.env.shape, self.encoder, self.initial, self.seed + self.round,
+            self.device,
+        )  # fmt: skip
+        require_finite(network, self.num_timesteps)
+        with torch.no_grad():
+            self._logger.record("train/misfit", float(misfit(network, rows, targets)))
+        self.candidate, self.awaits_judgement, self._unfitted = dict(network.state_dict()), True, 0
+
+
+class _Nobody:
+    """A callback to whom nothing matters."""
+
+    def on_rollout_start(self) -> None:
+        """Nothing is half done."""
+
+    def on_step(self) -> None:
+        """A worker has decided."""
