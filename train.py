@@ -71,7 +71,7 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   python train.py --scenario single --agent dqn --steps 20000 --out runs/single
   python train.py --scenario cologne3 --agent ppo --steps 200000 --workers 2 --out runs/cologne3-ppo
-  python train.py --scenario cologne1 --agent rollout --steps 10000 --workers 2 --validation-runs 3 --out runs/forks
+  python train.py --scenario cologne1 --agent rollout --observation planned --steps 10000 --workers 2 --out runs/forks
   python train.py --scenario mine/city.sumocfg --agent dqn --steps 50000 --out runs/city
   python train.py --out runs/single --resume          goes on exactly where a stopped run was
   python train.py --out runs/single --resume --steps 40000          goes on to 40,000 steps, also with a finished run

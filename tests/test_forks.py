@@ -133,9 +133,9 @@ def test_scores_are_centred_over_the_phases_that_are_allowed() -> None:
 @forked
 def test_choices_are_tried_within_the_budget_and_a_fit_on_them_is_better_than_before() -> None:
     env = vec_env(scenario="cologne3")
-    learner = learner_for(env, round=60, samples=12, gradient_steps=60, learning_rate=1e-2)
+    learner = learner_for(env, round=45, samples=12, gradient_steps=60, learning_rate=1e-2)
     untrained = learner.scorer()
-    collected(learner, 60)
+    collected(learner, 45)
     (walk,) = learner.walks
     assert walk.counts.sampled == len(walk.samples.rows) == 12
     assert len(walk.samples.losses) == 12
@@ -152,7 +152,7 @@ def test_choices_are_tried_within_the_budget_and_a_fit_on_them_is_better_than_be
         )
     assert after < 0.8 * before
     assert learner.round == 1
-    assert learner.num_timesteps == 60
+    assert learner.num_timesteps == 45
 
 
 @forked

@@ -56,7 +56,7 @@ class Counts:
     since: int = 0
     """The decision of this episode at which the present base took over."""
     free: int = 0
-    """Free choices in this round."""
+    """Free choices in this round, but for those too late in an episode."""
     sampled: int = 0
     """Of these, tried in forks."""
     begun: int = 0
@@ -126,10 +126,11 @@ class Walk:
         phases, snapshot = self._decide(), self.worker.snapshot
         draw, counts = self._draw(), self.counts
         free = np.flatnonzero(snapshot.mask.sum(axis=1) > 1)
+        if self.worker.setup.simulation.end_s - float(snapshot.time_s[0]) < self.quota.horizon_s:
+            free = free[:0]
         self._free = len(free)
         chosen = free[draw.random(len(free)) < self._share()][: self.quota.samples - counts.sampled]
-        left_s = self.worker.setup.simulation.end_s - float(snapshot.time_s[0])
-        if not len(chosen) or left_s < self.quota.horizon_s:
+        if not len(chosen):
             return phases
         plans, tried = [[phases]], []
         for signal in chosen:
