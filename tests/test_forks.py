@@ -417,6 +417,17 @@ def test_a_horizon_as_long_as_an_episode_is_refused() -> None:
         learner_for(env, horizon_s=100)
 
 
+def test_a_base_that_needs_another_sensing_is_refused_unless_a_network_takes_its_place() -> None:
+    options = EnvOptions("cologne1", begin_s=BEGIN_S, end_s=BEGIN_S + LASTS_S, sensing="detectors")
+    env = SignalsVecEnv([options.worker()], 0, 1.0)
+    learner = learner_for(env)
+    with pytest.raises(InputError, match=r"base 'greedy' needs --sensing full, .* with detectors; .*--from RUN_DIR"):
+        learner.learn(20)
+    learner.begin_with(learner.initial)
+    assert isinstance(learner._base(), NetworkBase)
+    env.close()
+
+
 def test_judgements_count_only_what_was_measured() -> None:
     learner = SimpleNamespace(candidate={"a": 1}, best=None, best_delay_s=math.inf, settled=False)
     judged: Callable[[Any, float], None] = RolloutLearner.judged

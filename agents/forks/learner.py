@@ -123,14 +123,15 @@ class RolloutLearner:
         """Rounds, until so many steps more are taken or a round brings nothing; see `Learner.learn`.
 
         Raises:
+            InputError: the base needs another sensing.
             SimulationError: a worker fails again and again, or its forks do not answer.
         """
         del log_interval
         callback = callback or _Nobody()
         end = self.num_timesteps + total_timesteps
         if reset_num_timesteps:
-            self.env.reset()
             self._begin_round()
+            self.env.reset()
         while self.num_timesteps < end:
             callback.on_rollout_start()  # which validates what awaits it
             if self.awaits_judgement:
@@ -211,9 +212,19 @@ class RolloutLearner:
             walk.begin_round(self._base())
 
     def _base(self) -> Controller:
-        """A new one of what this round follows."""
+        """A new one of what this round follows.
+
+        Raises:
+            InputError: the simulations do not tell it what it needs.
+        """
         if self.best is None:
-            return named_base(self.settings.base)
+            found = named_base(self.settings.base)
+            if found.sensing != self.observation.sensing:
+                raise InputError(
+                    f"base {self.settings.base!r} needs --sensing {found.sensing}, and this is a training with "
+                    f"{self.observation.sensing}; begin with a network that reads these: --from RUN_DIR"
+                )
+            return found
         return NetworkBase(self.best, self.settings.units, self.encoder, self.observation)
 
     def _collect(self, callback: Any, end: int) -> None:
