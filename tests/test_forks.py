@@ -19,6 +19,7 @@ import pytest
 import torch
 
 import train as train_command
+from agents.export import scorer_weights
 from agents.forks import learner as learning
 from agents.forks.base import NetworkBase, named_base
 from agents.forks.fit import centred, fitted_to, misfit, targets_of
@@ -38,6 +39,7 @@ from plumbing.errors import InputError
 from plumbing.interpreter import ROOT
 from signals.observations import PhaseObservation
 from tests.test_agents import SHAPE, rows
+from tests.test_learners import runs_as_onnx
 
 forked = pytest.mark.skipif(not branching_works(), reason="forks need Linux's /proc")
 SMALL: dict[str, Any] = {
@@ -380,6 +382,8 @@ def test_the_command_trains_and_its_run_is_read_again(tmp_path: Path, capsys: py
     controller = load_controller(tmp_path / "run")
     assert controller.network.settings.base == "greedy"
     assert not controller.network.probabilities
+    runs_as_onnx(controller)
+    assert scorer_weights(controller).keys()
     further = [*words, "--from", str(tmp_path / "run"), "--config", str(config), "--out", str(tmp_path / "second")]
     assert train_command.main(further) == 0
     assert not same(weights(tmp_path / "run"), weights(tmp_path / "second"))

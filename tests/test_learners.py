@@ -162,12 +162,12 @@ def test_a_network_from_outside_is_trained_loaded_and_exported(agent: str, mine:
         load_controller(run)
     controller = load_controller(run, allow_code=True)
     assert "encoder.layer.weight" in controller.weights
-    _runs_as_onnx(controller)
+    runs_as_onnx(controller)
     with pytest.raises(InputError, match="has no C form"):
         scorer_weights(controller)
 
 
-def _runs_as_onnx(controller: LearnedController) -> None:
+def runs_as_onnx(controller: LearnedController) -> None:
     """The graph says what the network says, and takes nothing that is no number."""
     network = load("cologne1").network
     (item,) = make_setup(load("cologne1")).plan.intersections
