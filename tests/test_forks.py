@@ -34,7 +34,7 @@ from agents.vec_env import SignalsVecEnv
 from controllers.heuristics import Greedy
 from controllers.registry import CONTROLLERS
 from envs.options import EnvOptions
-from envs.workers.forks import branching_works
+from envs.workers.forks import Branches, branching_works
 from plumbing.errors import InputError
 from plumbing.interpreter import ROOT
 from signals.observations import PhaseObservation
@@ -227,6 +227,30 @@ def test_a_worker_that_dies_while_it_forks_ends_its_episode_and_the_round_goes_o
     assert env.batch.failures == 1
     assert [each.counts.in_round for each in learner.walks] == [20, 20]
     assert learner.walks[1].counts.sampled == 3
+
+
+@forked
+@pytest.mark.parametrize("observation", ["phases", "planned"])
+def test_a_fork_that_follows_a_network_is_what_then_happens(observation: str) -> None:
+    worker = EnvOptions("cologne1", begin_s=BEGIN_S, end_s=BEGIN_S + 150.0, observation=observation).worker()
+    observes, shape = worker.setup.observes, worker.setup.observation_shape
+    assert observes is not None
+    scorer = PhaseScorer(shape, 8)  # type: ignore[arg-type]
+    scorer.begin_as_rule(5.0)
+    base = NetworkBase(scorer.state_dict(), 8, PhaseEncoder, observes)  # type: ignore[arg-type]
+    worker.begin(3)
+    base.reset(worker.setup.simulation.plan.intersections, worker.layout, 0)
+    for _ in range(5):
+        worker.decide(base.decide(worker.snapshot))
+    phases, shown = base.decide(worker.snapshot), []
+    (outcome,) = worker.branch(Branches([[phases]], 20, base))
+    for _ in range(20):
+        worker.decide(phases)
+        shown.append(worker.snapshot.phase.copy())
+        phases = base.decide(worker.snapshot)
+    worker.close()
+    assert np.array_equal(outcome.phases, shown)
+    assert len(np.unique(shown)) > 1, "it changes phases"
 
 
 def test_a_base_arrives_in_another_process_without_the_learning_libraries(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from signals.snapshot import Snapshot
 
 class NetworkBase:
     """The best-scored phase of every signal, as of `agents.run.LearnedController`, but fit to be sent along with
-    each request for forks: the process that it arrives in loads PyTorch for it, and no learning library beside.
+    each request for forks: the process that it arrives in loads PyTorch for it, and no learning library beside. Its
+    observation is made anew there, so one from outside that remembers earlier moments has forgotten them.
 
     Args:
         weights: of a `PhaseScorer`.
@@ -36,18 +37,21 @@ class NetworkBase:
     ) -> None:
         self.sensing = observation.sensing
         self._weights, self._units, self._encoder, self._observation = dict(weights), units, encoder, observation
+        self._layout: Layout | None = None
         self._observe: PhaseObservation | None = None
         self._scorer: Any = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        state = vars(self)
+        # not the observation itself: its blocks are views into its rows, which a pickle would part from them
+        parts = (self._weights, self._units, self._encoder, self._observation), self._layout
         if self._encoder is PhaseEncoder and is_ours(self._observation):
-            return _revived, (state,)
-        return _unpacked, (pack(state),)
+            return _revived, parts
+        return _unpacked, (pack(parts),)
 
     def reset(self, intersections: Sequence[Intersection], layout: Layout, seed: int) -> None:
         """A new episode with these signals."""
         del intersections, seed
+        self._layout = layout
         self._observe = observation_for(self._observation, layout)
         self._scorer = PhaseScorer(self._observe.shape, self._units, self._encoder).requires_grad_(False).eval()
         self._scorer.load_state_dict(self._weights)
@@ -60,14 +64,15 @@ class NetworkBase:
         return choose(scores.astype(np.float64), snapshot)
 
 
-def _revived(state: dict[str, Any]) -> NetworkBase:
-    found = NetworkBase.__new__(NetworkBase)
-    vars(found).update(state)
+def _revived(made_of: tuple[Any, ...], layout: Layout | None) -> NetworkBase:
+    found = NetworkBase(*made_of)
+    if layout is not None:
+        found.reset((), layout, 0)
     return found
 
 
 def _unpacked(packed: bytes) -> NetworkBase:
-    return _revived(pickle.loads(packed))
+    return _revived(*pickle.loads(packed))
 
 
 def named_base(name: str) -> Controller:
