@@ -39,7 +39,7 @@ std::int64_t link_of(const Decision* d, std::int64_t a, const std::string& vehic
     for (std::int64_t t = of.first[a]; t < of.first[a + 1] && !leads; ++t) {
         leads = stream_of(of, link, of.target[t]) >= 0;
     }
-    if (!leads || (first && of.head[a])) {
+    if (!leads || (first && of.head[a] >= 0)) {
         link = next_link(d, vehicle);
     }
     of.known->seen[vehicle] = link;
@@ -74,7 +74,9 @@ void read_lane(const Decision* d, std::int64_t a) {
             const std::int64_t b = of.streams[c] == 1 ? of.stream[c] : stream_of(of, link, c);
             if (b >= 0) {
                 of.heading[b] += 1.0;
-                queue.push_back(b);
+                if (c == of.head[a]) {
+                    queue.push_back(b);
+                }
             }
             if (moves) {
                 const double way_s = (left_m + of.distance_m[t]) / limit_mps + lag_s;
@@ -84,8 +86,8 @@ void read_lane(const Decision* d, std::int64_t a) {
             }
         }
     }
-    if (of.head[a] && !queue.empty()) {
-        write_lead(d, of.target[of.first[a]], queue);
+    if (!queue.empty()) {
+        write_lead(d, of.head[a], queue);
     }
 }
 

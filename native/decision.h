@@ -56,7 +56,7 @@ struct Approaches {
     const std::int64_t* lane;          // [A]
     const std::int64_t* first;         // [A + 1]
     const std::uint8_t* asks;          // [A]
-    const std::uint8_t* head;          // [A]
+    const std::int64_t* head;          // [A]
     const std::int64_t* target;        // [T]
     const double* weight;              // [T]
     const double* distance_m;          // [T]

@@ -31,8 +31,8 @@ class ApproachTables:
     """[A + 1] where each lane's pairs begin."""
     asks: npt.NDArray[np.bool_]
     """[A] whether it leads to a lane that several streams share, so that each vehicle's next link matters."""
-    head: npt.NDArray[np.bool_]
-    """[A] whether it is such a lane itself, which ends at the stop line."""
+    head: IntArray
+    """[A] where it is such a lane itself, which ends at the stop line: which controlled lane; else -1."""
     target: IntArray
     """[T] the controlled lane."""
     weight: npt.NDArray[np.float64]
@@ -63,7 +63,8 @@ class ApproachTables:
         target, slot, lane = target[order], slot[order], lane[order]
         lanes, first = np.unique(lane, return_index=True)
         asks = np.array([shared[target[lane == n]].any() for n in lanes], bool)
-        head = np.isin(lanes, layout.controlled_lane[shared])
+        of_lane = {int(layout.controlled_lane[c]): c for c in np.flatnonzero(shared).tolist()}
+        head = np.array([of_lane.get(n, -1) for n in lanes.tolist()], np.int64)
         return ApproachTables(
             lanes.astype(np.int64), np.append(first, len(lane)).astype(np.int64), asks, head,
             target.astype(np.int64),
@@ -94,7 +95,7 @@ class _Lane:
     length_m: float
     limit_mps: float
     asks: bool
-    head: bool
+    head: int
     targets: tuple[_Target, ...]
 
 
@@ -116,7 +117,7 @@ def _lanes(layout: Layout, tables: ApproachTables) -> list[_Lane]:
             float(layout.lane_length_m[n]),
             max(float(layout.lane_speed_mps[n]), HALTING_MPS),
             bool(tables.asks[a]),
-            bool(tables.head[a]),
+            int(tables.head[a]),
             tuple(targets[tables.first[a] : tables.first[a + 1]]),
         )
         for a, n in enumerate(tables.lane.tolist())
@@ -165,7 +166,7 @@ class ApproachReader:
                 link = NO_LINK
                 if lane.asks:
                     link = known.get(vehicle, NO_LINK)
-                    first = lane.head and vehicle == vehicles[-1]  # SUMO lists them from the lane's beginning on
+                    first = lane.head >= 0 and vehicle == vehicles[-1]  # SUMO lists them from the lane's beginning on
                     if first or not any(link in target.of_link for target in lane.targets):
                         link = self._next_link(low, vehicle)
                     seen[vehicle] = link
@@ -178,7 +179,8 @@ class ApproachReader:
                     b = target.of_link.get(link, target.stream)
                     if b >= 0:
                         heading[b] += 1.0
-                        queue.append(b)
+                        if target.lane == lane.head:
+                            queue.append(b)
                     if moves:
                         way_s = (left_m + target.distance_m) / lane.limit_mps + lag_s
                         bin = min(max(int(way_s / ARRIVAL_BIN_S), 0), ARRIVAL_BINS - 1)
@@ -186,8 +188,8 @@ class ApproachReader:
                             arriving[b, bin] += target.weight
                         else:
                             unsure[target.lane, bin] += target.weight
-            if lane.head and queue:
-                self._write_lead(queue, lane.targets[0].lane, snapshot.lead)
+            if queue:
+                self._write_lead(queue, lane.head, snapshot.lead)
         self._known = seen
         for of in self._shared:
             total = heading[of].sum()
