@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pytest
+import sumo
 
 from envs.sumo.setup import SimulationOptions, make_setup
 from envs.sumo.simulation import Simulation
+from scenarios.scenario import Scenario, load
 from signals.snapshot import ARRIVAL_BIN_S
 from signals.timing import Timing
 from tests.windows import window
@@ -59,3 +65,63 @@ def test_vehicles_arrive_when_they_are_expected() -> None:
     assert len(errors) > 50
     assert np.median(np.abs(errors)) < 2.0
     assert np.quantile(np.abs(errors), 0.9) < 4.0
+
+
+def free_right_turn(folder: Path) -> Scenario:
+    """At Z, the lane WZ_0 goes straight on (link 2) and to the left (link 3), each on a green of its own, and to the
+    right by a link without a signal, on to the signal A."""
+    at = {"W": (-250, 0), "Z": (0, 0), "E": (200, 0), "N": (0, 250)}
+    at |= {"A": (0, -80), "S": (0, -250), "P": (-200, -80), "Q": (200, -80)}
+    nodes = "".join(
+        f'<node id="{name}" x="{x}" y="{y}" type="{"traffic_light" if name in "AZ" else "priority"}"/>'
+        for name, (x, y) in at.items()
+    )
+    edges = "".join(
+        f'<edge id="{way}" from="{way[0]}" to="{way[1]}" numLanes="1" speed="13.9"/>'
+        for way in ("WZ", "ZW", "ZE", "EZ", "NZ", "ZN", "ZA", "AS", "PA", "AQ")
+    )
+    turns = "".join(
+        f'<connection from="{way[:2]}" to="{way[3:]}" fromLane="0" toLane="0"/>'
+        for way in ("WZ ZE", "WZ ZN", "NZ ZA", "EZ ZW", "ZA AS", "PA AQ")
+    )
+    free = '<connection from="WZ" to="ZA" fromLane="0" toLane="0" uncontrolled="1"/>'
+    (folder / "n.nod.xml").write_text(f"<nodes>{nodes}</nodes>")
+    (folder / "e.edg.xml").write_text(f"<edges>{edges}</edges>")
+    (folder / "c.con.xml").write_text(f"<connections>{turns}{free}</connections>")
+    net, routes = folder / "right.net.xml", folder / "right.rou.xml"
+    command = [f"{sumo.SUMO_HOME}/bin/netconvert", "-n", "n.nod.xml", "-e", "e.edg.xml", "-x", "c.con.xml"]
+    done = subprocess.run([*command, "-o", net.name], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = ("rGGr", "ryyr", "rrrr", "rrrG", "rrry", "rrrr", "Grrr", "yrrr", "rrrr")
+    program = "".join(f'<phase duration="{20 if "G" in row else 3}" state="{row}"/>' for row in rows)
+    net.write_text(re.sub(r'(<tlLogic id="Z"[^>]*>).*?(?=</tlLogic>)', rf"\1{program}", net.read_text(), flags=re.S))
+    routes.write_text(
+        '<routes><flow id="on" from="WZ" to="ZE" begin="0" end="60" period="5"/>'
+        '<flow id="left" from="WZ" to="ZN" begin="0" end="60" period="7"/></routes>'
+    )
+    return load(net, routes=[routes], begin_s=0.0, end_s=60.0)
+
+
+def test_a_free_turn_to_the_next_signal_does_not_part_a_lane_from_its_own(tmp_path: Path) -> None:
+    """The next signal's stop line comes first in the layout; who goes before whom is the lane's own matter."""
+    setup = make_setup(free_right_turn(tmp_path))
+    layout, simulation = setup.layout, Simulation(setup)
+    assert layout.tls_ids == ("A", "Z")
+    straight, left = np.flatnonzero(layout.stream_lane == layout.controlled.index("WZ_0"))
+    leaders = set()
+    simulation.begin(seed=1)
+    try:
+        low = simulation.sumo
+        while not simulation.done:
+            simulation.decide(simulation.snapshot.phase)
+            links = [low.vehicle.getNextTLS(v)[0][1] for v in low.lane.getLastStepVehicleIDs("WZ_0")][::-1]
+            leader = {2: straight, 3: left}[links[0]]
+            ahead = next((n for n, link in enumerate(links) if link != links[0]), len(links))
+            lead = np.ones(len(layout.streams))
+            lead[[straight, left]] = 0.0
+            lead[leader] = ahead / links.count(links[0])
+            assert simulation.snapshot.lead == pytest.approx(lead)
+            leaders.add(leader)
+    finally:
+        simulation.end()
+    assert leaders == {straight, left}
