@@ -168,12 +168,8 @@ class PhaseObservation(Observation):
         super().__init__(layout, rows)
         s, p, k = layout.shape
         self.shape = self.shape_for(p, k)
+        self._cut()
         first = p * len(self.PHASE_FEATURES)
-        # views into the rows: what is written there is written once
-        self.phase = self.rows[:, :first].reshape(s, p, len(self.PHASE_FEATURES))
-        """[S, P, features] the phase block."""
-        self.movement = self.rows[:, first + p * k :].reshape(s, k, len(self.MOVEMENT_FEATURES))
-        """[S, K, features] the movement block."""
         self.rows[:, first : first + p * k] = layout.service.reshape(s, p * k)
         self.phase[:, :, 0] = layout.phase_exists
         self.movement[:, :, 0] = layout.movement_exists
@@ -182,6 +178,23 @@ class PhaseObservation(Observation):
         self._sizes = layout.phase_size, layout.movement_size
         self._phase_factor = (1.0 / self.PHASE_SCALE).astype(np.float32)
         self._movement_factor = (1.0 / self.MOVEMENT_SCALE).astype(np.float32)
+
+    def _cut(self) -> None:
+        """The blocks are views into the rows: what is written there is written once."""
+        s, p, k = self.layout.shape
+        first = p * len(self.PHASE_FEATURES)
+        self.phase = self.rows[:, :first].reshape(s, p, len(self.PHASE_FEATURES))
+        """[S, P, features] the phase block."""
+        self.movement = self.rows[:, first + p * k :].reshape(s, k, len(self.MOVEMENT_FEATURES))
+        """[S, K, features] the movement block."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For `copy` and `pickle`: without the blocks, which would become arrays of their own."""
+        return {name: value for name, value in vars(self).items() if name not in ("phase", "movement")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._cut()
 
     @classmethod
     def width(cls, layout: Layout) -> int:

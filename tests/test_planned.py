@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +16,13 @@ from agents.registry import agent_settings, make_learner
 from agents.vec_env import SignalsVecEnv
 from controllers.base import choose
 from controllers.cop import Cop
+from envs.sumo.approaches import ApproachReader
 from envs.sumo.setup import SimulationSetup, make_setup
 from envs.sumo.simulation import Simulation
 from envs.workers.client import RemoteSimulation
 from envs.workers.server import WorkerSetup
 from signals.layout import Layout
-from signals.observations import LIMIT
+from signals.observations import LIMIT, PhaseObservation
 from signals.planner.observation import PlannedObservation
 from signals.planner.planner import Planner
 from signals.snapshot import Snapshot
@@ -99,13 +104,60 @@ def test_compiled_code_writes_the_same_rows() -> None:
     simulation.begin(seed=1)
     compiled, plain = PlannedObservation(simulation.layout), PlannedObservation(simulation.layout)
     compiled.begin(simulation)
-    assert compiled._see is not None
+    assert simulation.observe_compiled is not None
     while not simulation.done:
         simulation.decide(np.argmax(simulation.snapshot.mask, axis=1))
         compiled.write(simulation.snapshot)
         plain.write(simulation.snapshot)
         assert compiled.rows.tobytes() == plain.rows.tobytes()
     simulation.end()
+
+
+@needs_library
+def test_who_drops_compiled_code_on_the_way_shows_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first vehicles come after the observation has begun; then SUMO says something else of them."""
+    read = ApproachReader.read
+
+    def other(self: ApproachReader, low: Any, snapshot: Snapshot) -> None:
+        read(self, low, snapshot)
+        snapshot.arriving += 1.0
+
+    monkeypatch.setattr(ApproachReader, "read", other)
+    setup, _ = driven()
+    simulation, observe, plain = Simulation(setup), PlannedObservation(setup.layout), PhaseObservation(setup.layout)
+    simulation.begin(seed=1)
+    try:
+        observe.begin(simulation)
+        assert simulation.observe_compiled is not None
+        while simulation.observe_compiled is not None:
+            simulation.decide(simulation.snapshot.phase)
+        for _ in range(10):
+            simulation.decide(simulation.snapshot.phase)
+        observe.write(simulation.snapshot)
+        plain.write(simulation.snapshot)
+    finally:
+        simulation.end()
+    assert plain.phase[:, :, 8].max() > 0.0, "there are vehicles"
+    assert np.array_equal(observe.phase[:, :, : plain.phase.shape[2]], plain.phase)
+
+
+@pytest.mark.parametrize("kind", [PhaseObservation, PlannedObservation])
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda of: pickle.loads(pickle.dumps(of))])
+def test_a_copy_shows_each_moment(kind: type[PhaseObservation], copied: Callable[[Any], Any]) -> None:
+    setup, seen = driven()
+    observe = kind(setup.layout)
+    again = copied(observe)
+    for snapshot in seen[60:62]:
+        assert np.array_equal(again(snapshot), observe(snapshot))
+    assert again.movement[:, :, 3].any(), "there are vehicles"
+
+
+def test_a_copy_leaves_the_simulation_where_it_is() -> None:
+    setup, seen = driven()
+    observe = PlannedObservation(setup.layout)
+    observe.begin(Simulation(setup))
+    again = pickle.loads(pickle.dumps(observe))
+    assert np.array_equal(again(seen[60]), PlannedObservation(setup.layout)(seen[60]))
 
 
 @pytest.mark.parametrize("agent", ["ppo", "dqn", "a2c"])

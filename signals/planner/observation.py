@@ -73,18 +73,24 @@ class PlannedObservation(PhaseObservation):
         super().__init__(layout, rows)
         self._planner = Planner(layout)
         self._seen = PhaseObservation(layout)
-        self._see: Callable[[Rows], None] | None = None
+        self._simulation: Any = None
         self._bins = np.cumsum([0, *np.diff((0.0, *WITHIN_S)) / ARRIVAL_BIN_S]).astype(np.int64)[:-1]
 
     def begin(self, simulation: Any) -> None:
         """An episode begins: compiled code, where there is any, writes what `PhaseObservation` has, too."""
-        self._see = simulation.observe_compiled
+        self._simulation = simulation
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the running simulation, which stays where it is."""
+        return super().__getstate__() | {"_simulation": None}
 
     def write(self, snapshot: Snapshot) -> None:
         """Bring the rows up to this snapshot."""
         seen = self._seen
-        if self._see is not None:
-            self._see(seen.rows)
+        # asked for each time: the simulation may find out on the way that it has to do without
+        compiled: Callable[[Rows], None] | None = getattr(self._simulation, "observe_compiled", None)
+        if compiled is not None:
+            compiled(seen.rows)
         else:
             seen.write(snapshot)
         phase, movement = seen.phase.shape[2], seen.movement.shape[2]
