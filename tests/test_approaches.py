@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import sumo
 
+from envs.sumo.approaches import ApproachReader
 from envs.sumo.setup import SimulationOptions, make_setup
 from envs.sumo.simulation import Simulation
 from scenarios.scenario import Scenario, load
-from signals.snapshot import ARRIVAL_BIN_S
+from signals.snapshot import ARRIVAL_BIN_S, Snapshot
 from signals.timing import Timing
+from tests.compiled import needs_library
 from tests.windows import window
 
 
@@ -125,3 +128,35 @@ def test_a_free_turn_to_the_next_signal_does_not_part_a_lane_from_its_own(tmp_pa
     finally:
         simulation.end()
     assert leaders == {straight, left}
+
+
+@needs_library
+def test_what_sumo_says_of_vehicles_is_compared_once_one_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one of the day drives away from the signals: of it nothing is asked that could differ."""
+    read = ApproachReader.read
+
+    def other(self: ApproachReader, low: Any, snapshot: Snapshot) -> None:
+        read(self, low, snapshot)
+        snapshot.arriving *= 2.0
+
+    monkeypatch.setattr(ApproachReader, "read", other)
+    routes = tmp_path / "away.rou.xml"
+    routes.write_text(
+        '<routes><vehicle id="away" depart="0"><route edges="ZE"/></vehicle>'
+        '<trip id="comes" depart="20" from="WZ" to="ZE"/></routes>'
+    )
+    simulation = Simulation(
+        make_setup(load(free_right_turn(tmp_path).net_file, routes=[routes], begin_s=0.0, end_s=40.0))
+    )
+    simulation.begin(seed=1)
+    try:
+        used = []
+        while not simulation.done:
+            simulation.decide(simulation.snapshot.phase)
+            used.append((simulation.observe_compiled is not None, bool(simulation.snapshot.vehicles.any())))
+    finally:
+        simulation.end()
+    assert used[0] == (True, True)
+    assert used[-1][0] is False

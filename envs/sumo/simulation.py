@@ -184,13 +184,14 @@ class Simulation:
             self._bind_parts()
 
     def _check_vehicles(self, reader: ApproachReader) -> None:
-        """The same for what SUMO says of vehicles, when the first of an episode are there."""
+        """The same for what SUMO says of vehicles, until the first that drive towards a signal have been compared."""
         assert self._decision is not None
         found = self.snapshot.copy()
         reader.read(self._low, self.snapshot)
         names = ("arriving", "share", "lead")
-        self._vehicles_agree = all(np.array_equal(getattr(found, n), getattr(self.snapshot, n)) for n in names)
-        if not self._vehicles_agree:
+        agree = all(np.array_equal(getattr(found, n), getattr(self.snapshot, n)) for n in names)
+        self._vehicles_agree = agree and bool(self.snapshot.arriving.any())  # before, nobody's place was asked for
+        if not agree:
             log.debug("SUMO says something else of vehicles when compiled code asks, which is not used")
             self._decision = None
             self._bind_parts()
