@@ -44,6 +44,7 @@ from plumbing.outside import add_code_argument
 from scenarios.scenario import Scenario, load
 from scenarios.seeds import EVALUATION_SEEDS, VALIDATION_SEEDS
 from signals.inputs import DETECTORS, InputTable
+from signals.observation_names import is_ours
 from signals.observations import OBSERVATIONS
 
 if TYPE_CHECKING:  # what loads PyTorch is loaded where a policy is: keys and checks do not wait for it
@@ -295,8 +296,9 @@ def _source(given: argparse.Namespace) -> Source:
     run: Path = given.run
     settings, controller = read_settings(run), load_controller(run, allow_code=given.allow_code)
     if controller.observation not in OBSERVATIONS.values():
+        whose = "the observation" if is_ours(controller.observation) else "an observation from outside,"
         raise InputError(
-            f"run {run} was trained on an observation from outside, {controller.observation.__name__}, whose inputs "
+            f"run {run} was trained on {whose} {controller.observation.__name__}, whose inputs "
             "no bundle can describe; train on the detectors' own, or derive a plan or a tree"
         )
     if controller.sensing != DETECTORS and not given.simulation_only:

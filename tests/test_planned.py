@@ -6,12 +6,15 @@ import copy
 import pickle
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+import export
+import train
 from agents.registry import agent_settings, make_learner
 from agents.vec_env import SignalsVecEnv
 from controllers.base import choose
@@ -21,6 +24,7 @@ from envs.sumo.setup import SimulationSetup, make_setup
 from envs.sumo.simulation import Simulation
 from envs.workers.client import RemoteSimulation
 from envs.workers.server import WorkerSetup
+from plumbing.errors import InputError
 from signals.layout import Layout
 from signals.observations import LIMIT, PhaseObservation
 from signals.planner.observation import PlannedObservation
@@ -183,3 +187,12 @@ def test_an_untrained_network_chooses_what_the_planner_chooses(agent: str) -> No
         clear += int(best.sum())
     assert clear > 100
     assert 10 < kept < clear - 10, "some keep their phase, some change"
+
+
+@pytest.mark.wide
+def test_no_bundle_is_made_of_it(tmp_path: Path) -> None:
+    run = str(tmp_path / "run")
+    words = ["--scenario", "single", "--end", "60", "--steps", "6", "--validate-every", "0", "--observation", "planned"]
+    assert train.main([*words, "--out", run]) == 0
+    with pytest.raises(InputError, match="was trained on the observation PlannedObservation, whose inputs no bundle"):
+        export.main(["bundle", run, "--out", str(tmp_path / "b"), "--simulation-only"])
