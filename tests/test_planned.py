@@ -192,7 +192,7 @@ def test_an_untrained_network_chooses_what_the_planner_chooses(agent: str) -> No
 @pytest.mark.wide
 def test_no_bundle_is_made_of_it(tmp_path: Path) -> None:
     run = str(tmp_path / "run")
-    words = ["--scenario", "single", "--end", "60", "--steps", "6", "--validate-every", "0", "--observation", "planned"]
-    assert train.main([*words, "--out", run]) == 0
+    words = ["--scenario", "single", "--end", "60", "--steps", "6", "--validate-every", "0"]
+    assert train.main([*words, "--observation", "planned", "--out", run]) == 0
     with pytest.raises(InputError, match="was trained on the observation PlannedObservation, whose inputs no bundle"):
         export.main(["bundle", run, "--out", str(tmp_path / "b"), "--simulation-only"])
