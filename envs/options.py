@@ -49,7 +49,7 @@ class EnvOptions(SimulationOptions):
     """SUMO's --ignore-junction-blocker: who has stood inside a junction for so long no longer holds up those who
     cross [s]; by default as the scenario says, else never."""
     observation: str | type[Observation] = "phases"
-    """"phases" (that of the sensing), "planned" (with what the planner makes of it), "detectors", "sumo-rl",
+    """"phases" (that of the sensing), "planned" (with what the planner expects each to cost), "detectors", "sumo-rl",
     `package.module:CLASS`, `path/to/file.py:CLASS`, or a class. One that looks at detectors switches them on."""
     reward: str | Reward = "time_loss"
     """"time_loss" [s/s], "queue_veh", "waiting_time_saved" [s], "pressure_veh", sumo-rl's "diff-waiting-time",

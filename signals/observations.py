@@ -41,8 +41,8 @@ class ObservationShape:
     demand: int = 8
     """Index of the phase feature that counts the vehicles which a phase would serve."""
     regret: int | None = None
-    """Index of the phase feature that tells how much worse than the best the best plan is that begins with a phase;
-    None where there is none."""
+    """Index of the phase feature that tells how much more the best plan that begins with a phase costs than the best
+    of all; None where there is none."""
 
     @property
     def size(self) -> int:
@@ -160,7 +160,7 @@ class PhaseObservation(Observation):
     DEMAND = "vehicles"
     """The phase feature that counts the vehicles which a phase would serve."""
     REGRET: str | None = None
-    """The phase feature that tells how much worse the best plan is that begins with a phase."""
+    """The phase feature that tells how much more the best plan that begins with a phase costs than the best of all."""
     PHASE_SCALE = np.array([1, 1, 1, 1, 60, 120, 10, 4, 20, 20, 600, 20, 20, 10], float)
     MOVEMENT_SCALE = np.array([1, 1, 2, 10, 10, 300, 10, 10, 5], float)
 

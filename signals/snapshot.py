@@ -44,8 +44,8 @@ class Snapshot:
     """[B, ARRIVAL_BINS] vehicles that move towards the stop line, by the time that they take to it: the first
     `ARRIVAL_BIN_S`, the next, and so on; the last holds the later ones, too (sensing `full`)."""
     lead: FloatArray
-    """[B] of a stream's vehicles on its lane, the part before which nobody of another stream is; 1 where nobody is on
-    the lane (sensing `full`; else 1)."""
+    """[B] the share of a stream's vehicles on its lane that have no vehicle of another stream ahead of them; 1 where
+    the lane is empty (sensing `full`; else 1)."""
     arrivals_veh: FloatArray
     """[B] a stream's share of its advance detector's count since its green ended or, during green, since it began."""
     flow_veh: FloatArray

@@ -129,8 +129,8 @@ class ApproachReader:
 
     A vehicle that moves reaches the stop line after the time that its way takes at the limit of its lane, and what it
     loses until it is as fast. On a lane that several streams share, it counts for the one whose link its route leads
-    over. It is asked for its link when it comes and when it is the first on the lane, so that a change
-    of its route in between is seen late.
+    over. It is asked for its link when it comes and when it is the first on the lane, so that a change of its route
+    in between is seen late.
     """
 
     def __init__(self, layout: Layout) -> None:

@@ -32,7 +32,7 @@ def stream_rates(layout: Layout, service: FloatArray, share: FloatArray, lead: F
     """[B, P] the share of its lane's saturation flow that a stream has in a phase.
 
     The vehicles of a lane go one after another, in the mix of its streams: who yields holds up those behind. Where
-    another stream of the lane is red, only those go before whom none of its vehicles is.
+    another stream of the lane is red, only those go who have none of its vehicles ahead of them.
 
     Args:
         service: [B, P] as `stream_service` has it.
