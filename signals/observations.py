@@ -160,7 +160,7 @@ class PhaseObservation(Observation):
     DEMAND = "vehicles"
     """The phase feature that counts the vehicles which a phase would serve."""
     REGRET: str | None = None
-    """The phase feature that tells how much more the best plan that begins with a phase costs than the best of all."""
+    """The phase feature that tells how much more the best plan that begins with a phase costs than the best one."""
     PHASE_SCALE = np.array([1, 1, 1, 1, 60, 120, 10, 4, 20, 20, 600, 20, 20, 10], float)
     MOVEMENT_SCALE = np.array([1, 1, 2, 10, 10, 300, 10, 10, 5], float)
 
