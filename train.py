@@ -134,8 +134,8 @@ def parser() -> argparse.ArgumentParser:
         "--observation",
         default="phases",
         metavar="NAME",
-        help="what the policy is shown: phases, planned (also what the planner expects each phase to cost; the "
-        "policy begins as that planner) or detectors, package.module:CLASS or path/to/file.py:CLASS "
+        help="what the policy is shown: phases, planned (also what the planner expects each phase to cost; the policy "
+        "begins as that planner, but qrdqn's) or detectors, package.module:CLASS or path/to/file.py:CLASS "
         "(default: phases, by --sensing)",
     )
     p.add_argument("--warm-up", type=float, default=0.0, metavar="S", help="simulated before the first decision")
@@ -342,8 +342,10 @@ def _train(
         env.close()
         stack.close()
     last = progress.validations[-1]["delay_s"] if progress.validations else math.nan
-    if isinstance(learner, Judged) and learner.settled and learner.num_timesteps < job.steps:
-        say(f"stopped before the last step: {learner.status()}", error=True)
+    if isinstance(learner, Judged) and learner.settled:
+        early = "stopped before the last step: " if learner.num_timesteps < job.steps else ""
+        say(early + learner.status(), error=True)
+        last = learner.best_delay_s
     steps = min(learner.num_timesteps, job.steps)
     say(f"trained {steps:,} steps in {progress.elapsed_s:.0f} s; validation delay {last:.1f} s; in {run}")
     judge = ("python", "evaluate.py", *where_words(job), "--controllers", "fixed_time", "actuated", str(run))

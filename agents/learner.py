@@ -83,9 +83,12 @@ class Judged(Protocol):
     """Whether it asks, at the start of a rollout."""
     settled: bool
     """Whether more steps bring nothing: `learn` returns at once."""
+    best_delay_s: float
+    """The least delay so far that it was told [s]: once it is settled, that of its `scorer`."""
 
     def judged(self, delay_s: float) -> None:
-        """The mean delay of its `scorer` on the validation seeds."""
+        """The mean delay of its `scorer` on the validation seeds [s]; NaN where nothing was measured, which counts as
+        better than before."""
 
     def status(self) -> str:
         """Where it is, in a few words."""

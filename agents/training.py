@@ -88,7 +88,7 @@ class _Loop(BaseCallback):
         self.num_timesteps = self.model.num_timesteps
         if self.num_timesteps >= self.schedule.steps:
             return
-        due = self.schedule.validate_every
+        due = self.schedule.validate_every if not self.stop else 0  # who goes on is validated then
         if isinstance(self.model, Judged):
             if due and self.model.awaits_judgement:
                 self.judge()
@@ -119,11 +119,18 @@ class _Loop(BaseCallback):
         return time.monotonic() - self._began
 
     def judge(self) -> None:
-        """Tell a learner that asks for it what validation says; a run that was stopped may know it already."""
-        if self.progress.validated < self.num_timesteps or not self.progress.validations:
+        """Tell a learner that asks for it what validation says."""
+        if not self.judge_as_before():
             self.run_validation()
-        elif isinstance(self.model, Judged):
-            self.model.judged(self.progress.validations[-1]["delay_s"])
+
+    def judge_as_before(self) -> bool:
+        """Tell a learner that asks for it what validation has said at this step, where there was one before the run
+        was resumed; whether there was."""
+        validated = self.progress.validated >= self.model.num_timesteps and self.progress.validations
+        if not validated or not isinstance(self.model, Judged) or not self.model.awaits_judgement:
+            return False
+        self.model.judged(self.progress.validations[-1]["delay_s"])
+        return True
 
     def run_validation(self) -> None:
         """Judge the policy as it is now; the training's random states are left as they are."""
@@ -233,6 +240,7 @@ def train(
             learner.learn(remaining, callback=loop, log_interval=1 << 30, reset_num_timesteps=not resume)
         end = checkpoint.state_of(learner, env)  # what is left to learn at an end is not, where a run goes on
         learner.finish()
+        loop.judge_as_before()
         loop.save(end)
         if validate is not None and loop.progress.validated < learner.num_timesteps:
             if not loop.stop:

@@ -97,6 +97,49 @@ def test_rounds_end_where_validation_finds_nothing_better_and_the_best_network_i
     assert more.num_timesteps == 60, "it goes on with nothing, but the end"
 
 
+@forked
+def test_who_stops_a_training_at_a_rounds_end_does_not_wait_for_its_validation(tmp_path: Path) -> None:
+    learner, stopped = trained(tmp_path / "run", 50, delays(), stop_at=20)
+    assert stopped is None
+    assert (learner.awaits_judgement, learner.num_timesteps) == (True, 20)
+    assert torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)["progress"]["validations"] == []
+
+
+@forked
+@pytest.mark.parametrize("steps", [40, 30], ids=["at a round's end", "within a round"])
+def test_a_finished_training_that_is_resumed_keeps_the_best_network(
+    steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RolloutLearner, "_base", lambda self: named_base("greedy"))  # no process loads PyTorch
+    first, _ = trained(tmp_path / "run", steps, delays(30.0, 31.0))
+    kept = weights(tmp_path / "run")
+    assert first.settled
+    assert not same(kept, first.candidate)
+    again, _ = trained(tmp_path / "run", steps, delays(), resume=True)
+    assert same(weights(tmp_path / "run"), kept)
+    assert again.settled
+
+
+@forked
+def test_a_network_to_start_from_is_judged_first_and_kept_where_a_round_is_no_better(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = learner_for(vec_env()).scorer().state_dict()
+    made = RolloutLearner.__init__
+
+    def begun(self: RolloutLearner, *given: Any) -> None:
+        made(self, *given)
+        self.begin_with(start)
+
+    monkeypatch.setattr(RolloutLearner, "__init__", begun)
+    monkeypatch.setattr(RolloutLearner, "_base", lambda self: named_base("greedy"))  # no process loads PyTorch
+    learner, progress = trained(tmp_path / "run", 100, delays(30.0, 31.0))
+    assert progress is not None
+    assert [(row["steps"], row["delay_s"]) for row in progress.validations] == [(0.0, 30.0), (20.0, 31.0)]
+    assert not same(learner.candidate, start)
+    assert same(weights(tmp_path / "run"), start)
+
+
 @pytest.mark.wide
 @forked
 def test_without_validation_on_the_way_all_rounds_are_run_and_the_last_network_is_kept(tmp_path: Path) -> None:
@@ -114,7 +157,8 @@ def test_a_stopped_training_resumes_to_the_bit(stop_at: int, tmp_path: Path, thr
     _, stopped = trained(tmp_path / "run", 50, delays(*DELAYS), workers=2, stop_at=stop_at)
     assert stopped is None
     judged = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)["progress"]["validations"]
-    trained(tmp_path / "run", 50, delays(*DELAYS[len(judged) :]), workers=2, resume=True)
+    assert len(judged) == 1
+    trained(tmp_path / "run", 50, delays(*DELAYS[1:]), workers=2, resume=True)
     assert same(weights(through), weights(tmp_path / "run"))
     curves = [(run / "progress.csv").read_text().splitlines() for run in (through, tmp_path / "run")]
     whole, parts = (
@@ -145,7 +189,7 @@ def test_a_training_that_is_lengthened_is_that_of_as_many_steps_at_once(tmp_path
 def test_judgements_count_only_what_was_measured() -> None:
     learner = SimpleNamespace(candidate={"a": 1}, best=None, best_delay_s=math.inf, settled=False)
     judged: Callable[[Any, float], None] = RolloutLearner.judged
-    judged(learner, -math.inf)
+    judged(learner, math.nan)
     assert (learner.best, learner.best_delay_s, learner.settled) == ({"a": 1}, math.inf, False)
     learner.candidate = {"a": 2}
     judged(learner, 30.0)
@@ -156,6 +200,26 @@ def test_judgements_count_only_what_was_measured() -> None:
 
 
 # --- the command
+
+
+@forked
+@pytest.mark.wide
+@pytest.mark.parametrize(("steps", "early"), [(60, True), (40, False)])
+def test_the_command_tells_the_delay_of_the_network_that_is_kept(
+    steps: int, early: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = delays(30.0, 31.0)
+    monkeypatch.setattr(train_command, "_validate", lambda controller, *others: find(controller))
+    monkeypatch.setattr(RolloutLearner, "_base", lambda self: named_base("greedy"))  # no process loads PyTorch
+    config = tmp_path / "c.yaml"
+    config.write_text("".join(f"{name}: {value}\n" for name, value in SMALL.items()))
+    words = ["--scenario", "cologne1", "--end", "25400", "--agent", "rollout", "--steps", str(steps)]
+    assert train_command.main([*words, "--config", str(config), "--out", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr()
+    assert "trained 40 steps in" in said.out
+    assert "validation delay 30.0 s" in said.out
+    assert ("stopped before the last step: round 2 was no better" in said.err) is early
+    assert "\nround 2 was no better" in said.err or early
 
 
 @forked
@@ -174,7 +238,9 @@ def test_the_command_trains_and_its_run_is_read_again(tmp_path: Path, capsys: py
     assert scorer_weights(controller).keys()
     further = [*words, "--from", str(tmp_path / "run"), "--config", str(config), "--out", str(tmp_path / "second")]
     assert train_command.main(further) == 0
-    assert not same(weights(tmp_path / "run"), weights(tmp_path / "second"))
+    ends = [(tmp_path / run / "validation.csv").read_text().splitlines() for run in ("run", "second")]
+    assert ends[0][-1].split(",")[1] == ends[1][1].split(",")[1], "where the first ended the second begins"
+    assert [line.split(",")[0] for line in ends[1][1:]] == ["0.0", "20.0"]
     meddled = (tmp_path / "run" / SETTINGS).read_text().replace('"greedy"', '"gready"')
     (tmp_path / "run" / SETTINGS).write_text(meddled)
     with pytest.raises(InputError, match="does not fit"):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -266,8 +267,19 @@ def test_every_base_that_settings_take_decides() -> None:
 
 def test_a_horizon_as_long_as_an_episode_is_refused() -> None:
     env = vec_env()
-    with pytest.raises(InputError, match=r"horizon_s is 100, and an episode lasts 100 s.*lower it by --config"):
-        learner_for(env, horizon_s=100)
+    for horizon_s in (100, 98):  # which is 20 decisions, too
+        with pytest.raises(InputError, match=rf"horizon_s is {horizon_s}, .* lasts 100 s.*lower it by --config"):
+            learner_for(env, horizon_s=horizon_s)
+    (walk,) = learner_for(env, horizon_s=93).walks
+    assert (walk.quota.steps, walk.quota.horizon_s) == (19, 95.0), "no fork is cut short"
+
+
+def test_a_round_in_which_nothing_could_be_tried_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    learner = learner_for(vec_env(), round=3)
+    learner.walks[0].quota = replace(learner.walks[0].quota, horizon_s=1000.0)
+    collected(learner, 3)
+    assert "round 1: no choice was tried" in caplog.text
+    assert not learner.awaits_judgement
 
 
 def test_a_base_that_needs_another_sensing_is_refused_unless_a_network_takes_its_place() -> None:

@@ -10,6 +10,7 @@ when a network is no better than the best one before, that one is kept.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -35,6 +36,7 @@ from envs.workers.handover import CORES, readable
 from plumbing.errors import InputError
 from signals.observations import ObservationShape, PhaseObservation
 
+log = logging.getLogger("intergreen.training")
 SILENT_S = 900.0
 """[s] on the wall clock without an answer of any fork: then something is wrong for good."""
 
@@ -56,7 +58,8 @@ class RolloutLearner:
         simulated = setup.simulation
         interval_s = simulated.timing.decision_interval_s
         lasts_s = simulated.end_s - simulated.begin_s - simulated.warm_up_s
-        if settings.horizon_s >= lasts_s:
+        steps = max(1, round(settings.horizon_s / interval_s))
+        if steps * interval_s >= lasts_s:
             raise InputError(
                 f"horizon_s is {settings.horizon_s:g}, and an episode lasts {lasts_s:g} s: no fork would come to its "
                 "end; lower it by --config, or train on longer episodes"
@@ -74,8 +77,8 @@ class RolloutLearner:
                 Quota(
                     moments=self.moments,
                     samples=settings.samples // workers + (n < settings.samples % workers),
-                    steps=max(1, round(settings.horizon_s / interval_s)),
-                    horizon_s=settings.horizon_s,
+                    steps=steps,
+                    horizon_s=steps * interval_s,
                     exploration=settings.exploration,
                     loss_scale=settings.loss_scale,
                     at_a_time=max(1, CORES // workers) if local else 1,
@@ -94,7 +97,7 @@ class RolloutLearner:
         self.candidate = dict(self.initial)
         """The network of the last fit; before any, what was started from."""
         self.best: dict[str, Tensor] | None = None
-        """The best network by validation, without any the last one; None before the first fit."""
+        """The best network by validation, without any the last one; None before there is one."""
         self.best_delay_s = math.inf
         self.num_timesteps = self.round = 0
         self._began = 0
@@ -135,18 +138,23 @@ class RolloutLearner:
         while self.num_timesteps < end:
             callback.on_rollout_start()  # which validates what awaits it
             if self.awaits_judgement:
-                self.judged(-math.inf)  # nobody does
+                self.judged(math.nan)  # nobody does
             if self.settled:
                 break
             if self._round_is_over():
                 self._begin_round()
             self._collect(callback, end)
             if self._round_is_over():
+                if not any(walk.counts.sampled for walk in self.walks):
+                    log.warning(
+                        "round %d: no choice was tried; no signal had one that was free, a horizon_s before its "
+                        "episode's end", self.round,
+                    )  # fmt: skip
                 self._fit()
         return self
 
     def finish(self) -> None:
-        """Fit what a round that was cut short has brought."""
+        """See `Learner.finish`: fit what a round that was cut short has brought."""
         self._fit()
 
     def scorer(self) -> nn.Module:
@@ -160,15 +168,17 @@ class RolloutLearner:
         """That network is the first base, and what fits begin with."""
         self.network(self.settings, self.env.shape, self.encoder).load_state_dict(dict(weights))
         self.initial = self.candidate = self.best = dict(weights)
+        self.awaits_judgement = True  # a round has to be better than what was there
 
     def judged(self, delay_s: float) -> None:
-        """Validation has found this delay of the network that awaits it; -inf where there is no validation."""
+        """See `Judged.judged`."""
         self.awaits_judgement = False
-        if delay_s < self.best_delay_s or delay_s == -math.inf:
-            self.best = dict(self.candidate)
-            self.best_delay_s = min(self.best_delay_s, delay_s) if math.isfinite(delay_s) else self.best_delay_s
-        else:
+        if delay_s >= self.best_delay_s:
             self.settled = True
+            return
+        self.best = dict(self.candidate)
+        if math.isfinite(delay_s):
+            self.best_delay_s = delay_s
 
     def status(self) -> str:
         """Where it is, in a few words."""
