@@ -134,8 +134,8 @@ def parser() -> argparse.ArgumentParser:
         "--observation",
         default="phases",
         metavar="NAME",
-        help="what the policy is shown: phases, planned (also what the planner expects each phase to cost; the policy "
-        "begins as that planner, but qrdqn's) or detectors, package.module:CLASS or path/to/file.py:CLASS "
+        help="what the policy is shown: phases; planned, which adds what the planner expects each phase to cost (all "
+        "agents but qrdqn begin as that planner); or detectors, package.module:CLASS, path/to/file.py:CLASS "
         "(default: phases, by --sensing)",
     )
     p.add_argument("--warm-up", type=float, default=0.0, metavar="S", help="simulated before the first decision")
