@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import evaluate
@@ -50,6 +50,7 @@ def plain(job: Any) -> dict[str, Any]:
 
 
 @pytest.mark.wide
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(sorted(OPTIONS)), unique=True), st.data())
 def test_the_command_is_made_of_the_job_and_gives_it_again(options: list[str], data: st.DataObject) -> None:
     words = ["--scenario", 'a "b".sumocfg', "--agent", "ppo", "--steps", "300", "--seed", "7"]
