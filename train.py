@@ -15,7 +15,7 @@ import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ import torch
 from agents.code import check_resumable, code_of, sources_of
 from agents.job import Job, job_of, where_words
 from agents.learner import Judged, Learner
-from agents.registry import AGENTS, agent_settings, algorithm, encoder_class, make_learner
+from agents.registry import AGENTS, agent_settings, algorithm, encoder_class, make_learner, needs_arrivals
 from agents.resuming import check_unchanged, resumed, take_up
 from agents.run import (
     CHECKPOINT,
@@ -292,7 +292,7 @@ def _train(
     if stored is not None:
         check_unchanged(run, job, stored, scenario)
     settings = agent_settings(job.agent, job.agent_settings)
-    worker = job.options(scenario).setup()
+    worker = replace(job.options(scenario), arrivals=needs_arrivals(job.agent)).setup()
     setup = worker.simulation
     for refusal in setup.plan.refusals:
         say(str(refusal), error=True)

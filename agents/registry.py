@@ -26,6 +26,12 @@ AGENTS = {
 """Where each is; imported when it is asked for."""
 
 
+def needs_arrivals(agent: str) -> bool:
+    """Whether an agent follows planners while it learns, whatever its network is shown. Raises InputError as
+    `algorithm` does."""
+    return bool(getattr(algorithm(agent), "arrivals", False))
+
+
 def algorithm(agent: str) -> type[Learner]:
     """The class of an agent, by its name or `module:Class`.
 

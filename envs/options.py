@@ -51,6 +51,9 @@ class EnvOptions(SimulationOptions):
     observation: str | type[Observation] = "phases"
     """"phases" (that of the sensing), "planned" (with what the planner expects each to cost), "detectors", "sumo-rl",
     `package.module:CLASS`, `path/to/file.py:CLASS`, or a class. One that looks at detectors switches them on."""
+    arrivals: bool = False
+    """whether vehicles on their way are read one by one (`snapshot.arriving`) for a planner such as `cop`, although the
+    observation does not need them."""
     reward: str | Reward = "time_loss"
     """"time_loss" [s/s], "queue_veh", "waiting_time_saved" [s], "pressure_veh", sumo-rl's "diff-waiting-time",
     "average-speed", "queue", "pressure", `package.module:NAME`, `path/to/file.py:NAME`, a weighted sum such as
@@ -98,7 +101,8 @@ class EnvOptions(SimulationOptions):
             render=render_setup(self.render_mode),
             least_slots=least_slots,
         )
-        return WorkerSetup(simulation, terms, observation)
+        ahead = self.arrivals or observation.ahead
+        return WorkerSetup(dataclasses.replace(simulation, ahead=ahead), terms, observation)
 
     def worker(self, least_slots: tuple[int, int] = (1, 1)) -> RemoteSimulation:
         """The simulation's process, not yet started; arguments as of `setup`."""

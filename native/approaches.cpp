@@ -64,7 +64,7 @@ void read_lane(const Decision* d, std::int64_t a) {
     std::vector<std::int64_t> queue;  // of whom the lane's vehicles are; the last is the first
     for (const std::string& vehicle : vehicles) {
         const std::int64_t link = of.asks[a] ? link_of(d, a, vehicle, &vehicle == &vehicles.back()) : NO_LINK;
-        const double speed_mps = d->sumo.speed(vehicle);
+        const double speed_mps = of.ahead ? d->sumo.speed(vehicle) : 0.0;
         const bool moves = speed_mps >= HALTING_MPS;
         const double left_m = moves ? length_m - d->sumo.position(vehicle) : 0.0;
         const double slower = std::max(limit_mps - speed_mps, 0.0);
@@ -109,7 +109,9 @@ void forget(const Decision* d) { d->approaches.known->link.clear(); }
 // Fills the snapshot's arrivals and shares; the lanes have been read.
 void read_approaches(const Decision* d) {
     const Approaches& of = d->approaches;
-    std::fill(d->arriving, d->arriving + d->streams * of.bins, 0.0);
+    if (of.ahead) {
+        std::fill(d->arriving, d->arriving + d->streams * of.bins, 0.0);
+    }
     std::fill(d->lead, d->lead + d->streams, 1.0);
     std::fill(of.heading, of.heading + d->streams, 0.0);
     std::fill(of.unsure, of.unsure + d->controlled * of.bins, 0.0);

@@ -51,6 +51,7 @@ struct Known {
 struct Approaches {
     std::int64_t count, width, bins;   // A, W, and of arrivals
     double bin_s;
+    std::int64_t ahead;                // whether arrivals are read, too
     const Names* lane_ids;             // [A]
     Known* known;
     const std::int64_t* lane;          // [A]

@@ -76,6 +76,8 @@ class Observation:
     low: ClassVar[float] = 0.0
     high: ClassVar[float] = LIMIT
     """Bounds of every element."""
+    ahead: ClassVar[bool] = False
+    """Whether it looks at `Snapshot.arriving`, which is read only where somebody does."""
     sumo_options: ClassVar[tuple[str, ...]] = ()
     """Further options of SUMO's that it needs."""
 

@@ -42,7 +42,8 @@ class Snapshot:
     have shown it (sensing `detectors`)."""
     arriving: FloatArray
     """[B, ARRIVAL_BINS] vehicles that move towards the stop line, by the time that they take to it: the first
-    `ARRIVAL_BIN_S`, the next, and so on; the last holds the later ones, too (sensing `full`)."""
+    `ARRIVAL_BIN_S`, the next, and so on; the last holds the later ones, too (sensing `full`). NaN where nobody has
+    asked for it: an observation does by `ahead`, an environment by its option `arrivals`."""
     lead: FloatArray
     """[B] the share of a stream's vehicles on its lane that have no vehicle of another stream ahead of them; 1 where
     the lane is empty (sensing `full`; else 1)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 from pathlib import Path
@@ -11,10 +12,13 @@ import numpy as np
 import pytest
 import sumo
 
+from envs.options import EnvOptions
 from envs.sumo.approaches import ApproachReader
 from envs.sumo.setup import SimulationOptions, make_setup
 from envs.sumo.simulation import Simulation
+from native.library import SWITCH
 from scenarios.scenario import Scenario, load
+from signals.planner.planner import Planner
 from signals.snapshot import ARRIVAL_BIN_S, Snapshot
 from signals.timing import Timing
 from tests.compiled import needs_library
@@ -160,3 +164,48 @@ def test_what_sumo_says_of_vehicles_is_compared_once_one_comes(
         simulation.end()
     assert used[0] == (True, True)
     assert used[-1][0] is False
+
+
+def test_vehicles_are_read_one_by_one_only_where_somebody_plans() -> None:
+    scenario = window("cologne8", 120.0)
+    shown = [
+        EnvOptions(scenario, observation=name, arrivals=arrivals).setup().simulation.ahead
+        for name, arrivals in (("phases", False), ("phases", True), ("planned", False))
+    ]
+    assert shown == [False, True, True]
+    told = {}
+    for ahead in (True, False):
+        setup = dataclasses.replace(make_setup(scenario), ahead=ahead)
+        simulation, random, seen = Simulation(setup), np.random.default_rng(0), []
+        simulation.begin(seed=1)
+        while not simulation.done:
+            mask = simulation.snapshot.mask
+            simulation.decide(np.where(mask, random.random(mask.shape), -1.0).argmax(axis=1))
+            seen.append(simulation.snapshot.copy())
+        simulation.end()
+        told[ahead] = seen
+    for one, other in zip(told[True], told[False], strict=True):
+        assert np.isnan(other.arriving).all()
+        assert not np.isnan(one.arriving).any()
+        for field in dataclasses.fields(one):
+            if field.name != "arriving":
+                assert getattr(one, field.name).tobytes() == getattr(other, field.name).tobytes(), field.name
+    with pytest.raises(ValueError, match="arrivals=True"):
+        Planner(setup.layout).costs(told[False][-1])
+
+
+@needs_library
+@pytest.mark.parametrize("name", ["cologne8", "single"])
+def test_without_arrivals_both_ways_read_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for way in ("0", "1"):
+        monkeypatch.setenv(SWITCH, way)
+        with EnvOptions(window(name, 200.0)).worker() as worker:
+            worker.begin(1)
+            rows = []
+            while not worker.done:
+                worker.decide(worker.snapshot.mask.argmax(axis=1))
+                rows += [worker.snapshot.share.tobytes(), worker.snapshot.lead.tobytes()]
+            found.append(rows)
+    assert found[0] == found[1]
+    assert len(set(found[0])) > 2 or name == "single"

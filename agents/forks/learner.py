@@ -49,6 +49,8 @@ class RolloutLearner:
 
     Settings = RolloutSettings
     probabilities = False
+    arrivals = True
+    """The bases plan; see `agents.registry.needs_arrivals`."""
 
     def __init__(
         self, settings: RolloutSettings, env: SignalsVecEnv, seed: int, device: str, encoder: type[Encoder]

@@ -47,8 +47,8 @@ class ApproachTables:
     """[C, W] the stream to which a link belongs; -1 where it leads from another lane. Of shared lanes only."""
 
     @staticmethod
-    def of(layout: Layout) -> ApproachTables:
-        """Those of a layout."""
+    def of(layout: Layout, *, ahead: bool) -> ApproachTables:
+        """Those of a layout; without `ahead` only of the lanes that lead to one that streams share."""
         count = np.bincount(layout.stream_lane, minlength=len(layout.controlled))
         stream = np.searchsorted(layout.stream_lane, np.arange(len(layout.controlled)))
         shared = count > 1
@@ -59,6 +59,9 @@ class ApproachTables:
                 of_link[layout.stream_lane[b], list(found.links)] = b
         target, slot = np.nonzero(layout.zone.weight > 0)
         lane = layout.zone.index[target, slot]
+        if not ahead:
+            some = np.isin(lane, lane[shared[target]])
+            target, slot, lane = target[some], slot[some], lane[some]
         order = np.argsort(lane, kind="stable")
         target, slot, lane = target[order], slot[order], lane[order]
         lanes, first = np.unique(lane, return_index=True)
@@ -131,10 +134,15 @@ class ApproachReader:
     loses until it is as fast. On a lane that several streams share, it counts for the one whose link its route leads
     over. It is asked for its link when it comes and when it is the first on the lane, so that a change of its route
     in between is seen late.
+
+    Args:
+        layout: which element is what.
+        ahead: whether `arriving` is read, too, for which every vehicle is asked.
     """
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout, tables = layout, ApproachTables.of(layout)
+    def __init__(self, layout: Layout, *, ahead: bool = True) -> None:
+        self._layout, self._ahead = layout, ahead
+        tables = ApproachTables.of(layout, ahead=ahead)
         self._lane, self._lanes = tables.lane, _lanes(layout, tables)
         self._shared = [
             slice(int(first), int(first + count))
@@ -156,7 +164,9 @@ class ApproachReader:
             snapshot: whose lanes have been read.
         """
         known, seen, arriving = self._known, {}, snapshot.arriving
-        arriving[:], snapshot.lead[:] = 0.0, 1.0
+        snapshot.lead[:] = 1.0
+        if self._ahead:
+            arriving[:] = 0.0
         heading = np.zeros(len(self._layout.streams))  # [B] vehicles whose link is known
         unsure = np.zeros((len(self._layout.controlled), ARRIVAL_BINS))  # of shared lanes: whose link is not
         for a in np.flatnonzero(snapshot.vehicles[self._lane] > 0).tolist():
@@ -170,7 +180,7 @@ class ApproachReader:
                     if first or not any(link in target.of_link for target in lane.targets):
                         link = self._next_link(low, vehicle)
                     seen[vehicle] = link
-                speed_mps = low.vehicle_getSpeed(vehicle)
+                speed_mps = low.vehicle_getSpeed(vehicle) if self._ahead else 0.0
                 moves = speed_mps >= HALTING_MPS
                 left_m = lane.length_m - low.vehicle_getLanePosition(vehicle) if moves else 0.0
                 slower = max(lane.limit_mps - speed_mps, 0.0)

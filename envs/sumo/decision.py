@@ -49,6 +49,7 @@ class _Approaches(ctypes.Structure):
     _fields_ = [
         *((f"{name}_count", ctypes.c_int64) for name in ("lane", "link", "bin")),
         ("bin_s", ctypes.c_double),
+        ("ahead", ctypes.c_int64),
         *((name, ctypes.c_void_p) for name in ("lane_ids", "known", *APPROACHES)),
         *((name, ctypes.c_void_p) for name in ("signal", "length_m", "limit_mps", "usual", "heading", "unsure")),
     ]
@@ -93,7 +94,8 @@ class CompiledDecision:
         snapshot: is filled by `look`.
         sumo_s: [1] to which `step` adds how long SUMO's own steps took.
         end_s: where the last step ends, however early that is.
-        measures: whether arrivals, calls and mask follow from the lanes; else the caller sees to them.
+        measures: whether shares, calls and mask follow from the lanes; else the caller sees to them.
+        ahead: whether then arrivals are read, too.
 
     All arrays must stay where they are.
     """
@@ -108,6 +110,7 @@ class CompiledDecision:
         *,
         end_s: float,
         measures: bool,
+        ahead: bool = True,
     ) -> None:
         s, p, k = layout.shape
         lanes, streams = len(layout.lanes), len(layout.streams)
@@ -125,7 +128,7 @@ class CompiledDecision:
         struct.group_count = machine._red_serves.shape[1]
         struct.settles, struct.measures, struct.approaching = machine._settles, measures, measures
         struct.guards = machine.timing.spillback_guard
-        struct.controlled_count, struct.approaches = len(layout.controlled), self._approaches(native)
+        struct.controlled_count, struct.approaches = len(layout.controlled), self._approaches(native, ahead)
         struct.limit, struct.walks = LIMIT, bool(layout.crossing_edges)
         for name in GATHERS:
             setattr(struct, name, self._gather(getattr(layout, name)))
@@ -203,12 +206,12 @@ class CompiledDecision:
         asked = self._library.ask_lane(self.address, lane.encode(), found.ctypes.data) == 0
         return asked and found.tolist() == [float(value) for value in plain]
 
-    def _approaches(self, native: Native) -> _Approaches:
+    def _approaches(self, native: Native, ahead: bool) -> _Approaches:
         """The tables of `ApproachReader` and what it works on."""
-        layout, tables = self._layout, ApproachTables.of(self._layout)
+        layout, tables = self._layout, ApproachTables.of(self._layout, ahead=ahead)
         names = native.names([layout.lanes[n] for n in tables.lane])
         found = _Approaches(
-            len(tables.lane), tables.of_link.shape[1], ARRIVAL_BINS, ARRIVAL_BIN_S, names, native.known()
+            len(tables.lane), tables.of_link.shape[1], ARRIVAL_BINS, ARRIVAL_BIN_S, ahead, names, native.known()
         )
         arrays = {name: getattr(tables, name) for name in APPROACHES} | {
             "signal": layout.controlled_signal,

@@ -97,6 +97,8 @@ class SimulationSetup(SimulationOptions):
     """"human" or "rgb_array" to run sumo-gui in place of libsumo."""
     program_id: str = PROGRAM_ID
     """What the installed programs are called."""
+    ahead: bool = True
+    """Whether vehicles are read that are on their way (`Snapshot.arriving`), which planners need."""
 
 
 def make_setup(

@@ -97,7 +97,7 @@ class Simulation:
         self._sumo_s = sumo_s if sumo_s is not None else np.zeros(1)
         self._late_s = setup.faults.latency_s if setup.loops is not None else 0.0
         self._loops = None if setup.loops is None else LoopReader(setup.loops, layout, setup.faults)
-        self._approaches = ApproachReader(layout) if self._loops is None else None
+        self._approaches = ApproachReader(layout, ahead=setup.ahead) if self._loops is None else None
         self.now_s = setup.begin_s
         self.running = False
         self.summary = EpisodeSummary()
@@ -106,7 +106,7 @@ class Simulation:
         if compiled is not None:
             self._decision = CompiledDecision(
                 compiled, layout, self.machine, self.snapshot, self._sumo_s,
-                end_s=setup.end_s, measures=self._loops is None,
+                end_s=setup.end_s, measures=self._loops is None, ahead=setup.ahead,
             )  # fmt: skip
         self._bind_parts()
         self._vehicles_agree = False
@@ -149,7 +149,7 @@ class Simulation:
         self.machine.reset(self.now_s)
         self.summary = EpisodeSummary()
         self.snapshot.share[:] = self.layout.stream_share
-        self.snapshot.arriving[:], self.snapshot.lead[:] = 0.0, 1.0
+        self.snapshot.arriving[:], self.snapshot.lead[:] = 0.0 if self.setup.ahead else np.nan, 1.0
         if self._approaches is not None:
             self._approaches.reset()
         if self._decision is not None:
@@ -189,8 +189,10 @@ class Simulation:
         found = self.snapshot.copy()
         reader.read(self._low, self.snapshot)
         names = ("arriving", "share", "lead")
-        agree = all(np.array_equal(getattr(found, n), getattr(self.snapshot, n)) for n in names)
-        self._vehicles_agree = agree and bool(self.snapshot.arriving.any())  # before, nobody's place was asked for
+        agree = all(np.array_equal(getattr(found, n), getattr(self.snapshot, n), equal_nan=True) for n in names)
+        # before, nobody's place was asked for
+        asked = self.snapshot.arriving if self.setup.ahead else self.snapshot.share - self.layout.stream_share
+        self._vehicles_agree = agree and (bool(asked.any()) or not (self.setup.ahead or self.layout.shared))
         if not agree:
             log.debug("SUMO says something else of vehicles when compiled code asks, which is not used")
             self._decision = None

@@ -63,6 +63,7 @@ class PlannedObservation(PhaseObservation):
     | 12 | arrive_60 | later | veh | 5 |
     """
 
+    ahead = True
     PHASE_FEATURES = (*PhaseObservation.PHASE_FEATURES, "regret", "plan_cost")
     MOVEMENT_FEATURES = (*PhaseObservation.MOVEMENT_FEATURES, *(f"arrive_{until_s:g}" for until_s in WITHIN_S))
     REGRET = "regret"

@@ -59,7 +59,12 @@ class Planner:
         Returns:
             Infinite where a phase may not be asked for, where none of its plans reaches the horizon, and at signals
             that are not planned for. Where one phase alone may be asked for nothing is to be decided, and it costs 0.
+
+        Raises:
+            ValueError: vehicles on their way have not been read.
         """
+        if np.isnan(snapshot.arriving.ravel()[:1]).any():
+            raise ValueError("this snapshot tells of no arrivals; make the environment with arrivals=True")
         wanted = np.ones(len(snapshot.phase), bool) if only is None else only
         choices = snapshot.mask.sum(axis=1)
         result = first_costs(self._problem(snapshot, wanted & (choices > 1)))
