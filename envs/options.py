@@ -52,8 +52,8 @@ class EnvOptions(SimulationOptions):
     """"phases" (that of the sensing), "planned" (with what the planner expects each to cost), "detectors", "sumo-rl",
     `package.module:CLASS`, `path/to/file.py:CLASS`, or a class. One that looks at detectors switches them on."""
     arrivals: bool = False
-    """whether vehicles on their way are read one by one (`snapshot.arriving`) for a planner such as `cop`, although the
-    observation does not need them."""
+    """whether vehicles on their way are read one by one (`snapshot.arriving`) for a planner such as `cop`, although
+    the observation does not need them."""
     reward: str | Reward = "time_loss"
     """"time_loss" [s/s], "queue_veh", "waiting_time_saved" [s], "pressure_veh", sumo-rl's "diff-waiting-time",
     "average-speed", "queue", "pressure", `package.module:NAME`, `path/to/file.py:NAME`, a weighted sum such as

@@ -134,7 +134,7 @@ def test_the_run_itself_goes_on_as_if_nothing_had_been_tried() -> None:
     for moment in seen[:-1]:  # after the last one the next episode has begun
         plain.decide(greedy.decide(plain.snapshot))
         for name, value in vars(plain.snapshot).items():
-            assert np.array_equal(value, getattr(moment, name)), f"{name} at {moment.time_s[0]} s"
+            assert np.array_equal(value, getattr(moment, name), equal_nan=True), f"{name} at {moment.time_s[0]} s"
     assert len(seen) == 20
     plain.close()
 
