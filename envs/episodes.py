@@ -78,7 +78,8 @@ class EpisodeMemory:
                 for phases in decisions:
                     worker.decide(phases)
                 if not all(
-                    np.array_equal(getattr(worker.snapshot, name), array) for name, array in vars(last).items()
+                    np.array_equal(getattr(worker.snapshot, name), array, equal_nan=array.dtype.kind == "f")
+                    for name, array in vars(last).items()
                 ):
                     raise SimulationError(
                         "the episode does not repeat, so its trips are not known; a reward or observation from "
