@@ -63,10 +63,13 @@ def own_clearances_s(program: Program, table: LinkTable, timing: Timing) -> npt.
             continue
         longest_tail_s = link.crossing_m / SLOW_WALK_MPS if link.pedestrian else 0.0
         until_any_s = 0.0
-        for begun, clear_s, tail_s in _begins(rows, successors, link.index, timing.min_green_s):
+        yielding = table.yields[:, link.index]
+        for greens, priority, clear_s, tail_s in _begins(rows, successors, link.index, timing.min_green_s):
             if tail_s >= timing.min_green_s and tail_s > longest_tail_s:
                 continue
             until_any_s = max(until_any_s, clear_s)
+            # who had the right of way while both were green begins nothing against this link
+            begun = greens | {j for j in priority if yielding[j]}
             foes = [j for j in begun if table.conflicts[link.index, j]]
             shown[link.index, foes] = np.fmax(shown[link.index, foes], clear_s)
         known = shown[link.index][~np.isnan(shown[link.index])]
@@ -91,12 +94,12 @@ class _Row:
 
 def _begins(
     rows: list[_Row], successors: list[tuple[int, ...]], link: int, least_green_s: float
-) -> Iterator[tuple[frozenset[int], float, float]]:
+) -> Iterator[tuple[frozenset[int], frozenset[int], float, float]]:
     """What begins after each end of a link, within the same change.
 
     Yields:
-        The links that begin together, the time since the end [s], and for how much of it others of the old greens
-        went on that are over by now [s].
+        The links whose green begins together, those whose priority does, the time since the end [s], and for how much
+        of it others of the old greens went on that are over by now [s].
     """
     for last, first in ((n, m) for n in range(len(rows)) for m in successors[n] if _ends(rows, link, n, m)):
         ahead: list[tuple[int, tuple[int, ...], frozenset[int], float]] = [(first, (last,), frozenset(), 0.0)]
@@ -107,12 +110,12 @@ def _begins(
             if number in seen or link in row.greens or begun - row.greens:
                 continue
             seen.add(number)
-            begins = (row.greens - before.greens) | (row.priority & before.greens) - before.priority
-            if begins:
+            greens, priority = row.greens - before.greens, (row.priority & before.greens) - before.priority
+            if greens or priority:
                 between = [rows[n] for n in path[1:]]
                 clear_s = sum(r.duration_s for r in between)
-                yield begins, clear_s, sum(r.duration_s for r in between if r.greens - row.greens)
-            begun |= begins
+                yield greens, priority, clear_s, sum(r.duration_s for r in between if r.greens - row.greens)
+            begun |= greens | priority
             stood_s += row.duration_s if begun else 0.0
             if stood_s < least_green_s:
                 ahead += [(following, (*path, number), begun, stood_s) for following in successors[number]]
