@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from agents.forks.learner import RolloutLearner
 from agents.registry import agent_settings, make_learner
 from agents.vec_env import SignalsVecEnv
 from envs.options import EnvOptions
-from envs.workers.forks import branching_works
 
-forked = pytest.mark.skipif(not branching_works(), reason="forks need Linux's /proc")
 SMALL: dict[str, Any] = {
     "base": "greedy",
     "round": 20,

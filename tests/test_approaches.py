@@ -195,12 +195,11 @@ def test_vehicles_are_read_one_by_one_only_where_somebody_plans() -> None:
 
 
 @needs_library
-@pytest.mark.parametrize("name", ["cologne8", "single"])
-def test_without_arrivals_both_ways_read_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_arrivals_both_ways_read_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for way in ("0", "1"):
         monkeypatch.setenv(SWITCH, way)
-        with EnvOptions(window(name, 200.0)).worker() as worker:
+        with EnvOptions(window("cologne8", 200.0)).worker() as worker:
             worker.begin(1)
             rows = []
             while not worker.done:
@@ -208,4 +207,4 @@ def test_without_arrivals_both_ways_read_the_same(name: str, monkeypatch: pytest
                 rows += [worker.snapshot.share.tobytes(), worker.snapshot.lead.tobytes()]
             found.append(rows)
     assert found[0] == found[1]
-    assert len(set(found[0])) > 2 or name == "single"
+    assert len(set(found[0])) > 10, "vehicles come and go on the shared lanes"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import allocator, handover, native_parts, processes, resets, soak, speed, training, workers
+from benchmarks import allocator, handover, native_parts, planner, processes, resets, soak, speed, training, workers
 from benchmarks.children import HaltedProgram
 from benchmarks.course import as_programs, trips_hash
 from benchmarks.peer_vec_env import own_actions, padded
@@ -249,6 +249,7 @@ def test_differing_resets_are_seen() -> None:
         (training, ["--agents", "dqm"]),
         (training, ["--repeats", "0"]),
         (handover, ["--think", "-1"]),
+        (planner, ["--decisions", "0"]),
         (allocator, ["--turns", "0"]),
         (native_parts, ["--decisions", "20"]),
         (native_parts, ["--repeats", "0"]),
@@ -290,6 +291,14 @@ def test_a_small_soak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [line.split(",")[0] for line in lines] == ["phase", *["resets"] * 12, "days"]
     assert "left behind after closing: nothing" in (tmp_path / "soak.md").read_text()
     assert status == 0
+
+
+@needs_library
+def test_what_the_planner_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert planner.main(["--scenario", "cologne3", "--decisions", "10", "--json"]) == 0
+    ways = json.loads(capsys.readouterr().out)["ways"]
+    assert list(ways) == ["compiled", "Python"]
+    assert all(took_ms > 0.0 for row in ways.values() for took_ms in row.values())
 
 
 @needs_library

@@ -13,13 +13,14 @@ from controllers.heuristics import Greedy
 from envs.sumo.setup import SimulationOptions, make_setup
 from envs.sumo.simulation import SimulationError
 from envs.workers.client import RemoteSimulation
-from envs.workers.forks import Branches, branching_works
+from envs.workers.forks import Branches
 from envs.workers.server import WorkerSetup
 from scenarios.scenario import load
 from signals.snapshot import Snapshot
+from tests.branching import forked
 from tests.test_worker import descendants
 
-pytestmark = pytest.mark.skipif(not branching_works(), reason="branches need Linux's /proc")
+pytestmark = forked
 END_S = (
     25_200 + 300
 )  # SUMO reads the demand in blocks of 200 s: branches reach into the second one before the run does

@@ -19,7 +19,8 @@ from agents.forks.learner import RolloutLearner
 from agents.run import CHECKPOINT, POLICY, SETTINGS, LearnedController, Network, load_controller, read_settings
 from agents.training import Interrupted, Progress, Schedule, train
 from plumbing.errors import InputError
-from tests.forking import SMALL, close_all, forked, learner_for, vec_env
+from tests.branching import forked
+from tests.forking import SMALL, close_all, learner_for, vec_env
 from tests.test_learners import runs_as_onnx
 
 

@@ -34,7 +34,8 @@ from envs.workers.forks import Branches
 from plumbing.errors import InputError
 from plumbing.interpreter import ROOT
 from signals.observations import PhaseObservation
-from tests.forking import BEGIN_S, LASTS_S, close_all, forked, learner_for, vec_env
+from tests.branching import forked
+from tests.forking import BEGIN_S, LASTS_S, close_all, learner_for, vec_env
 from tests.test_agents import SHAPE, rows
 
 

@@ -9,10 +9,10 @@ import pytest
 import train
 from agents.run import load_controller
 from controllers.registry import make
-from envs.workers.forks import branching_works
 from evaluation.runs import Contestant, Evaluation, run_all
 from scenarios.scenario import load
 from scenarios.seeds import EVALUATION_SEEDS
+from tests.branching import forked
 
 
 @pytest.mark.slow
@@ -33,7 +33,7 @@ def test_a_policy_learns_to_beat_the_networks_own_plan(agent: str, steps: int, t
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not branching_works(), reason="forks need Linux's /proc")
+@forked
 def test_one_round_of_forks_is_better_than_the_base_that_they_follow(tmp_path: Path) -> None:
     run, config = tmp_path / "rollout", tmp_path / "config.yaml"
     config.write_text("base: greedy\nround: 1500\nsamples: 500\n")

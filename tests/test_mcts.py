@@ -12,13 +12,14 @@ import pytest
 import evaluate
 from controllers.base import Controller, Phases
 from controllers.mcts import TOGETHER, TreeSearch
-from envs.workers.forks import Outcome, branching_works
+from envs.workers.forks import Outcome
 from evaluation.runs import Contestant, Evaluation, run_all
 from plumbing.errors import InputError
 from scenarios.scenario import load
 from signals.intersection import SignalPlan, compile_signals
 from signals.layout import Layout, build_layout
 from signals.snapshot import Snapshot
+from tests.branching import forked
 
 
 @cache
@@ -100,7 +101,7 @@ def test_too_many_signals_are_refused_before_anything_runs() -> None:
 
 
 @pytest.mark.wide
-@pytest.mark.skipif(not branching_works(), reason="branches need Linux's /proc")
+@forked
 def test_runs_repeat_themselves() -> None:
     scenario = load("cologne1", end_s=25_260)
     several = [Contestant(f"mcts {n}", lambda: TreeSearch(branches=6, horizon_s=20.0)) for n in range(2)]
@@ -110,7 +111,7 @@ def test_runs_repeat_themselves() -> None:
 
 
 @pytest.mark.wide
-@pytest.mark.skipif(not branching_works(), reason="branches need Linux's /proc")
+@forked
 def test_who_knows_the_future_is_nobodys_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [
         "--scenario",

@@ -105,7 +105,7 @@ def test_where_there_is_no_choice_nothing_is_planned() -> None:
 def test_a_green_that_has_not_begun_is_held_for_longer() -> None:
     planner, snapshot, _ = ready()
     snapshot.phase[0], snapshot.changing[0], snapshot.green_age_s[0], snapshot.green_in_s[0] = 2, True, 0.0, 3.0
-    problem = planner._problem(snapshot, np.ones(1, bool))
+    problem = planner.problem(snapshot, np.ones(1, bool))
     assert problem.green_in_s[0] == 3.0
     assert problem.held_s[0] == 3.0 + compiled("cologne1")[0][0].phases[2].min_green_s
     assert problem.left_s[0] == 3.0 + compiled("cologne1")[0][0].phases[2].max_green_s
@@ -115,7 +115,7 @@ def test_a_step_is_one_decision_or_several_that_are_closer_together() -> None:
     for interval_s, step_s in ((5.0, 5.0), (1.0, 3.0), (2.0, 4.0), (10.0, 10.0)):
         _, snapshot, layout = ready()
         planner = Planner(dataclasses.replace(layout, decision_interval_s=interval_s))
-        problem = planner._problem(snapshot, np.ones(1, bool))
+        problem = planner.problem(snapshot, np.ones(1, bool))
         assert problem.step_s == step_s
         assert problem.arrivals_veh.shape[1] == round(60.0 / step_s)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -190,26 +189,3 @@ def test_without_a_library_the_same_comes_from_python(monkeypatch: pytest.Monkey
     monkeypatch.setattr(search, "first_costs", lambda of: asked.append(of) or first_costs(of))
     assert np.array_equal(compiled.first_costs(of), expected)
     assert asked == [of]
-
-
-@needs_library
-def test_a_crowded_signal_takes_less_than_a_millisecond_however_many_there_are() -> None:
-    """8 phases, all free, and 12 streams at each of 100 signals."""
-    random, signals, phases, streams = np.random.default_rng(0), 100, 8, 1200
-    one = problem([0.0] * phases, steps=12)
-    of_streams = ("step_s", "stream_first", "queue_veh", "arrivals_veh", "rates_vps")
-    many = {name: np.repeat(value, signals, axis=0) for name, value in vars(one).items() if name not in of_streams}
-    of = Problem(
-        step_s=5.0,
-        stream_first=np.arange(signals + 1) * (streams // signals),
-        queue_veh=random.integers(0, 6, streams).astype(float),
-        arrivals_veh=(random.random((streams, 12)) < 0.3).astype(float),
-        rates_vps=(random.random((streams, phases)) < 0.35) * 0.5,
-        **many,
-    )
-    spent = []
-    for _ in range(5):
-        began = time.thread_time()
-        compiled.first_costs(of)
-        spent.append(time.thread_time() - began)
-    assert min(spent) < 0.001 * signals

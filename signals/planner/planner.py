@@ -9,14 +9,13 @@ import numpy as np
 from signals.layout import Layout
 from signals.planner.arrivals import arrivals
 from signals.planner.compiled import first_costs
-from signals.planner.search import BoolArray, FloatArray, Problem
+from signals.planner.search import ROUND_UP, BoolArray, FloatArray, Problem
 from signals.planner.tables import stream_first, stream_rates, stream_service
 from signals.snapshot import Snapshot
 
 HORIZON_S = 60.0
 SATURATION_FLOW_VPH = 1900.0  # per lane: the base value of the Highway Capacity Manual 2010
 LEAST_STEP_S = 2.5  # [s] a plan's step is one decision or, where these are closer together, several
-ROUND_UP = 1e-6
 
 
 class Planner:
@@ -67,11 +66,12 @@ class Planner:
             raise ValueError("this snapshot tells of no arrivals; make the environment with arrivals=True")
         wanted = np.ones(len(snapshot.phase), bool) if only is None else only
         choices = snapshot.mask.sum(axis=1)
-        result = first_costs(self._problem(snapshot, wanted & (choices > 1)))
+        result = first_costs(self.problem(snapshot, wanted & (choices > 1)))
         result[snapshot.mask & (wanted & (choices == 1))[:, None]] = 0.0
         return result
 
-    def _problem(self, snapshot: Snapshot, wanted: BoolArray) -> Problem:
+    def problem(self, snapshot: Snapshot, wanted: BoolArray) -> Problem:
+        """What is to be planned now for the signals that are wanted [S]."""
         layout, phase = self.layout, snapshot.phase
         signals, begin_s = np.arange(len(phase)), snapshot.green_in_s - snapshot.green_age_s
         rates = self._service
