@@ -1,0 +1,70 @@
+"""The one table of counts that every step works on.
+
+A row is one interval of one detector:
+
+| column | type | meaning |
+|---|---|---|
+| `detector` | text | a detector, or a movement of a turning count |
+| `time` | UTC, microseconds | begin of the interval |
+| `count` | float, ≥ 0 or null | vehicles in the interval; null: nothing is known |
+| `occupancy` | float, 0 to 1 or null | share of the interval in which the detector was occupied |
+| `speed_mps` | float, ≥ 0 or null | mean speed [m/s] |
+
+Cleaned counts have three columns more:
+
+| column | type | meaning |
+|---|---|---|
+| `state` | text | "measured", "imputed", or "missing" |
+| `why` | text | what was wrong with the value that came in; empty where nothing was |
+| `raw` | float or null | the count that came in |
+
+All intervals of a folder are of one length, and begin at whole multiples of it since midnight in its time zone. Rows
+are sorted by detector, then time, and each pair is there once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+COUNTS: Mapping[str, Any] = {
+    "detector": pl.String(),
+    "time": pl.Datetime("us", "UTC"),
+    "count": pl.Float64(),
+    "occupancy": pl.Float64(),
+    "speed_mps": pl.Float64(),
+}
+CLEANED: Mapping[str, Any] = {**COUNTS, "state": pl.String(), "why": pl.String(), "raw": pl.Float64()}
+MEASURED, IMPUTED, MISSING = "measured", "imputed", "missing"
+
+DETECTORS: Mapping[str, Any] = {
+    "detector": pl.String(),
+    "kind": pl.String(),
+    "site": pl.String(),
+    "approach": pl.String(),
+    "movement": pl.String(),
+    "lane": pl.Int64(),
+    "x": pl.Float64(),
+    "y": pl.Float64(),
+    "position_m": pl.Float64(),
+}
+"""What is known of each detector; all but its name may be null. `kind` is "detector" or "movement"; `site` its
+intersection; `approach` the direction of travel there ("NB", "NE" …: northbound vehicles come from the south);
+`movement` any of "L", "T", "R", "U" joined ("TR"); `lane` counted from the right, 0 first; `x` and `y` longitude and
+latitude [degrees]; `position_m` the distance to the stop line."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What holds for a whole folder of counts."""
+
+    interval_s: int
+    """Length of an interval [s]; it divides a day."""
+    zone: str
+    """The time zone of the place, an IANA name such as "Europe/Berlin": days and weeks are counted by it."""
+    sources: tuple[Mapping[str, Any], ...]
+    """Where the counts come from: `name`, `format`, `sha256`, `rows` of each file."""
+    cleaned: bool = False
