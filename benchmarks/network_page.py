@@ -29,6 +29,7 @@ COLUMNS = f"""\
 - **Delay** of every vehicle that was to depart; behind it the ratio to fixed time. **G** with a number: so many
   runs gridlocked. `*`: a town. `+`, `−`: fixed time carries even the highest level that was
   tried, or not even the lowest.
+- A gridlock **elsewhere** is one whose queue begins at a junction that no signal controls; the last table names them.
 - **Starving links**: red for longer than {LEAST_BOUND_S:g} s, or {CYCLES:g} times the program's cycle where that is
   more, and a change of the signal ({CHANGE_S:g} s), while a vehicle waited at the stop line.
 - **Never green**: links that the program serves and that were not green once.
@@ -73,6 +74,54 @@ def waits_table(rows: Sequence[Row], controllers: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
+def gridlocks_table(rows: Sequence[Row]) -> str:
+    """A line per junction at which runs gridlocked: whether a signal controls it, and the runs of each controller."""
+    lines = [_line(["network", "junction", "signal", "runs"]), "|---" * 4 + "|"]
+    for row in rows:
+        places: dict[tuple[str, bool], dict[str, int]] = {}
+        for name, of in row["controllers"].items():
+            for junction, signalled in filter(None, of["gridlocks"]):
+                runs = places.setdefault((junction, signalled), {})
+                runs[name] = runs.get(name, 0) + 1
+        for (junction, signalled), runs in places.items():
+            told = ", ".join(f"{name} {count}" for name, count in runs.items())
+            lines.append(_line([row["network"], junction, "yes" if signalled else "none", told]))
+    return "\n".join(lines) if len(lines) > 2 else ""
+
+
+def _spared(row: Row, name: str) -> tuple[float, float, int] | None:
+    """The delay of a controller and of fixed time [s] over the seeds on which neither gridlocked elsewhere, and how
+    many these are; None where that changes nothing or leaves none."""
+    one, other = row["controllers"][name], row["controllers"]["fixed_time"]
+    kept = [
+        (mine, fixed)
+        for mine, fixed, at, fixed_at in zip(
+            one["delays_s"], other["delays_s"], one["gridlocks"], other["gridlocks"], strict=True
+        )
+        if not any(place and not place[1] for place in (at, fixed_at))
+    ]
+    if not kept or len(kept) == len(one["delays_s"]):
+        return None
+    mine_s, fixed_s = (sum(column) / len(kept) for column in zip(*kept, strict=True))
+    return mine_s, fixed_s, len(kept)
+
+
+def _spared_lines(rows: Sequence[Row]) -> list[str]:
+    """A line per network on which a gridlock elsewhere decides whether the best of ours is below fixed time."""
+    lines = []
+    for row in rows:
+        told = {name: of for name in ours(row) if (of := _spared(row, name)) is not None}
+        if not told:
+            continue
+        name = min(told, key=lambda key: told[key][0] / told[key][1])
+        mine_s, fixed_s, seeds = told[name]
+        lines.append(
+            f"{row['network']}, over the {seeds} seed{'s' if seeds > 1 else ''} without a gridlock elsewhere: "
+            f"{name} {mine_s:.1f} s, fixed_time {fixed_s:.1f} s."
+        )
+    return lines
+
+
 def verdicts(rows: Sequence[Row]) -> list[str]:
     """What the figures say about the goals, a line each."""
     compared = [row for row in rows if "fixed_time" in row["controllers"] and ours(row)]
@@ -99,6 +148,7 @@ def verdicts(rows: Sequence[Row]) -> list[str]:
         f"A controller of ours starves a link on: {', '.join(starving) or 'none'}.",
         f"A link that the program serves is never green on: {', '.join(unserved) or 'none'}.",
         f"The monitor finds something on: {', '.join(found) or 'none'}.",
+        *_spared_lines(compared),
     ]
 
 
@@ -125,6 +175,8 @@ def page(rows: Sequence[Row], controllers: Sequence[str], seeds: int, horizon_s:
         WAITING,
         waits_table(rows, controllers),
     ]
+    stuck = gridlocks_table(rows)
+    parts += [f"## Gridlocks\n\nWhere the queue of those who stood longest began.\n\n{stuck}"] if stuck else []
     parts += ["## Signals left alone\n\nThey run the network's own program.\n\n" + "\n".join(left)] if left else []
     parts += ["## Runs that failed\n\n" + "\n".join(failed)] if failed else []
     return "\n\n".join(parts) + "\n"

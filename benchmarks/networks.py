@@ -13,7 +13,7 @@ import functools
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from evaluation.monitor.files import MonitorInputError
 from evaluation.monitor.rules import Rules
 from evaluation.monitor.waiting import POSITIONS, ROUTES, longest_reds, never_green, waiting_options
 from evaluation.progress import RunProgress
+from evaluation.results.gridlock import signals_at
 from evaluation.runs import cores_here, run_all
 from plumbing.command import run_command
 from plumbing.errors import InputError, did_you_mean
@@ -94,6 +95,10 @@ def parser() -> argparse.ArgumentParser:
     of.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds of each controller (default: 3)")
     of.add_argument("--horizon", type=float, default=HORIZON_S, metavar="S", help=f"default: {HORIZON_S:g} s")
     of.add_argument("--workers", type=int, metavar="W", help="simulations at a time (default: one per core)")
+    of.add_argument(
+        "--change-interval", default=Timing().change_interval, choices=("calculated", "fixed"),
+        help="of our controllers; fixed: 3 s of yellow where the program has no longer one (default: calculated)",
+    )  # fmt: skip
     of.add_argument("--quick", action="store_true", help=f"one seed on {', '.join(QUICK)}")
     of.add_argument("--json", action="store_true", help="print the figures for machines")
     of.add_argument("--out", type=Path, metavar="FILE", help="write the page (Markdown) there")
@@ -131,7 +136,8 @@ def measure(network: Network, options: argparse.Namespace) -> dict[str, Any]:
     """The row of one network."""
     made = at_level(network, options.horizon, tell)
     scenario = made.scenario
-    plan = compile_signals(scenario.network, Timing())
+    timing = Timing(change_interval=options.change_interval)
+    plan = compile_signals(scenario.network, timing)
     names = [name for name in options.controllers if plan.intersections or _is_program(name)]
     row: dict[str, Any] = {
         "network": network.name,
@@ -150,7 +156,9 @@ def measure(network: Network, options: argparse.Namespace) -> dict[str, Any]:
     with RunProgress(len(names) * len(seeds)) as progress:
         for name in names:
             try:
-                row["controllers"][name] = judge(made, plan, name, seeds, options.workers or cores_here(), progress)
+                row["controllers"][name] = judge(
+                    made, plan, timing, name, seeds, options.workers or cores_here(), progress
+                )
             except (InputError, RunFailed, MonitorInputError) as error:
                 row["failed"][name] = str(error)
                 tell(f"{network.name}: {name} failed: {error}")
@@ -161,21 +169,34 @@ def measure(network: Network, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def judge(
-    made: Made, plan: SignalPlan, name: str, seeds: Sequence[int], workers: int, progress: RunProgress
+    made: Made,
+    plan: SignalPlan,
+    timing: Timing,
+    name: str,
+    seeds: Sequence[int],
+    workers: int,
+    progress: RunProgress,
 ) -> dict[str, Any]:
     """A controller's runs, and what their recordings tell."""
     contestant = Contestant(name, functools.partial(make, name))
     with scratch("networks") as folder:
         recording = Recording((POSITIONS, ROUTES), waiting_options)
-        evaluation = Evaluation(made.scenario, [contestant], seeds, keep=folder, recording=recording)
+        evaluation = Evaluation(made.scenario, [contestant], seeds, timing, keep=folder, recording=recording)
         results = run_all(evaluation, workers, progress.advance)
         kept = folder / folder_names([contestant])[name]
         recorded = [kept / f"seed-{seed}" for seed in seeds]
-        return {**delays(results), **recordings(made, plan, recorded, ours=not _is_program(name))}
+        return {
+            **delays(results, signals_at(made.scenario.network)),
+            **recordings(made, plan, recorded, ours=not _is_program(name)),
+        }
 
 
-def delays(results: Sequence[RunResult]) -> dict[str, Any]:
-    """Means over the runs."""
+def delays(results: Sequence[RunResult], signals: Mapping[str, str]) -> dict[str, Any]:
+    """Means over the runs.
+
+    Args:
+        signals: the signal of each junction that one controls.
+    """
     metrics = [result.metrics for result in results]
     runs = len(metrics)
     return {
@@ -183,6 +204,7 @@ def delays(results: Sequence[RunResult]) -> dict[str, Any]:
         "delay_s": sum(of.delay_s for of in metrics) / runs,
         "delays_s": [of.delay_s for of in metrics],
         "gridlocked_runs": sum(of.gridlocked for of in metrics),
+        "gridlocks": [[of.gridlock_at, of.gridlock_at in signals] if of.gridlocked else None for of in metrics],
         "unfinished_share": sum(map(unfinished_share, metrics)) / runs,
         "persons_unfinished": sum(of.persons_unfinished for of in metrics) / runs,
         "person_waiting_s": finite_or_none(sum(of.person_waiting_s for of in metrics) / runs),

@@ -11,6 +11,7 @@ from controllers.base import Phases, choose
 from signals.intersection import Intersection
 from signals.layout import Layout
 from signals.measures import ApproachMeasures, streams_green
+from signals.planner.planner import SATURATION_FLOW_VPH
 from signals.snapshot import Snapshot
 
 
@@ -27,37 +28,64 @@ class _Heuristic:
         self.layout = layout
 
 
-class Greedy(_Heuristic):
-    """The phase whose approaches hold the most vehicles (longest queue first), over the detection zones."""
+class _Calm(_Heuristic):
+    """Shared by the heuristics that compare phases by vehicles: what a change costs counts against it."""
 
-    def __init__(self, hysteresis_veh: float = 0.0) -> None:
+    def __init__(self, change_cost: float = 1.0, hysteresis_veh: float = 0.0) -> None:
+        """See the class.
+
+        Args:
+            change_cost: how many times the vehicles count that the current phase would have discharged during the
+                change to another; 0 for the rule as it was published, which knows no lost time.
+            hysteresis_veh: by how many vehicles more another phase must be better than the current one.
+        """
+        self.change_cost = change_cost
         self.hysteresis_veh = hysteresis_veh
 
-    def decide(self, snapshot: Snapshot) -> Phases:
-        """[S] the phase with the most vehicles."""
-        vehicles = ApproachMeasures(self.layout, snapshot).vehicles
-        self.last_scores = self.layout.phase_streams.sum(vehicles)
+    def best(self, scores: npt.NDArray[np.float64], vehicles: npt.NDArray[np.float64], snapshot: Snapshot) -> Phases:
+        """[S] the phase of the best score [S, P] after the cost of the change to it, with vehicles [B] by stream."""
+        self.last_scores = scores - self.change_cost * lost_to_change(self.layout, vehicles, snapshot)
         return choose(self.last_scores, snapshot, self.hysteresis_veh)
 
 
-class MaxPressure(_Heuristic):
+def lost_to_change(layout: Layout, vehicles: npt.NDArray[np.float64], snapshot: Snapshot) -> npt.NDArray[np.float64]:
+    """[S, P] the vehicles that would leave on the current phase's green while the change to each phase lasts [veh]:
+    of each stream no more than are there; 0 for the current phase."""
+    signals = np.arange(len(snapshot.phase))
+    change_s = layout.change_s[signals, snapshot.phase]
+    green = streams_green(layout, snapshot)
+    signal = layout.stream_signal[green]
+    leaving = np.minimum(vehicles[green, None], SATURATION_FLOW_VPH / 3600.0 * change_s[signal])
+    lost = np.zeros_like(change_s)
+    np.add.at(lost, signal, leaving)
+    return lost
+
+
+class Greedy(_Calm):
+    """The phase whose approaches hold the most vehicles (longest queue first), over the detection zones."""
+
+    def decide(self, snapshot: Snapshot) -> Phases:
+        """[S] the phase with the most vehicles, less what the change to it costs."""
+        vehicles = ApproachMeasures(self.layout, snapshot).vehicles
+        return self.best(self.layout.phase_streams.sum(vehicles), vehicles, snapshot)
+
+
+class MaxPressure(_Calm):
     """The phase with the greatest pressure: upstream less downstream vehicles over the movements it serves.
 
     Source: Varaiya 2013, Max pressure control of a network of signalized intersections. Every exit counts with
-    the mean over its lanes, and saturation flows are taken as equal.
+    the mean over its lanes, and saturation flows are taken as equal. The paper has no lost time; here what a change
+    costs counts against it.
     """
 
-    def __init__(self, hysteresis_veh: float = 0.0) -> None:
-        self.hysteresis_veh = hysteresis_veh
-
     def decide(self, snapshot: Snapshot) -> Phases:
-        """[S] the phase with the greatest pressure."""
+        """[S] the phase with the greatest pressure, less what the change to it costs."""
         layout = self.layout
-        upstream = layout.movement_streams.sum(ApproachMeasures(layout, snapshot).vehicles)
+        vehicles = ApproachMeasures(layout, snapshot).vehicles
+        upstream = layout.movement_streams.sum(vehicles)
         pressure = upstream - layout.movement_exits.sum(snapshot.vehicles)  # [S, K] [veh]
         served = np.where(layout.crossing, 0.0, pressure)
-        self.last_scores = np.einsum("spk,sk->sp", layout.service > 0, served)
-        return choose(self.last_scores, snapshot, self.hysteresis_veh)
+        return self.best(np.einsum("spk,sk->sp", layout.service > 0, served), vehicles, snapshot)
 
 
 class SelfOrganizing(_Heuristic):

@@ -57,8 +57,8 @@ SPACES: Mapping[str, Mapping[str, Range]] = {
         "detector_range_m": Range(25, 200),
         "min_time_loss_s": Range(0.5, 20, logarithmic=True),
     },
-    "max_pressure": {"hysteresis_veh": Range(0, 20)},
-    "greedy": {"hysteresis_veh": Range(0, 20)},
+    "max_pressure": {"change_cost": Range(0, 4), "hysteresis_veh": Range(0, 20)},
+    "greedy": {"change_cost": Range(0, 4), "hysteresis_veh": Range(0, 20)},
     "sotl": {
         "threshold_veh_s": Range(25, 1600, logarithmic=True),
         "platoon_veh": Range(0, 5, whole=True),

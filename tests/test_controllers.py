@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 
 from controllers.base import choose
-from controllers.heuristics import Greedy, MaxPressure, RandomChoice, SelfOrganizing
+from controllers.heuristics import Greedy, MaxPressure, RandomChoice, SelfOrganizing, lost_to_change
 from controllers.programs import Actuated, DelayBased, ProgramControl, extendable_rows
 from controllers.registry import CONTROLLERS, make
 from plumbing.errors import InputError
 from scenarios.scenario import load
 from signals.intersection import SignalPlan, compile_signals
 from signals.layout import Layout, build_layout
+from signals.measures import ApproachMeasures
+from signals.planner.planner import SATURATION_FLOW_VPH
 from signals.snapshot import Snapshot
 
 
@@ -76,6 +78,27 @@ def test_hysteresis_keeps_the_current_phase() -> None:
         controller.reset(plan.intersections, layout, 0)
     assert eager.decide(snapshot)[0] == 2
     assert calm.decide(snapshot)[0] == 0
+
+
+def test_a_change_costs_the_vehicles_that_the_current_green_would_have_let_go() -> None:
+    plan, layout, snapshot = situation()
+    put(layout, snapshot, 0, 2)
+    vehicles = ApproachMeasures(layout, snapshot).vehicles
+    few = lost_to_change(layout, vehicles, snapshot)
+    assert few[0, 0] == 0, "who stays loses nothing"
+    assert few[0, 2] == pytest.approx(2), "no more is lost than is there"
+    put(layout, snapshot, 0, 20)
+    vehicles = ApproachMeasures(layout, snapshot).vehicles
+    flow_vps = SATURATION_FLOW_VPH / 3600.0
+    assert lost_to_change(layout, vehicles, snapshot)[0, 2] == pytest.approx(flow_vps * layout.change_s[0, 0, 2])
+    put(layout, snapshot, 2, 22 + 1)
+    published, ours = Greedy(change_cost=0.0), Greedy()
+    for controller in (published, ours):
+        controller.reset(plan.intersections, layout, 0)
+    assert published.decide(snapshot)[0] == 2
+    assert ours.decide(snapshot)[0] == 0, "one vehicle more is not worth the change"
+    snapshot.phase[0] = 2
+    assert (lost_to_change(layout, np.zeros(len(vehicles)), snapshot) == 0).all()
 
 
 def test_the_current_phase_wins_ties() -> None:

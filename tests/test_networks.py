@@ -139,6 +139,7 @@ def row_of(**controllers: Mapping[str, Any]) -> dict[str, Any]:
     """A benchmark's row; each controller with what differs."""
     fine = {
         "delay_s": 10.0, "ratio_to_fixed_time": 1.0, "gridlocked_runs": 0, "unfinished_share": 0.0,
+        "delays_s": [10.0, 10.0], "gridlocks": [None, None],
         "longest_red_s": 60.0, "starving": [], "never_green": [], "findings": {},
     }  # fmt: skip
     return {
@@ -155,6 +156,8 @@ def test_the_page_tells_what_is_wrong() -> None:
             "delay_s": 16.0,
             "ratio_to_fixed_time": 1.6,
             "gridlocked_runs": 2,
+            "delays_s": [8.0, 24.0],
+            "gridlocks": [["b", True], ["joint", False]],
             "starving": [["b", 1, 300.0, 180.0]],
         },
         cop={"delay_s": 9.0, "ratio_to_fixed_time": 0.9, "never_green": [["b", 3]], "findings": {"short_yellow": 4}},
@@ -169,11 +172,13 @@ def test_the_page_tells_what_is_wrong() -> None:
         "A controller of ours starves a link on: village.",
         "A link that the program serves is never green on: village.",
         "The monitor finds something on: village.",
+        "village, over the 1 seed without a gridlock elsewhere: greedy 8.0 s, fixed_time 10.0 s.",
     ]
     text = network_page.page([row], names_of, 1, 1200.0, ["--quick"])
     assert "python benchmarks/networks.py --quick" in text
     assert "- village: no green phase (a)" in text
     assert "| village | 60 s, 0 % | 60 s, 0 % | 60 s, 0 % |" in text
+    assert "| village | b | yes | greedy 1 |\n| village | joint | none | greedy 1 |" in text
 
 
 def test_a_network_without_a_signal_of_ours_has_programs_alone() -> None:

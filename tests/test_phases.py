@@ -321,6 +321,8 @@ def test_the_real_networks_that_sumo_comes_with_are_served() -> None:
         ("never_green", "greedy", 27.0),  # as fixed time
         ("repeated_rows", "max_pressure", 19.0),
         ("through_yields", "cop", 38.0),
+        ("through_yields", "max_pressure", 38.0),
+        ("through_yields", "greedy", 38.0),
     ],
 )
 def test_no_case_is_worse_than_its_program(name: str, controller: str, at_most_s: float) -> None:

@@ -17,10 +17,7 @@ def gridlock_lines(
     Args:
         labels: shorter names of the controllers.
     """
-    signals: dict[str, str] = {}
-    for connection in network.connections:
-        if connection.tls_id is not None:
-            signals.setdefault(network.junction_of(connection), connection.tls_id)
+    signals = signals_at(network)
     by_place: dict[tuple[str, int], dict[str, list[str]]] = {}
     for run in results:
         metrics = run.metrics
@@ -34,6 +31,15 @@ def gridlock_lines(
         + "; ".join(f"{name}, {', '.join(seeds)}" for name, seeds in of.items())
         for (place, circle), of in counted
     ]
+
+
+def signals_at(network: RoadNetwork) -> dict[str, str]:
+    """The signal of each junction that one controls."""
+    signals: dict[str, str] = {}
+    for connection in network.connections:
+        if connection.tls_id is not None:
+            signals.setdefault(network.junction_of(connection), connection.tls_id)
+    return signals
 
 
 def _named(junction: str, signals: Mapping[str, str], circle: int = 0) -> str:
