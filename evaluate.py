@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agents.judgement import RULE, Judgement
 from agents.named import find_controller
 from controllers.mcts import TreeSearch
 from controllers.programs import ProgramControl
@@ -27,6 +30,7 @@ from evaluation.runs import (
     Evaluation,
     Finished,
     RunFailed,
+    RunResult,
     check_traffic,
     cores_here,
     finished_runs,
@@ -48,7 +52,7 @@ from plumbing.held import bring_back
 from plumbing.occupied import occupied
 from plumbing.outside import add_code_argument
 from scenarios.arguments import add_scenario_arguments, add_timing_arguments, scenario_from, timing_from
-from scenarios.seeds import EVALUATION_SEEDS
+from scenarios.seeds import EVALUATION_SEEDS, VALIDATION_SEEDS
 from signals.intersection import compile_signals
 from signals.timing import Timing, timing_of
 
@@ -61,6 +65,7 @@ EPILOG = """examples:
   python evaluate.py --scenario cologne1 --controllers greedy runs/c1 --demand held-out --out runs/eval
   python evaluate.py --scenario cologne3 --controllers greedy runs/c3 --seeds 10 --stress all --out runs/judged
   python evaluate.py --scenario cologne1 --controllers greedy greedy@runs/tuned webster@runs/tuned --seeds 5
+  python evaluate.py --scenario cologne1 --controllers runs/a runs/b runs/c --choose runs/chosen --seeds 10
   python evaluate.py --scenario my.sumocfg --controllers fixed_time runs/mine --json > mine.json
 
 Delay is time loss + departure delay, averaged over every vehicle that was to depart in the window, also vehicles
@@ -71,6 +76,10 @@ defines every metric.
 webster, actuated and delay_based are SUMO's; cop plans by dynamic programming over the vehicles that it sees coming;
 mcts searches forks of the simulation and so knows the future: an upper reference, slow, for up to three signals.
 docs/evaluation.md describes all, with sources.
+
+--choose is for after training: the policies of the run directories, at each of their validations and at the end
+(RUN_DIR@STEPS, RUN_DIR), are judged on validation seeds, and the one with the fewest gridlocked runs, of
+these that with the least mean delay, becomes the run directory --choose. Judge it then on other seeds: the default.
 
 --out gets report.html (open it in a browser); results (a row per run), summary (a row per controller), signals,
 movements and stress as .csv and .parquet; vehicles.parquet (a row per vehicle and run); summary.json (what --json
@@ -90,15 +99,20 @@ def parser() -> argparse.ArgumentParser:
     add_scenario_arguments(of)
     add_tls_argument(of)
     of.add_argument(
-        "--controllers", nargs="+", default=list(BASELINES), metavar="NAME[@TUNED]|RUN_DIR|BUNDLE",
+        "--controllers", nargs="+", default=list(BASELINES), metavar="NAME[@TUNED]|RUN_DIR[@STEPS]|BUNDLE",
         help=f"any of {', '.join(CONTROLLERS)}; with @ and what python -m evaluation.tune wrote, tuned; "
-        "package.module:CLASS or path/to/file.py:CLASS; run directories of train.py, several joined by + as an "
-        "ensemble; of export.py, bundles, TREE.json and PLANS.add.xml "
+        "package.module:CLASS or path/to/file.py:CLASS; run directories of train.py, with @ as they were at that "
+        "validation, several joined by + as an ensemble; of export.py, bundles, TREE.json and PLANS.add.xml "
         f"(default: {' '.join(BASELINES)})",
     )  # fmt: skip
     of.add_argument(
         "--seeds", nargs="+", type=int, default=[5], metavar="N",
         help=f"one number: how many, from {EVALUATION_SEEDS.start} on; several: these seeds (default: 5)",
+    )  # fmt: skip
+    of.add_argument(
+        "--choose", type=Path, metavar="DIR",
+        help="write the best policy of the run directories there, with what it was chosen from; the seeds are then "
+        f"validation seeds, from {VALIDATION_SEEDS.start} on",
     )  # fmt: skip
     of.add_argument("--workers", type=int, metavar="W", help="simulations at a time (default: one per core)")
     of.add_argument("--json", action="store_true", help="print JSON on stdout, and nothing else there")
@@ -130,7 +144,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     check_engine(options)
     timing = timing_from(options)
-    seeds = _seeds(options.seeds)
+    seeds = _seeds(options.seeds, EVALUATION_SEEDS if options.choose is None else VALIDATION_SEEDS)
+    if options.choose is not None:
+        from agents.choice import candidates_of, check_choice  # with PyTorch, which takes seconds
+
+        check_choice(options.choose)
+        options.controllers = candidates_of(options.controllers)
     if options.keep_sumo_output and options.out is None:
         raise InputError("--keep-sumo-output needs a place: add --out DIR")
     if options.event_log and options.out is None:
@@ -138,9 +157,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.workers is not None and options.workers < 1:
         raise InputError(f"--workers is {options.workers}; give at least 1")
     words = sys.argv[1:] if arguments is None else arguments
-    if options.out is None:
-        return _judge(options, seeds, timing, words)
-    with occupied(options.out):
+    with contextlib.ExitStack() as held:
+        for folder in filter(None, (options.out, options.choose)):
+            held.enter_context(occupied(folder))
         return _judge(options, seeds, timing, words)
 
 
@@ -213,7 +232,30 @@ def _judge(options: argparse.Namespace, seeds: list[int], timing: Timing, words:
         say_json(content)
     else:
         print_results(evaluation, results, summary, stress, options.out)
+    if options.choose is not None:
+        _write_choice(options, evaluation, results)
     return 0
+
+
+def _write_choice(options: argparse.Namespace, evaluation: Evaluation, results: Sequence[RunResult]) -> None:
+    """Write the policy that validation seeds choose, and say which it is."""
+    from agents.choice import Candidate, is_candidate, write_choice
+
+    candidates = [
+        Candidate(
+            name,
+            Judgement.of(
+                (run.metrics.gridlocked, run.metrics.delay_s) for run in results if run.controller == contestant.name
+            ),
+        )
+        for name, contestant in zip(options.controllers, evaluation.contestants, strict=True)
+        if is_candidate(name)
+    ]
+    chosen = write_choice(options.choose, candidates, evaluation.scenario.name, evaluation.seeds)
+    say(
+        f"chosen: {chosen.name}, {chosen.judgement} ({RULE}), of {len(candidates)} policies; in {options.choose}",
+        error=options.json,
+    )
 
 
 def _stress_levels(kinds: list[str], seeds: int, evaluation: Evaluation) -> list[Level]:
@@ -242,11 +284,11 @@ def _note_kept_runs(finished: Finished, total: int, store: Path | None) -> None:
         )
 
 
-def _seeds(given: list[int]) -> list[int]:
+def _seeds(given: list[int], known: range) -> list[int]:
     if len(given) == 1:
-        if not 1 <= given[0] <= len(EVALUATION_SEEDS):
-            raise InputError(f"--seeds {given[0]}: one number says how many; give 1 to {len(EVALUATION_SEEDS)}")
-        return list(EVALUATION_SEEDS[: given[0]])
+        if not 1 <= given[0] <= len(known):
+            raise InputError(f"--seeds {given[0]}: one number says how many; give 1 to {len(known)}")
+        return list(known[: given[0]])
     if len(set(given)) < len(given) or not all(0 <= seed < 2**31 for seed in given):
         raise InputError(f"--seeds {' '.join(map(str, given))}: give different numbers from 0 to {2**31 - 1}")
     return given

@@ -14,32 +14,30 @@ import platform
 import shlex
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from agents.code import check_resumable, code_of, sources_of
 from agents.job import Job, job_of, where_words
+from agents.judgement import Judgement
 from agents.learner import Judged, Learner
 from agents.registry import AGENTS, agent_settings, algorithm, encoder_class, make_learner, needs_arrivals
 from agents.resuming import check_unchanged, resumed, take_up
 from agents.run import (
     CHECKPOINT,
-    OWN,
-    POLICY,
     SETTINGS,
     LearnedController,
     Network,
     is_run,
-    load_tensors,
     read_settings,
     write_settings,
 )
 from agents.settings import listed, read_config
+from agents.starting import check_room, replacing, start_from
 from agents.training import Interrupted, Schedule, train
 from agents.updates import TrainingDiverged
 from agents.vec_env import SignalsVecEnv
@@ -55,7 +53,6 @@ from plumbing.command import given_in, run_command, say
 from plumbing.errors import InputError
 from plumbing.occupied import occupied
 from plumbing.outside import absolute, add_code_argument, is_outside
-from plumbing.whole import Draft, check_movable
 from scenarios.arguments import add_scenario_arguments, add_timing_arguments, timing_from
 from scenarios.blockers import blocker_line
 from scenarios.scenario import Scenario, absolute_name
@@ -192,7 +189,7 @@ def main(arguments: list[str] | None = None) -> int:
         job = resumed(stored, _job(command), given, run)
     with occupied(run):
         if not command.resume:
-            _check_room(run, command.overwrite)
+            check_room(run, command.overwrite)
         elif not (run / CHECKPOINT).is_file():
             raise InputError(f"run {run} has no {CHECKPOINT} to resume from; train it anew with --overwrite")
         with open_engine(command, job.workers) as cluster:
@@ -256,30 +253,6 @@ def _device(asked: str) -> str:
     return "cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def _check_room(run: Path, overwrite: bool) -> None:
-    if is_run(run):
-        if not overwrite and (run / CHECKPOINT).exists():  # else it has ended before there was anything to keep
-            raise InputError(f"{run} holds a run already; go on with --resume, replace it with --overwrite")
-        check_movable(run)
-    elif run.is_dir() and any(run.iterdir()):
-        raise InputError(f"{run} is not empty and no run directory; give another --out")
-
-
-@contextlib.contextmanager
-def _replacing(run: Path) -> Iterator[tuple[Path, Callable[[], Path]]]:
-    """Where a run goes until its first checkpoint, and what then puts it in the place of an older one."""
-    with Draft(run) as draft:
-        draft.path.mkdir()
-
-        def arrive() -> Path:
-            draft.keep_all_but(OWN)
-            draft.take_place()
-            return run
-
-        with occupied(draft.path):  # it is the --out that others ask for from then on
-            yield draft.path, arrive
-
-
 def _train(
     job: Job,
     run: Path,
@@ -313,10 +286,10 @@ def _train(
         except MemoryError as error:
             raise InputError(f"there is too little memory for these settings ({error}); lower buffer_size") from error
         if job.started_from and not resume:
-            _start_from(learner, Path(job.started_from))
+            start_from(learner, Path(job.started_from))
         place, arrive = run, None
         if not resume and is_run(run):
-            place, arrive = stack.enter_context(_replacing(run))
+            place, arrive = stack.enter_context(replacing(run))
         if not resume:
             write_settings(place, {**_settings(job, scenario, setup), "command": ["python", "train.py", *words]})
         _announce(job, scenario, len(setup.layout.tls_ids), run, resume)
@@ -341,13 +314,14 @@ def _train(
     finally:
         env.close()
         stack.close()
-    last = progress.validations[-1]["delay_s"] if progress.validations else math.nan
+    last = progress.last
     if isinstance(learner, Judged) and learner.settled:
         early = "stopped before the last step: " if learner.num_timesteps < job.steps else ""
         say(early + learner.status(), error=True)
-        last = learner.best_delay_s
+        last = learner.best_judgement
     steps = min(learner.num_timesteps, job.steps)
-    say(f"trained {steps:,} steps in {progress.elapsed_s:.0f} s; validation delay {last:.1f} s; in {run}")
+    told = f"; validation {last}" if last else ""
+    say(f"trained {steps:,} steps in {progress.elapsed_s:.0f} s{told}; in {run}")
     judge = ("python", "evaluate.py", *where_words(job), "--controllers", "fixed_time", "actuated", str(run))
     allowed = " --allow-code" if code_of({"job": asdict(job)}, policy=True) else ""
     say(f"judge it: {shlex.join(judge)}{allowed}")
@@ -361,28 +335,10 @@ def _controller(learner: Learner, network: Network, observation: type[Observatio
     return LearnedController(weights, network, observation)
 
 
-def _validate(controller: LearnedController, scenario: Scenario, timing: Timing, job: Job) -> float:
+def _validate(controller: LearnedController, scenario: Scenario, timing: Timing, job: Job) -> Judgement:
     seeds = VALIDATION_SEEDS[: job.validation_runs]
     judged = Evaluation(scenario, [Contestant("policy", lambda: controller)], seeds, timing, tls_ids=job.tls_ids)
-    return float(np.mean([result.metrics.delay_s for result in run_all(judged)]))
-
-
-def _start_from(learner: Learner, source: Path) -> None:
-    agent = str(read_settings(source).get("agent"))
-    misfit = InputError(
-        f"--from {source}: its network does not fit this one; choose the same units, sensing, observation and "
-        f"network, and an agent of the same kind (that one is of {agent})"
-    )
-    if agent in AGENTS and algorithm(agent).probabilities != learner.probabilities:
-        raise misfit
-    try:
-        weights = load_tensors(source / POLICY)["scorer"]
-        finite = all(bool(torch.isfinite(weight).all()) for weight in weights.values())
-        learner.begin_with(weights)
-    except (RuntimeError, KeyError, TypeError, AttributeError) as error:
-        raise misfit from error
-    if not finite:
-        raise InputError(f"--from {source}: its weights are not finite; start from another run")
+    return Judgement.of((run.metrics.gridlocked, run.metrics.delay_s) for run in run_all(judged))
 
 
 def _settings(job: Job, scenario: Scenario, setup: SimulationSetup) -> dict[str, Any]:

@@ -125,6 +125,7 @@ SETTINGS = record(
     {
         "agent": text(), "network": text(), "agent_settings": _AGENT, "sensing": text(60),
         "job": record({}, JOB), "scenario": record({}, {"name": text(), "files": named(text(64)), "licence": text()}),
+        "chosen": text(),
         "versions": named(text(200)), "command": listed(text(), most=1000), "observation": text(),
         "code": listed(record(dict.fromkeys(("what", "name", "file", "sha256"), text())), most=100),
     },

@@ -11,6 +11,7 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
+from agents.judgement import Judgement
 from agents.network import Encoder
 from agents.settings import ValueSettings
 from agents.updates import require_finite
@@ -83,12 +84,12 @@ class Judged(Protocol):
     """Whether it asks, at the start of a rollout."""
     settled: bool
     """Whether more steps bring nothing: `learn` returns at once."""
-    best_delay_s: float
-    """The least delay so far that it was told [s]: once it is settled, that of its `scorer`."""
+    best_judgement: Judgement | None
+    """The best so far that it was told: once it is settled, that of its `scorer`."""
 
-    def judged(self, delay_s: float) -> None:
-        """The mean delay of its `scorer` on the validation seeds [s]; NaN where nothing was measured, which counts as
-        better than before."""
+    def judged(self, judgement: Judgement | None) -> None:
+        """What the validation seeds say of its `scorer`; None where nothing was measured, which counts as better than
+        before."""
 
     def status(self) -> str:
         """Where it is, in a few words."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agents.run_names import split_steps
 from agents.tree import TreeController, read_tree
 from controllers.base import Controller
 from controllers.outside import make_outside
@@ -56,7 +57,7 @@ class Named:
 
 def find_controller(name: str, *, allow_code: bool = False) -> Named:
     """The controller of that name: `NAME`, `NAME@TUNED`, `package.module:CLASS`, `path/to/file.py:CLASS`, `RUN_DIR`,
-    `RUN_DIR+RUN_DIR`, `TREE.json`, `X.add.xml`.
+    `RUN_DIR@STEPS`, `RUN_DIR+RUN_DIR`, `TREE.json`, `X.add.xml`.
 
     Args:
         allow_code: run the code from outside that a run directory names.
@@ -87,7 +88,7 @@ def find_controller(name: str, *, allow_code: bool = False) -> Named:
         except (OSError, ValueError) as error:
             raise broken(Path(name), "controller", error) from error
         return Named(name, lambda: GivenPrograms(xml), identity=file_sha256(Path(name)))
-    if os.sep not in name and not any(Path(part).exists() for part in (name, *name.split("+"))):
+    if os.sep not in name and not any(split_steps(part)[0].exists() for part in (name, *name.split("+"))):
         make(name)  # says which there are
     return _policy(name, allow_code)
 
@@ -95,19 +96,22 @@ def find_controller(name: str, *, allow_code: bool = False) -> Named:
 def _policy(name: str, allow_code: bool) -> Named:
     import torch  # takes seconds, so only where a policy needs it
 
+    from agents.choice import how_chosen
     from agents.code import changed, code_of, sources_of
     from agents.job import command_of
     from agents.run import joined, load_controller, read_settings, run_sha256
 
     torch.set_num_threads(1)  # runs are what goes in parallel
-    paths = [Path(name)] if Path(name).exists() else [Path(part) for part in name.split("+")]
+    parts = [split_steps(part) for part in ([name] if Path(name).exists() else name.split("+"))]
+    paths = [path for path, _ in parts]
     # read once: what passes the gate is what is run, and a training that goes on meanwhile changes no later run
     settings = tuple(map(read_settings, paths))
-    identity = " ".join(map(run_sha256, paths))
+    identity = " ".join(run_sha256(*part) for part in parts)
     members = [
-        load_controller(path, allow_code=allow_code, settings=of) for path, of in zip(paths, settings, strict=True)
+        load_controller(path, steps=steps, allow_code=allow_code, settings=of)
+        for (path, steps), of in zip(parts, settings, strict=True)
     ]
-    if identity != " ".join(map(run_sha256, paths)):
+    if identity != " ".join(run_sha256(*part) for part in parts):
         raise InputError(f"{name} is being written just now; try again, or wait for its training to end")
 
     def load_policy() -> Controller:
@@ -120,5 +124,6 @@ def _policy(name: str, allow_code: bool) -> Named:
     identity = " ".join([identity, *(source["sha256"] for code in codes for source in sources_of(code))])
     return Named(
         name, load_policy, learned=True, identity=identity, settings=settings, commands=commands,
+        tuned="; ".join(filter(None, map(how_chosen, settings))),
         changed=tuple(what for of, code in zip(settings, codes, strict=True) for what in changed(of, code)),
     )  # fmt: skip

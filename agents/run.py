@@ -6,6 +6,7 @@
 | policy.pt | the network's weights, nothing else |
 | checkpoint.pt | everything that resuming needs: optimiser, replay buffer, counters, random states, decisions |
 | progress.csv, validation.csv | the learning curve |
+| validated/STEPS.pt | the weights at each validation, which `RUN_DIR@STEPS` names |
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ from signals.snapshot import Snapshot
 FORMAT = 2
 """Of a run directory; one of another format is refused."""
 SETTINGS, POLICY, CHECKPOINT = "settings.json", "policy.pt", "checkpoint.pt"
-OWN = (SETTINGS, POLICY, CHECKPOINT, "progress.csv", "validation.csv", "tensorboard")
+VALIDATED = "validated"
+OWN = (SETTINGS, POLICY, CHECKPOINT, "progress.csv", "validation.csv", "tensorboard", VALIDATED, "choice.json")
 """All that a training writes into it."""
 
 
@@ -52,6 +54,33 @@ def save_tensors(path: Path, content: Mapping[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(dict(content), buffer)
     write_whole(path, lambda partial: partial.write_bytes(buffer.getbuffer()))
+
+
+def keep_validated(run: Path, steps: int, scorer: torch.nn.Module) -> None:
+    """Keep the weights as they are at this validation."""
+    folder = run / VALIDATED
+    folder.mkdir(exist_ok=True)
+    save_tensors(folder / f"{steps}.pt", {"scorer": scorer.state_dict()})
+
+
+def validated_steps(run: Path) -> list[int]:
+    """The steps at which a run keeps the weights of a validation, in order."""
+    return sorted(int(path.stem) for path in (run / VALIDATED).glob("*.pt") if path.stem.isdecimal())
+
+
+def weights_file(run: Path, steps: int | None) -> Path:
+    """The weights of a run: the last ones, or those of a validation.
+
+    Raises:
+        InputError: there was no validation then.
+    """
+    if steps is None:
+        return run / POLICY
+    known = validated_steps(run)
+    if steps not in known:
+        told = ", ".join(map(str, known)) or "none"
+        raise InputError(f"run {run} keeps no weights of step {steps}; it does of {told}")
+    return run / VALIDATED / f"{steps}.pt"
 
 
 def write_settings(run: Path, settings: Mapping[str, Any]) -> None:
@@ -105,11 +134,11 @@ def read_settings(run: Path) -> dict[str, Any]:
     return result
 
 
-def run_sha256(run: Path) -> str:
+def run_sha256(run: Path, steps: int | None = None) -> str:
     """The digest of what a run directory's controller is made of: its settings and weights."""
     digest = hashlib.sha256()
-    for name in (SETTINGS, POLICY):
-        digest.update((run / name).read_bytes())
+    for path in (run / SETTINGS, weights_file(run, steps)):
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
@@ -231,11 +260,16 @@ def fitted(network: Network, shape: ObservationShape, weights: Mapping[str, torc
 
 
 def load_controller(
-    run: Path, *, allow_code: bool = False, settings: Mapping[str, Any] | None = None
+    run: Path,
+    *,
+    steps: int | None = None,
+    allow_code: bool = False,
+    settings: Mapping[str, Any] | None = None,
 ) -> LearnedController:
     """The trained policy of a run directory.
 
     Args:
+        steps: the validation whose weights are wanted; None for the last ones.
         settings: of the run, where they have been read already.
         allow_code: whether code from outside that the run names may be executed.
 
@@ -245,16 +279,17 @@ def load_controller(
     settings = read_settings(run) if settings is None else settings
     check_allowed(code_of(settings, policy=True), allow_code, run / SETTINGS)
     observation = _observation_of(settings, run)
-    content = load_tensors(run / POLICY)
+    file = weights_file(run, steps)
+    content = load_tensors(file)
     agent, encoder = str(settings.get("agent")), str(settings.get("network", ""))
     try:
         weights = content["scorer"]
         network = Network(agent, agent_settings(agent, settings["agent_settings"]), encoder)
         fitted(network, observation.shape_for(1, 1), weights)  # enough to check that they fit
     except Exception as error:  # weights are whatever tensors and names a file holds
-        raise InputError(f"{run / POLICY} does not fit {run / SETTINGS}; train the run anew") from error
+        raise InputError(f"{file} does not fit {run / SETTINGS}; train the run anew") from error
     if not all(bool(torch.isfinite(w).all()) for w in weights.values()):
-        raise InputError(f"{run / POLICY} holds weights that are not finite; train the run anew")
+        raise InputError(f"{file} holds weights that are not finite; train the run anew")
     return LearnedController(weights, network, observation)
 
 

@@ -8,8 +8,8 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
@@ -19,14 +19,15 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger, configure
 
 from agents import checkpoint
+from agents.judgement import Judgement
 from agents.learner import Judged, Learner
-from agents.run import LearnedController
+from agents.run import LearnedController, keep_validated
 from agents.vec_env import SignalsVecEnv
 from plumbing.whole import write_whole
 
 log = logging.getLogger("intergreen.training")
-Validate = Callable[[LearnedController], float]
-"""Judges a policy on validation seeds; returns its mean delay [s]."""
+Validate = Callable[[LearnedController], Judgement]
+"""Judges a policy on validation seeds."""
 
 
 class Interrupted(RuntimeError):
@@ -46,6 +47,11 @@ class Progress:
     """Steps at the last validation."""
     episodes: list[dict[str, float]] = field(default_factory=list)
     validations: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def last(self) -> Judgement | None:
+        """What the last validation said."""
+        return _judgement(self.validations[-1]) if self.validations else None
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,7 @@ class _Loop(BaseCallback):
         validated = self.progress.validated >= self.model.num_timesteps and self.progress.validations
         if not validated or not isinstance(self.model, Judged) or not self.model.awaits_judgement:
             return False
-        self.model.judged(self.progress.validations[-1]["delay_s"])
+        self.model.judged(self.progress.last)
         return True
 
     def run_validation(self) -> None:
@@ -141,16 +147,17 @@ class _Loop(BaseCallback):
             with torch.random.fork_rng(devices=[]):
                 controller = self.make_controller(self.model)
                 self.validating = True
-                delay = self.validate(controller)
+                judgement = self.validate(controller)
         except _ValidationLeft:
             return
         finally:
             self.validating = False
         self.progress.validated = self.num_timesteps
-        self.progress.validations.append({"steps": float(self.num_timesteps), "delay_s": delay})
+        self.progress.validations.append({"steps": float(self.num_timesteps), **asdict(judgement)})
+        keep_validated(self.run, self.num_timesteps, self.model.scorer())
         if isinstance(self.model, Judged) and self.model.awaits_judgement:
-            self.model.judged(delay)
-        self.curves.record("validation/delay_s", delay)
+            self.model.judged(judgement)
+        self.curves.record("validation/delay_s", judgement.delay_s)
         self.curves.dump(self.num_timesteps)
         self.write_curves()
         self.say(force=True)
@@ -183,8 +190,8 @@ class _Loop(BaseCallback):
         if isinstance(self.model, Judged):
             parts.append(self.model.status())
         if self.progress.validations:
-            last = self.progress.validations[-1]
-            parts.append(f"delay {last['delay_s']:.1f} s (validation at {int(last['steps']):,})")
+            at = int(self.progress.validations[-1]["steps"])
+            parts.append(f"{self.progress.last} (validation at {at:,})")
         if self.progress.episodes:
             last = self.progress.episodes[-1]
             parts.append(f"reward {last['return'] / max(last['decisions'], 1):.2f} a decision")
@@ -253,6 +260,10 @@ def train(
         for number, handler in before.items():
             signal.signal(number, handler)
     return progress
+
+
+def _judgement(validation: Mapping[str, float]) -> Judgement:
+    return Judgement(int(validation.get("gridlocked_runs", 0)), validation["delay_s"])
 
 
 def _logger(run: Path, tensorboard: bool) -> Logger:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import train as train_command
 from agents.export import scorer_weights
 from agents.forks.base import named_base
 from agents.forks.learner import RolloutLearner
+from agents.judgement import Judgement
 from agents.run import CHECKPOINT, POLICY, SETTINGS, LearnedController, Network, load_controller, read_settings
 from agents.training import Interrupted, Progress, Schedule, train
 from plumbing.errors import InputError
@@ -33,14 +33,14 @@ def _closed() -> Iterator[None]:
 DELAYS = (30.0, 29.0, 28.0)
 
 
-def delays(*values: float) -> Callable[[Any], float]:
+def delays(*values: float) -> Callable[[Any], Judgement]:
     """A validation that finds these, one after the other."""
     left = list(values)
-    return lambda controller: left.pop(0)
+    return lambda controller: Judgement(0, left.pop(0))
 
 
 def trained(
-    run: Path, steps: int, validate: Callable[[Any], float] | None, *, workers: int = 1, every: int = 1,
+    run: Path, steps: int, validate: Callable[[Any], Judgement] | None, *, workers: int = 1, every: int = 1,
     resume: bool = False, stop_at: int | None = None,
 ) -> tuple[RolloutLearner, Progress | None]:  # fmt: skip
     env = vec_env(workers)
@@ -188,16 +188,16 @@ def test_a_training_that_is_lengthened_is_that_of_as_many_steps_at_once(tmp_path
 
 
 def test_judgements_count_only_what_was_measured() -> None:
-    learner = SimpleNamespace(candidate={"a": 1}, best=None, best_delay_s=math.inf, settled=False)
-    judged: Callable[[Any, float], None] = RolloutLearner.judged
-    judged(learner, math.nan)
-    assert (learner.best, learner.best_delay_s, learner.settled) == ({"a": 1}, math.inf, False)
+    learner = SimpleNamespace(candidate={"a": 1}, best=None, best_judgement=None, settled=False)
+    judged: Callable[[Any, Judgement | None], None] = RolloutLearner.judged
+    judged(learner, None)
+    assert (learner.best, learner.best_judgement, learner.settled) == ({"a": 1}, None, False)
     learner.candidate = {"a": 2}
-    judged(learner, 30.0)
-    assert (learner.best, learner.best_delay_s) == ({"a": 2}, 30.0)
+    judged(learner, Judgement(0, 30.0))
+    assert (learner.best, learner.best_judgement) == ({"a": 2}, Judgement(0, 30.0))
     learner.candidate = {"a": 3}
-    judged(learner, 30.0)
-    assert (learner.best, learner.settled) == ({"a": 2}, True)
+    judged(learner, Judgement(1, 20.0))
+    assert (learner.best, learner.settled) == ({"a": 2}, True), "a gridlock is worse than any delay"
 
 
 # --- the command

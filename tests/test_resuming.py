@@ -20,6 +20,7 @@ import evaluate
 import train as train_command
 from agents import training
 from agents.job import command_of, job_of
+from agents.judgement import Judgement
 from agents.registry import agent_settings, make_learner
 from agents.run import CHECKPOINT, POLICY, SETTINGS, LearnedController, Network, read_settings
 from agents.settings import falling
@@ -239,7 +240,7 @@ def test_a_name_stays_a_name_whatever_lies_in_the_folder(tmp_path: Path, monkeyp
 def test_ctrl_c_leaves_a_validation_at_once_and_the_run_goes_on_exactly(every: int, tmp_path: Path) -> None:
     settings = agent_settings("ppo", SMALL["ppo"])
 
-    def trained(run: Path, validate: Callable[[Any], float], resume: bool = False) -> training.Progress:
+    def trained(run: Path, validate: Callable[[Any], Judgement], resume: bool = False) -> training.Progress:
         worker = EnvOptions("single", begin_s=0.0, end_s=200.0).worker()
         env = SignalsVecEnv([worker], 0, settings.reward_scale)
         learner = make_learner("ppo", settings, env, 0)
@@ -251,17 +252,17 @@ def test_ctrl_c_leaves_a_validation_at_once_and_the_run_goes_on_exactly(every: i
         finally:
             env.close()
 
-    def endless(controller: Any) -> float:
+    def endless(controller: Any) -> Judgement:
         del controller
         threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
         threading.Event().wait(20.0)
         raise AssertionError("it waits")
 
-    whole = trained(tmp_path / "whole", lambda controller: 1.0)
+    whole = trained(tmp_path / "whole", lambda controller: Judgement(0, 1.0))
     with pytest.raises(Interrupted):
         trained(tmp_path / "parts", endless)
     assert not (tmp_path / "parts" / "validation.csv").exists()
-    parts = trained(tmp_path / "parts", lambda controller: 1.0, resume=True)
+    parts = trained(tmp_path / "parts", lambda controller: Judgement(0, 1.0), resume=True)
     assert parts.validations == whole.validations
     then, now = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert all(torch.equal(then[name], now[name]) for name in then)

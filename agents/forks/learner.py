@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from agents.forks.base import NetworkBase, named_base
 from agents.forks.collect import Counts, Quota, Samples, Walk
 from agents.forks.fit import fitted_to, misfit, targets_of
+from agents.judgement import Judgement
 from agents.learner import State
 from agents.network import Encoder, PhaseScorer
 from agents.settings import RolloutSettings
@@ -100,7 +101,7 @@ class RolloutLearner:
         """The network of the last fit; before any, what was started from."""
         self.best: dict[str, Tensor] | None = None
         """The best network by validation, without any the last one; None before there is one."""
-        self.best_delay_s = math.inf
+        self.best_judgement: Judgement | None = None
         self.num_timesteps = self.round = 0
         self._began = 0
         """Steps before this round."""
@@ -140,7 +141,7 @@ class RolloutLearner:
         while self.num_timesteps < end:
             callback.on_rollout_start()  # which validates what awaits it
             if self.awaits_judgement:
-                self.judged(math.nan)  # nobody does
+                self.judged(None)  # nobody does
             if self.settled:
                 break
             if self._round_is_over():
@@ -172,15 +173,14 @@ class RolloutLearner:
         self.initial = self.candidate = self.best = dict(weights)
         self.awaits_judgement = True  # a round has to be better than what was there
 
-    def judged(self, delay_s: float) -> None:
+    def judged(self, judgement: Judgement | None) -> None:
         """See `Judged.judged`."""
         self.awaits_judgement = False
-        if delay_s >= self.best_delay_s:
+        if judgement is not None and self.best_judgement is not None and judgement >= self.best_judgement:
             self.settled = True
             return
         self.best = dict(self.candidate)
-        if math.isfinite(delay_s):
-            self.best_delay_s = delay_s
+        self.best_judgement = judgement or self.best_judgement
 
     def status(self) -> str:
         """Where it is, in a few words."""
@@ -195,11 +195,12 @@ class RolloutLearner:
         return {
             "initial": self.initial, "candidate": self.candidate, "best": self.best,
             "counters": {name: getattr(self, name) for name in self._COUNTERS},
+            "judgement": None if self.best_judgement is None else asdict(self.best_judgement),
             "walks": [{"counts": asdict(walk.counts), "samples": walk.samples.state()} for walk in self.walks],
         }  # fmt: skip
 
     _COUNTERS = (
-        "num_timesteps", "round", "_began", "_unfitted", "awaits_judgement", "settled", "best_delay_s",
+        "num_timesteps", "round", "_began", "_unfitted", "awaits_judgement", "settled",
     )  # fmt: skip
 
     def load_state(self, state: State) -> None:
@@ -207,6 +208,8 @@ class RolloutLearner:
         self.initial, self.candidate, self.best = state["initial"], state["candidate"], state["best"]
         for name in self._COUNTERS:
             setattr(self, name, state["counters"][name])
+        told = state["judgement"]
+        self.best_judgement = None if told is None else Judgement(**told)
         for walk, saved in zip(self.walks, state["walks"], strict=True):
             walk.counts, walk.samples = Counts(**saved["counts"]), Samples.of_state(saved["samples"])
             walk.follow(self._base())
