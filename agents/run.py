@@ -59,7 +59,7 @@ def save_tensors(path: Path, content: Mapping[str, Any]) -> None:
 def keep_validated(run: Path, steps: int, scorer: torch.nn.Module) -> None:
     """Keep the weights as they are at this validation."""
     folder = run / VALIDATED
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     save_tensors(folder / f"{steps}.pt", {"scorer": scorer.state_dict()})
 
 
