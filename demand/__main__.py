@@ -10,6 +10,10 @@ from plumbing.command import run_command
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("demand.counts.command", "read counts into a counts folder, whatever format they come in"),
+    "incidents": (
+        "demand.incidents.command",
+        "learn what is usual, and raise alarms for what is not, in plain words",
+    ),
 }
 """Each command's module, which has `main(arguments) -> exit status`, and its line of help. A module is imported only
 when its command is called, so that importing counts needs no learning library."""

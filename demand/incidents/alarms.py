@@ -11,7 +11,7 @@ import numpy.typing as npt
 from demand.incidents.panel import FloatArray
 
 HOLD_S = 600.0  # an alarm ends when its score has stayed below the threshold for so long
-LEAST_SCALE = 0.02
+LEAST_SCALE = 0.02  # of scores; far fewer than three different peaks make no tail
 TAIL_SHARE = 0.5  # of the peaks of normal days, the highest ones that the tail is fitted to
 
 
@@ -43,10 +43,8 @@ def alarms_of(scores: FloatArray, run: npt.NDArray[np.int64], threshold: float, 
     return sorted(found, key=lambda alarm: (alarm.begin, alarm.group))
 
 
-def peaks(
-    scores: FloatArray, run: npt.NDArray[np.int64], hold_rows: int, use: npt.NDArray[np.bool_]
-) -> FloatArray:
-    """The highest scores of normal times, at most one of a group within `hold_rows`: what might be an alarm of its own.
+def peaks(scores: FloatArray, run: npt.NDArray[np.int64], hold_rows: int, use: npt.NDArray[np.bool_]) -> FloatArray:
+    """The highest scores of normal times, at most one of a group within `hold_rows`: what might be alarms.
 
     Args:
         use: [T] rows that count.
@@ -65,9 +63,9 @@ def peaks(
 def threshold_for(of_normal_days: Sequence[float] | FloatArray, days: float, a_day: float) -> float:
     """The threshold that so many peaks a day exceed.
 
-    Few days hold no alarm as rare as that, so the upper peaks are taken to be exponentially distributed above a level,
-    as the simplest case of peaks over a threshold (J. Pickands, Statistical Inference Using Extreme Order Statistics,
-    1975, with shape 0), and the threshold is read off that line.
+    Few days hold no alarm as rare as that, so the upper peaks are taken to be exponentially distributed above a
+    level, as the simplest case of peaks over a threshold (J. Pickands, Statistical Inference Using Extreme Order
+    Statistics, 1975, with shape 0), and the threshold is read off that line.
 
     Args:
         of_normal_days: what `peaks` found, the highest first.
@@ -81,7 +79,7 @@ def threshold_for(of_normal_days: Sequence[float] | FloatArray, days: float, a_d
     return level + scale * max(float(np.log(max(number, 1.0) / (a_day * days))), 0.0)
 
 
-def tail_of(found: FloatArray, most: int = 40) -> tuple[float, float, float]:
+def tail_of(found: FloatArray, most: int = 40, least_scale: float = LEAST_SCALE) -> tuple[float, float, float]:
     """An exponential tail of peaks, the highest first: from what level, by how much it falls to 1/e, and how many.
 
     Args:
@@ -89,6 +87,6 @@ def tail_of(found: FloatArray, most: int = 40) -> tuple[float, float, float]:
     """
     number = int(min(most, TAIL_SHARE * len(found)))
     if number < 3:
-        return (float(found[0]) if len(found) else 0.0), LEAST_SCALE, float(min(len(found), 1))
+        return (float(found[0]) if len(found) else 0.0), least_scale, float(min(len(found), 1))
     level = float(found[number])
-    return level, max(float((found[:number] - level).mean()), LEAST_SCALE), float(number)
+    return level, max(float((found[:number] - level).mean()), least_scale), float(number)

@@ -18,6 +18,7 @@ from demand.incidents.panel import MEASURES, FloatArray, Panel
 from demand.incidents.usual import Usual
 
 LEFT = 0.1  # share of the usual flow that passes a closed road: who turns off before it, who squeezes by
+HALF = 0.5  # of a lane that is closed so far upstream that drivers come back to it
 ALLOWED = 1.0  # standard deviations that a residual may lie off without being evidence
 CAP = 25.0  # evidence stops growing here, so that it is gone soon after the end
 COUNT, OCCUPANCY, SPEED = (MEASURES.index(name) for name in MEASURES)
@@ -26,15 +27,19 @@ KINDS = (
     "little traffic arrives",
     "a lane is empty",
     "a lane is avoided",
+    "fewer use a lane",
     "a queue upstream",
     "a queue at the end",
     "slow upstream",
     "a queue, and little traffic leaves",
     "a queue, and a lane is empty or avoided",
+    "a queue, and fewer leave by a lane",
     "a queue before the junction upstream, and little traffic arrives",
 )
 """The kinds of evidence, in the order of the last axis of `evidence`. Of two things at once, the weaker counts."""
-LEAVES, ARRIVES, EMPTY, AVOIDED, QUEUE, AT_END, SLOW, QUEUE_LEAVES, QUEUE_LANE, QUEUE_BEFORE = range(len(KINDS))
+LEAVES, ARRIVES, EMPTY, AVOIDED, FEWER, QUEUE, AT_END, SLOW, QUEUE_LEAVES, QUEUE_LANE, QUEUE_FEWER, QUEUE_BEFORE = (
+    range(len(KINDS))
+)
 
 
 def evidence(panel: Panel, usual: Usual, groups: Sequence[Group], expected: FloatArray, z: FloatArray) -> FloatArray:
@@ -45,7 +50,8 @@ def evidence(panel: Panel, usual: Usual, groups: Sequence[Group], expected: Floa
     """
     column = {name: n for n, name in enumerate(panel.detectors)}
     count, forecast, spread = panel.values[COUNT], expected[COUNT], usual.spread[COUNT]
-    empty = _cumulated(_starvation(count, forecast, spread), panel.run)
+    empty = _cumulated(_starvation(count, forecast, spread, LEFT), panel.run)
+    halved = _cumulated(_starvation(count, forecast, spread, HALF), panel.run)
     busy = _cumulated(np.nan_to_num(z[OCCUPANCY]) - ALLOWED, panel.run)
     slow = _cumulated(-np.nan_to_num(z[SPEED]) - ALLOWED, panel.run)
     found = np.zeros((len(panel.times), len(groups), len(KINDS)))
@@ -59,32 +65,35 @@ def evidence(panel: Panel, usual: Usual, groups: Sequence[Group], expected: Floa
         of[:, EMPTY] = empty[:, [*first, *last]].max(1)
         for lanes in (first, last):
             if len(lanes) > 1:
-                avoided = _cumulated(_avoidance(count[:, lanes], forecast[:, lanes]), panel.run).max(1)
-                of[:, AVOIDED] = np.maximum(of[:, AVOIDED], avoided)
+                for kind, left in ((AVOIDED, LEFT), (FEWER, HALF)):
+                    steps = _avoidance(count[:, lanes], forecast[:, lanes], left)
+                    of[:, kind] = np.maximum(of[:, kind], _cumulated(steps, panel.run).max(1))
         of[:, QUEUE], of[:, AT_END] = busy[:, first].max(1), busy[:, last or first].max(1)
         of[:, SLOW] = slow[:, first].max(1)
         queue = np.maximum(of[:, QUEUE], of[:, SLOW])
         of[:, QUEUE_LEAVES] = np.minimum(queue, of[:, LEAVES])
         of[:, QUEUE_LANE] = np.minimum(queue, np.maximum(of[:, EMPTY], of[:, AVOIDED]))
+        of[:, QUEUE_FEWER] = np.minimum(queue, np.maximum(halved[:, last or first].max(1), of[:, FEWER]))
         if feeding:
             of[:, QUEUE_BEFORE] = np.minimum(busy[:, feeding].max(1), of[:, ARRIVES])
     return found
 
 
-def _avoidance(count: FloatArray, expected: FloatArray) -> FloatArray:
-    """[T, L] log likelihood ratio that a lane has a tenth of its usual share of those who pass, and not all of it."""
-    known = np.isfinite(count).all(1) & np.isfinite(expected).all(1)
+def _avoidance(count: FloatArray, expected: FloatArray, left: float) -> FloatArray:
+    """[T, L] log likelihood ratio that a lane has this part of its usual share of those who pass, and not all."""
+    known = np.asarray(np.isfinite(count).all(1) & np.isfinite(expected).all(1))
     count, expected = (np.where(known[:, None], of, 0.0) for of in (count, expected))
     share = np.clip(expected / np.maximum(expected.sum(1, keepdims=True), 0.1), 0.0, 0.95)
     others = count.sum(1, keepdims=True) - count
-    return others * np.log((1.0 - LEFT * share) / (1.0 - share)) + count * np.log(LEFT)
+    ratio: FloatArray = others * np.log((1.0 - left * share) / (1.0 - share)) + count * np.log(left)
+    return ratio
 
 
-def _starvation(count: FloatArray, expected: FloatArray, spread: FloatArray) -> FloatArray:
-    """Log likelihood ratio of each interval, each detector; 0 where nothing is known."""
+def _starvation(count: FloatArray, expected: FloatArray, spread: FloatArray, left: float) -> FloatArray:
+    """[T, D] log likelihood ratio that this part of the usual flow passes; 0: nothing is known."""
     excess = np.maximum((spread[:, 0] + spread[:, 1] * expected) / np.maximum(expected, 0.1), 1.0)
-    ratio = ((1.0 - LEFT) * expected + np.log(LEFT) * count) / excess
-    return np.nan_to_num(ratio)
+    ratio: FloatArray = np.nan_to_num(((1.0 - left) * expected + np.log(left) * count) / excess)
+    return ratio
 
 
 def _starved_together(count: FloatArray, expected: FloatArray, spread: FloatArray) -> FloatArray:
@@ -93,7 +102,8 @@ def _starved_together(count: FloatArray, expected: FloatArray, spread: FloatArra
     total, forecast = np.where(known, count, 0.0).sum(1), np.where(known, expected, 0.0).sum(1)
     variance = np.where(known, spread[:, 0] + spread[:, 1] * np.nan_to_num(expected), 0.0).sum(1)
     excess = np.maximum(variance / np.maximum(forecast, 0.1), 1.0)
-    return ((1.0 - LEFT) * forecast + np.log(LEFT) * total) / excess
+    ratio: FloatArray = ((1.0 - LEFT) * forecast + np.log(LEFT) * total) / excess
+    return ratio
 
 
 def _cumulated(steps: FloatArray, run: np.ndarray) -> FloatArray:

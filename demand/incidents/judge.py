@@ -1,8 +1,9 @@
 """How well alarms tell incidents that are known: detection rate, minutes to detect, false alarms a day.
 
-An incident is detected by an alarm that is raised while it lasts, on the stretch of road where it lies or the next one
-up- or downstream. An alarm in a time without incident is false. While an incident lasts, and for half an hour after it,
-traffic is disturbed elsewhere, too: alarms there are counted by themselves, and that time counts for no false alarms.
+An incident is detected by an alarm that is raised while it lasts, on the stretch of road where it lies or the next
+one up- or downstream. An alarm in a time without incident is false. While an incident lasts, and for half an hour
+after it, traffic is disturbed elsewhere, too: alarms there are counted by themselves, and that time counts for no
+false alarms.
 """
 
 from __future__ import annotations

@@ -63,7 +63,9 @@ def panel_of(folder: CountsFolder, detectors: Sequence[str] | None = None) -> Pa
     table = folder.frame()
     if "state" in table.columns:
         made_up = pl.col("state").is_in([IMPUTED, MISSING])
-        table = table.with_columns(pl.when(made_up).then(None).otherwise(pl.col(name)).alias(name) for name in MEASURES)
+        table = table.with_columns(
+            pl.when(made_up).then(None).otherwise(pl.col(name)).alias(name) for name in MEASURES
+        )
     return to_panel(table, folder.about.interval_s, folder.about.zone, detectors, str(folder.path))
 
 

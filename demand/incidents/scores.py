@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from demand.incidents.alarms import peaks, tail_of
-from demand.incidents.evidence import COUNT, KINDS, OCCUPANCY, SPEED
+from demand.incidents.evidence import AT_END, COUNT, KINDS, OCCUPANCY, QUEUE, SLOW, SPEED
 from demand.incidents.groups import Group
 from demand.incidents.judge import hold_rows
 from demand.incidents.panel import FloatArray, Panel
@@ -27,6 +27,12 @@ METHODS = ("california", "residuals", "forest", "labelled")
 CALIFORNIA = (0.08, 0.5, 0.16)  # the thresholds of Payne and Tignor's first example, occupancy as a share
 _BEFORE_ROWS = 2  # the third test compares with the downstream occupancy two intervals ago
 _SHORT_ROWS = 3
+LEAST_SCALE = 0.5  # of evidence, in natural logarithms: few peaks must not make a tail that nothing passes
+SCORED = [k for k in range(len(KINDS)) if k not in (QUEUE, AT_END, SLOW)]
+"""Numbers of the kinds that raise an alarm by themselves: a queue alone may be much traffic."""
+TAIL_PEAKS = 12
+BELIEF_PEAKS = 6.0
+TRUST = 1.0  # what a group never showed is at most ten times as rare there as elsewhere
 RARELY = -2.0  # a score of what happens a hundred times a day: no lower one is told apart
 MEANS = ("arriving", "leaving", "occupied upstream", "occupied at the end", "speed upstream", "usual flow")
 
@@ -55,48 +61,73 @@ def california(panel: Panel, groups: Sequence[Group]) -> FloatArray:
             )
             with np.errstate(invalid="ignore", divide="ignore"):
                 tests = np.stack([up - down, (up - down) / up, (before - down) / before])
-                passed = np.nan_to_num((tests / np.array(CALIFORNIA)[:, None]).min(0), nan=0.0, posinf=0.0, neginf=0.0)
+                passed = np.nan_to_num(
+                    (tests / np.array(CALIFORNIA)[:, None]).min(0), nan=0.0, posinf=0.0, neginf=0.0
+                )
             found[:, g] = np.maximum(found[:, g], passed)
     return found
 
 
 @dataclass(frozen=True)
 class Surprise:
-    """How often each kind of evidence peaks how high on normal days."""
+    """How often each kind of evidence peaks how high on normal days, on each stretch of road: side roads queue up to
+    their advance loops every day, main roads never."""
 
     level: FloatArray
-    """[K] from where the tail is known."""
+    """[G, K] from where the tail is known."""
     scale: FloatArray
-    """[K] by how much evidence has to grow to be e times as rare."""
+    """[G, K] by how much evidence has to grow to be e times as rare."""
     a_day: FloatArray
-    """[K] peaks above the level in 24 hours."""
+    """[G, K] peaks above the level in 24 hours."""
+    elsewhere: FloatArray
+    """[3, K] the same three of all groups taken together, for one of them."""
 
     def scores(self, evidence: FloatArray) -> FloatArray:
-        """[T, G] of the most unusual kind."""
-        found: FloatArray = self.by_kind(evidence).max(-1)
+        """[T, G] of the most unusual kind of those that no rush hour brings about."""
+        found: FloatArray = self.by_kind(evidence)[..., SCORED].max(-1)
         return found
 
     def by_kind(self, evidence: FloatArray) -> FloatArray:
-        """[T, G, K] -log10 of how often a day such evidence, or more, comes up somewhere."""
-        rarer = (evidence - self.level) / self.scale / np.log(10.0) - np.log10(self.a_day)
-        return np.where(evidence > self.level, rarer, RARELY)
+        """[T, G, K] -log10 of how often a day such evidence, or more, comes up there."""
+        own = _rarity(evidence, self.level, self.scale, self.a_day)
+        # days that were learned hold few peaks of one group: what others show now and then may come here, too
+        return np.minimum(own, _rarity(evidence, *self.elsewhere) + TRUST)
+
+
+def _rarity(evidence: FloatArray, level: FloatArray, scale: FloatArray, a_day: FloatArray) -> FloatArray:
+    rarer = (evidence - level) / scale / np.log(10.0) - np.log10(a_day)
+    return np.where(evidence > level, np.maximum(rarer, RARELY), RARELY)
 
 
 def learn_surprise(evidence: FloatArray, panel: Panel, days: float) -> Surprise:
-    """Learn from the evidence of normal days [T, G, K], of models that had not seen the day."""
+    """Learn from the evidence of normal days [T, G, K], of models that had not seen the day.
+
+    A tail of few peaks is drawn towards the median of all groups'.
+    """
     use, hold = np.ones(len(panel.times), bool), hold_rows(panel.interval_s)
-    tails = [tail_of(peaks(evidence[:, :, k], panel.run, hold, use)) for k in range(len(KINDS))]
-    level, scale, number = (np.array(of, float) for of in zip(*tails, strict=True))
-    return Surprise(level, scale, np.maximum(number, 1.0) / days)
+    level, scale, number = (np.zeros(evidence.shape[1:]) for _ in range(3))
+    together = np.zeros((3, len(KINDS)))
+    for k in range(len(KINDS)):
+        found = peaks(evidence[:, :, k], panel.run, hold, use)
+        together[:, k] = tail_of(found[found > 0], least_scale=LEAST_SCALE)
+        for g in range(evidence.shape[1]):
+            found = peaks(evidence[:, g : g + 1, k], panel.run, hold, use)
+            level[g, k], scale[g, k], number[g, k] = tail_of(found[found > 0], TAIL_PEAKS, LEAST_SCALE)
+    usual = np.median(scale, 0)
+    scale = (number * scale + BELIEF_PEAKS * usual) / (number + BELIEF_PEAKS)
+    together[2] = np.maximum(together[2], 1.0) / days / evidence.shape[1]
+    return Surprise(level, scale, np.maximum(number, 1.0) / days, together)
 
 
-def features(panel: Panel, groups: Sequence[Group], evidence: FloatArray, expected: FloatArray, z: FloatArray) -> FloatArray:
+def features(
+    panel: Panel, groups: Sequence[Group], evidence: FloatArray, expected: FloatArray, z: FloatArray
+) -> FloatArray:
     """[T, G, F] what the forest and the regression see: evidence, and residuals of the last three intervals."""
     column = {name: n for n, name in enumerate(panel.detectors)}
     found = np.zeros((*evidence.shape[:2], len(KINDS) + len(MEANS)))
     found[..., : len(KINDS)] = np.log1p(evidence)
     short = np.nan_to_num(z)
-    short = sum(_earlier(short, panel.run, ago) for ago in range(_SHORT_ROWS)) / _SHORT_ROWS
+    short = np.mean([_earlier(short, panel.run, ago) for ago in range(_SHORT_ROWS)], 0)
     for g, group in enumerate(groups):
         first = [column[name] for name in group.first if name in column]
         last = [column[name] for name in group.last if name in column] or first
@@ -144,7 +175,9 @@ def learn_labelled(
     x, y = (features_ - mean) / scale, labels
     pool = None if unlabelled is None or not len(unlabelled) else (unlabelled - mean) / scale
     model: Any = LogisticRegression(C=0.3, class_weight="balanced", max_iter=500).fit(x, y)
-    for _ in range(3 if pool is not None else 0):
+    for _ in range(3):
+        if pool is None:
+            break
         odds = model.decision_function(pool)
         sure = np.abs(odds) > np.log(20.0)
         both, told = np.concatenate([x, pool[sure]]), np.concatenate([y, (odds[sure] > 0).astype(np.int64)])

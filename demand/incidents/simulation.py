@@ -1,8 +1,8 @@
 """Days of a scenario in SUMO, with and without incidents, as its detectors count them.
 
-A day is the scenario's window, stretched: arterial's hour becomes six. Its demand varies from day to day as a whole, by
-route and in time, so that what is normal has to be learned. An incident is a row of standing cars, one on each lane
-that it closes; who can pass them does, and no route becomes invalid. The signals run their own program.
+A day is the scenario's window, stretched: arterial's hour becomes six. Its demand varies from day to day as a whole,
+by route and in time, so that what is normal has to be learned. An incident is a row of standing cars, one on each
+lane that it closes; who can pass them does, and no route becomes invalid. The signals run their own program.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from scenarios.scenario import Scenario
 from signals.network import RoadNetwork
 
 INTERVAL_S = 60
-FIRST_DAY = datetime.datetime(2024, 1, 1, 6, tzinfo=datetime.timezone.utc)  # a Monday; days of simulation have no date
+FIRST_DAY = datetime.datetime(2024, 1, 1, 6, tzinfo=datetime.UTC)  # a Monday; days of simulation have no date
 DAY_SPREAD = 0.15  # a day's demand lies within this share of the recorded, as it does from weekday to weekday
 ROUTE_SPREAD = 0.1  # standard deviation of the logarithm of a route's share of it
 PEAK_SHIFT_S = 300.0  # standard deviation of the time by which a day is early or late
@@ -229,9 +229,11 @@ def _additional(scenario: Scenario, places: Sequence[Place], incidents: Sequence
             spot = f'lane={quoteattr(lane)} startPos="{at_m - 1:.1f}" endPos="{at_m:.1f}"'
             from_s = scenario.begin_s + incident.from_s
             rows += [
-                f'  <vehicle id="{INCIDENT_ID}-{number}-{network.lanes[lane].index}" type="{INCIDENT_ID}" '
-                f'depart="{scenario.begin_s:.2f}" departLane="{network.lanes[lane].index}" departPos="{at_m:.1f}" '
-                'departSpeed="0" insertionChecks="none">',
+                (
+                    f'  <vehicle id="{INCIDENT_ID}-{number}-{network.lanes[lane].index}" type="{INCIDENT_ID}" '
+                    f'depart="{scenario.begin_s:.2f}" departLane="{network.lanes[lane].index}" departPos="{at_m:.1f}" '
+                    'departSpeed="0" insertionChecks="none">'
+                ),
                 f"    <route edges={quoteattr(f'{incident.edge} {_onward(network, lane)}')}/>",
                 f'    <stop {spot} parking="true" until="{from_s:.0f}"/>',
                 f'    <stop {spot} until="{from_s + incident.duration_s:.0f}"/>',

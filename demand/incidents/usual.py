@@ -3,9 +3,9 @@
 The forecast of an interval is the mean of other days at that time of day, moved by a linear regression on how the
 present day differs: everywhere in the last hour, at the detector itself until ten minutes ago, and now at the
 detectors that feed it. What a detector has measured in the last ten minutes does not enter its own forecast, so that
-an incident does not become the usual state while it is being told. The regression is ridge with Huber's weights (P. J.
-Huber, Robust Estimation of a Location Parameter, 1964), as days that were learned may hold incidents that nobody knows
-of. A residual is divided by a standard deviation that grows with the forecast, as that of counts does.
+an incident does not become the usual state while it is being told. The regression is ridge with Huber's weights
+(P. J. Huber, Robust Estimation of a Location Parameter, 1964), as days that were learned may hold incidents that
+nobody knows of. A residual is divided by a standard deviation that grows with the forecast, as that of counts does.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demand.incidents.groups import Group
 from demand.incidents.panel import MEASURES, FloatArray, Panel
 from plumbing.errors import InputError
 
@@ -106,15 +105,17 @@ def _profile(panel: Panel, rows: np.ndarray) -> FloatArray:
     total, number = _around(total, half), _around(number, half)
     both, counted = total.sum(1, keepdims=True), number.sum(1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(number > 0, total / number, both / counted)
+        return np.where(number > 0.5, total / number, both / counted)
 
 
 def _around(values: FloatArray, half: int) -> FloatArray:
     """The sum over the slots about each, along the third axis; a day's end meets its beginning."""
-    sums = values.copy()
-    for shift in range(1, half + 1):
-        sums += np.roll(values, shift, 2) + np.roll(values, -shift, 2)
-    return sums
+    if not half:
+        return values
+    wrapped = np.concatenate([values[:, :, -half:], values, values[:, :, :half]], 2)
+    sums = np.concatenate([np.zeros_like(wrapped[:, :, :1]), np.cumsum(wrapped, 2)], 2)
+    found: FloatArray = sums[:, :, 2 * half + 1 :] - sums[:, :, : -2 * half - 1]
+    return found
 
 
 def _at(profile: FloatArray, panel: Panel, rows: np.ndarray | slice = slice(None)) -> FloatArray:
@@ -169,11 +170,12 @@ def _robust_ridge(x: FloatArray, y: FloatArray) -> FloatArray:
         # few vehicles make skewed counts, most of them 0: by the median alone every vehicle would be an outlier
         sigma = max(1.4826 * float(np.median(left)), 0.7 * float(left.std()), 1e-6)
         trust = np.minimum(1.0, HUBER * sigma / np.maximum(left, 1e-9))
-    return weights / scale
+    found: FloatArray = weights / scale
+    return found
 
 
 def _spread(left: FloatArray, expected: FloatArray, least_sigma: float) -> FloatArray:
-    """Variance at 0 and its growth with the forecast, both at least 0; what lies far off counts as far, not further."""
+    """Variance at 0 and its growth with the forecast, at least 0; what lies far off counts as far, not further."""
     far = 4.0 * max(1.4826 * float(np.median(np.abs(left))), least_sigma)
     squares = np.minimum(np.abs(left), far) ** 2
     x = np.stack([np.ones_like(expected), expected], 1)
