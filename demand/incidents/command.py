@@ -12,6 +12,7 @@ import polars as pl
 from demand.counts.schema import About
 from demand.counts.store import CountsFolder, write_counts
 from demand.incidents.judge import IN_TIME_MIN, Verdict, curve, judge, truth_of
+from demand.incidents.labels import with_labels
 from demand.incidents.model import Model, learn_model, load_model, save_model
 from demand.incidents.panel import panel_of
 from demand.incidents.report import alarms_json, verdict_of, write_report
@@ -58,6 +59,10 @@ def _parser() -> argparse.ArgumentParser:
     learn.add_argument(
         "--false-alarms", type=float, default=1.0, metavar="N", help="false alarms in 24 hours to allow (default 1)"
     )
+    learn.add_argument(
+        "--labelled", type=Path, metavar="COUNTS", help="further counts, with incidents that are known"
+    )
+    learn.add_argument("--incidents", type=Path, help="CSV of those: begin, end, edge, lanes, severity, at_m")
     learn.add_argument("--out", type=Path, required=True, help="folder of the model")
     learn.set_defaults(run=_learn)
     watch = steps.add_parser("watch", help="raise alarms for a folder of counts, in plain words")
@@ -96,6 +101,8 @@ def _learn(options: argparse.Namespace) -> int:
         raise InputError(f"--false-alarms is {options.false_alarms:g}; give a number above 0 and up to 1000")
     if (options.network is None) != (options.places is None):
         raise InputError("--network and --places belong together: give both, or neither")
+    if (options.labelled is None) != (options.incidents is None):
+        raise InputError("--labelled and --incidents belong together: give both, or neither")
     folder = CountsFolder(options.counts)
     with occupied(options.out):
         panel = panel_of(folder)
@@ -113,13 +120,17 @@ def _learn(options: argparse.Namespace) -> int:
             if not groups:
                 raise InputError(f"{options.places} names none of the detectors of {options.counts}; check the names")
         say(f"{len(panel.detectors)} detectors in {len(groups)} groups, {len(panel.times)} intervals")
-        model = learn_model(
+        model, normal = learn_model(
             panel,
             groups,
             folder.about.zone,
             options.false_alarms,
             lambda done, of: say(f"learned {done} of {of} passes"),
         )
+        if options.labelled is not None:
+            labelled = panel_of(CountsFolder(options.labelled), panel.detectors)
+            truth = truth_of(labelled, model.groups, read_incidents(options.incidents))
+            model = with_labels(model, normal, labelled, truth)
         save_model(model, options.out)
     say(f"threshold {model.threshold:.2f}, for {model.a_day:g} false alarms in 24 hours: {options.out}")
     say(f"next: python -m demand incidents watch COUNTS --model {options.out} --out DIR")

@@ -50,24 +50,32 @@ def evidence(panel: Panel, usual: Usual, groups: Sequence[Group], expected: Floa
     """
     column = {name: n for n, name in enumerate(panel.detectors)}
     count, forecast, spread = panel.values[COUNT], expected[COUNT], usual.spread[COUNT]
-    empty = _cumulated(_starvation(count, forecast, spread, LEFT), panel.run)
-    halved = _cumulated(_starvation(count, forecast, spread, HALF), panel.run)
-    busy = _cumulated(np.nan_to_num(z[OCCUPANCY]) - ALLOWED, panel.run)
-    slow = _cumulated(-np.nan_to_num(z[SPEED]) - ALLOWED, panel.run)
+    rows = [
+        [[column[name] for name in names if name in column] for names in (group.first, group.last, group.feeding)]
+        for group in groups
+    ]
+    steps: list[FloatArray] = [
+        _starvation(count, forecast, spread, LEFT),
+        _starvation(count, forecast, spread, HALF),
+        np.nan_to_num(z[OCCUPANCY]) - ALLOWED,
+        -np.nan_to_num(z[SPEED]) - ALLOWED,
+        np.stack([_starved_together(count, forecast, spread, last or first) for first, last, _ in rows], 1),
+        np.stack([_starved_together(count, forecast, spread, first) for first, _, _ in rows], 1),
+    ]
+    across = [lanes for first, last, _ in rows for lanes in (first, last)]
+    for left in (LEFT, HALF):
+        steps += [_avoidance(count[:, lanes], forecast[:, lanes], left) for lanes in across]
+    sums = _cumulated(np.concatenate(steps, 1), panel.run)  # all at once: Python walks over the rows
+    parts = np.split(sums, np.cumsum([of.shape[1] for of in steps])[:-1], 1)
+    empty, halved, busy, slow, leaving, arriving = parts[:6]
+    avoided, fewer = parts[6 : 6 + len(across)], parts[6 + len(across) :]
     found = np.zeros((len(panel.times), len(groups), len(KINDS)))
-    for g, group in enumerate(groups):
-        first, last, feeding = (
-            [column[name] for name in names if name in column] for names in (group.first, group.last, group.feeding)
-        )
+    found[:, :, LEAVES], found[:, :, ARRIVES] = leaving, arriving
+    for g, (first, last, feeding) in enumerate(rows):
         of = found[:, g]
-        for kind, lanes in ((LEAVES, last or first), (ARRIVES, first)):
-            of[:, kind] = _cumulated(_starved_together(count[:, lanes], forecast[:, lanes], spread[lanes]), panel.run)
         of[:, EMPTY] = empty[:, [*first, *last]].max(1)
-        for lanes in (first, last):
-            if len(lanes) > 1:
-                for kind, left in ((AVOIDED, LEFT), (FEWER, HALF)):
-                    steps = _avoidance(count[:, lanes], forecast[:, lanes], left)
-                    of[:, kind] = np.maximum(of[:, kind], _cumulated(steps, panel.run).max(1))
+        of[:, AVOIDED] = np.concatenate(avoided[2 * g : 2 * g + 2], 1).max(1)
+        of[:, FEWER] = np.concatenate(fewer[2 * g : 2 * g + 2], 1).max(1)
         of[:, QUEUE], of[:, AT_END] = busy[:, first].max(1), busy[:, last or first].max(1)
         of[:, SLOW] = slow[:, first].max(1)
         queue = np.maximum(of[:, QUEUE], of[:, SLOW])
@@ -81,6 +89,8 @@ def evidence(panel: Panel, usual: Usual, groups: Sequence[Group], expected: Floa
 
 def _avoidance(count: FloatArray, expected: FloatArray, left: float) -> FloatArray:
     """[T, L] log likelihood ratio that a lane has this part of its usual share of those who pass, and not all."""
+    if count.shape[1] == 1:
+        return np.zeros_like(count)  # alone, a lane has all of them
     known = np.asarray(np.isfinite(count).all(1) & np.isfinite(expected).all(1))
     count, expected = (np.where(known[:, None], of, 0.0) for of in (count, expected))
     share = np.clip(expected / np.maximum(expected.sum(1, keepdims=True), 0.1), 0.0, 0.95)
@@ -96,8 +106,9 @@ def _starvation(count: FloatArray, expected: FloatArray, spread: FloatArray, lef
     return ratio
 
 
-def _starved_together(count: FloatArray, expected: FloatArray, spread: FloatArray) -> FloatArray:
-    """[T, 1]: the same of detectors side by side."""
+def _starved_together(count: FloatArray, expected: FloatArray, spread: FloatArray, lanes: list[int]) -> FloatArray:
+    """[T]: the same of detectors side by side."""
+    count, expected, spread = count[:, lanes], expected[:, lanes], spread[lanes]
     known = np.isfinite(count) & np.isfinite(expected)
     total, forecast = np.where(known, count, 0.0).sum(1), np.where(known, expected, 0.0).sum(1)
     variance = np.where(known, spread[:, 0] + spread[:, 1] * np.nan_to_num(expected), 0.0).sum(1)

@@ -100,14 +100,20 @@ def left_out(
 
 
 def learn_model(
-    panel: Panel, groups: Sequence[Group], zone: str, a_day: float = 1.0,
+    panel: Panel,
+    groups: Sequence[Group],
+    zone: str,
+    a_day: float = 1.0,
     say: Callable[[int, int], object] = lambda done, of: None,
-) -> Model:  # fmt: skip
+) -> tuple[Model, FloatArray]:
     """Learn what is usual, without labels; days that hold a few incidents do, too.
 
     Args:
         a_day: false alarms in 24 hours to choose the threshold for.
         say: told how many of how many passes are done.
+
+    Returns:
+        The model, and features [T, G, F] of the panel of models that had not seen the day.
 
     Raises:
         InputError: there are too few days.
@@ -117,7 +123,8 @@ def learn_model(
     usual = learn_usual(panel, feeding_of(groups, panel.detectors))
     say(FOLDS + 1, FOLDS + 1)
     threshold = threshold_of(surprise.scores(held.evidence), panel, np.ones(len(panel.times), bool), a_day)
-    return Model(zone, tuple(groups), usual, surprise, threshold, a_day)
+    model = Model(zone, tuple(groups), usual, surprise, threshold, a_day)
+    return model, features(panel, groups, held.evidence, held.expected, held.z)
 
 
 def threshold_of(scores: FloatArray, panel: Panel, normal: np.ndarray, a_day: float) -> float:

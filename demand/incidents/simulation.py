@@ -225,15 +225,13 @@ def _additional(scenario: Scenario, places: Sequence[Place], incidents: Sequence
     rows.append(f'  <vType id="{INCIDENT_ID}" vClass="ignoring" length="5" speedDev="0" carFollowModel="IDM"/>')
     for number, incident in enumerate(incidents):
         for lane in incident.lanes:
-            at_m = max(incident.at_m, 6.0)
+            at_m, index = max(incident.at_m, 6.0), network.lanes[lane].index
             spot = f'lane={quoteattr(lane)} startPos="{at_m - 1:.1f}" endPos="{at_m:.1f}"'
             from_s = scenario.begin_s + incident.from_s
             rows += [
-                (
-                    f'  <vehicle id="{INCIDENT_ID}-{number}-{network.lanes[lane].index}" type="{INCIDENT_ID}" '
-                    f'depart="{scenario.begin_s:.2f}" departLane="{network.lanes[lane].index}" departPos="{at_m:.1f}" '
-                    'departSpeed="0" insertionChecks="none">'
-                ),
+                f'  <vehicle id="{INCIDENT_ID}-{number}-{index}" type="{INCIDENT_ID}"',
+                f'   depart="{scenario.begin_s:.2f}"',
+                f'   departLane="{index}" departPos="{at_m:.1f}" departSpeed="0" insertionChecks="none">',
                 f"    <route edges={quoteattr(f'{incident.edge} {_onward(network, lane)}')}/>",
                 f'    <stop {spot} parking="true" until="{from_s:.0f}"/>',
                 f'    <stop {spot} until="{from_s + incident.duration_s:.0f}"/>',
