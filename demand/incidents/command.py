@@ -14,7 +14,7 @@ from demand.counts.store import CountsFolder, write_counts
 from demand.incidents.judge import IN_TIME_MIN, Verdict, curve, judge, truth_of
 from demand.incidents.labels import with_labels
 from demand.incidents.model import Model, learn_model, load_model, save_model
-from demand.incidents.panel import panel_of
+from demand.incidents.panel import Panel, panel_of
 from demand.incidents.report import alarms_json, verdict_of, write_report
 from demand.incidents.words import tell_all
 from plumbing.command import say, say_json
@@ -59,9 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     learn.add_argument(
         "--false-alarms", type=float, default=1.0, metavar="N", help="false alarms in 24 hours to allow (default 1)"
     )
-    learn.add_argument(
-        "--labelled", type=Path, metavar="COUNTS", help="further counts, with incidents that are known"
-    )
+    learn.add_argument("--labelled", type=Path, metavar="COUNTS", help="further counts, with known incidents")
     learn.add_argument("--incidents", type=Path, help="CSV of those: begin, end, edge, lanes, severity, at_m")
     learn.add_argument("--out", type=Path, required=True, help="folder of the model")
     learn.set_defaults(run=_learn)
@@ -72,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     watch.add_argument("--json", action="store_true", help="print the alarms for machines")
     watch.add_argument("--out", type=Path, required=True, help="folder for report.html and alarms.json")
     watch.set_defaults(run=_watch)
-    judge_ = steps.add_parser("judge", help="compare alarms with incidents that are known")
+    judge_ = steps.add_parser("judge", help="compare alarms with known incidents")
     judge_.add_argument("counts", type=Path)
     judge_.add_argument("--model", type=Path, required=True)
     judge_.add_argument(
@@ -128,7 +126,7 @@ def _learn(options: argparse.Namespace) -> int:
             lambda done, of: say(f"learned {done} of {of} passes"),
         )
         if options.labelled is not None:
-            labelled = panel_of(CountsFolder(options.labelled), panel.detectors)
+            labelled = _same_interval(options.labelled, model, options.counts)
             truth = truth_of(labelled, model.groups, read_incidents(options.incidents))
             model = with_labels(model, normal, labelled, truth)
         save_model(model, options.out)
@@ -137,14 +135,19 @@ def _learn(options: argparse.Namespace) -> int:
     return 0
 
 
-def _opened(options: argparse.Namespace) -> tuple[Model, Any]:
-    model, folder = load_model(options.model), CountsFolder(options.counts)
+def _opened(options: argparse.Namespace) -> tuple[Model, Panel]:
+    model = load_model(options.model)
+    return model, _same_interval(options.counts, model, options.model)
+
+
+def _same_interval(counts: Path, model: Model, learned_from: Path) -> Panel:
+    folder = CountsFolder(counts)
     if folder.about.interval_s != model.usual.interval_s:
         raise InputError(
-            f"{options.counts} counts every {folder.about.interval_s} s, and the model was learned every "
+            f"{counts} counts every {folder.about.interval_s} s, and {learned_from} every "
             f"{model.usual.interval_s} s; give counts of the same interval"
         )
-    return model, panel_of(folder, model.usual.detectors)
+    return panel_of(folder, model.usual.detectors)
 
 
 def _watch(options: argparse.Namespace) -> int:

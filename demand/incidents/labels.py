@@ -1,7 +1,7 @@
 """A few known incidents: what they add to a model that was learned without labels.
 
-The regression sees normal days as they were held out, and of each known incident its first minutes on its own road. By
-self-training it goes on with disturbed times that have no label.
+The regression sees normal days as they were held out, and of each known incident its first minutes on its own road.
+By self-training it goes on with disturbed times that have no label.
 """
 
 from __future__ import annotations
