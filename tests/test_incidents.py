@@ -185,6 +185,7 @@ def test_a_damaged_model_is_refused(model: Model, tmp_path: Path, damage: Callab
         load_model(tmp_path / "model")
 
 
+@pytest.mark.wide
 def test_known_incidents_make_a_regression(learned: tuple[Model, FloatArray]) -> None:
     model, normal = learned
     table = pl.concat(closed(days(range(n, n + 1), n)) for n in (10, 11))

@@ -122,9 +122,20 @@ def learn_model(
     surprise = learn_surprise(held.evidence, panel, panel_days(panel))
     usual = learn_usual(panel, feeding_of(groups, panel.detectors))
     say(FOLDS + 1, FOLDS + 1)
-    threshold = threshold_of(surprise.scores(held.evidence), panel, np.ones(len(panel.times), bool), a_day)
+    everything = np.ones(len(panel.times), bool)
+    threshold = threshold_of(_left_out_scores(held.evidence, panel), panel, everything, a_day)
     model = Model(zone, tuple(groups), usual, surprise, threshold, a_day)
     return model, features(panel, groups, held.evidence, held.expected, held.z)
+
+
+def _left_out_scores(evidence_: FloatArray, panel: Panel) -> FloatArray:
+    """[T, G] scores of each day by the peaks of the others: by its own, no day looks as odd as a new one does."""
+    found, days = np.zeros(evidence_.shape[:2]), np.unique(panel.day)
+    for fold in range(min(FOLDS, len(days))):
+        rows = np.isin(panel.day, days[fold::FOLDS])
+        others = _rows(panel, ~rows)
+        found[rows] = learn_surprise(evidence_[~rows], others, panel_days(others)).scores(evidence_[rows])
+    return found
 
 
 def threshold_of(scores: FloatArray, panel: Panel, normal: np.ndarray, a_day: float) -> float:

@@ -42,9 +42,11 @@ PROBABLY = {
     QUEUE_FEWER: "probably a closed lane",
     QUEUE_BEFORE: "probably a closed road between the junction upstream and its first detectors",
 }
+BEGUN = 0.1  # share of the present evidence below which it had not begun: in traffic a sum seldom falls to 0 itself
 _MOST_ROWS = 10  # what is told is the mean since it began, of the last so many intervals
 _MOST_TOLD = 3
 _NOTABLE = {"count": 0.4, "occupancy": 1.0, "speed_mps": 0.4}  # shares of the usual value that are worth a word
+_LEAST = {"count": 0.5, "occupancy": 0.05, "speed_mps": 2.0}  # and differences
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,9 @@ def _tell(model: Model, panel: Panel, reading: Reading, alarm: Alarm) -> Told:
     of_kind = model.surprise.by_kind(reading.evidence[at])[alarm.group]
     kind = max(SCORED, key=lambda k: of_kind[k])
     began = at
-    while began > 0 and panel.run[began - 1] == panel.run[at] and reading.evidence[began - 1, alarm.group, kind] > 0:
-        began -= 1  # where a cumulative sum last left 0 is where the change probably was (Page 1954)
+    rising = reading.evidence[:, alarm.group, kind]
+    while began > 0 and panel.run[began - 1] == panel.run[at] and rising[began - 1] > BEGUN * rising[at]:
+        began -= 1  # where a cumulative sum left the ground is where the change probably was (Page 1954)
     rows = slice(max(began, at - _MOST_ROWS + 1), at + 1)
     column = {name: n for n, name in enumerate(panel.detectors)}
     found = [part for name in group.detectors for part in _differences(panel, reading, rows, column[name], name)]
@@ -107,7 +110,7 @@ def _differences(
     found: list[tuple[float, str]] = []
     for measure, key in ((COUNT, "count"), (OCCUPANCY, "occupancy"), (SPEED, "speed_mps")):
         value, usual = _means(panel.values[measure, rows, detector], reading.expected[measure, rows, detector])
-        if not np.isfinite(value) or usual <= 1e-6 or abs(value / usual - 1.0) < _NOTABLE[key]:
+        if not np.isfinite(value) or usual <= 1e-6 or abs(value - usual) < max(_NOTABLE[key] * usual, _LEAST[key]):
             continue
         weight = abs(float(np.nansum(reading.z[measure, rows, detector])))
         found.append((weight, _in_words(key, value, usual, panel.interval_s, name)))
