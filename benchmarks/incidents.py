@@ -44,7 +44,7 @@ from scenarios.scenario import load
 
 A_DAY = 1.0
 LEARNED = [Day(n, 100 + n) for n in range(5)]
-CHOSEN = [Day(10 + n, 200 + n, with_incidents=2 <= n < 5) for n in range(8)]
+CHOSEN = [Day(10 + n, 200 + n, with_incidents=2 <= n < 5) for n in range(7)]
 JUDGED = [Day(20 + n, 300 + n, with_incidents=n >= 3) for n in (0, 1, 3, 4, 5, 6, 7)]
 FEW = 3  # every third incident of the days that thresholds are chosen on has a label where labels are few
 TRIES = 50
