@@ -18,6 +18,10 @@ Cleaned counts have three columns more:
 | `why` | text | what was wrong with the value that came in; empty where nothing was |
 | `raw` | float or null | the count that came in |
 
+A folder that is not cleaned holds what came in: its counts may be negative, its occupancies above 1. Rows that have
+no place in the table (a second count for the same time, a time off the grid) lie beside it, with the reason
+(`ASIDE`).
+
 All intervals of a folder are of one length, and begin at whole multiples of it since midnight in its time zone. Rows
 are sorted by detector, then time, and each pair is there once.
 """
@@ -38,6 +42,7 @@ COUNTS: Mapping[str, Any] = {
     "speed_mps": pl.Float64(),
 }
 CLEANED: Mapping[str, Any] = {**COUNTS, "state": pl.String(), "why": pl.String(), "raw": pl.Float64()}
+ASIDE: Mapping[str, Any] = {**COUNTS, "why": pl.String()}
 MEASURED, IMPUTED, MISSING = "measured", "imputed", "missing"
 
 DETECTORS: Mapping[str, Any] = {

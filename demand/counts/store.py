@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import polars as pl
 
-from demand.counts.schema import CLEANED, COUNTS, DETECTORS, About
+from demand.counts.schema import ASIDE, CLEANED, COUNTS, DETECTORS, About
 from plumbing.errors import InputError, did_you_mean
 from plumbing.plain import json_bytes, listed, misfit, named, one_of, parse, record, text, whole
 from plumbing.whole import Draft
@@ -93,24 +94,50 @@ class CountsFolder:
                 raise InputError(f"{self.path} has no detector {name!r}.{did_you_mean(name, known)}")
         return pl.concat(part.filter(pl.col("detector").is_in(list(detectors))) for part in self.parts())
 
+    def aside(self) -> Iterator[pl.DataFrame]:
+        """The rows that have no place in the table, in parts, with the columns of `ASIDE`."""
+        for file in sorted(self.path.glob("aside-*.parquet")):
+            table = _read(file, pl.read_parquet)
+            if dict(table.schema) != dict(ASIDE):
+                raise InputError(f"{file}: its columns are {', '.join(table.columns)}, not {', '.join(ASIDE)}")
+            yield table
+
     def _checked(self, file: Path, table: pl.DataFrame) -> pl.DataFrame:
         if dict(table.schema) != self.schema:
             raise InputError(f"{file}: its columns are {', '.join(table.columns)}, not {', '.join(self.schema)}")
         return table
 
 
-def write_counts(out: Path, about: About, detectors: pl.DataFrame, parts: Iterable[pl.DataFrame]) -> None:
+def check_replaceable(out: Path) -> None:
+    """Raises InputError for a folder that holds something else than counts: it would be lost."""
+    with contextlib.suppress(OSError):
+        if any(out.iterdir()) and not (out / "about.json").is_file():
+            raise InputError(f"--out {out} holds something else than counts, which would be lost; give a new folder")
+
+
+def write_counts(
+    out: Path,
+    about: About,
+    detectors: pl.DataFrame | Callable[[], pl.DataFrame],
+    parts: Iterable[pl.DataFrame],
+    aside: Iterable[pl.DataFrame] = (),
+    beside: Callable[[Path], object] | None = None,
+) -> None:
     """Write a folder of counts, whole or not at all.
 
     Args:
-        detectors: with columns of `DETECTORS`; those that are left out are null.
+        detectors: with columns of `DETECTORS`; those that are left out are null. A function is called when the parts
+            are through.
         parts: the table in parts of whole detectors, with the columns of `COUNTS` or, where `about.cleaned`, of
             `CLEANED`.
+        aside: rows without a place in the table, with the columns of `ASIDE`; taken when the parts are through.
+        beside: writes further files into the folder; called last.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: it cannot be written, or holds something else than counts.
         ValueError: a part is not what it has to be.
     """
+    check_replaceable(out)
     schema = dict(CLEANED if about.cleaned else COUNTS)
     seen: set[str] = set()
     with Draft(out) as draft:
@@ -122,9 +149,10 @@ def write_counts(out: Path, about: About, detectors: pl.DataFrame, parts: Iterab
                 raise ValueError("a detector stands in two parts, or a time twice")
             seen |= names
             table.write_parquet(draft.path / f"part-{number:04}.parquet")
-        told = detectors.select(
+        known = detectors() if callable(detectors) else detectors
+        told = known.select(
             [
-                (pl.col(name) if name in detectors.columns else pl.lit(None)).cast(kind).alias(name)
+                (pl.col(name) if name in known.columns else pl.lit(None)).cast(kind).alias(name)
                 for name, kind in DETECTORS.items()
             ]
         ).sort("detector")
@@ -133,6 +161,12 @@ def write_counts(out: Path, about: About, detectors: pl.DataFrame, parts: Iterab
         told.write_csv(draft.path / "detectors.csv")
         content = {"format": "intergreen counts 1", **dataclasses.asdict(about), "sources": list(about.sources)}
         (draft.path / "about.json").write_bytes(json_bytes(content))
+        for number, part in enumerate(aside):
+            part.select([pl.col(name).cast(kind) for name, kind in ASIDE.items()]).write_parquet(
+                draft.path / f"aside-{number:04}.parquet"
+            )
+        if beside is not None:
+            beside(draft.path)
         draft.take_place()
 
 
