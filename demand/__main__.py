@@ -10,6 +10,7 @@ from plumbing.command import run_command
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("demand.counts.command", "read counts into a counts folder, whatever format they come in"),
+    "clean": ("demand.cleaning.command", "find what is wrong in a counts folder, fill short gaps, and report"),
     "incidents": (
         "demand.incidents.command",
         "learn what is usual, and raise alarms for what is not, in plain words",

@@ -14,13 +14,13 @@ def to_utc(table: pl.DataFrame, zone: str) -> pl.DataFrame:
     that of summer time. In the spring an hour is left out; a time in it is null.
 
     Args:
-        table: `detector` and `time` as clocks show it, among others.
+        table: `detector` and `time` as clocks show it, among others, sorted by both.
 
     Returns:
         The same rows with `time` in UTC, `autumn` (the time is there twice in this zone) and `skipped` (never there).
     """
     local = pl.col("time")
-    again = pl.int_range(pl.len()).over("detector", "time") > 0
+    again = repeats()
     first = local.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
     last = local.dt.replace_time_zone(zone, ambiguous="latest", non_existent="null")
     return (
@@ -37,11 +37,15 @@ def to_utc(table: pl.DataFrame, zone: str) -> pl.DataFrame:
     )
 
 
+def repeats() -> pl.Expr:
+    """Whether a row has the detector and the time of the row before it, in a table that is sorted by both."""
+    return pl.all_horizontal(pl.col(name).eq(pl.col(name).shift()).fill_null(False) for name in ("detector", "time"))
+
+
 def grid_us(interval_s: int, zone: str) -> pl.Expr:
     """How far `time` (UTC) lies behind the begin of its interval [µs]."""
-    local = pl.col("time").dt.convert_time_zone(zone)
-    offset = (local.dt.base_utc_offset() + local.dt.dst_offset()).dt.total_microseconds()
-    return (pl.col("time").dt.timestamp("us") + offset) % (interval_s * 1_000_000)
+    local = pl.col("time").dt.convert_time_zone(zone).dt.replace_time_zone(None)
+    return local.dt.timestamp("us") % (interval_s * 1_000_000)
 
 
 def usual_step_s(table: pl.DataFrame) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
-from demand.counts.clock import DAY_S, grid_us, to_utc, usual_step_s
+from demand.counts.clock import DAY_S, grid_us, repeats, to_utc, usual_step_s
 from demand.counts.meter import Meter
 from demand.counts.schema import ASIDE, COUNTS
 from plumbing.errors import InputError, printable
@@ -170,7 +170,7 @@ class Gather:
             ).drop("autumn")
         steps = self._steps(table)
         table = table.join(steps, on="detector", how="left", maintain_order="left")
-        late = grid_us(1, self._zone) * 0
+        late = pl.lit(0, pl.Int64)
         for step in steps["step_s"].unique():
             late = pl.when(pl.col("step_s") == step).then(grid_us(int(step), self._zone)).otherwise(late)
         table = table.with_columns(late=late)
@@ -198,21 +198,15 @@ class Gather:
         ).drop("aside", "skipped", "late", "moved")
         fit, aside = table.filter(pl.col("why").is_null()), [table.filter(pl.col("why").is_not_null())]
         fit = fit.sort("detector", "time", maintain_order=True)
-        fit = fit.with_columns(again=pl.int_range(pl.len()).over("detector", "time") > 0)
+        fit = fit.with_columns(again=repeats())
         if fit["again"].any():
+            first = fit.unique(["detector", "time"], keep="first", maintain_order=True)
+            others = fit.filter("again").join(first, on=["detector", "time"], suffix="_first", maintain_order="left")
             values = ("count", "occupancy", "speed_mps")
-            same = pl.all_horizontal(
-                pl.col(name).eq_missing(pl.col(name).first().over("detector", "time")) for name in values
-            )
-            fit = fit.with_columns(
-                why=pl.when(pl.col("again") == 0)
-                .then(None)
-                .when(same)
-                .then(pl.lit(REPEATED))
-                .otherwise(pl.lit(ANOTHER))
-            )
-            aside.append(fit.filter(pl.col("again") > 0).select(table.columns))
-            fit = fit.filter(pl.col("again") == 0)
+            same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_first")) for name in values)
+            others = others.with_columns(why=pl.when(same).then(pl.lit(REPEATED)).otherwise(pl.lit(ANOTHER)))
+            aside.append(others.select(table.columns))
+            fit = fit.filter(~pl.col("again"))
         return self._summed(fit.drop("again", "why")), pl.concat(aside)
 
     def _steps(self, table: pl.DataFrame) -> pl.DataFrame:
