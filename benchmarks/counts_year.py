@@ -8,6 +8,7 @@ most 1 GiB each. Writes its tables, Markdown and JSON, to benchmarks/counts/.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -42,6 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
     of.add_argument("--detectors", type=int, default=500, metavar="N", help="default: 500")
     of.add_argument("--days", type=int, default=366, metavar="N", help="default: 366, the year 2024")
     of.add_argument("--out", type=Path, default=OUT, help="folder of the tables (default: benchmarks/counts)")
+    of.add_argument(
+        "--work", type=Path, metavar="DIR", help="keep all steps there, and go on from those that are there"
+    )
     of.add_argument("--only-generate", type=Path, metavar="CSV", help=argparse.SUPPRESS)
     options = of.parse_args(arguments)
     if options.detectors < 1 or options.days < 1:
@@ -49,26 +53,39 @@ def main(arguments: list[str] | None = None) -> int:
     if options.only_generate is not None:
         generate(options.only_generate, options.detectors, options.days)
         return 0
-    with scratch("year") as folder:
-        file = folder / "year.csv"
-        words = ["--detectors", str(options.detectors), "--days", str(options.days), "--only-generate", str(file)]
-        measured("generate", [sys.executable, "-m", "benchmarks.counts_year", *words])
-        steps = {
-            "import": ["import", str(file), "--zone", "Europe/Berlin", "--out", str(folder / "counts")],
-            "clean": ["clean", str(folder / "counts"), "--out", str(folder / "clean")],
-        }
-        rows = [measured(name, [sys.executable, "-m", "demand", *words]) for name, words in steps.items()]
-        found = {
-            "detectors": options.detectors, "days": options.days, "file_mb": file.stat().st_size / 1e6,
-            "cleaning": json.loads((folder / "clean" / "cleaning.json").read_bytes())["totals"],
-            "goal_mib": GOAL_MIB, "steps": rows,
-            "versions": {"python": platform.python_version(), "polars": pl.__version__, "cores": os.cpu_count()},
-        }  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        folder = options.work or stack.enter_context(scratch("year"))
+        folder.mkdir(parents=True, exist_ok=True)
+        found = run(folder, options.detectors, options.days)
     options.out.mkdir(parents=True, exist_ok=True)
     write_whole(options.out / "year.json", lambda path: path.write_bytes(json_bytes(found)))
     write_whole(options.out / "YEAR.md", lambda path: path.write_text(markdown(found)))
     say(markdown(found))
-    return 0 if all(row["peak_mib"] <= GOAL_MIB for row in rows) else 1
+    return 0 if all(row["peak_mib"] <= GOAL_MIB for row in found["steps"]) else 1
+
+
+def run(folder: Path, detectors: int, days: int) -> dict[str, Any]:
+    """Generate, import and clean, as far as the folder does not hold the result of a step already; the figures."""
+    file, counts, clean = folder / "year.csv", folder / "counts", folder / "clean"
+    size = ["--detectors", str(detectors), "--days", str(days), "--only-generate", str(file)]
+    steps = {
+        "generate": ["benchmarks.counts_year", *size],
+        "import": ["demand", "import", str(file), "--zone", "Europe/Berlin", "--out", str(counts)],
+        "clean": ["demand", "clean", str(counts), "--out", str(clean)],
+    }
+    rows = []
+    for name, words in steps.items():
+        done = folder / f"{name}.json"
+        if not done.exists():
+            row = measured(name, [sys.executable, "-m", *words])
+            write_whole(done, lambda path, row=row: path.write_bytes(json_bytes(row)))  # type: ignore[misc]
+        rows.append(json.loads(done.read_bytes()))
+    return {
+        "detectors": detectors, "days": days, "file_mb": file.stat().st_size / 1e6,
+        "cleaning": json.loads((clean / "cleaning.json").read_bytes())["totals"],
+        "goal_mib": GOAL_MIB, "steps": rows[1:],
+        "versions": {"python": platform.python_version(), "polars": pl.__version__, "cores": os.cpu_count()},
+    }  # fmt: skip
 
 
 def generate(file: Path, detectors: int, days: int) -> None:
