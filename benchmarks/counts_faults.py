@@ -1,8 +1,8 @@
 """How many faults cleaning finds: faults of several sizes, put into the real counts of the package traffic_anomaly.
 
 Each busy detector has each fault once, on another workday for each; the rest of the table is as it came. For each
-fault: the share of its rows that are not called measured; and of all other rows the share that is called wrong. Writes
-its tables, Markdown and JSON, to benchmarks/counts/.
+fault: the share of its rows that are not called measured; and of all other rows the share that is called wrong.
+Writes its tables, Markdown and JSON, to benchmarks/counts/.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import polars as pl
 from demand.cleaning.settings import CleaningSettings
 
 LAG_S = 900
-"""Shifts are looked for in steps of this [s], or of the interval where it is longer."""
+"""Shifts are looked for in steps of this [s], or of the interval where it does not go into this."""
 AROUND_DAYS = 21
 """Days before and after a change of the clocks that are compared."""
 LEAST_DAYS = 5
@@ -34,9 +34,9 @@ def shifts_of(pool: list[pl.DataFrame], interval_s: int, of: CleaningSettings) -
     Args:
         pool: of each detector that goes by this clock, rows with `day`, `slot`, `count`, `usual` and `why`.
     """
-    step = max(1, LAG_S // interval_s)
-    most = of.farthest_clock_s // (step * interval_s)
-    lags = [n * step for n in range(-most, most + 1)]
+    bin_s = _bin_s(interval_s)
+    most = of.farthest_clock_s // bin_s
+    lags = list(range(-most, most + 1))
     if most < 1:
         return []
     days = sorted({day for rows in pool for day in rows["day"].unique()})
@@ -50,7 +50,7 @@ def shifts_of(pool: list[pl.DataFrame], interval_s: int, of: CleaningSettings) -
     best = np.argmin(misses, axis=0)
     still = misses[lags.index(0)]
     off = (misses[best, np.arange(len(days))] < of.clock_gain * still) & (totals >= of.least_day_veh)
-    return _stretches(days, np.where(off, np.array(lags)[best] * interval_s, 0), of.clock_days)
+    return _stretches(days, np.where(off, np.array(lags)[best] * bin_s, 0), of.clock_days)
 
 
 def changes_of(zone: str, first: datetime, last: datetime) -> list[tuple[date, int]]:
@@ -83,7 +83,7 @@ def ignored_change(rows: pl.DataFrame, change: tuple[date, int], interval_s: int
         return False
     before = before * after.sum() / before.sum()
     still = float(_miss(after[None], before[None], 0)[0])
-    moved = float(_miss(after[None], before[None], -moved_s // interval_s)[0])
+    moved = float(_miss(after[None], before[None], -moved_s // _bin_s(interval_s))[0])
     return moved < of.change_gain * still
 
 
@@ -109,7 +109,22 @@ def _matrices(rows: pl.DataFrame, days: list[date], interval_s: int) -> tuple[np
     counts, usual = np.full(shape, np.nan), np.full(shape, np.nan)
     counts[row, slot] = _sound(rows)
     usual[row, slot] = rows["usual"].cast(pl.Float64).to_numpy()
-    return counts, usual
+    return _binned(counts, interval_s), _binned(usual, interval_s)
+
+
+def _bin_s(interval_s: int) -> int:
+    """The interval by which clocks are judged [s]: finer ones scatter more and tell nothing more."""
+    return LAG_S if LAG_S % interval_s == 0 else interval_s
+
+
+def _binned(days: np.ndarray, interval_s: int) -> np.ndarray:
+    """[days, slots] in wider slots: what is known in each, as if all of it were; NaN where less than half is."""
+    width = _bin_s(interval_s) // interval_s
+    if width == 1:
+        return days
+    parts = days.reshape(len(days), -1, width)
+    known = np.isfinite(parts).sum(axis=2)
+    return np.where(2 * known >= width, np.nansum(parts, axis=2) * width / np.maximum(known, 1), np.nan)
 
 
 def _sound(rows: pl.DataFrame) -> np.ndarray:
@@ -122,7 +137,7 @@ def _mean_day(rows: pl.DataFrame, interval_s: int) -> np.ndarray | None:
     means = rows.group_by("slot").agg(pl.col("count").mean())
     day = np.full(86_400 // interval_s, np.nan)
     day[means["slot"].to_numpy()] = means["count"].to_numpy()
-    known: np.ndarray = np.nan_to_num(day)
+    known: np.ndarray = np.nan_to_num(_binned(day[None], interval_s)[0])
     return known
 
 
