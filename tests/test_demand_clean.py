@@ -98,10 +98,16 @@ def test_faults_in_real_counts_are_found_and_sound_ones_are_not(
     for shift, (name, (hour, hours, value, _)) in enumerate(FAULTS.items()):
         table = hurt(table, spells_at(busy, hour, hours, 2 * shift), value, name)
     write_counts(tmp_path / "counts", about, detectors, [table.select(list(COUNTS))])
-    rates = found_rates(parts_of(CountsFolder(tmp_path / "counts")), table)
+    result = parts_of(CountsFolder(tmp_path / "counts"))
+    rates = found_rates(result, table)
     for name, (_, _, _, least) in FAULTS.items():
         assert rates[name] >= least, rates
     assert rates[None] <= 0.001, rates
+    hidden = oregon[2].join(table.filter(pl.col("fault").is_not_null()), on=["detector", "time"], how="semi")
+    both = hidden.join(result.filter(pl.col("state") == "imputed"), on=["detector", "time"], suffix="_found")
+    apart = both.select((pl.col("count") - pl.col("count_found")).abs().sum() / pl.col("count").sum()).item()
+    assert both.height > 200
+    assert apart < 0.2, f"imputed counts are {apart:.0%} away from what was counted there"
 
 
 def test_a_clock_that_jumps_is_found_and_put_right(

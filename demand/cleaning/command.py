@@ -25,6 +25,8 @@ from plumbing.plain import json_bytes
 
 MOST_SHOWN = 30
 """Detectors in the table on the terminal: those of which least was measured."""
+MOST_NAMED = 2
+"""Kinds of findings of a detector in that table."""
 
 _EPILOG = f"""what is looked for:
 {chr(10).join(f"  {why:32}  {text}" for why, text in WHYS.items())}
@@ -106,11 +108,13 @@ def _tell(content: dict[str, Any], out: Path) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for title in ("detector", "measured", "imputed", "missing"):
         table.add_column(title, justify="left" if title == "detector" else "right", no_wrap=True)
-    table.add_column("findings")
+    table.add_column("findings: rows, and when the longest stretch began")
     rows = sorted(content["detectors"], key=lambda row: (row["measured"], row["detector"]))
     for row in rows[:MOST_SHOWN]:
-        longest = [(of["why"], of["rows"], of["longest"][0]) for of in row["findings"]]
-        told = "; ".join(f"{why}: {n} rows, longest from {_shown(spell['from'])}" for why, n, spell in longest)
+        named = sorted(row["findings"], key=lambda of: -of["rows"])[:MOST_NAMED]
+        told = "; ".join(f"{of['why']} ×{of['rows']} ({_shown(of['longest'][0]['from'])})" for of in named)
+        if len(row["findings"]) > len(named):
+            told += f"; {len(row['findings']) - len(named)} kinds more"
         shares = (f"{100 * row[state]:.1f} %" for state in ("measured", "imputed", "missing"))
         table.add_row(printable(row["detector"], 40), *shares, told)
     Console(markup=False, highlight=False).print(table)

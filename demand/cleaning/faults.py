@@ -36,11 +36,21 @@ def judged(table: pl.DataFrame, two: pl.DataFrame, interval_s: int, of: Cleaning
     table = _marked(table, _burst(of), words.BURST)
     runs = _runs(table)
     table = _marked(table, _stuck(runs, interval_s, of), words.STUCK)
-    return _marked(table, _dead(runs, of), words.ZEROS)
+    return _usual_anew(_marked(table, _dead(runs, of), words.ZEROS))
 
 
 def _trusted() -> pl.Expr:
     return pl.col("why").is_null() & pl.col("count").is_not_null()
+
+
+def _usual_anew(table: pl.DataFrame) -> pl.DataFrame:
+    """What is usual without what was found wrong by it: with few weeks a burst may have moved a median."""
+    wrong = pl.col("why").is_in([words.BURST, words.STUCK, words.ZEROS])
+    hurt = table.select(wrong.any().over("detector").fill_null(False))["why"]
+    if not hurt.any():
+        return table
+    again = with_usual(table.filter(hurt).drop("usual"), _trusted()).select(table.columns)
+    return pl.concat([table.filter(~hurt), again]).sort("detector", "time")
 
 
 def _marked(table: pl.DataFrame, wrong: pl.Series | pl.Expr, why: str) -> pl.DataFrame:
