@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +79,12 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m demand clean",
-        description="Judges every count of a folder that `demand import` made, and writes them anew: sound ones as "
-        "they are, short stretches of others imputed and marked so, long ones marked as missing. Nothing is dropped: "
-        "what came in stands beside what stands in for it, with the reason.",
+        description=textwrap.fill(
+            "Judges every count of a folder that `demand import` made, and writes them anew: sound ones as "
+            "they are, short stretches of others imputed and marked so, long ones marked as missing. Nothing is "
+            "dropped: what came in stands beside what stands in for it, with the reason.",
+            width=100,
+        ),
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

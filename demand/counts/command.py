@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -79,9 +80,12 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m demand import",
-        description="Reads files of counts into a folder of counts, the form that all further steps work on. "
-        "Rows may come in any order; files of any length are read in bounded memory. Nothing is dropped: a row that "
-        "has no place (a second count for the same time, a time off the grid) is set aside with the reason.",
+        description=textwrap.fill(
+            "Reads files of counts into a folder of counts, the form that all further steps work on. "
+            "Rows may come in any order; files of any length are read in bounded memory. Nothing is dropped: a row "
+            "that has no place (a second count for the same time, a time off the grid) is set aside with the reason.",
+            width=100,
+        ),
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
