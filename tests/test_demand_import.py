@@ -140,6 +140,28 @@ def test_finer_intervals_are_summed_where_all_of_them_are_there(tmp_path: Path) 
     assert folder.frame()["occupancy"][0] == pytest.approx(0.1)
 
 
+def test_intervals_that_differ_are_brought_together_when_told(tmp_path: Path) -> None:
+    lines = [f"a,2024-05-14T{h:02}:{m:02}:00Z,1" for h in range(6) for m in range(0, 60, 5)]
+    lines += [f"b,2024-05-14T{h:02}:{m:02}:00Z,3" for h in range(6) for m in range(0, 60, 15)]
+    file = written(tmp_path / "counts.csv", "detector,time,count", *lines)
+    assert "'b' counts every 900 s" in refused(file, *ZONE, "--out", tmp_path / "out")
+    folder = imported(tmp_path / "out", file, *ZONE, "--interval", 900)
+    assert folder.frame().group_by("detector").agg(pl.col("count").unique()).sort("detector").rows() == [
+        ("a", [3.0]), ("b", [3.0]),
+    ]  # fmt: skip
+
+
+def test_lines_of_other_systems(tmp_path: Path) -> None:
+    """A byte order mark, carriage returns, quotes, blanks."""
+    file = tmp_path / "counts.csv"
+    file.write_bytes(
+        '\ufeffcount , detector,time\r\n1,"a, north",2024-05-14 07:00\r\n 2 ,"a, north",2024-05-14 07:15\r\n'.encode()
+    )
+    folder = imported(tmp_path / "out", file, *ZONE)
+    assert folder.frame()["count"].to_list() == [1.0, 2.0]
+    assert folder.detectors()["detector"].to_list() == ["a, north"]
+
+
 TURNS = ["NBL", "NBT", "NBR", "SBL", "SBT", "SBR", "EBL", "EBT", "EBR", "WBL", "WBT", "WBR"]
 
 

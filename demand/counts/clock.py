@@ -49,7 +49,7 @@ def grid_us(interval_s: int, zone: str) -> pl.Expr:
 
 
 def usual_step_s(table: pl.DataFrame) -> pl.DataFrame:
-    """The most common step between the times of each detector: `detector`, `step_s`, and `rows`.
+    """The most common step between the times of each detector: `detector`, `step_s`, `rows`, and their `share`.
 
     Args:
         table: `detector` and `time`, sorted by both.
@@ -59,6 +59,7 @@ def usual_step_s(table: pl.DataFrame) -> pl.DataFrame:
         .filter(pl.col("step_s") > 0)
         .group_by("detector", "step_s")
         .len("rows")
+        .with_columns(share=pl.col("rows") / pl.col("rows").sum().over("detector"))
         .sort("detector", "rows", "step_s", descending=[False, True, False])
         .unique("detector", keep="first", maintain_order=True)
     )

@@ -25,6 +25,8 @@ HELD_ROWS = 1_500_000
 _KEY = 1 << 53
 OFF_GRID = 0.1
 """Share of an interval by which a time may miss its begin: loggers are some seconds late."""
+STEADY, STEADY_ROWS = 0.9, 10
+"""Share of steps, and how many, from which a coarser step is the detector's own interval and not a row of gaps."""
 MOST_OFF_GRID = 0.05
 """Share of rows off the grid from which the interval itself must be wrong."""
 
@@ -212,7 +214,17 @@ class Gather:
 
     def _steps(self, table: pl.DataFrame) -> pl.DataFrame:
         """The interval that each detector of a bucket counts by: `detector` and `step_s`."""
-        found = usual_step_s(table).select("detector", "step_s")
+        steps = usual_step_s(table)
+        coarse = steps.filter(
+            (pl.col("step_s") > self._interval_s) & (pl.col("share") > STEADY) & (pl.col("rows") >= STEADY_ROWS)
+        )
+        if not coarse.is_empty():
+            number, step = coarse.row(0)[:2]
+            raise InputError(
+                f"the detector {printable(self.detectors[number], 60)!r} counts every {step} s, others every "
+                f"{self._interval_s} s; say --interval with a multiple of both"
+            )
+        found = steps.select("detector", "step_s")
         detectors = table.select("detector").unique().join(found, on="detector", how="left")
         finer = (pl.col("step_s") < self._interval_s) & (self._interval_s % pl.col("step_s") == 0)
         odd = detectors.filter((pl.col("step_s") < self._interval_s) & ~finer)
