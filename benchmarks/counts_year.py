@@ -70,7 +70,7 @@ def run(folder: Path, detectors: int, days: int) -> dict[str, Any]:
     size = ["--detectors", str(detectors), "--days", str(days), "--only-generate", str(file)]
     steps = {
         "generate": ["benchmarks.counts_year", *size],
-        "import": ["demand", "import", str(file), "--zone", "Europe/Berlin", "--out", str(counts)],
+        "import": ["demand", "import", str(file), "--zone", "UTC", "--out", str(counts)],
         "clean": ["demand", "clean", str(counts), "--out", str(clean)],
     }
     rows = []

@@ -147,6 +147,9 @@ def test_a_logger_that_keeps_winter_time_is_named(tmp_path: Path) -> None:
         cleaned(folder.path, tmp_path / f"{name}-clean")
         content = json.loads((tmp_path / f"{name}-clean" / "cleaning.json").read_text())
         notes[name] = content["changes_ignored"]
+    content = json.loads((tmp_path / "wrong-clean" / "cleaning.json").read_text())
+    assert content["clocks_doubtful"] == 1, "half of the days lie apart from the other half: nothing is put back"
+    assert "clock off" not in content["findings"]
     assert notes == {"wrong": {"2024-03-31": 1}, "right": {}}
 
 

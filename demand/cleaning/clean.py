@@ -39,6 +39,8 @@ class Outcome:
     """Of each detector and day: `rows`, of them `added`, `measured`, `imputed`, `missing`; `vehicles`, `known`."""
     shifts: list[dict[str, Any]] = field(default_factory=list)
     """Clocks that were off: `detector`, `first`, `last` (days), `late_s`."""
+    clocks_doubtful: int = 0
+    """Detectors whose pattern lies elsewhere on so many days that it is unknown which are right."""
     changes: Counter[date] = field(default_factory=Counter)
     """Days of a change of the clocks → detectors whose own clock seems to have ignored it."""
 
@@ -123,7 +125,12 @@ class Cleaning:
                     if ignored_change(rows, (day, by_s), self._interval_s, self._settings)
                 )
         for members in pools.values():
-            for shift in shifts_of([each[n] for n in members], self._interval_s, self._settings):
+            shifts = shifts_of([each[n] for n in members], self._interval_s, self._settings)
+            days = each[members[0]]["day"].n_unique()
+            if sum((s.last - s.first).days + 1 for s in shifts) > self._settings.clock_most * days:
+                self.outcome.clocks_doubtful += len(members)
+                continue
+            for shift in shifts:
                 for n in members:
                     self.outcome.shifts.append(
                         {

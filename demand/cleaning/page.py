@@ -45,6 +45,11 @@ def cautions_of(content: dict[str, Any]) -> list[str]:
                 f"The clocks of {of['detectors']} detectors were off on some days; their counts were put where they "
                 "belong and are marked as imputed."
             )
+    if content["clocks_doubtful"]:
+        found.append(
+            f"The daily pattern of {content['clocks_doubtful']} detectors lies earlier or later on so many days that "
+            "it is unknown which are right; nothing was put back. Check --zone and --clock of the import."
+        )
     bad = [pair["pair"] for pair in content["conservation"] if pair["agree"] is False]
     if bad:
         found.append(f"Places that should agree do not: {', '.join(bad[:5])}.")

@@ -60,6 +60,8 @@ class CleaningSettings:
     clock_gain: float = 0.9
     """A shifted day must miss the usual profile by less than this share of what it misses unshifted. Of the sound
     days of real detectors none is below 0.93, whatever the shift; an hour off gives 0.7 to 0.86."""
+    clock_most: float = 0.2
+    """Share of days off from which it is unknown which days are right: nothing is put back then, only told."""
     change_gain: float = 0.5
     """The same for the mean of three weeks before and after a change of the clocks, which scatters less."""
     clock_days: int = 3

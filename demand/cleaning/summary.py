@@ -62,6 +62,7 @@ def summary(
             for why, rows, times, detectors in by_why.sort("rows", "why", descending=[True, False]).iter_rows()
         },
         "clocks": outcome.shifts,
+        "clocks_doubtful": outcome.clocks_doubtful,
         "changes_ignored": {str(day): detectors for day, detectors in sorted(outcome.changes.items())},
         "conservation": conservation,
         "detectors": _detectors(days, spells),
