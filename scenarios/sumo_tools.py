@@ -1,0 +1,67 @@
+"""SUMO's own programs, from the wheel that brings them: netconvert, the router and the simulation, each as a process."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from plumbing.interpreter import environment, last_line
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a program left."""
+
+    status: int
+    out: str
+    errors: str
+
+    @property
+    def reason(self) -> str:
+        """The error that a program of SUMO's ended with, without the word; "no reason given" where it said none."""
+        found = next((line for line in self.errors.splitlines() if line.startswith("Error: ")), "")
+        return found.removeprefix("Error: ") or last_line(self.errors) or "no reason given"
+
+
+def home() -> Path:
+    """SUMO_HOME: the folder with `bin`, `data` and `tools`."""
+    import sumo  # the wheel knows where it is
+
+    return Path(str(sumo.SUMO_HOME))
+
+
+def run_binary(name: str, words: Sequence[str], folder: Path) -> Said:
+    """Run one of SUMO's programs in a folder, with the data of its wheel."""
+    return _run([str(home() / "bin" / name), *words], folder)
+
+
+def run_script(name: str, words: Sequence[str], folder: Path) -> Said:
+    """Run one of SUMO's Python tools in a folder, such as `randomTrips.py`. Paths have to be absolute."""
+    return _run([sys.executable, "-P", str(home() / "tools" / name), *words], folder)
+
+
+def without_comments(net: Path) -> None:
+    """Take the comments out of what netconvert wrote: its first one holds the time and the place, and without it
+    equal inputs give equal bytes."""
+    text = net.read_text(encoding="utf-8")
+    net.write_text(re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL), encoding="utf-8")
+
+
+def _run(command: list[str], folder: Path) -> Said:
+    root = home()
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment(SUMO_HOME=str(root), PROJ_DATA=os.fspath(root / "data" / "proj")),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    return Said(done.returncode, done.stdout, done.stderr)
