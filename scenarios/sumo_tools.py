@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +39,33 @@ def run_binary(name: str, words: Sequence[str], folder: Path) -> Said:
     return _run([str(home() / "bin" / name), *words], folder)
 
 
+def follow_binary(name: str, words: Sequence[str], folder: Path, on_line: Callable[[str], bool]) -> Said:
+    """Run one of SUMO's programs and read along what it prints.
+
+    Args:
+        on_line: called with each line; where it returns False, the program is ended, and its status is negative.
+    """
+    with (folder / "errors.txt").open("w+", encoding="utf-8", errors="replace") as errors:
+        process = subprocess.Popen(
+            [str(home() / "bin" / name), *words],
+            cwd=folder, env=_environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
+            text=True, errors="replace",
+        )  # fmt: skip
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if not on_line(line):
+                    break
+            else:
+                process.wait()
+        finally:
+            process.kill()  # nothing where it has ended
+            process.stdout.close()  # type: ignore[union-attr]
+            process.wait()
+        errors.seek(0)
+        return Said(process.returncode, "", errors.read())
+
+
 def run_script(name: str, words: Sequence[str], folder: Path) -> Said:
     """Run one of SUMO's Python tools in a folder, such as `randomTrips.py`. Paths have to be absolute."""
     return _run([sys.executable, "-P", str(home() / "tools" / name), *words], folder)
@@ -53,11 +79,10 @@ def without_comments(net: Path) -> None:
 
 
 def _run(command: list[str], folder: Path) -> Said:
-    root = home()
     done = subprocess.run(
         command,
         cwd=folder,
-        env=environment(SUMO_HOME=str(root), PROJ_DATA=os.fspath(root / "data" / "proj")),
+        env=_environment(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -65,3 +90,7 @@ def _run(command: list[str], folder: Path) -> Said:
         check=False,
     )
     return Said(done.returncode, done.stdout, done.stderr)
+
+
+def _environment() -> dict[str, str]:
+    return environment(SUMO_HOME=str(home()), PROJ_DATA=str(home() / "data" / "proj"))

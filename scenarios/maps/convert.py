@@ -28,7 +28,7 @@ OPTIONS = (
     "--junctions.join", "--junctions.corner-detail", "5",
     # signals: one for a junction however many nodes carry it, and none where only a road goes on
     "--tls.discard-simple", "--tls.guess-signals", "--tls.guess-signals.dist", "30", "--tls.join",
-    "--tls.default-type", "static",
+    "--tls.default-type", "static", "--tls.allred.time", "2",
     "--no-turnarounds.tls",
     "--osm.turn-lanes", "--osm.bike-access", "--osm.sidewalks", "--sidewalks.guess", "--osm.crossings", "--crossings.guess",
     "--output.street-names", "--output.original-names",
