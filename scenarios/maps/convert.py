@@ -30,7 +30,8 @@ OPTIONS = (
     "--tls.discard-simple", "--tls.guess-signals", "--tls.guess-signals.dist", "30", "--tls.join",
     "--tls.default-type", "static", "--tls.allred.time", "2",
     "--no-turnarounds.tls",
-    "--osm.turn-lanes", "--osm.bike-access", "--osm.sidewalks", "--sidewalks.guess", "--osm.crossings", "--crossings.guess",
+    "--osm.turn-lanes", "--osm.bike-access", "--osm.sidewalks", "--sidewalks.guess", "--osm.crossings",
+    "--crossings.guess", "--crossings.guess.speed-threshold", "9",  # without a signal only across slow streets
     "--output.street-names", "--output.original-names",
     "--remove-edges.isolated", "--aggregate-warnings", "1",
 )  # fmt: skip
