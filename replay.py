@@ -294,7 +294,9 @@ def _line(replay: Replay) -> str:
         f"{replay.title}: {result['vehicles']:,} vehicles, delay {replay.delay_s:.2f} s, "
         f"{result['arrived_veh']:,} arrived{stuck}"
     )
-    return "\n".join(filter(None, (line, made_up_line(replay.made_up), blocker_line(replay.ignore_junction_blocker_s))))
+    return "\n".join(
+        filter(None, (line, made_up_line(replay.made_up), blocker_line(replay.ignore_junction_blocker_s)))
+    )
 
 
 def _about(replay: Replay, size: int) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""`python -m scenarios` lists the scenarios; `describe` explains every signal of one; `picture` draws it; `import` makes
-one of a map."""
+"""`python -m scenarios` lists the scenarios; `describe` explains every signal of one; `picture` draws it; `import`
+makes one of a map."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m scenarios",
         description="Lists the scenarios, explains one's signals, or makes one of a map.",
         epilog="examples: python -m scenarios describe cologne3 · python -m scenarios describe my.net.xml "
-        "--routes my.rou.xml · python -m scenarios picture grid:2x5 --out grid.svg · python -m scenarios import town.osm.xml "
-        "--out towns/mine",
+        "--routes my.rou.xml · python -m scenarios picture grid:2x5 --out grid.svg · python -m scenarios import "
+        "town.osm.xml --out towns/mine",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     commands = parser.add_subparsers(dest="command", metavar="describe | picture | import")

@@ -26,7 +26,9 @@ def draw(network: RoadNetwork, out: Path, streets: Mapping[str, Street] | None =
 def legend(network: RoadNetwork, streets: Mapping[str, Street]) -> list[tuple[int, str, str]]:
     """What the numbers of the picture mean: number, id of the signal, the streets that meet there."""
     controlled = network.controlled
-    return [(number, tls_id, where(controlled[tls_id], streets)) for tls_id, (number, *_) in numbered(network).items()]
+    return [
+        (number, tls_id, where(controlled[tls_id], streets)) for tls_id, (number, *_) in numbered(network).items()
+    ]
 
 
 def svg(network: RoadNetwork, streets: Mapping[str, Street] | None = None) -> str:
@@ -39,9 +41,9 @@ def svg(network: RoadNetwork, streets: Mapping[str, Street] | None = None) -> st
     left, right = min(x for x, _ in points), max(x for x, _ in points)
     bottom, top = min(y for _, y in points), max(y for _, y in points)
     size_m = max(right - left, top - bottom, 1.0)
-    width_px = _WIDE_PX if len(network.controlled) > _MANY_SIGNALS else _WIDTH_PX
-    scale = width_px * (1 - 2 * _MARGIN) / size_m
-    pad = width_px * _MARGIN
+    across_px = _WIDE_PX if len(network.controlled) > _MANY_SIGNALS else _WIDTH_PX
+    scale = across_px * (1 - 2 * _MARGIN) / size_m
+    pad = across_px * _MARGIN
 
     def place(x: float, y: float) -> str:
         return f"{pad + (x - left) * scale:.1f},{pad + (top - y) * scale:.1f}"
@@ -58,9 +60,8 @@ def svg(network: RoadNetwork, streets: Mapping[str, Street] | None = None) -> st
         elif lane.vehicles and lane.classes <= {"bicycle", "scooter"}:
             colour = _CYCLE
         line = " ".join(place(x, y) for x, y in lane.shape)
-        parts.append(
-            f'<polyline points="{line}" stroke="{colour}" stroke-width="{max(0.6, lane.width_m * scale * (0.3 if colour == _TRACK else 0.9)):.2f}"/>'
-        )
+        width_px = max(0.6, lane.width_m * scale * (0.3 if colour == _TRACK else 0.9))
+        parts.append(f'<polyline points="{line}" stroke="{colour}" stroke-width="{width_px:.2f}"/>')
     radius = max(4.0, 4.0 * scale)
     for tls_id, (number, x, y) in numbered(network).items():
         cx, cy = (float(part) for part in place(x, y).split(","))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 from plumbing.cache import cached_file
 from plumbing.digest import file_sha256
@@ -322,11 +323,13 @@ def _only_config(folder: Path) -> Path:
     found = sorted(folder.glob("*.sumocfg"))
     if len(found) != 1:
         names = ", ".join(path.name for path in found[:5]) or "none"
-        raise InputError(f"scenario {folder} is a folder, which has to hold one .sumocfg (found: {names}); name a file")
+        raise InputError(
+            f"scenario {folder} is a folder, which has to hold one .sumocfg (found: {names}); name a file"
+        )
     return found[0]
 
 
-def _about(path: Path, net_file: Path, description: str) -> dict[str, str]:
+def _about(path: Path, net_file: Path, description: str) -> dict[str, Any]:
     """Description, licence and source of what a user names: as the folder of the network says, where it does."""
     said = read_provenance(net_file.absolute().parent)
     if said is None or said.network != net_file.name:

@@ -49,8 +49,8 @@ def where(connections: tuple[Connection, ...], streets: Mapping[str, Street]) ->
 
 
 def numbered(network: RoadNetwork) -> dict[str, tuple[int, float, float]]:
-    """Number and place (x, y) [m] of each signal, as a reader goes through a map: by rows from the north, in each from
-    the west. The same network has the same numbers."""
+    """Number and place (x, y) [m] of each signal, as a reader goes through a map: by rows from the north, in each
+    from the west. The same network has the same numbers."""
     places: dict[str, tuple[float, float]] = {}
     for tls_id, connections in network.controlled.items():
         ends = [network.lanes[c.from_lane].shape[-1] for c in connections if network.lanes[c.from_lane].shape]

@@ -1,4 +1,4 @@
-"""SUMO's own programs, from the wheel that brings them: netconvert, the router and the simulation, each as a process."""
+"""SUMO's own programs, from the wheel that brings them: netconvert, its tools, the simulation, each as a process."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""From a map to a scenario: an extract of OpenStreetMap becomes a network with signals, and demand that is made up."""
+"""From a map to a scenario: OpenStreetMap's roads become a network with signals, and demand is made up."""

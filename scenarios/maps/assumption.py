@@ -1,7 +1,7 @@
 """The assumption that stands in for counts: how many vehicles enter per road class, and what else moves.
 
-None of these numbers was measured anywhere. They are round values within what roads of each class carry in a town, for
-something to train on until there are counts; whoever has counts gives them (docs/demand.md).
+None of these numbers was measured anywhere. They are round values within what roads of each class carry in a town, so
+that there is something to train on until there are counts (docs/demand.md).
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--routes counted.rou.xml",
     )
     parser.add_argument("map", type=Path, metavar="MAP", help=".osm, .osm.xml, the same as .gz or .bz2, or .osm.pbf")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to make; it names the scenario")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to make")
     demand = parser.add_mutually_exclusive_group()
     demand.add_argument(
         "--demand", choices=list(LEVELS), default="medium",
@@ -58,11 +58,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     demand.add_argument(
         "--vehicles-per-hour", type=float, metavar="N", help="the same distribution, with so many vehicles in all"
     )
-    demand.add_argument("--routes", nargs="+", type=Path, metavar="FILE", help="route files of your own; none is made up")
+    demand.add_argument(
+        "--routes", nargs="+", type=Path, metavar="FILE", help="route files of your own; none is made up"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the made-up trips (default: 0)")
     parser.add_argument(
         "--traffic", choices=("auto", "left", "right"), default="auto",
-        help="the side that traffic drives on (default: auto, by tags, roundabouts, addresses, place; it is said how)",
+        help="the side that traffic drives on (default: auto, by tags, roundabouts, addresses or place; it says how)",
     )  # fmt: skip
     parser.add_argument(
         "--guess-signals", action="store_true", help="let SUMO set signals at large junctions, where the map has none"
@@ -114,7 +116,9 @@ def _import(
     with scratch("import") as folder, Draft(out) as draft:
         draft.path.mkdir()
         net = draft.path / f"{name}.net.xml"
-        note(f"converting {len(extract.ways)} roads and {len(extract.signal_nodes)} points with signals by netconvert")
+        note(
+            f"converting {len(extract.ways)} roads and {len(extract.signal_nodes)} points with signals by netconvert"
+        )
         converted = convert(extract, net, folder, lefthand=side.left, guess_signals=options.guess_signals)
         network, streets = read_network(net), read_streets(net)
         if not network.controlled or not network.programs:
@@ -165,7 +169,9 @@ def _with_demand(
 def _made_up(assumption: Assumption, last: Trial, found: dict[str, int]) -> str:
     """What of the demand is made up, in a sentence without its full stop."""
     per_h = found.get("car", 0) * HOUR_S / DEMAND_S
-    asked = assumption.level if assumption.vehicles_per_h is None else f"{assumption.vehicles_per_h:g} vehicles an hour"
+    asked = (
+        assumption.level if assumption.vehicles_per_h is None else f"{assumption.vehicles_per_h:g} vehicles an hour"
+    )
     lowered = f", lowered to {last.share:.0%} of it as fixed time did not carry it" if last.share < 1 else ""
     jams = "" if last.carried else ", which fixed time does not carry either"
     return (
@@ -184,7 +190,13 @@ def _signals(network: RoadNetwork, streets: dict[str, Street]) -> tuple[Signal, 
     phases = {item.tls_id: len(item.phases) for item in plan.intersections}
     reasons = {refusal.tls_id: refusal.reason for refusal in plan.refusals}
     return tuple(
-        Signal(number, tls_id, place, phases.get(tls_id, 0), "" if tls_id in phases else reasons.get(tls_id, "no program"))
+        Signal(
+            number,
+            tls_id,
+            place,
+            phases.get(tls_id, 0),
+            "" if tls_id in phases else reasons.get(tls_id, "no program"),
+        )
         for number, tls_id, place in legend(network, streets)
     )
 

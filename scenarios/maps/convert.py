@@ -69,7 +69,7 @@ def convert(extract: Extract, net: Path, scratch: Path, *, lefthand: bool, guess
     words += ["--lefthand"] * lefthand + ["--tls.guess", "--tls.guess.joining"] * guess_signals
     said = run_binary("netconvert", words, scratch)
     if said.status != 0 or not net.is_file():
-        raise InputError(f"map {extract.path}: netconvert makes no network of it: {printable(said.reason)}; give more")
+        raise InputError(f"map {extract.path}: netconvert makes no network of it: {printable(said.reason)}")
     without_comments(net)
     joined = []
     if joins.is_file():
@@ -80,7 +80,7 @@ def convert(extract: Extract, net: Path, scratch: Path, *, lefthand: bool, guess
 
 
 def write_osm(extract: Extract, file: Path) -> None:
-    """Write what is kept of an extract as XML: netconvert reads no .pbf and no .bz2, and sees nothing but the roads."""
+    """Write what is kept of an extract as XML: netconvert reads no .pbf and no .bz2, and sees nothing but roads."""
     with file.open("w", encoding="utf-8") as out:
         out.write('<?xml version="1.0" encoding="UTF-8"?>\n<osm version="0.6">\n')
         for node in extract.nodes.values():

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 
 from scenarios.maps.extract import Extract
 
 # fmt: off
-LEFT_COUNTRIES = frozenset(
-    "AG AI AU BB BD BM BN BS BT BW CC CK CX CY DM FJ FK GB GD GG GY HK ID IE IM IN JE JM JP KE KI KN KY LC LK LS MO MS "
-    "MT MU MV MW MY MZ NA NF NP NR NU NZ PG PK PN SB SC SG SH SR SZ TC TH TK TL TO TT TV TZ UG VC VG VI WS ZA ZM "
-    "ZW".split()
-)
+LEFT_COUNTRIES = frozenset({
+    "AG", "AI", "AU", "BB", "BD", "BM", "BN", "BS", "BT", "BW", "CC", "CK", "CX", "CY", "DM", "FJ", "FK", "GB",
+    "GD", "GG", "GY", "HK", "ID", "IE", "IM", "IN", "JE", "JM", "JP", "KE", "KI", "KN", "KY", "LC", "LK", "LS",
+    "MO", "MS", "MT", "MU", "MV", "MW", "MY", "MZ", "NA", "NF", "NP", "NR", "NU", "NZ", "PG", "PK", "PN", "SB",
+    "SC", "SG", "SH", "SR", "SZ", "TC", "TH", "TK", "TL", "TO", "TT", "TV", "TZ", "UG", "VC", "VG", "VI", "WS",
+    "ZA", "ZM", "ZW",
+})
 """ISO 3166-1 codes of the countries and territories that drive on the left."""
 _LEFT_BOXES = (  # south, west, north, east [degrees]; none of them holds a place where traffic drives on the right
     ("the British Isles", 51.0, -10.8, 61.0, 1.75), ("the south coast of England", 50.0, -6.5, 51.0, 1.0),
@@ -22,7 +25,8 @@ _LEFT_BOXES = (  # south, west, north, east [degrees]; none of them holds a plac
     ("Sri Lanka", 5.8, 79.4, 10.0, 82.0),
     ("southern Africa", -35.0, 12.0, -18.0, 32.0), ("Kenya and Tanzania", -11.0, 34.0, 3.4, 41.0),
     ("Thailand", 7.0, 99.7, 17.0, 102.0), ("Indonesia, Malaysia and Singapore", -11.0, 95.5, 4.4, 141.0),
-    ("Hong Kong", 22.15, 113.83, 22.48, 114.4), ("Jamaica", 17.6, -78.5, 18.6, -76.1), ("Malta", 35.7, 14.1, 36.2, 14.7),
+    ("Hong Kong", 22.15, 113.83, 22.48, 114.4),
+    ("Jamaica", 17.6, -78.5, 18.6, -76.1), ("Malta", 35.7, 14.1, 36.2, 14.7),
 )
 # fmt: on
 
@@ -60,7 +64,9 @@ def driving_side(extract: Extract, asked: str = "auto") -> DrivingSide:
     for place, south, west, north, east in _LEFT_BOXES:
         if south <= lat <= north and west <= lon <= east:
             return DrivingSide(True, f"it lies at {lat:.2f}, {lon:.2f}: {place}", False)
-    return DrivingSide(False, f"nothing in the map tells, and {lat:.2f}, {lon:.2f} is no place known for the left", False)
+    return DrivingSide(
+        False, f"nothing in the map tells, and {lat:.2f}, {lon:.2f} is no place known for the left", False
+    )
 
 
 def _roundabouts(extract: Extract) -> tuple[int, int]:
@@ -70,7 +76,7 @@ def _roundabouts(extract: Extract) -> tuple[int, int]:
         if way.tags.get("junction") != "roundabout" or way.nodes[0] != way.nodes[-1]:
             continue
         points = [(extract.nodes[n].lon, extract.nodes[n].lat) for n in way.nodes]
-        area = sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False))
+        area = sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in pairwise(points))
         backwards = way.tags.get("oneway") == "-1"
         if (area < 0) != backwards:
             clockwise += 1

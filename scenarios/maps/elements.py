@@ -75,7 +75,7 @@ def _unpacked(stream: IO[bytes], magic: bytes, path: Path) -> IO[bytes]:
     if magic.startswith(b"\x1f\x8b"):
         return _Bounded(gzip.GzipFile(fileobj=stream), path)  # type: ignore[return-value,arg-type]
     if magic.startswith(b"BZh"):
-        return _Bounded(bz2.BZ2File(stream), path)  # type: ignore[return-value,arg-type]
+        return _Bounded(bz2.BZ2File(stream), path)  # type: ignore[return-value]
     return stream
 
 
@@ -171,5 +171,7 @@ def _of_osmium(found: Any) -> Element | None:
         return Way(number, tags, tuple(_number(str(nd.ref)) for nd in found.nodes))
     if found.is_relation():
         kinds = {"n": "node", "w": "way", "r": "relation"}
-        return Relation(number, tags, tuple(Member(kinds[m.type], _number(str(m.ref)), m.role) for m in found.members))
+        return Relation(
+            number, tags, tuple(Member(kinds[m.type], _number(str(m.ref)), m.role) for m in found.members)
+        )
     return None

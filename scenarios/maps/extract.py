@@ -1,7 +1,8 @@
 """Reads an extract of OpenStreetMap: the roads that vehicles use, their signals and crossings, and nothing else.
 
-Formats: XML (.osm, .osm.xml), the same gzipped or bzipped, and .pbf by the package osmium. The content decides, not the
-name. An extract is read twice, first its ways, then the nodes that they need, so that a large one fits into memory.
+Formats: XML (.osm, .osm.xml), the same gzipped or bzipped, and .pbf by the package osmium. The content decides, not
+the name. An extract is read twice, first its ways, then the nodes that they need, so that a large one fits into
+memory.
 The tags: https://wiki.openstreetmap.org/wiki/Map_features
 """
 
@@ -11,6 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from plumbing.digest import file_sha256
@@ -23,9 +25,9 @@ ROADS = (
     "tertiary", "tertiary_link", "unclassified", "residential", "living_street", "road", "busway", "bus_guideway",
     "cycleway",
 )  # fmt: skip
-"""Values of `highway` that are kept. Footways are not: pavements stand beside the roads, and each footway that crosses
-one would make a junction of its own between the signal and its stop line. Service roads (yards, parking) are not,
-either: SUMO's typemap lets only deliveries in."""
+"""Values of `highway` that are kept. Footways are not: pavements stand beside the roads, and each footway that
+crosses one would make a junction of its own between the signal and its stop line. Service roads (yards, parking) are
+not, either: SUMO's typemap lets only deliveries in."""
 RAILS = ("tram", "light_rail")
 """Values of `railway` that are kept: those that share junctions with roads."""
 MOST_NODES = 20_000_000
@@ -92,14 +94,20 @@ def read_extract(path: Path) -> Extract:
             restrictions.append(element)
     if not wanted:
         other = f"; it has {sum(left_out.values())} other ways, such as {next(iter(left_out))}" if left_out else ""
-        raise InputError(f"map {path} has no roads that vehicles use{other}; give an extract of a town with its streets")
+        raise InputError(
+            f"map {path} has no roads that vehicles use{other}; give an extract of a town with its streets"
+        )
     needed = {number for way in wanted for number in way.nodes}
     if len(needed) > MOST_NODES:
-        raise InputError(f"map {path} has more than {MOST_NODES:,} points of roads; cut out the part with your signals")
+        raise InputError(
+            f"map {path} has more than {MOST_NODES:,} points of roads; cut out the part with your signals"
+        )
     nodes = {e.id: e for e in elements(path) if isinstance(e, Node) and e.id in needed}
     for node in nodes.values():
         if not (abs(node.lat) <= 90 and abs(node.lon) <= 180):
-            raise InputError(f"map {path}: node {node.id} lies at {node.lat:g}, {node.lon:g}, which is nowhere on earth")
+            raise InputError(
+                f"map {path}: node {node.id} lies at {node.lat:g}, {node.lon:g}, which is nowhere on earth"
+            )
     ways, cut = [], 0
     for way in wanted:
         run = _longest_run(way.nodes, nodes)
@@ -125,7 +133,7 @@ def read_extract(path: Path) -> Extract:
 def length_m(way: Way, nodes: Mapping[int, Node]) -> float:
     """Length of a way, on a sphere."""
     total = 0.0
-    for one, other in zip(way.nodes, way.nodes[1:], strict=False):
+    for one, other in pairwise(way.nodes):
         a, b = nodes[one], nodes[other]
         dx = math.radians(b.lon - a.lon) * math.cos(math.radians((a.lat + b.lat) / 2))
         total += math.hypot(dx, math.radians(b.lat - a.lat)) * 6_371_000

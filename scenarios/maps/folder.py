@@ -90,11 +90,12 @@ def next_commands(out: Path) -> tuple[str, str]:
     """What to run next: train on the scenario, and compare the result with fixed time."""
     config = shlex.quote(str(out / f"{out.resolve().name}.sumocfg"))
     run, judged = (shlex.quote(f"runs/{out.resolve().name}-{word}") for word in ("dqn", "judged"))
-    return (
-        f"python train.py --scenario {config} --agent dqn --observation planned --steps 20000 --out {run}",
+    train = f"python train.py --scenario {config} --agent dqn --observation planned --steps 20000 --out {run}"
+    evaluate = (
         f"python evaluate.py --scenario {config} --controllers fixed_time actuated max_pressure {run} --seeds 5 "
-        f"--out {judged}",
+        f"--out {judged}"
     )
+    return train, evaluate
 
 
 def write_texts(folder: Path, name: str, imported: Imported, options: Sequence[tuple[str, str]], out: Path) -> None:
@@ -124,8 +125,8 @@ def _readme(name: str, imported: Imported, out: Path) -> str:
         "## Signals", "", f"![the network with its signals numbered]({name}.svg)", "",
         "| number | id | streets | control |", "|---|---|---|---|", *numbers, "", "## Guesses", "",
         "What the map does not say:", "", *guesses, "", "## Next", "", "```sh", *next_commands(out), "```", "",
-        "## Source and licence", "", f"{_cell(imported.map_file)}, SHA-256 `{imported.map_sha256}`: {imported.licence}",
-        "",
+        "## Source and licence", "",
+        f"{_cell(imported.map_file)}, SHA-256 `{imported.map_sha256}`: {imported.licence}", "",
     ]  # fmt: skip
     return "\n".join(lines)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from scenarios.maps.convert import Converted
 from scenarios.maps.driving_side import DrivingSide
-from scenarios.maps.extract import Extract, length_m
 from scenarios.maps.elements import Way
+from scenarios.maps.extract import Extract, length_m
 from scenarios.streets import Street
 from signals.network import RoadNetwork
 
@@ -75,7 +75,7 @@ def _programs(network: RoadNetwork) -> Guess:
 def _signals(extract: Extract, network: RoadNetwork, guess_signals: bool) -> list[Guess]:
     count, nodes = len(network.programs), len(extract.signal_nodes)
     text = (
-        f"{nodes} points of the map are tagged as signals, and they became {count} signals: those of one junction are "
+        f"{nodes} points of the map are tagged as signals, and became {count} signals: those of one junction are "
         "one, and those where only a road goes on none"
     )
     moved = [tls_id for tls_id in network.programs if "GS_" in tls_id]
@@ -125,14 +125,16 @@ def _turns(extract: Extract, network: RoadNetwork, streets: Mapping[str, Street]
         if c.from_edge in streets and "passenger" in network.lanes[c.from_lane].classes
     )
     guessed = [edge for edge in approaches if not tagged.intersection(streets[edge].origins)]
-    text = f"{len(guessed)} of {len(approaches)} approaches to signals have no turn:lanes tag: which lane turns is a guess"
+    text = f"{len(guessed)} of {len(approaches)} approaches to signals have no turn:lanes tag: who turns is a guess"
     return Guess("turn lanes", len(guessed), len(approaches), text)
 
 
 def _joined(converted: Converted, network: RoadNetwork, streets: Mapping[str, Street]) -> Guess:
     joined = [nodes for nodes in converted.joined if len(nodes) > 1]
     largest = max((len(nodes) for nodes in joined), default=0)
-    text = f"{len(joined)} junctions were joined of several points that stand close together, the largest of {largest}"
+    text = (
+        f"{len(joined)} junctions were joined of several points that stand close together, the largest of {largest}"
+    )
     return Guess("joined junctions", len(joined), len(network.junctions), text)
 
 

@@ -1,4 +1,4 @@
-"""Demand that is made up by `scenarios.maps.assumption`: trips by SUMO's randomTrips.py, routed and checked by duarouter.
+"""Demand made up by `scenarios.maps.assumption`: trips by SUMO's randomTrips.py, routed and checked by duarouter.
 
 https://sumo.dlr.de/docs/Tools/Trip.html
 """
@@ -16,7 +16,12 @@ from xml.sax.saxutils import quoteattr
 
 from plumbing.errors import InputError, printable
 from scenarios.maps.assumption import (
-    BICYCLES_PER_VEHICLE, HOUR_S, TRAM_HEADWAY_S, WALKERS_PER_CROSSING_H, WARM_UP_S, Assumption,
+    BICYCLES_PER_VEHICLE,
+    HOUR_S,
+    TRAM_HEADWAY_S,
+    WALKERS_PER_CROSSING_H,
+    WARM_UP_S,
+    Assumption,
 )  # fmt: skip
 from scenarios.maps.rim import Rim, rim, weights
 from scenarios.streets import Street
@@ -65,13 +70,15 @@ def made_up(
         found += draw.trips(_CAR, "car", per_h, starts, ends, ["--min-distance", far_m])
     if not found:
         raise InputError(
-            f"network {net.name}: no car finds a way from one end of it to another, so no demand can be made up; give "
+            f"network {net.name}: no car finds a way from one end of it to another, so no demand is made up; give "
             "an extract with the streets around the signals, or --routes of your own"
         )
     if _has_cycle_lanes(network):
         at = rim(network, _BICYCLE)
         starts, ends = _evenly(at), _evenly(at, arriving=True)
-        found += draw.trips(_BICYCLE, "bicycle", BICYCLES_PER_VEHICLE * per_h, starts, ends, ["--min-distance", "100"])
+        found += draw.trips(
+            _BICYCLE, "bicycle", BICYCLES_PER_VEHICLE * per_h, starts, ends, ["--min-distance", "100"]
+        )
     crossings = _signalised_crossings(network)
     pavements = _pavements_at_signals(network)
     if crossings and pavements:
@@ -84,7 +91,7 @@ def made_up(
 
 
 def thinned(departures: Iterable[Departure], share: float, seed: int) -> list[Departure]:
-    """Some of the departures, drawn one by one; a smaller share is part of a larger one. Trams keep their timetable."""
+    """Some of the departures, drawn one by one; a smaller share is part of a larger one. All trams stay."""
     return [d for d in departures if d.kind == "tram" or random.Random(f"{seed} {d.id}").random() < share]
 
 
@@ -117,7 +124,7 @@ class _Draw:
         if per_h * DEMAND_S / HOUR_S < 1 or not any(starts.values()) or not any(ends.values()):
             return []
         for ending, of in (("src", starts), ("dst", ends)):
-            lines = "".join(f"<edge id={quoteattr(edge)} value=\"{value:.4f}\"/>\n" for edge, value in of.items())
+            lines = "".join(f'<edge id={quoteattr(edge)} value="{value:.4f}"/>\n' for edge, value in of.items())
             text = f'<edgedata><interval id="made-up" begin="0" end="{DEMAND_S:g}">\n{lines}</interval></edgedata>\n'
             (self._scratch / f"{kind}.{ending}.xml").write_text(text, encoding="utf-8")
         routes = self._scratch / f"{kind}.rou.xml"
@@ -133,7 +140,9 @@ class _Draw:
         if said.status != 0 or not routes.is_file():
             if "no trip found" in said.errors or "no valid edges" in said.errors:
                 return []
-            raise InputError(f"no {kind}s can be made up for {self._net.name}: {printable(said.reason)}; give --routes")
+            raise InputError(
+                f"no {kind}s can be made up for {self._net.name}: {printable(said.reason)}; give --routes"
+            )
         elements = (e for e in top_level(routes, "route file") if e.tag in ("vehicle", "person"))
         return [found for e in elements if (found := _departure(e, kind)) is not None]
 
@@ -141,13 +150,13 @@ class _Draw:
 def _departure(element: ElementTree.Element, kind: str) -> Departure | None:
     depart_s = seconds(element.get("depart"))
     number = element.get("id", "")
-    head = f"id={quoteattr(number)} depart=\"{depart_s:.2f}\""
+    head = f'id={quoteattr(number)} depart="{depart_s:.2f}"'
     if kind == "person":
         walk = element.find("walk")
         if walk is None or not walk.get("edges"):
             return None
         inner = f"<walk edges={quoteattr(walk.get('edges', ''))}/>"
-        return Departure(depart_s, number, kind, f"    <person {head} departPos=\"random\">{inner}</person>\n")
+        return Departure(depart_s, number, kind, f'    <person {head} departPos="random">{inner}</person>\n')
     route = element.find("route")
     if route is None or not route.get("edges"):
         return None
@@ -156,7 +165,7 @@ def _departure(element: ElementTree.Element, kind: str) -> Departure | None:
 
 def _vehicle(number: str, kind: str, depart_s: float, edges: str) -> Departure:
     speed = "max" if kind != "tram" else "0"
-    head = f"id={quoteattr(number)} type={quoteattr(kind)} depart=\"{depart_s:.2f}\""
+    head = f'id={quoteattr(number)} type={quoteattr(kind)} depart="{depart_s:.2f}"'
     how = f'departLane="best" departSpeed="{speed}"'
     xml = f"    <vehicle {head} {how}><route edges={quoteattr(edges)}/></vehicle>\n"
     return Departure(depart_s, number, kind, xml)

@@ -49,7 +49,7 @@ def weights(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Vehicles per hour by edge, at the level `medium`: those that start there, and those that end there.
 
-    At the rim they go by road class and lanes; within, `INSIDE` of their sum is spread over the lesser roads by length.
+    At the rim they go by road class and lanes; within, `INSIDE` of their sum is spread over lesser roads by length.
     """
 
     def rate(edge: str) -> float:

@@ -17,9 +17,10 @@ MOST_OUTSIDE = 0.05
 LEAST_ARRIVED = 0.99
 """Share of the vehicles that have arrived half an hour after the last departure, unless they are stuck."""
 AFTER_S = 1800.0
-STEP = 0.8
+STEP, LARGE_STEP = 0.8, 0.6
 LEAST = 0.1
-"""Each try takes 0.8 times the demand of the one before, down to a tenth."""
+"""Each try takes 0.8 times the demand of the one before, and 0.6 times where that broke down within the first half;
+down to a tenth."""
 
 
 MOST_OUTSIDE_SOON = 0.15
@@ -29,8 +30,9 @@ STUCK_S = 900.0
 _PERIOD_S = 60
 _ATTRIBUTE = re.compile(r'(\w+)="([^"]*)"')
 OPTIONS = (("pedestrian.striping.jamtime", "20"),)
-"""SUMO's options of the scenario. Two groups of walkers that meet on a narrow island stand in each other's way for five
-minutes by SUMO's default, on the crossing, and the traffic with them; so they squeeze past after twenty seconds."""
+"""SUMO's options of the scenario. By SUMO's default, two groups of walkers that meet on a narrow island stand in
+each other's way for five minutes, on the crossing, and the traffic with them; so they squeeze past after twenty
+seconds."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ def level_that_is_carried(
         vehicles = sum(departure.kind != "person" for departure in kept)
         trials.append(run_fixed_time(net, routes, share, vehicles, scratch))
         on_trial(trials[-1])
-        if trials[-1].carried or share * STEP < LEAST:
+        step = LARGE_STEP if trials[-1].early and trials[-1].until_s < DEMAND_S / 2 else STEP
+        if trials[-1].carried or share * step < LEAST:
             return kept, trials
-        share = round(share * STEP, 3)
+        share = round(share * step, 3)
