@@ -53,6 +53,8 @@ def numbered(network: RoadNetwork) -> dict[str, tuple[int, float, float]]:
     from the west. The same network has the same numbers."""
     places: dict[str, tuple[float, float]] = {}
     for tls_id, connections in network.controlled.items():
+        if tls_id not in network.programs:  # such as a railway's
+            continue
         ends = [network.lanes[c.from_lane].shape[-1] for c in connections if network.lanes[c.from_lane].shape]
         if ends:
             places[tls_id] = sum(x for x, _ in ends) / len(ends), sum(y for _, y in ends) / len(ends)

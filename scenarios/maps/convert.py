@@ -36,6 +36,7 @@ OPTIONS = (
     "--remove-edges.isolated", "--aggregate-warnings", "1",
 )  # fmt: skip
 MOST_WARNINGS = 40
+_SIGNS = frozenset({"highway", "crossing"})
 _TOTAL = re.compile(r"^(\d+) total messages of type: (.*)$")
 
 
@@ -85,7 +86,11 @@ def write_osm(extract: Extract, file: Path) -> None:
         out.write('<?xml version="1.0" encoding="UTF-8"?>\n<osm version="0.6">\n')
         for node in extract.nodes.values():
             place = f'<node id="{node.id}" version="1" lat="{node.lat:.7f}" lon="{node.lon:.7f}"'
-            out.write(f"{place}>{_tags(node.tags)}</node>\n" if node.tags else f"{place}/>\n")
+            # on a track alone, a signal would become one of a railway, which keeps a tram out of the next section
+            tags = (
+                node.tags if node.id in extract.on_roads else {k: v for k, v in node.tags.items() if k not in _SIGNS}
+            )
+            out.write(f"{place}>{_tags(tags)}</node>\n" if tags else f"{place}/>\n")
         for way in extract.ways:
             refs = "".join(f'<nd ref="{number}"/>' for number in way.nodes)
             out.write(f'<way id="{way.id}" version="1">{refs}{_tags(way.tags)}</way>\n')

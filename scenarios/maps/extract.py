@@ -12,6 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -51,19 +52,27 @@ class Extract:
     countries: Mapping[str, int]
     """How many elements name which country, by its ISO code."""
 
+    @cached_property
+    def on_roads(self) -> frozenset[int]:
+        """The nodes of roads; others lie on tracks alone."""
+        return frozenset(number for way in self.ways if "highway" in way.tags for number in way.nodes)
+
     @property
     def signal_nodes(self) -> tuple[Node, ...]:
-        """Nodes of kept ways that are tagged as traffic signals."""
-        return tuple(node for node in self.nodes.values() if node.tags.get("highway") == "traffic_signals")
+        """Nodes of roads that are tagged as traffic signals."""
+        nodes = (node for node in self.nodes.values() if node.id in self.on_roads)
+        return tuple(node for node in nodes if node.tags.get("highway") == "traffic_signals")
 
     @property
     def signalled_crossings(self) -> tuple[Node, ...]:
-        """Nodes where people cross at a signal, such as in the middle of a block."""
-        return tuple(
-            node
-            for node in self.nodes.values()
-            if node.tags.get("crossing") == "traffic_signals" or node.tags.get("crossing:signals") == "yes"
-        )
+        """Nodes of roads where people cross at a signal, such as in the middle of a block."""
+        return tuple(node for node in self.nodes.values() if node.id in self.on_roads and _is_signalled(node))
+
+    @property
+    def track_signals(self) -> tuple[Node, ...]:
+        """Nodes of tracks alone with signals of either kind."""
+        off = (node for node in self.nodes.values() if node.id not in self.on_roads)
+        return tuple(n for n in off if n.tags.get("highway") == "traffic_signals" or _is_signalled(n))
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -138,6 +147,10 @@ def length_m(way: Way, nodes: Mapping[int, Node]) -> float:
         dx = math.radians(b.lon - a.lon) * math.cos(math.radians((a.lat + b.lat) / 2))
         total += math.hypot(dx, math.radians(b.lat - a.lat)) * 6_371_000
     return total
+
+
+def _is_signalled(node: Node) -> bool:
+    return node.tags.get("crossing") == "traffic_signals" or node.tags.get("crossing:signals") == "yes"
 
 
 def _is_kept(tags: Mapping[str, str]) -> bool:

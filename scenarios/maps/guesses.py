@@ -79,7 +79,12 @@ def _signals(extract: Extract, network: RoadNetwork, guess_signals: bool) -> lis
         "one, and those where only a road goes on none"
     )
     moved = [tls_id for tls_id in network.programs if "GS_" in tls_id]
+    tracks = len(extract.track_signals)
     found = [
+        Guess(
+            "signals on tracks", tracks, tracks + nodes,
+            f"{tracks} points with signals lie on tracks alone and are left out: elsewhere, trams run on sight",
+        ),
         Guess("signals", nodes != count, nodes, text),
         Guess(
             "signals from stop lines", len(moved), count,
