@@ -18,14 +18,14 @@ from plumbing.errors import InputError
 from plumbing.held import scratch
 from scenarios.__main__ import main
 from scenarios.maps import elements
-from scenarios.maps.assumption import Assumption, per_lane_veh_h
+from scenarios.maps.assumption import PER_LANE_VEH_H, WALKERS_PER_CROSSING_H, Assumption, per_lane_veh_h
 from scenarios.maps.convert import convert
 from scenarios.maps.driving_side import driving_side
 from scenarios.maps.extract import Extract, read_extract
 from scenarios.maps.guesses import guesses
 from scenarios.maps.made_up import Departure, thinned
 from scenarios.maps.rim import rim, weights
-from scenarios.maps.trial import Trial
+from scenarios.maps.trial import LEAST_ARRIVED, MOST_OUTSIDE, Trial
 from scenarios.netfile import read_network
 from scenarios.picture import legend, svg
 from scenarios.provenance import made_up_line
@@ -215,6 +215,22 @@ def test_a_tram_and_cycle_lanes_are_kept(tmp_path: Path) -> None:
     assert sum(link.pedestrian for link in item.table.links) >= 4
 
 
+def test_a_signal_on_a_track_alone_does_not_become_a_railways(tmp_path: Path) -> None:
+    """netconvert makes a rail signal of it, which keeps a tram out of the next section."""
+    text = TRAM.read_text(encoding="utf-8")
+    at = ElementTree.fromstring(text).find("way[@id='211']/nd[2]")
+    assert at is not None
+    node = rf'(<node id="{at.get("ref")}" [^>]*)/>'
+    tag = '<tag k="crossing" v="traffic_signals"/><tag k="railway" v="crossing"/>'
+    file = tmp_path / "tram.osm"
+    file.write_text(re.sub(node, rf"\1>{tag}</node>", text), encoding="utf-8")
+    extract, network, _ = converted(file, tmp_path)
+    assert len(extract.track_signals) == 1
+    assert {junction.type for junction in network.junctions.values()} >= {"traffic_light"}
+    assert "rail_signal" not in {junction.type for junction in network.junctions.values()}
+    assert set(network.controlled) == set(network.programs)
+
+
 def test_left_hand_traffic_keeps_left(tmp_path: Path) -> None:
     """The lane next to the pavement is the leftmost one, as seen by those who drive."""
     for lefthand in (True, False):
@@ -285,6 +301,15 @@ def test_road_classes_are_read_from_netconverts_types() -> None:
     assert per_lane_veh_h("highway.busway") == per_lane_veh_h("") == per_lane_veh_h("highway.unclassified")
     assert Assumption("heavy").factor == 1.5
     assert Assumption("own", 300.0).factor == 1.0
+
+
+def test_the_page_states_the_assumption() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "demand.md").read_text(encoding="utf-8")
+    for kind, rate in PER_LANE_VEH_H.items():
+        assert f"| {kind} | {rate:g} |" in page
+    assert f"{WALKERS_PER_CROSSING_H:g} people an hour" in page
+    assert f"more than {MOST_OUTSIDE:.0%}".replace("%", " %") in page
+    assert f"fewer than {LEAST_ARRIVED:.0%}".replace("%", " %") in page
 
 
 def test_a_smaller_share_of_the_demand_is_part_of_a_larger_one() -> None:
