@@ -216,7 +216,7 @@ def test_a_tram_and_cycle_lanes_are_kept(tmp_path: Path) -> None:
 
 
 def test_a_signal_on_a_track_alone_does_not_become_a_railways(tmp_path: Path) -> None:
-    """netconvert makes a rail signal of it, which keeps a tram out of the next section."""
+    """A rail signal keeps a tram out of the next section."""
     text = TRAM.read_text(encoding="utf-8")
     at = ElementTree.fromstring(text).find("way[@id='211']/nd[2]")
     assert at is not None
