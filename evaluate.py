@@ -198,6 +198,7 @@ def _judge(options: argparse.Namespace, seeds: list[int], timing: Timing, words:
     about = {
         "scenario": scenario.name,
         "demand": scenario.demand,
+        "made_up": scenario.made_up,
         "ignore_junction_blocker_s": scenario.ignore_junction_blocker_s,
         "seeds": seeds,
         "tls_ids": options.tls_ids,

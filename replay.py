@@ -37,6 +37,7 @@ from scenarios.arguments import (
     timing_from,
 )
 from scenarios.blockers import blocker_line
+from scenarios.provenance import made_up_line
 from scenarios.seeds import EVALUATION_SEEDS
 from signals.intersection import compile_signals
 from signals.timing import Timing
@@ -293,13 +294,16 @@ def _line(replay: Replay) -> str:
         f"{replay.title}: {result['vehicles']:,} vehicles, delay {replay.delay_s:.2f} s, "
         f"{result['arrived_veh']:,} arrived{stuck}"
     )
-    return "\n".join(filter(None, (line, blocker_line(replay.ignore_junction_blocker_s))))
+    return "\n".join(
+        filter(None, (line, made_up_line(replay.made_up), blocker_line(replay.ignore_junction_blocker_s)))
+    )
 
 
 def _about(replay: Replay, size: int) -> dict[str, Any]:
     head = replay.head
     about = {
         "scenario": head["scenario"]["name"],
+        "made_up": replay.made_up,
         "ignore_junction_blocker_s": replay.ignore_junction_blocker_s,
         "controller": head["controller"]["name"],
         "seed": head["seed"],

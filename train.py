@@ -55,6 +55,7 @@ from plumbing.occupied import occupied
 from plumbing.outside import absolute, add_code_argument, is_outside
 from scenarios.arguments import add_scenario_arguments, add_timing_arguments, timing_from
 from scenarios.blockers import blocker_line
+from scenarios.provenance import made_up_line
 from scenarios.scenario import Scenario, absolute_name
 from scenarios.seeds import VALIDATION_SEEDS
 from signals.observations import Observation, PhaseObservation
@@ -351,7 +352,12 @@ def _settings(job: Job, scenario: Scenario, setup: SimulationSetup) -> dict[str,
         "sensing": setup.sensing,
         "observation": job.observation,
         "code": sources_of(code_of({"job": asdict(job)}, policy=False)),
-        "scenario": {"name": scenario.name, "files": scenario.hashes(), "licence": scenario.licence},
+        "scenario": {
+            "name": scenario.name,
+            "files": scenario.hashes(),
+            "licence": scenario.licence,
+            "made_up": scenario.made_up,
+        },
         "versions": {**versions, "python": platform.python_version()},
         "allocator": allocator_name(),
         "job": asdict(job),
@@ -366,8 +372,9 @@ def _announce(job: Job, scenario: Scenario, signals: int, run: Path, resume: boo
         f"{job.steps:,} steps, {job.workers} worker{'s' if job.workers > 1 else ''}, into {run}",
         error=True,
     )
-    if line := blocker_line(scenario.ignore_junction_blocker_s):
-        say(line, error=True)
+    for line in (made_up_line(scenario.made_up), blocker_line(scenario.ignore_junction_blocker_s)):
+        if line:
+            say(line, error=True)
 
 
 if __name__ == "__main__":

@@ -207,6 +207,7 @@ def _content(
         "scenario": scenario.name,
         "begin_s": scenario.begin_s,
         "end_s": scenario.end_s,
+        "made_up": scenario.made_up,
         "ignore_junction_blocker_s": scenario.ignore_junction_blocker_s,
         "files_sha256": scenario.hashes(),
         "timing": dataclasses.asdict(base.timing),

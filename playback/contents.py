@@ -33,7 +33,8 @@ _HEAD = record(
                 "name": text(), "given": text(), "routes": _TEXTS, "additional": _TEXTS, "demand": text(60),
                 "begin_s": _TIME_S, "end_s": _TIME_S, "options": listed(row(text(), text()), most=1000),
                 "files_sha256": named(_SHA256),
-            }
+            },
+            {"made_up": text()},
         ),
         "controller": record({"name": text()}),
         "seed": whole(0, 2**31 - 1),

@@ -31,6 +31,7 @@ def write_page(replays: Sequence[Path], out: Path) -> int:
         _check_pair(heads[0], heads[1], replays)
     of = heads[0]["scenario"]["name"]
     title = f"{of}: " + " and ".join(head["controller"]["name"] for head in heads)
+    title += ", made-up demand" if heads[0]["scenario"].get("made_up") else ""
     check_text(title)
     text = (VIEWER / "page.html").read_text(encoding="utf-8")
     parts = {

@@ -105,6 +105,11 @@ class Replay:
         return blocker_s([(name, value) for name, value in self.head["scenario"]["options"]])
 
     @property
+    def made_up(self) -> str:
+        """What of the demand was made up; "" where nothing was."""
+        return str(self.head["scenario"].get("made_up", ""))
+
+    @property
     def digests(self) -> dict[str, str]:
         """SHA-256 of what SUMO printed."""
         found: dict[str, str] = self.head["sha256"]
@@ -236,6 +241,7 @@ def save(
             "end_s": scenario.end_s,
             "options": [list(pair) for pair in scenario.options],
             "files_sha256": scenario.hashes(),
+            **({"made_up": scenario.made_up} if scenario.made_up else {}),
         },
         "controller": dict(controller),
         "seed": episode.seed,

@@ -1,26 +1,39 @@
-"""`python -m scenarios` lists the scenarios; `describe` explains every signal of one; `picture` draws it."""
+"""`python -m scenarios` lists the scenarios; `describe` explains every signal of one; `picture` draws it; `import`
+makes one of a map."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
 from plumbing.command import run_command, say, say_json
 from plumbing.errors import InputError
 from scenarios.clock import timing_for
+from scenarios.provenance import made_up_line
 from scenarios.scenario import Scenario, load, names
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns its exit status."""
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    options = _parser().parse_args(words)
+    if options.command == "import":
+        from scenarios.maps.command import run
+
+        return run(options, words)
     if options.command == "describe":
         return _describe(_load(options), options.json, options.changes)
     if options.command == "picture":
-        from scenarios.picture import draw
+        from scenarios.picture import draw, legend
+        from scenarios.streets import read_streets
 
-        draw(_load(options).network, options.out)
+        scenario = _load(options)
+        streets = read_streets(scenario.net_file)
+        draw(scenario.network, options.out, streets)
+        for number, tls_id, place in legend(scenario.network, streets):
+            say(f"{number:>4}  {tls_id}{'; ' + place if place else ''}")
         say(f"wrote {options.out}")
         return 0
     return _list(options.json)
@@ -29,18 +42,19 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m scenarios",
-        description="Lists the scenarios, or explains one's signals.",
+        description="Lists the scenarios, explains one's signals, or makes one of a map.",
         epilog="examples: python -m scenarios describe cologne3 · python -m scenarios describe my.net.xml "
-        "--routes my.rou.xml · python -m scenarios picture grid:2x5 --out grid.svg",
+        "--routes my.rou.xml · python -m scenarios picture grid:2x5 --out grid.svg · python -m scenarios import "
+        "town.osm.xml --out towns/mine",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    commands = parser.add_subparsers(dest="command", metavar="describe | picture")
+    commands = parser.add_subparsers(dest="command", metavar="describe | picture | import")
     for name, help_ in (
         ("describe", "explain every signal: its phases, and what can't be controlled"),
         ("picture", "draw the network as an SVG file"),
     ):
         command = commands.add_parser(name, help=help_)
-        command.add_argument("scenario", help="a name, a .sumocfg, or a .net.xml(.gz) file")
+        command.add_argument("scenario", help="a name, a .sumocfg or a folder with one, or a .net.xml(.gz) file")
         command.add_argument("--routes", nargs="+", default=[], type=Path, help="route files")
         command.add_argument("--additional", nargs="+", default=[], type=Path, help="additional files")
         if name == "describe":
@@ -50,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
             )
         else:
             command.add_argument("--out", type=Path, required=True, help="the SVG file to write")
+    from scenarios.maps.command import add_parser
+
+    add_parser(commands)
     return parser
 
 
@@ -75,6 +92,7 @@ def summary(scenario: Scenario) -> dict[str, Any]:
         "duration_s": scenario.horizon_s,
         "licence": scenario.licence,
         "source": scenario.source,
+        "made_up": scenario.made_up,
     }
 
 
@@ -139,6 +157,8 @@ def _describe(scenario: Scenario, as_json: bool, changes: bool) -> int:
         f"{about['begin_s']:.0f} to {about['end_s']:.0f} s"
     )
     say(f"  licence {about['licence']}; source: {about['source']}")
+    if scenario.made_up:
+        say(f"  {made_up_line(scenario.made_up)}")
     say("\n".join(["", *signals]))
     return 0
 

@@ -10,10 +10,8 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import itertools
-import os
 import random
 import re
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +23,7 @@ from plumbing.errors import InputError
 from plumbing.yamlfile import parse_yaml
 from scenarios.blockers import with_blocker
 from scenarios.lattice import plain
+from scenarios.sumo_tools import run_binary, without_comments
 
 EMBEDDED = ("single", "tee", "arterial", "grid")
 _RECIPE = "1"  # raise it when this file builds something else out of the same inputs
@@ -96,37 +95,25 @@ def _size(name: str, recipe: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _netconvert(family: str, texts: Mapping[str, str], options: list[str], target: Path, net_name: str) -> None:
-    import sumo  # the wheel that brings the binaries; it knows where they are
-
-    home = str(sumo.SUMO_HOME)
-    command = [os.path.join(home, "bin", "netconvert")]
+    words = []
     inputs = []
     for kind, option in _PLAIN.items():
         name = f"{family}.{kind}.xml"
         if name in texts:
             (target / name).write_text(texts[name], encoding="utf-8")
             inputs.append(target / name)
-            command += [option, name]
-    command += ["--output-file", net_name, "--no-turnarounds", "--no-warnings", *options]
-    result = subprocess.run(
-        command,
-        cwd=target,
-        env={**os.environ, "SUMO_HOME": home},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+            words += [option, name]
+    words += ["--output-file", net_name, "--no-turnarounds", "--no-warnings", *options]
+    said = run_binary("netconvert", words, target)
     net = target / net_name
-    if result.returncode != 0 or not net.is_file():
-        said = next((line for line in result.stderr.splitlines() if line.startswith("Error")), "no reason given")
+    if said.status != 0 or not net.is_file():
         raise InputError(
-            f"scenario {family!r} cannot be built: netconvert says {said!r}; check the plain XML files in its folder"
+            f"scenario {family!r} cannot be built: netconvert says {said.reason!r}; check the plain XML files in its "
+            "folder"
         )
     for path in inputs:
         path.unlink()
-    # netconvert's first comment holds the time and the place: without it, equal inputs give equal bytes
-    text = net.read_text(encoding="utf-8")
-    net.write_text(re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL), encoding="utf-8")
+    without_comments(net)
 
 
 def demand_text(recipe: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 from plumbing.cache import cached_file
 from plumbing.digest import file_sha256
@@ -30,6 +31,7 @@ from scenarios.demand import Demand, read_demand
 from scenarios.heldout import held_out_routes, scaled_routes
 from scenarios.naming import expanded, name_of
 from scenarios.netfile import read_network
+from scenarios.provenance import made_up_of, read_provenance
 from scenarios.sumo_input import admitted, admitted_text, parts
 from scenarios.xmlfile import LARGEST, require_file, root_tag
 from signals.network import RoadNetwork
@@ -69,6 +71,8 @@ class Scenario:
     """"recorded", "held-out:SEED" or "scaled:FACTOR"."""
     options: tuple[tuple[str, str], ...] = ()
     """The sumocfg's further options, such as time-to-teleport; without its outputs, seed and gui settings."""
+    made_up: str = ""
+    """What of the demand nobody has counted, in a sentence that goes wherever results are shown; "" where nothing."""
 
     @property
     def horizon_s(self) -> float:
@@ -78,6 +82,13 @@ class Scenario:
     def scale(self) -> float:
         """How many times the planned vehicles (and not persons) SUMO lets depart."""
         return float(dict(self.options).get("scale", "1"))
+
+    @property
+    def demand_shown(self) -> str:
+        """The demand in a word or two, for people: `demand`, and whether it is made up."""
+        if not self.made_up:
+            return self.demand
+        return "made-up" if self.demand == "recorded" else f"{self.demand} of made-up"
 
     @property
     def ignore_junction_blocker_s(self) -> float | None:
@@ -207,7 +218,8 @@ def load(
     demand: str = "recorded",
     ignore_junction_blocker_s: float | None = None,
 ) -> Scenario:
-    """Finds and checks a scenario: one of `names()`, a .sumocfg, or a .net.xml(.gz) with its routes.
+    """Finds and checks a scenario: one of `names()`, a .sumocfg or a folder with one, or a .net.xml(.gz) with its
+    routes.
 
     Args:
         routes: route files; with a name or a sumocfg they replace its own.
@@ -234,6 +246,7 @@ def load(
         require_file(path, "route file" if path in found.route_files else what)
     let_in = found.sumo_files  # before anything else reads them
     found.without_waut(())
+    found = dataclasses.replace(found, made_up=made_up_of(found.route_files))
     network = found.network
     if not network.controlled or not network.programs:
         raise InputError(
@@ -284,13 +297,13 @@ def _find(name_or_path: str | Path) -> Scenario:
             f"unknown scenario {name!r}.{did_you_mean(name, names())} "
             f"Known are {', '.join(names())}; or give a .sumocfg or .net.xml file"
         )
+    if path.is_dir():
+        path = _only_config(path)
     tag = root_tag(path, "scenario")
     if tag == "net":
         return Scenario(
             name=name_of(path),
-            description="a network of the user's",
-            licence="the user's",
-            source=path.name,
+            **_about(path, path, "a network of the user's"),
             net_file=path.absolute(),
             route_files=(),
             additional_files=(),
@@ -305,13 +318,30 @@ def _find(name_or_path: str | Path) -> Scenario:
     )
 
 
+def _only_config(folder: Path) -> Path:
+    """The one configuration in a folder, such as one that `python -m scenarios import` has made."""
+    found = sorted(folder.glob("*.sumocfg"))
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found[:5]) or "none"
+        raise InputError(
+            f"scenario {folder} is a folder, which has to hold one .sumocfg (found: {names}); name a file"
+        )
+    return found[0]
+
+
+def _about(path: Path, net_file: Path, description: str) -> dict[str, Any]:
+    """Description, licence and source of what a user names: as the folder of the network says, where it does."""
+    said = read_provenance(net_file.absolute().parent)
+    if said is None or said.network != net_file.name:
+        return {"description": description, "licence": "the user's", "source": path.name}
+    return {"description": said.description, "licence": said.licence, "source": said.source}
+
+
 def _from_config(path: Path) -> Scenario:
     config: SumoConfig = read_config(path)
     return Scenario(
         name=name_of(path),
-        description="a scenario of the user's",
-        licence="the user's",
-        source=path.name,
+        **_about(path, config.net_file, "a scenario of the user's"),
         net_file=config.net_file,
         route_files=config.route_files,
         additional_files=config.additional_files,

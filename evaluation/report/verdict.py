@@ -11,6 +11,7 @@ from evaluation.results.gridlock import gridlock_lines
 from evaluation.results.summary import SIGNIFICANT, Comparison
 from evaluation.statistics import Interval
 from scenarios.blockers import blocker_line
+from scenarios.provenance import made_up_line
 
 
 def verdict(content: ReportContent) -> str:
@@ -19,7 +20,7 @@ def verdict(content: ReportContent) -> str:
     name = content.labels[subject]
     seeds = len(content.settings["seeds"])
     delay = content.entry(subject).metrics["delay_s"]
-    where = f"On {content.scenario.name} ({content.scenario.demand} demand, {_count(seeds, 'seed')})"
+    where = f"On {content.scenario.name} ({content.scenario.demand_shown} demand, {_count(seeds, 'seed')})"
     if rival is None:
         sentence = f"{where}, {name} loses {delay.mean:.1f} s per vehicle{_interval(delay)}; nothing was compared"
         return f"{sentence}{_jams(content)}{_unserved(content)}."
@@ -63,6 +64,8 @@ def cautions(content: ReportContent) -> list[str]:
             f"is: with {_count(comparisons, 'comparison')} the exact paired test needs at least {needed}."
         )
     if line := chosen_line(content.scenario, content.settings.get("tls_ids")):
+        found.append(f"{line}.")
+    if line := made_up_line(content.scenario.made_up):
         found.append(f"{line}.")
     if line := blocker_line(content.scenario.ignore_junction_blocker_s):
         found.append(f"SUMO's {line}.")

@@ -19,6 +19,7 @@ from evaluation.results.summary import Summary, p_text, with_interval
 from evaluation.runs import Evaluation, RunResult
 from evaluation.stress import StressCurve
 from scenarios.blockers import blocker_line
+from scenarios.provenance import made_up_line
 
 
 def as_table(summary: Summary) -> Table:
@@ -82,13 +83,17 @@ def print_results(
     same = seeds == list(range(seeds[0], seeds[0] + len(seeds)))
     shown = f"{seeds[0]} to {seeds[-1]}" if same and len(seeds) > 1 else ", ".join(map(str, seeds))
     console.print(
-        f"{scenario.name}, {scenario.demand} demand, {scenario.begin_s:g} to {scenario.end_s:g} s, "
+        f"{scenario.name}, {scenario.demand_shown} demand, {scenario.begin_s:g} to {scenario.end_s:g} s, "
         f"{vehicles} vehicles, seeds {shown}\n{_definition()}",
         soft_wrap=True,
     )
-    for line in (blocker_line(scenario.ignore_junction_blocker_s), chosen_line(scenario, evaluation.tls_ids)):
-        if line:
-            console.print(line, soft_wrap=True)
+    notes = (
+        made_up_line(scenario.made_up),
+        blocker_line(scenario.ignore_junction_blocker_s),
+        chosen_line(scenario, evaluation.tls_ids),
+    )
+    for line in filter(None, notes):
+        console.print(without_invisible(line), soft_wrap=True)
     if len(summary.controllers) > 1:
         console.print(
             f"reference: {without_invisible(summary.reference)}, the {summary.reference_is}", soft_wrap=True
