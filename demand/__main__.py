@@ -10,6 +10,8 @@ from plumbing.command import run_command
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("demand.counts.command", "read counts into a counts folder, whatever format they come in"),
+    "forecast": ("demand.forecast.command", "train and judge forecasts 5 to 60 minutes ahead"),
+    "generate": ("demand.generation.command", "learn what days are like, and make new ones"),
 }
 """Each command's module, which has `main(arguments) -> exit status`, and its line of help. A module is imported only
 when its command is called, so that importing counts needs no learning library."""

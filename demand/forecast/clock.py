@@ -60,13 +60,13 @@ class Clock:
 
     @property
     def slot(self) -> Numbers:
-        """(intervals,) number of the interval within its local day; where clocks are set back, some are there twice."""
+        """(intervals,) number of the interval within its local day; where clocks go back, some are there twice."""
         return self._local[1]
 
     @property
     def weekday(self) -> Numbers:
         """(intervals,) 0 for Monday to 6 for Sunday."""
-        return (self._local[0] + 3) % 7  # 1970-01-01 was a Thursday
+        return np.asarray((self._local[0] + 3) % 7)  # 1970-01-01 was a Thursday
 
     @cached_property
     def place(self) -> Numbers:

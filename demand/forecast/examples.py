@@ -1,4 +1,4 @@
-"""Examples to learn from: moments of some days, what was known then, and what came; some of them with made-up disturbances.
+"""Examples to learn from: moments of some days, what was known then, and what came; some with made-up disturbances.
 
 A few weeks hold hardly a road closure. A model that has seen none leans on its profile when one comes, so part of the
 examples come from copies of the counts in which stretches of some detectors are thinned or thickened.
@@ -33,7 +33,7 @@ class Split:
 class Disturbance:
     """How copies of the counts are disturbed."""
 
-    copies: int = 1
+    copies: int = 2
     share: float = 0.3
     """Of the days of each detector that have a disturbance."""
     spread: float = 0.8
@@ -65,8 +65,9 @@ def split_days(series: Series, test_days: int, calibration_days: int) -> Split:
     learn = days - test_days - calibration_days
     if learn < SHORTEST_DAYS:
         raise InputError(
-            f"the counts cover {days} days; {test_days} for the test and {calibration_days} for calibration leave {learn} "
-            f"to learn from, not {SHORTEST_DAYS} or more; give longer counts, or lower --test-days or --calibration-days"
+            f"the counts cover {days} days; {test_days} for the test and {calibration_days} for calibration leave "
+            f"{max(learn, 0)} to learn from, not {SHORTEST_DAYS} or more; give longer counts, or lower --test-days "
+            "or --calibration-days"
         )
     return Split(learn, learn + calibration_days, days)
 

@@ -1,8 +1,8 @@
-"""What a forecast is made from: lags, profiles and levels, all known at the moment of the forecast. Numpy alone, so that
-training and running share it.
+"""What a forecast is made from: lags, profiles and levels, all known at its moment. Numpy alone, so that training
+and running share it.
 
-Counts are worked on as `sqrt(count + 3/8)` (Anscombe 1948), whose spread hardly depends on the count, and as residuals
-from a profile: the mean of earlier days at that time, those of the same weekday first.
+Counts are worked on as `sqrt(count + 3/8)` (Anscombe 1948), whose spread hardly depends on the count, and as
+residuals from a profile: the mean of earlier days at that time, those of the same weekday first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import numpy as np
 from demand.forecast.clock import Clock, Numbers
 
 MEMORY_DAYS = 28  # [days] that a profile looks back
-HISTORY_DAYS = 35  # [days] that a forecast wants: the memory of the profile, and a week for what decays over half a day
+HISTORY_DAYS = (
+    35  # [days] that a forecast wants: the memory of the profile, and a week for what decays over half a day
+)
 WARMUP_DAYS = 3  # [days] before which there is no profile worth learning from
 SEQUENCE = 16  # intervals that a recurrent network sees
 AGE_DAYS = 14.0  # [days] after which a day counts 1/e in the profile
@@ -30,7 +32,8 @@ OWN = (
 four intervals that is not known, and its mean."""
 AHEAD = (
     "profile", "profile of the day type", "profile before", "profile after", "last value", "last week",
-    "last week residual", "last week three", "yesterday", "yesterday residual", "yesterday three", "yesterday running",
+    "last week residual", "last week three", "yesterday", "yesterday residual", "yesterday three",
+    "yesterday running",
 )  # fmt: skip
 """Of a detector and the moment that is forecast: its profile, and all else minus that profile."""
 WHEN = ("hour", "weekday", "weekend", "sine", "cosine")
@@ -172,7 +175,9 @@ def _day_weights(weekdays: Numbers, same_type: float) -> Numbers:
     age = np.arange(len(weekdays))[:, None] - np.arange(len(weekdays))
     same = weekdays[:, None] == weekdays
     weekend = weekdays >= 5
-    like = np.where(weekend[:, None] & weekend, OTHER_WEEKEND, np.where(weekend[:, None] == weekend, same_type, OTHER_TYPE))
+    like = np.where(
+        weekend[:, None] & weekend, OTHER_WEEKEND, np.where(weekend[:, None] == weekend, same_type, OTHER_TYPE)
+    )
     weights = np.where(same, 1.0, like) * np.exp(-age / AGE_DAYS)
     found: Numbers = np.where((age >= 1) & (age <= MEMORY_DAYS), weights, 0.0)
     return found

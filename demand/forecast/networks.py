@@ -1,5 +1,5 @@
-"""Two networks over detectors, trained on the pinball loss: a recurrent one that reads each detector's last intervals,
-and one in which the detectors of a site attend to each other."""
+"""Two networks over detectors, trained on the pinball loss: a recurrent one that reads each detector's last
+intervals, and one in which the detectors of a site attend to each other."""
 
 from __future__ import annotations
 
@@ -98,15 +98,16 @@ class Attention(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.value = nn.Linear(WIDTH, WIDTH)
-        self.to = nn.Linear(WIDTH, HEADS)
-        self.of = nn.Linear(WIDTH, HEADS)
+        self.toward = nn.Linear(WIDTH, HEADS)
+        self.away = nn.Linear(WIDTH, HEADS)
 
     def forward(self, state: Tensor, apart: Tensor) -> Tensor:
         """(N, D, WIDTH) of the same; `apart` is (D, D), 0 for neighbours and far below 0 for others."""
         moments, detectors = state.shape[0], state.shape[1]
         value = self.value(state).reshape(moments, detectors, HEADS, WIDTH // HEADS).transpose(1, 2)
-        to, of = self.to(state).transpose(1, 2).unsqueeze(-1), self.of(state).transpose(1, 2).unsqueeze(-2)
-        share = torch.softmax(nn.functional.leaky_relu(to + of, 0.2) + apart, dim=-1)
+        toward = self.toward(state).transpose(1, 2).unsqueeze(-1)
+        away = self.away(state).transpose(1, 2).unsqueeze(-2)
+        share = torch.softmax(nn.functional.leaky_relu(toward + away, 0.2) + apart, dim=-1)
         return torch.relu(torch.matmul(share, value).transpose(1, 2).reshape(moments, detectors, WIDTH))
 
 
@@ -114,7 +115,9 @@ def _head(inputs: int, steps: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, 2 * WIDTH), nn.ReLU(), nn.Linear(2 * WIDTH, steps * len(QUANTILES)))
 
 
-def fit_network(network: type[RecurrentNetwork | GraphNetwork], examples: Examples, sites: Sequence[int], seed: int) -> nn.Module:
+def fit_network(
+    network: type[RecurrentNetwork | GraphNetwork], examples: Examples, sites: Sequence[int], seed: int
+) -> nn.Module:
     """A trained network. The same seed gives the same weights on the same machine."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -129,11 +132,11 @@ def fit_network(network: type[RecurrentNetwork | GraphNetwork], examples: Exampl
         optimiser = torch.optim.AdamW(model.parameters(), RATE, weight_decay=DECAY)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=EPOCHS * batches)
         for _ in range(EPOCHS):
-            for rows in torch.randperm(len(target)).split(BATCH):
+            for rows in torch.split(torch.randperm(len(target)), BATCH):
                 left = target[rows] - model(*(values[rows] for values in given))
                 loss = (torch.maximum(levels * left, (levels - 1) * left) * weight[rows]).sum() / weight[rows].sum()
                 optimiser.zero_grad()
-                loss.backward()
+                torch.autograd.backward(loss)
                 optimiser.step()
                 schedule.step()
     return model.eval()

@@ -48,8 +48,8 @@ def score(quantiles: Numbers, came: Numbers) -> Scores:
 
 
 def conformal_offsets(residuals: Numbers, base: Numbers, came: Numbers) -> Numbers:
-    """(D, H) by how much each interval has to be widened to both sides, on the stabilised scale, so that it covered its
-    share of what came: conformalised quantile regression (Romano, Patterson and Candès 2019) on days after those
+    """(D, H) by how much each interval has to be widened to both sides, on the stabilised scale, so that it covered
+    its share of what came: conformalised quantile regression (Romano, Patterson and Candès 2019) on days after those
     learned from. A detector of fewer than 50 values gets what all have.
 
     Args:

@@ -17,7 +17,9 @@ from demand.forecast.clock import FLOW, OCCUPANCY, Clock, Numbers
 from plumbing.errors import InputError
 
 FINEST_S = 300  # shorter intervals are added up: single vehicles at five minutes are noise enough
-LONGEST_DAYS = 120  # a season: older days say little of tomorrow, and the arrays stay below a gigabyte for 500 detectors
+LONGEST_DAYS = (
+    120  # a season: older days say little of tomorrow, and the arrays stay below a gigabyte for 500 detectors
+)
 _DAY_S = 86_400
 
 
@@ -48,7 +50,8 @@ def read_series(folder: CountsFolder, quantity: str = FLOW) -> Series:
     about = folder.about
     if about.interval_s > 3600:
         raise InputError(
-            f"{folder.path} has intervals of {about.interval_s} s; a forecast of up to 60 minutes wants 3600 s or less"
+            f"{folder.path} has intervals of {about.interval_s} s; a forecast of up to 60 minutes wants 3600 s or "
+            "less"
         )
     interval_s = next(
         n for n in range(about.interval_s, _DAY_S + 1, about.interval_s) if n >= FINEST_S and _DAY_S % n == 0
@@ -112,4 +115,4 @@ def _added_up(values: Numbers, known: Numbers, together: int, quantity: str) -> 
     whole = len(values) // together * together
     parts = values[:whole].reshape(-1, together, values.shape[1])
     joined = parts.sum(axis=1) if quantity == FLOW else parts.mean(axis=1)
-    return joined, known[:whole].reshape(parts.shape).all(axis=1)
+    return joined, np.asarray(known[:whole].reshape(parts.shape).all(axis=1))
