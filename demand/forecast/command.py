@@ -16,7 +16,7 @@ from demand.counts.store import CountsFolder
 from demand.forecast.clock import FLOW, OCCUPANCY
 from demand.forecast.examples import moments_of, split_days, targets
 from demand.forecast.judging import Settings, busy_detectors, judged, scored_step, steps_of
-from demand.forecast.kinds import METHODS
+from demand.forecast.kinds import ENSEMBLE, METHODS
 from demand.forecast.model_folder import BEST
 from demand.forecast.picture import draw
 from demand.forecast.runtime import Forecaster
@@ -37,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if unknown := [name for name in options.methods if name not in METHODS]:
         raise InputError(f"no method {unknown[0]!r}; there are {', '.join(METHODS)}")
+    if ENSEMBLE in options.methods:
+        options.methods.sort(key=lambda name: name == ENSEMBLE)  # it is made of the others
     if options.test_days < 1 or options.calibration_days < 1:
         raise InputError("--test-days and --calibration-days want 1 or more")
     folder = CountsFolder(options.counts)
@@ -130,6 +132,7 @@ method, and all before those are learned from. Methods, in the order of what the
   linear                 ridge regression on lags, profiles and levels of the day
   boosting               gradient boosting of trees
   recurrent graph        a gated recurrent network; a graph-attention network over the detectors of a site
+  ensemble               the mean of those that learn
 A method and seed that --out holds already is kept, so a run that was stopped goes on where it was.
 
 examples:

@@ -19,7 +19,7 @@ HISTORY_DAYS = (
     35  # [days] that a forecast wants: the memory of the profile, and a week for what decays over half a day
 )
 WARMUP_DAYS = 3  # [days] before which there is no profile worth learning from
-SEQUENCE = 16  # intervals that a recurrent network sees
+SEQUENCE = 8  # intervals that a recurrent network sees
 AGE_DAYS = 14.0  # [days] after which a day counts 1/e in the profile
 SAME_TYPE, OTHER_WEEKEND, OTHER_TYPE = 0.2, 0.05, 0.001  # weights of days that are not the same weekday
 DECAYS_S = (2_700.0, 9_000.0, 43_200.0)  # [s] of the running means of residuals

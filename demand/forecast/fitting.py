@@ -55,7 +55,7 @@ def fit(method: str, examples: Examples, sites: Sequence[int], seed: int) -> Fit
     else:
         kind = RecurrentNetwork if method == RECURRENT else GraphNetwork
         network = fit_network(kind, examples, sites, seed)
-    return _Network(network, examples.given.base.shape[1], examples.given.base.shape[2])
+    return _Network(method, network, examples.given.base.shape[1], examples.given.base.shape[2])
 
 
 class _Unlearned:
@@ -72,12 +72,15 @@ class _Trees:
         self._model, self._width = model, tree_rows(given.of(slice(0, 1)), 0).shape[1]
 
     def files(self) -> dict[str, bytes]:
-        return {f"step-{step}.onnx": tree_graph(models, self._width) for step, models in enumerate(self._model.trees)}
+        return {
+            f"{BOOSTING}-step-{step}.onnx": tree_graph(models, self._width)
+            for step, models in enumerate(self._model.trees)
+        }
 
 
 class _Network:
-    def __init__(self, network: nn.Module, detectors: int, steps: int) -> None:
-        self._network, self._detectors, self._steps = network, detectors, steps
+    def __init__(self, method: str, network: nn.Module, detectors: int, steps: int) -> None:
+        self._method, self._network, self._detectors, self._steps = method, network, detectors, steps
 
     def residuals(self, given: Features) -> Numbers:
         return in_blocks(given, self._answer)
@@ -102,4 +105,4 @@ class _Network:
                 opset_version=OPSET, input_names=list(NETWORK_INPUTS), output_names=["residuals"],
                 dynamic_axes={name: {0: "n"} for name in NETWORK_INPUTS},
             )  # fmt: skip
-        return {"network.onnx": stream.getvalue()}
+        return {f"{self._method}.onnx": stream.getvalue()}

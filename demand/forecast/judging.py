@@ -16,8 +16,9 @@ from demand.forecast.clock import Numbers
 from demand.forecast.examples import Disturbance, Split, examples, moments_of, split_days, targets
 from demand.forecast.features import HISTORY_DAYS, WARMUP_DAYS, features, levels
 from demand.forecast.fitting import SEEDLESS, Fitted, fit
-from demand.forecast.kinds import quantiles
-from demand.forecast.model_folder import RESULT, ModelAbout, read_model, write_model
+from demand.forecast.kinds import ENSEMBLE, LEARNED, Mean, Model, quantiles
+from demand.forecast.model_folder import CALIBRATION, RESULT, ModelAbout, read_model, write_model
+from demand.forecast.runtime import loaded
 from demand.forecast.scores import BUSY, conformal_offsets, score
 from demand.forecast.series import Series
 from plumbing.errors import InputError
@@ -74,34 +75,33 @@ def judged(
     if (kept := _kept(folder, fingerprint)) is not None:
         return kept, True
     split = split_days(series, settings.test_days, settings.calibration_days)
-    begun = time.monotonic()
-    first, level = _trained(series, method, seed, settings, steps, split.learn_until)
-    seconds = time.monotonic() - begun
     moments = moments_of(series, split.learn_until, split.calibrate_until, steps)
-    given = features(series.values, series.clock, level, series.sites, steps, moments)
     came = targets(series, series.values, moments, steps)
-    residuals = first.residuals(given)
-    offsets = conformal_offsets(residuals, given.base, came)
+    if method == ENSEMBLE:
+        trained = _combined(out, seed, fingerprint)
+        level = levels(series.values[: int(np.searchsorted(series.clock.day, split.calibrate_until))])
+    else:
+        trained, level = _trained_twice(series, method, seed, settings, steps, split, moments)
+    # The base depends on the level only where there is no day to make a profile of.
+    given = features(series.values, series.clock, level, series.sites, steps, moments)
+    offsets = conformal_offsets(trained.residuals, given.base, came)
     busy = busy_detectors(series)
-    validation = _scores(quantiles(residuals, given.base, offsets, series.quantity), came, busy)
-    begun = time.monotonic()
-    final, level = _trained(series, method, seed, settings, steps, split.calibrate_until)
-    seconds += time.monotonic() - begun
-    found, came = forecast_days(series, final, level, offsets, steps, split)
+    validation = _scores(quantiles(trained.residuals, given.base, offsets, series.quantity), came, busy)
+    found, came = forecast_days(series, trained.model, level, offsets, steps, split)
     result = {
-        "method": method, "seed": seed, "fit_s": round(seconds, 2),
+        "method": method, "seed": seed, "fit_s": round(trained.seconds, 2),
         "validation": validation, "test": _scores(found, came, busy),
     }  # fmt: skip
     about = ModelAbout(
         series.quantity, method, seed, series.detectors, series.sites, series.clock.interval_s, series.clock.zone,
         steps, tuple(map(float, level)), tuple(tuple(map(float, row)) for row in offsets), fingerprint,
     )  # fmt: skip
-    write_model(folder, about, final.files(), result)
+    write_model(folder, about, trained.files, result, trained.residuals)
     return result, False
 
 
 def forecast_days(
-    series: Series, model: Fitted, level: Numbers, offsets: Numbers, steps: tuple[int, ...], split: Split
+    series: Series, model: Model, level: Numbers, offsets: Numbers, steps: tuple[int, ...], split: Split
 ) -> tuple[Numbers, Numbers]:
     """(N, D, H, 3) quantiles for the test days, and (N, D, H) what came."""
     moments = moments_of(series, split.calibrate_until, split.test_until, steps)
@@ -116,6 +116,48 @@ def busy_detectors(series: Series) -> Numbers:
     known = ~np.isnan(series.values)
     mean = np.nansum(series.values, axis=0) / np.maximum(known.sum(axis=0), 1)
     return np.asarray(mean >= BUSY)
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A method that has learned."""
+
+    residuals: Numbers
+    """(N, D, H, 3) of the first fit, on the calibration days."""
+    model: Model
+    """The last fit."""
+    files: dict[str, bytes]
+    seconds: float
+
+
+def _trained_twice(
+    series: Series, method: str, seed: int, settings: Settings, steps: tuple[int, ...], split: Split, moments: Numbers
+) -> tuple[_Trained, Numbers]:
+    """Without the calibration days, for what is judged on them; then with them. And the level of each detector."""
+    begun = time.monotonic()
+    first, level = _trained(series, method, seed, settings, steps, split.learn_until)
+    given = features(series.values, series.clock, level, series.sites, steps, moments)
+    residuals = first.residuals(given)
+    last, level = _trained(series, method, seed, settings, steps, split.calibrate_until)
+    return _Trained(residuals, last, last.files(), time.monotonic() - begun), level
+
+
+def _combined(out: Path, seed: int, fingerprint: str) -> _Trained:
+    """The mean of the methods that have learned with this seed: nothing is learned for it."""
+    models, residuals, files, seconds = [], [], {}, 0.0
+    for method in LEARNED:
+        folder = out / f"{method}-seed-{seed}"
+        result = _kept(folder, fingerprint)
+        if result is None:
+            continue
+        about, content = read_model(folder)
+        models.append(loaded(folder, about, content))
+        files |= content
+        residuals.append(np.sort(np.load(folder / CALIBRATION, allow_pickle=False), axis=-1))
+        seconds += float(result["fit_s"])
+    if len(models) < 2:
+        raise InputError(f"--methods {ENSEMBLE} wants two or more of {', '.join(LEARNED)} beside it")
+    return _Trained(np.asarray(np.mean(residuals, axis=0)), Mean(models), files, seconds)
 
 
 def _trained(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +14,9 @@ QUANTILES = (0.1, 0.5, 0.9)
 LAST_VALUE, LAST_WEEK, LINEAR, BOOSTING, RECURRENT, GRAPH = (
     "last_value", "last_week", "linear", "boosting", "recurrent", "graph",
 )  # fmt: skip
-METHODS = (LAST_VALUE, LAST_WEEK, LINEAR, BOOSTING, RECURRENT, GRAPH)
+ENSEMBLE = "ensemble"
+LEARNED = (LINEAR, BOOSTING, RECURRENT, GRAPH)
+METHODS = (LAST_VALUE, LAST_WEEK, *LEARNED, ENSEMBLE)
 NETWORK_INPUTS = ("own", "ahead", "when", "sequence")
 _BLOCK = 512  # moments that a network is given at once: what it holds meanwhile stays small
 
@@ -36,6 +38,17 @@ class Naive:
         """See `Model`."""
         point = given.last_value if self._last else given.last_week
         return np.repeat(point[..., None], len(QUANTILES), axis=-1)
+
+
+class Mean:
+    """The mean of what several models say."""
+
+    def __init__(self, models: Sequence[Model]) -> None:
+        self._models = models
+
+    def residuals(self, given: Features) -> Numbers:
+        """See `Model`."""
+        return np.asarray(np.mean([np.sort(model.residuals(given), axis=-1) for model in self._models], axis=0))
 
 
 def tree_rows(given: Features, step: int) -> Numbers:

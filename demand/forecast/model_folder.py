@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from demand.forecast.clock import FLOW, OCCUPANCY
+import numpy as np
+
+from demand.forecast.clock import FLOW, OCCUPANCY, Numbers
 from demand.forecast.kinds import METHODS, QUANTILES
 from plumbing.digest import file_sha256
 from plumbing.errors import InputError
@@ -17,7 +19,7 @@ from plumbing.plain import json_bytes, listed, misfit, named, number, one_of, pa
 from plumbing.whole import Draft
 
 FORMAT = "intergreen forecast 1"
-ABOUT, RESULT, BEST = "forecast.json", "result.json", "best.json"
+ABOUT, RESULT, CALIBRATION, BEST = "forecast.json", "result.json", "calibration.npy", "best.json"
 _MOST = 100_000
 _SHAPE = record(
     {
@@ -61,8 +63,15 @@ class ModelAbout:
     """SHA-256 over the counts and the settings that it was trained with."""
 
 
-def write_model(out: Path, about: ModelAbout, files: Mapping[str, bytes], result: Mapping[str, Any]) -> None:
-    """Write a model's folder, whole or not at all, with what it scored."""
+def write_model(
+    out: Path, about: ModelAbout, files: Mapping[str, bytes], result: Mapping[str, Any], calibration: Numbers
+) -> None:
+    """Write a model's folder, whole or not at all.
+
+    Args:
+        result: what it scored.
+        calibration: (N, D, H, 3) residuals on the calibration days, of which an ensemble makes its own.
+    """
     with Draft(out) as draft:
         draft.path.mkdir()
         for name, content in files.items():
@@ -72,6 +81,7 @@ def write_model(out: Path, about: ModelAbout, files: Mapping[str, bytes], result
         whole_about = {"format": FORMAT, **told, "quantiles": list(QUANTILES), "files": content_of}
         (draft.path / ABOUT).write_bytes(json_bytes(_plain(whole_about)))
         (draft.path / RESULT).write_bytes(json_bytes(dict(result)))
+        np.save(draft.path / CALIBRATION, calibration.astype(np.float32), allow_pickle=False)
         draft.take_place()
 
 

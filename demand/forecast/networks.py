@@ -14,7 +14,7 @@ from demand.forecast.features import AHEAD, OWN, WHEN
 from demand.forecast.kinds import NETWORK_INPUTS, QUANTILES
 
 WIDTH, EMBEDDING, HEADS = 32, 8, 4
-EPOCHS, BATCH, RATE, DECAY = 12, 64, 4e-3, 1e-3
+EPOCHS, BATCH, RATE, DECAY = 6, 64, 4e-3, 1e-3
 _ROUGH = 1e-2  # spread below which a feature is constant
 
 

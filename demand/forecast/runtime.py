@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from demand.forecast.kinds import (
     BOOSTING,
     LAST_VALUE,
     LAST_WEEK,
+    LEARNED,
     NETWORK_INPUTS,
+    Mean,
     Model,
     Naive,
     in_blocks,
@@ -37,19 +40,7 @@ class Forecaster:
         """
         path = best_of(Path(folder), quantity)
         self.about, files = read_model(path)
-        if self.about.method in (LAST_VALUE, LAST_WEEK):
-            self._model: Model = Naive(self.about.method)
-        else:
-            try:
-                sessions = {name: _session(content) for name, content in files.items()}
-                self._model = (
-                    _Trees(sessions) if self.about.method == BOOSTING else _Network(sessions["network.onnx"])
-                )
-            except Exception as error:  # whatever the library finds wrong with a file
-                reason = f"{type(error).__name__}: {printable(error)}"
-                raise InputError(
-                    f"{path}: its ONNX files cannot be run ({reason}); make the forecast again"
-                ) from error
+        self._model = loaded(path, self.about, files)
 
     @property
     def history(self) -> int:
@@ -96,6 +87,28 @@ class Forecaster:
         return quantiles(self._model.residuals(given), given.base, np.asarray(about.offsets), about.quantity)
 
 
+def loaded(path: Path, about: ModelAbout, files: Mapping[str, bytes]) -> Model:
+    """The model of a folder that has been read.
+
+    Raises:
+        InputError: its files are no models.
+    """
+    if about.method in (LAST_VALUE, LAST_WEEK):
+        return Naive(about.method)
+    try:
+        sessions = {name: _session(content) for name, content in sorted(files.items())}
+        models: list[Model] = [_Network(sessions[f"{name}.onnx"]) for name in LEARNED if f"{name}.onnx" in sessions]
+        trees = [
+            sessions[f"{BOOSTING}-step-{n}.onnx"] for n in range(len(about.steps)) if len(sessions) > len(models)
+        ]
+        if trees:
+            models.append(_Trees(trees))
+        return models[0] if len(models) == 1 else Mean(models)
+    except Exception as error:  # whatever the library finds wrong with a file
+        reason = f"{type(error).__name__}: {printable(error)}"
+        raise InputError(f"{path}: its ONNX files cannot be run ({reason}); make the forecast again") from error
+
+
 def _session(content: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # a forecast takes milliseconds; several run beside each other
@@ -103,8 +116,8 @@ def _session(content: bytes) -> onnxruntime.InferenceSession:
 
 
 class _Trees:
-    def __init__(self, sessions: dict[str, onnxruntime.InferenceSession]) -> None:
-        self._steps = [sessions[f"step-{step}.onnx"] for step in range(len(sessions))]
+    def __init__(self, steps: list[onnxruntime.InferenceSession]) -> None:
+        self._steps = steps
 
     def residuals(self, given: Features) -> Numbers:
         shape = (*given.own.shape[:2], 3)

@@ -1,7 +1,7 @@
 """Whether made days pass for real ones: can a classifier tell them, and do they spread as real ones do?
 
-A model is judged against days that it was not made from: the days are dealt into folds, and each fold is compared with
-days made from the others. So one that repeats what it has seen gains nothing by it.
+A model is judged against days that it was not made from: the days are dealt into folds, and each fold is compared
+with days made from the others. So one that repeats what it has seen gains nothing by it.
 """
 
 from __future__ import annotations

@@ -59,8 +59,8 @@ def write_generator(out: Path, generator: Generator, table: pl.DataFrame, told: 
     """Write a folder, whole or not at all.
 
     Args:
-        told: `seed`, `detectors`, `interval_s`, `zone`, `last_date`, `days`, and what else should be kept, such as how
-            the models were judged.
+        told: `seed`, `detectors`, `interval_s`, `zone`, `last_date`, `days`, and what else should be kept, such as
+            how the models were judged.
     """
     with Draft(out) as draft:
         draft.path.mkdir()
@@ -91,7 +91,7 @@ def read_generator(folder: Path) -> SavedModel:
             arrays = {name: stored[name] for name in stored.files}
         table = pl.read_csv(folder / TABLE, schema=dict(DETECTORS))
         mean, spread = arrays.pop("course_mean"), arrays.pop("course_spread")
-        if mean.ndim != 3 or mean.shape[0] != len(TYPES) or mean.shape[2] != len(found["detectors"]) != len(spread):
+        if mean.ndim != 3 or mean.shape[0] != len(TYPES) or {mean.shape[2], len(spread)} != {len(found["detectors"])}:
             raise ValueError(f"{ARRAYS} is not of its detectors")
         inner = {name.removeprefix("model_"): of for name, of in arrays.items()}
         model = Vae(inner) if found["model"] == VAE else model_of(found["model"], inner)

@@ -111,7 +111,7 @@ class Resampled:
 
 
 class Pca:
-    """Gaussian in the space of the first principal components, which all day types share, and independent beside it."""
+    """Gaussian along the first principal components, which all day types share, and independent beside them."""
 
     SHARE = 0.9
 
@@ -128,8 +128,8 @@ class Pca:
         explained = np.cumsum(spread**2) / max(float((spread**2).sum()), 1e-12)
         kept = int(np.searchsorted(explained, cls.SHARE)) + 1
         rest = np.sqrt(((spread[kept:, None] * axes[kept:]) ** 2).sum(axis=0))
-        return cls(mean.reshape(courses.shape[1:]), (spread[:kept, None] * axes[:kept]).reshape(-1, *courses.shape[1:]),
-                   rest.reshape(courses.shape[1:]))  # fmt: skip
+        along = (spread[:kept, None] * axes[:kept]).reshape(-1, *courses.shape[1:])
+        return cls(mean.reshape(courses.shape[1:]), along, rest.reshape(courses.shape[1:]))
 
     def courses(self, types: Numbers, rng: np.random.Generator) -> Numbers:
         """See `DayModel`."""
