@@ -74,6 +74,7 @@ def _forecast(options: argparse.Namespace, counts: Path) -> tuple[str, dict[str,
     anchors = ", ".join(f"{name} {mae:.2f}" for name, mae in ANCHORS.items())
     days = found["settings"]["test_days"]
     method, mae, coverage = best["method"].replace("_", " "), best["busy"]["mae"], best["busy"]["coverage"]
+    verdict = "reached" if reached else "not reached"
     text = f"""# Forecasts, 15 minutes ahead
 
 Vehicles per 15 minutes over the last {days} days; means over {options.seeds} seeds, and each. First all detectors,
@@ -82,7 +83,7 @@ then {busy}.
 {_markdown(forecast_table.HEADS, [forecast_table.cells_of(row) for row in rows])}
 
 Chosen by the days before: {method}. On the busy detectors others have reached: {anchors}. Goal: {GOAL_MAE} or less
-there, with intervals that cover {GOAL_COVERAGE[0]:.0%} to {GOAL_COVERAGE[1]:.0%}: {"reached" if reached else "not reached"}
+there, with intervals that cover {GOAL_COVERAGE[0]:.0%} to {GOAL_COVERAGE[1]:.0%}: {verdict}
 ({mae:.2f}, {coverage:.1%}).
 """
     return f"python -m demand {' '.join(words)}", found, text
@@ -97,8 +98,8 @@ def _generated(options: argparse.Namespace, counts: Path) -> tuple[str, dict[str
     rows = found["rows"]
     text = f"""# Made days
 
-Models of {found["days"]} days, judged on days that they were not made from; means over {options.seeds} seeds. AUC 0.50
-is best: a classifier can only guess.
+Models of {found["days"]} days, judged on days that they were not made from; means over {options.seeds} seeds. AUC
+0.50 is best: a classifier can only guess.
 
 {_markdown(generate_command.HEADS, [generate_command.cells_of(row) for row in rows])}
 

@@ -180,7 +180,10 @@ def trained(series, tmp_path_factory):
     """All that learn, on little."""
     out = tmp_path_factory.mktemp("forecasts")
     settings = Settings((30, 60), 6, 8, Disturbance(copies=1))
-    results = {method: judged(out, series, method, 0, settings, (1, 2))[0] for method in (*LEARNED, "ensemble")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("demand.forecast.boosting.TREES", 15)
+        patch.setattr("demand.forecast.networks.EPOCHS", 3)
+        results = {method: judged(out, series, method, 0, settings, (1, 2))[0] for method in (*LEARNED, "ensemble")}
     return out, results, settings
 
 
@@ -210,9 +213,10 @@ def test_every_learner_beats_the_last_value(series, trained, tmp_path):
         assert found["test"]["all"][0]["mae"] < naive["test"]["all"][0]["mae"], method
 
 
-def test_trees_go_the_same_way_at_their_thresholds(series):
+def test_trees_go_the_same_way_at_their_thresholds(series, monkeypatch):
     import onnxruntime
 
+    monkeypatch.setattr("demand.forecast.boosting.TREES", 15)
     learned, _ = examples(series, 12, (1,), Disturbance(copies=0), 0)
     (models,) = fit_boosting(learned, 0).trees
     rows = tree_rows(learned.given, 0)
@@ -264,7 +268,7 @@ def test_a_forecast_wants_its_detectors(trained):
 
 def test_the_command_forecasts_flow_and_occupancy(tmp_path, capsys):
     made_folder(tmp_path / "counts", occupancy=True)
-    given = ["forecast", str(tmp_path / "counts"), "--methods", "last_week", "linear", "--seeds", "1",
+    given = ["forecast", str(tmp_path / "counts"), "--methods", "last_week", "linear", "--seeds", "1", "--minutes", "30",
              "--out", str(tmp_path / "out"), "--json"]  # fmt: skip
     assert main(given) == 0
     told = json.loads(capsys.readouterr().out)
