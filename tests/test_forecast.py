@@ -8,19 +8,20 @@ import polars as pl
 import pytest
 
 from demand.__main__ import main
+from demand.counts.clock import Clock
 from demand.counts.readers import traffic_anomaly
+from demand.counts.scale import restored, stabilised
 from demand.counts.schema import CLEANED, COUNTS, IMPUTED, MEASURED, About
+from demand.counts.series import read_series
 from demand.counts.store import CountsFolder, write_counts
 from demand.forecast.boosting import fit_boosting, tree_graph
-from demand.forecast.clock import Clock
 from demand.forecast.examples import Disturbance, disturbed, examples, moments_of, split_days, targets
-from demand.forecast.features import Features, features, levels, restored, stabilised
+from demand.forecast.features import Features, features, levels
 from demand.forecast.judging import Settings, judged, steps_of
 from demand.forecast.kinds import LEARNED, quantiles, tree_rows
 from demand.forecast.model_folder import read_model
 from demand.forecast.runtime import Forecaster
 from demand.forecast.scores import conformal_offsets, score
-from demand.forecast.series import read_series
 from plumbing.errors import InputError
 
 ZONE = "Europe/Berlin"
@@ -268,8 +269,8 @@ def test_a_forecast_wants_its_detectors(trained):
 
 def test_the_command_forecasts_flow_and_occupancy(tmp_path, capsys):
     made_folder(tmp_path / "counts", occupancy=True)
-    given = ["forecast", str(tmp_path / "counts"), "--methods", "last_week", "linear", "--seeds", "1", "--minutes", "30",
-             "--out", str(tmp_path / "out"), "--json"]  # fmt: skip
+    given = ["forecast", str(tmp_path / "counts"), "--methods", "last_week", "linear", "--seeds", "1",
+             "--minutes", "30", "--out", str(tmp_path / "out"), "--json"]  # fmt: skip
     assert main(given) == 0
     told = json.loads(capsys.readouterr().out)
     assert [each["quantity"] for each in told["forecasts"]] == ["flow", "occupancy"]

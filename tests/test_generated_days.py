@@ -49,6 +49,12 @@ def full_table(days):
 SOURCE = {"name": "made", "format": "test", "sha256": "0" * 64, "rows": 1}
 
 
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch):
+    """A network that has learned a little."""
+    monkeypatch.setattr("demand.generation.vae.STEPS", 300)
+
+
 @pytest.fixture(scope="module")
 def counts(tmp_path_factory):
     out = tmp_path_factory.mktemp("counts") / "real"

@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from demand.forecast.clock import Numbers
+from demand.counts.clock import Numbers
 from demand.forecast.examples import Examples
 from demand.forecast.features import Features
 from demand.forecast.kinds import QUANTILES, tree_rows

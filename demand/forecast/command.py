@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from demand.counts.clock import FLOW, OCCUPANCY
+from demand.counts.series import Series, quantities, read_series
 from demand.counts.store import CountsFolder
-from demand.forecast.clock import FLOW, OCCUPANCY
 from demand.forecast.examples import moments_of, split_days, targets
 from demand.forecast.judging import Settings, busy_detectors, judged, scored_step, steps_of
 from demand.forecast.kinds import ENSEMBLE, METHODS
@@ -21,7 +22,6 @@ from demand.forecast.model_folder import BEST
 from demand.forecast.picture import draw
 from demand.forecast.runtime import Forecaster
 from demand.forecast.scores import BUSY
-from demand.forecast.series import Series, quantities, read_series
 from demand.forecast.table import as_text, best_method, rows_of
 from plumbing.command import say, say_json
 from plumbing.errors import InputError

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demand.forecast.clock import FLOW, Numbers
-from demand.forecast.features import WARMUP_DAYS, Features, features, levels, stabilised
-from demand.forecast.series import Series
+from demand.counts.clock import FLOW, Numbers
+from demand.counts.scale import stabilised
+from demand.counts.series import Series
+from demand.forecast.features import WARMUP_DAYS, Features, features, levels
 from plumbing.errors import InputError
 
 LONGEST_ROWS = 400_000  # moments times detectors to learn from

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demand.forecast.clock import Clock, Numbers
+from demand.counts.clock import Clock, Numbers
+from demand.counts.scale import stabilised
 
 MEMORY_DAYS = 28  # [days] that a profile looks back
 HISTORY_DAYS = (
@@ -62,18 +63,6 @@ class Features:
     def of(self, moments: Numbers | slice) -> Features:
         """For some of the moments."""
         return Features(*(getattr(self, name)[moments] for name in self.__dataclass_fields__))
-
-
-def stabilised(values: Numbers) -> Numbers:
-    """Counts on the scale that forecasts are made on."""
-    found: Numbers = np.sqrt(np.maximum(values, 0.0) + 0.375)
-    return found
-
-
-def restored(stable: Numbers) -> Numbers:
-    """The reverse, never below 0."""
-    found: Numbers = np.maximum(np.maximum(stable, 0.0) ** 2 - 0.375, 0.0)
-    return found
 
 
 def levels(values: Numbers) -> Numbers:

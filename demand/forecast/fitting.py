@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from demand.counts.clock import Numbers
 from demand.forecast.boosting import Boosting, fit_boosting, tree_graph
-from demand.forecast.clock import Numbers
 from demand.forecast.examples import Examples
 from demand.forecast.features import AHEAD, OWN, SEQUENCE, WHEN, Features
 from demand.forecast.kinds import (

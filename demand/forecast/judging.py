@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from demand.forecast.clock import Numbers
+from demand.counts.clock import Numbers
+from demand.counts.series import Series
 from demand.forecast.examples import Disturbance, Split, examples, moments_of, split_days, targets
 from demand.forecast.features import HISTORY_DAYS, WARMUP_DAYS, features, levels
 from demand.forecast.fitting import SEEDLESS, Fitted, fit
@@ -20,7 +21,6 @@ from demand.forecast.kinds import ENSEMBLE, LEARNED, Mean, Model, quantiles
 from demand.forecast.model_folder import CALIBRATION, RESULT, ModelAbout, read_model, write_model
 from demand.forecast.runtime import loaded
 from demand.forecast.scores import BUSY, conformal_offsets, score
-from demand.forecast.series import Series
 from plumbing.errors import InputError
 from plumbing.plain import finite_or_none, misfit, named, parse
 

@@ -7,8 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
-from demand.forecast.clock import FLOW, Numbers
-from demand.forecast.features import Features, restored
+from demand.counts.clock import FLOW, Numbers
+from demand.counts.scale import restored
+from demand.forecast.features import Features
 
 QUANTILES = (0.1, 0.5, 0.9)
 LAST_VALUE, LAST_WEEK, LINEAR, BOOSTING, RECURRENT, GRAPH = (

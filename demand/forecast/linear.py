@@ -7,7 +7,7 @@ import torch
 from sklearn.linear_model import Ridge
 from torch import Tensor, nn
 
-from demand.forecast.clock import Numbers
+from demand.counts.clock import Numbers
 from demand.forecast.examples import Examples
 from demand.forecast.kinds import QUANTILES
 

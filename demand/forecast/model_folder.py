@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from demand.forecast.clock import FLOW, OCCUPANCY, Numbers
+from demand.counts.clock import FLOW, OCCUPANCY, Numbers
 from demand.forecast.kinds import METHODS, QUANTILES
 from plumbing.digest import file_sha256
 from plumbing.errors import InputError

@@ -10,8 +10,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from demand.forecast.clock import FLOW, Numbers
-from demand.forecast.series import Series
+from demand.counts.clock import FLOW, Numbers
+from demand.counts.series import Series
 from plumbing.whole import write_whole
 
 _SHOWN = 3

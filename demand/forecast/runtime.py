@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from demand.forecast.clock import FLOW, Clock, Numbers
+from demand.counts.clock import FLOW, Clock, Numbers
 from demand.forecast.features import HISTORY_DAYS, Features, features
 from demand.forecast.kinds import (
     BOOSTING,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demand.forecast.clock import Numbers
-from demand.forecast.features import stabilised
+from demand.counts.clock import Numbers
+from demand.counts.scale import stabilised
 from demand.forecast.kinds import QUANTILES
 
 BUSY = 3.0  # [vehicles per interval] mean from which on a detector is busy: of quiet ones every forecast is good

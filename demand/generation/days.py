@@ -12,10 +12,10 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 
+from demand.counts.clock import Numbers
 from demand.counts.schema import About
+from demand.counts.series import FLOW, read_series
 from demand.counts.store import CountsFolder, write_counts
-from demand.forecast.clock import Numbers
-from demand.forecast.series import FLOW, read_series
 from plumbing.errors import InputError
 
 WEEKDAY, SATURDAY, SUNDAY = "weekday", "saturday", "sunday"

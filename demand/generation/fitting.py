@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demand.forecast.clock import Numbers
+from demand.counts.clock import Numbers
 from demand.generation.days import Days
 from demand.generation.models import PCA, RESAMPLED, Course, DayModel, Pca, Resampled, course_of
 

@@ -14,12 +14,12 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
 
-from demand.forecast.clock import Numbers
-from demand.forecast.features import stabilised
+from demand.counts.clock import Numbers
+from demand.counts.scale import stabilised
 from demand.generation.days import TYPES, Days
 from demand.generation.fitting import fit
 
-FOLDS, CLASSIFIER_FOLDS = 3, 5
+FOLDS, CLASSIFIER_FOLDS, TREES = 3, 5, 100
 MADE_FOR_COVERAGE = 4  # made days for each real one
 WINDOWS = 8  # of three hours
 
@@ -109,7 +109,7 @@ def _auc(real: tuple[Numbers, Numbers], made: tuple[Numbers, Numbers], seed: int
     groups = np.concatenate([real[1], made[1] + real[1].max() + 1])
     said = np.zeros(len(rows))
     for learn, test in GroupKFold(CLASSIFIER_FOLDS, shuffle=True, random_state=seed).split(rows, label, groups):
-        forest = RandomForestClassifier(200, min_samples_leaf=3, random_state=seed).fit(rows[learn], label[learn])
+        forest = RandomForestClassifier(TREES, min_samples_leaf=3, random_state=seed).fit(rows[learn], label[learn])
         said[test] = forest.predict_proba(rows[test])[:, 1]
     return float(roc_auc_score(label, said))
 

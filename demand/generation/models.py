@@ -11,14 +11,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from demand.forecast.clock import Numbers
-from demand.forecast.features import restored, stabilised
+from demand.counts.clock import Numbers
+from demand.counts.scale import POISSON_SPREAD, restored, stabilised
 from demand.generation.days import TYPES, Days
 
 RESAMPLED, PCA, VAE = "resampled", "pca", "vae"
 MODELS = (RESAMPLED, PCA, VAE)
 KNOTS_S = 3600  # [s] the course of a day has a value each hour
-POISSON_SPREAD = 0.25  # variance of sqrt(count + 3/8) that Poisson's law alone makes (Anscombe 1948)
 
 
 class DayModel(Protocol):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from demand.forecast.clock import Numbers
+from demand.counts.clock import Numbers
 from demand.generation.days import TYPES
 from demand.generation.vae_draw import LATENT, Vae
 

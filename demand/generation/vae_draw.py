@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from demand.forecast.clock import Numbers
+from demand.counts.clock import Numbers
 from demand.generation.days import TYPES
 
 LATENT = 8

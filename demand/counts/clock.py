@@ -70,9 +70,10 @@ class Clock:
 
     @cached_property
     def place(self) -> Numbers:
-        """(days, slots) the interval of each local day and time; -1 where there is none."""
+        """(days, slots) the interval of each local day and time, the first where clocks go back; -1 where there is
+        none."""
         found = np.full((int(self.day[-1]) + 1, self.slots), -1, np.int64)
-        found[self.day, self.slot] = np.arange(self.length)
+        found[self.day[::-1], self.slot[::-1]] = np.arange(self.length)[::-1]
         return found
 
     def same_time(self, of: Numbers, days_before: int, later: int = 0) -> Numbers:

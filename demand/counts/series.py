@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 
+from demand.counts.clock import FLOW, OCCUPANCY, Clock, Numbers
 from demand.counts.schema import MEASURED
 from demand.counts.store import CountsFolder
-from demand.forecast.clock import FLOW, OCCUPANCY, Clock, Numbers
 from plumbing.errors import InputError
 
 FINEST_S = 300  # shorter intervals are added up: single vehicles at five minutes are noise enough
