@@ -21,6 +21,7 @@ from demand.__main__ import main as demand_main
 from demand.counts.readers import traffic_anomaly
 from demand.counts.store import write_counts
 from demand.forecast import table as forecast_table
+from demand.forecast.kinds import METHODS
 from demand.forecast.scores import BUSY
 from demand.generation import command as generate_command
 from plumbing.command import run_command, say
@@ -45,6 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, default=OUT, help="default: benchmarks/demand")
     parser.add_argument("--seeds", type=int, choices=range(1, 11), default=3, metavar="N", help="default 3")
+    parser.add_argument(
+        "--methods", nargs="+", default=list(METHODS), metavar="METHOD", help="of forecasts; default: all"
+    )
     options = parser.parse_args(arguments)
     counts = options.work / "counts"
     about, detectors, table = traffic_anomaly.read()
@@ -65,6 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _forecast(options: argparse.Namespace, counts: Path) -> tuple[str, dict[str, Any], str]:
     out = options.work / "forecast"
     words = ["forecast", str(counts), "--minutes", "15", "--seeds", str(options.seeds), "--out", str(out)]
+    words += ["--methods", *options.methods]
     demand_main(words)
     (found,) = parse((out / "results.json").read_bytes())["forecasts"]
     rows = found["rows"]

@@ -53,6 +53,7 @@ SOURCE = {"name": "made", "format": "test", "sha256": "0" * 64, "rows": 1}
 def quickly(monkeypatch):
     """A network that has learned a little."""
     monkeypatch.setattr("demand.generation.vae.STEPS", 300)
+    monkeypatch.setattr("demand.generation.judge.TREES", 40)
 
 
 @pytest.fixture(scope="module")

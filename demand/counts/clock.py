@@ -56,7 +56,7 @@ class Clock:
     @property
     def day(self) -> Numbers:
         """(intervals,) number of the local day, from 0."""
-        return self._local[0] - self._local[0][0]
+        return np.asarray(self._local[0] - self._local[0][0])
 
     @property
     def slot(self) -> Numbers:
@@ -73,7 +73,8 @@ class Clock:
         """(days, slots) the interval of each local day and time, the first where clocks go back; -1 where there is
         none."""
         found = np.full((int(self.day[-1]) + 1, self.slots), -1, np.int64)
-        found[self.day[::-1], self.slot[::-1]] = np.arange(self.length)[::-1]
+        _, first = np.unique(self.day * self.slots + self.slot, return_index=True)
+        found[self.day[first], self.slot[first]] = first
         return found
 
     def same_time(self, of: Numbers, days_before: int, later: int = 0) -> Numbers:
