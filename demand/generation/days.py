@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 
-from demand.counts.clock import Numbers
+from demand.counts.clock import FLOW, Numbers
 from demand.counts.schema import About
-from demand.counts.series import FLOW, read_series
+from demand.counts.series import read_series
 from demand.counts.store import CountsFolder, write_counts
 from plumbing.errors import InputError
 
