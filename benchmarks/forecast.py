@@ -87,9 +87,9 @@ then {busy}.
 
 {_markdown(forecast_table.HEADS, [forecast_table.cells_of(row) for row in rows])}
 
-Chosen by the days before: {method}. On the busy detectors others have reached: {anchors}. Goal: {GOAL_MAE} or less
-there, with intervals that cover {GOAL_COVERAGE[0]:.0%} to {GOAL_COVERAGE[1]:.0%}: {verdict}
-({mae:.2f}, {coverage:.1%}).
+Chosen by the days before: {method}. Goal for the busy detectors: {GOAL_MAE} or less, with intervals
+that cover {GOAL_COVERAGE[0]:.0%} to {GOAL_COVERAGE[1]:.0%}: {verdict}
+({mae:.2f}, {coverage:.1%}). Others have reached {anchors}.
 """
     return f"python -m demand {' '.join(words)}", found, text
 
