@@ -144,7 +144,10 @@ def _trained_twice(
 
 def _combined(out: Path, seed: int, fingerprint: str) -> _Trained:
     """The mean of the methods that have learned with this seed: nothing is learned for it."""
-    models, residuals, files, seconds = [], [], {}, 0.0
+    models: list[Model] = []
+    residuals: list[Numbers] = []
+    files: dict[str, bytes] = {}
+    seconds = 0.0
     for method in LEARNED:
         folder = out / f"{method}-seed-{seed}"
         result = _kept(folder, fingerprint)

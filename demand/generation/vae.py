@@ -35,8 +35,9 @@ class _Network(nn.Module):
         given = torch.cat([latent, kinds], dim=-1)
         mean = self.leave(torch.tanh(self.enter(given))) + self.straight(given)
         variance = self.log_variance.clamp(min=LEAST)
-        missed = ((courses - mean) ** 2 / variance.exp() + variance).sum(dim=-1) / 2
-        return missed + (middle**2 + wide.exp() - 1 - wide).sum(dim=-1) / 2
+        missed: Tensor = ((courses - mean) ** 2 / variance.exp() + variance).sum(dim=-1) / 2
+        bound: Tensor = missed + (middle**2 + wide.exp() - 1 - wide).sum(dim=-1) / 2
+        return bound
 
 
 def fit_vae(courses: Numbers, types: Numbers, seed: int) -> Vae:
