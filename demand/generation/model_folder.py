@@ -1,0 +1,109 @@
+"""The folder of a model of days: `generator.json`, the arrays that it consists of, and the table of its detectors."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from demand.counts.schema import DETECTORS
+from demand.counts.store import check_zone
+from demand.generation.days import TYPES
+from demand.generation.fitting import Generator
+from demand.generation.models import MODELS, VAE, Course, model_of
+from demand.generation.vae_draw import Vae
+from plumbing.digest import file_sha256
+from plumbing.errors import InputError, printable
+from plumbing.plain import json_bytes, listed, misfit, one_of, parse, record, text, whole
+from plumbing.whole import Draft
+
+FORMAT = "intergreen days 1"
+ABOUT, ARRAYS, TABLE = "generator.json", "arrays.npz", "detectors.csv"
+_SHAPE = record(
+    {
+        "format": one_of(FORMAT),
+        "model": one_of(*MODELS),
+        "seed": whole(0, 2**32 - 1),
+        "detectors": listed(text(), 1, 100_000),
+        "interval_s": whole(1, 3600),
+        "zone": text(100),
+        "last_date": whole(-100_000, 1_000_000),
+        "days": whole(1, 100_000),
+        "sha256": text(64, "[0-9a-f]{64}"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """What a folder holds."""
+
+    generator: Generator
+    detectors: tuple[str, ...]
+    interval_s: int
+    zone: str
+    last_date: int
+    """Of the days that it was made from [days since 1970-01-01]."""
+    table: pl.DataFrame
+    """Of detectors, with the columns of `DETECTORS`."""
+    sha256: str
+    """Of the arrays: what made days say they were made by."""
+
+
+def write_generator(out: Path, generator: Generator, table: pl.DataFrame, told: Mapping[str, Any]) -> None:
+    """Write a folder, whole or not at all.
+
+    Args:
+        told: `seed`, `detectors`, `interval_s`, `zone`, `last_date`, `days`, and what else should be kept, such as
+            how the models were judged.
+    """
+    with Draft(out) as draft:
+        draft.path.mkdir()
+        course = generator.course
+        arrays = {f"model_{name}": of for name, of in generator.model.arrays().items()}
+        with (draft.path / ARRAYS).open("wb") as stream:
+            np.savez(stream, allow_pickle=False, course_mean=course.mean, course_spread=course.spread, **arrays)
+        table.write_csv(draft.path / TABLE)
+        digest = file_sha256(draft.path / ARRAYS)
+        content = {"format": FORMAT, "model": generator.name, **told, "sha256": digest}
+        (draft.path / ABOUT).write_bytes(json_bytes(content))
+        draft.take_place()
+
+
+def read_generator(folder: Path) -> SavedModel:
+    """Open a folder.
+
+    Raises:
+        InputError: it is no such folder, or something in it is not what it has to be.
+    """
+    file = folder / ABOUT
+    try:
+        found = parse(file.read_bytes())
+        misfit(_SHAPE, found)
+        if file_sha256(folder / ARRAYS) != found["sha256"]:
+            raise ValueError(f"{ARRAYS} is not the file that was written")
+        with np.load(folder / ARRAYS, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        table = pl.read_csv(folder / TABLE, schema=dict(DETECTORS))
+        mean, spread = arrays.pop("course_mean"), arrays.pop("course_spread")
+        if mean.ndim != 3 or mean.shape[0] != len(TYPES) or {mean.shape[2], len(spread)} != {len(found["detectors"])}:
+            raise ValueError(f"{ARRAYS} is not of its detectors")
+        inner = {name.removeprefix("model_"): of for name, of in arrays.items()}
+        model = Vae(inner) if found["model"] == VAE else model_of(found["model"], inner)
+    except OSError as error:
+        raise InputError(
+            f"{folder} is no model of days ({Path(str(error.filename)).name}: {error.strerror}); "
+            "make one with python -m demand generate COUNTS_DIR --out MODEL"
+        ) from error
+    except (ValueError, KeyError, zipfile.BadZipFile, pl.exceptions.PolarsError) as error:
+        raise InputError(f"{file}: {printable(error)}; make the model again") from error
+    check_zone(found["zone"])
+    return SavedModel(
+        Generator(found["model"], Course(mean.shape[1], mean, spread), model), tuple(found["detectors"]),
+        found["interval_s"], found["zone"], found["last_date"], table, found["sha256"],
+    )  # fmt: skip
