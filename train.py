@@ -53,10 +53,10 @@ from plumbing.command import given_in, run_command, say
 from plumbing.errors import InputError
 from plumbing.occupied import occupied
 from plumbing.outside import absolute, add_code_argument, is_outside
-from scenarios.arguments import add_scenario_arguments, add_timing_arguments, timing_from
+from scenarios.arguments import add_scenario_arguments, add_timing_arguments, demand_from, timing_from
 from scenarios.blockers import blocker_line
 from scenarios.provenance import made_up_line
-from scenarios.scenario import Scenario, absolute_name
+from scenarios.scenario import Scenario, absolute_demand, absolute_name
 from scenarios.seeds import VALIDATION_SEEDS
 from signals.observations import Observation, PhaseObservation
 from signals.reward_sum import terms_of, text_of
@@ -99,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES + _settings_help(), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_scenario_arguments(p, required=False, demand=False)
+    add_scenario_arguments(p, required=False)
     add_tls_argument(p)
     p.add_argument(
         "--agent", default="dqn", metavar="NAME|MODULE:CLASS",
@@ -242,6 +242,7 @@ def _job(command: argparse.Namespace) -> Job:
         network=command.network and absolute(command.network),
         tls_ids=tuple(command.tls_ids) if command.tls_ids else None,
         vary_turns=command.vary_turns,
+        demand=absolute_demand(demand_from(command)),
         ignore_junction_blocker_s=command.ignore_junction_blocker,
     )
 

@@ -55,6 +55,8 @@ class Job:
     vary_turns: float = 0.0
     ignore_junction_blocker_s: float | None = None
     """See `scenarios.scenario.load`."""
+    demand: str = "recorded"
+    """See `scenarios.scenario.load`."""
     stretched: tuple[tuple[int, int], ...] = ()
     """Where what falls over all of its steps had begun for other ones: how many, and how many it had taken then."""
 
@@ -76,7 +78,7 @@ class Job:
         begin_s, end_s = self.begin_s if begin_s is None else begin_s, self.end_s if end_s is None else end_s
         return load(
             self.scenario, routes=self.routes, additional=self.additional, begin_s=begin_s, end_s=end_s,
-            ignore_junction_blocker_s=self.ignore_junction_blocker_s,
+            ignore_junction_blocker_s=self.ignore_junction_blocker_s, demand=self.demand,
         )  # fmt: skip
 
     def options(self, scenario: Scenario) -> EnvOptions:
@@ -117,7 +119,7 @@ JOB: Mapping[str, Shape] = {
     "validation_runs": whole(1, len(VALIDATION_SEEDS)), "started_from": text(),
     "demand_range": row(number(0, 1e6), number(0, 1e6)),
     "network": text(), "observation": text(), "tls_ids": optional(listed(text(), most=100_000)),
-    "vary_turns": number(0, 1), "ignore_junction_blocker_s": optional(_TIME_S),
+    "vary_turns": number(0, 1), "demand": text(), "ignore_junction_blocker_s": optional(_TIME_S),
     "stretched": listed(row(whole(1, 10**12), whole(0, 10**12)), most=1000),
 }  # fmt: skip
 SETTINGS = record(
@@ -224,6 +226,7 @@ def where_words(job: Job) -> Iterator[str]:
         ("--begin", job.begin_s, None),
         ("--end", job.end_s, None),
         ("--ignore-junction-blocker", job.ignore_junction_blocker_s, None),
+        ("--demand", job.demand, "recorded"),
         *((f"--{o}", getattr(timing, name), _unsaid(job, name, plain)) for o, (name, _) in TIMING_OPTIONS.items()),
         ("--change-interval", timing.change_interval, plain.change_interval),
     )

@@ -21,7 +21,7 @@ _FREE = frozenset({*PLACES, "steps", "out", "resume", "device", "engine", "addre
 _FIELDS: dict[str, tuple[str, ...]] = {
     **{name: (name,) for name in (
         "agent", "network", "seed", "workers", "sensing", "reward", "observation", "validate_every",
-        "validation_runs", "tls_ids",
+        "validation_runs", "tls_ids", "demand",
     )},
     "begin": ("begin_s",), "end": ("end_s",), "warm_up": ("warm_up_s",), "vary_demand": ("demand_range",),
     "vary_turns": ("vary_turns",), "ignore_junction_blocker": ("ignore_junction_blocker_s",),

@@ -11,6 +11,7 @@ from plumbing.command import run_command
 COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("demand.counts.command", "read counts into a counts folder, whatever format they come in"),
     "clean": ("demand.cleaning.command", "find what is wrong in a counts folder, fill short gaps, and report"),
+    "calibrate": ("demand.calibration.command", "make a scenario whose traffic agrees with counts"),
     "forecast": ("demand.forecast.command", "train and judge forecasts 5 to 60 minutes ahead"),
     "generate": ("demand.generation.command", "learn what days are like, and make new ones"),
     "incidents": (

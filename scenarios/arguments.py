@@ -31,9 +31,9 @@ def add_scenario_arguments(parser: argparse.ArgumentParser, *, required: bool = 
     )  # fmt: skip
     if demand:
         parser.add_argument(
-            "--demand", default="recorded", metavar="recorded|held-out[:SEED]|scaled:F",
-            help="held-out: rescaled and jittered demand that no training saw; scaled: F times the recorded one "
-            "(default: recorded)",
+            "--demand", default="recorded", metavar="recorded|held-out[:SEED]|scaled:F|days:FOLDER",
+            help="held-out: rescaled and jittered demand that no training saw; scaled: F times the recorded one; "
+            "days: each run has one of the folder's days (day-*.rou.xml), by its seed (default: recorded)",
         )  # fmt: skip
 
 

@@ -26,6 +26,8 @@ from scenarios.lattice import plain
 from scenarios.sumo_tools import run_binary, without_comments
 
 EMBEDDED = ("single", "tee", "arterial", "grid")
+LAYOUTS = ("oregon85",)
+"""Networks without demand, which counts bring."""
 _RECIPE = "1"  # raise it when this file builds something else out of the same inputs
 _GRID_LIMIT = 30
 _PLAIN = {"nod": "--node-files", "edg": "--edge-files", "con": "--connection-files", "tll": "--tllogic-files"}
@@ -46,7 +48,7 @@ class Built:
 
 
 def embedded(name: str) -> Built:
-    """Builds `single`, `tee`, `arterial`, `grid` or `grid:ROWSxCOLUMNS`, or finds it in the cache."""
+    """Builds one of `EMBEDDED` or `LAYOUTS`, or `grid:ROWSxCOLUMNS`, or finds it in the cache."""
     family = name.partition(":")[0]
     folder = Path(__file__).parent / family
     texts = {

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 from plumbing.whole import write_whole
+from scenarios.marks import Mark, around, marked
 from scenarios.streets import Street, numbered, where
 from signals.network import RoadNetwork
 
@@ -31,13 +32,14 @@ def legend(network: RoadNetwork, streets: Mapping[str, Street]) -> list[tuple[in
     ]
 
 
-def svg(network: RoadNetwork, streets: Mapping[str, Street] | None = None) -> str:
+def svg(network: RoadNetwork, streets: Mapping[str, Street] | None = None, *, marks: Sequence[Mark] = ()) -> str:
     """The picture: tracks in violet, lanes and ways for bicycles in green, pavements in light grey.
 
     Args:
         streets: the streets by edge, whose names show where the pointer rests on a signal.
+        marks: names on lanes; with some, only what lies around them is drawn.
     """
-    points = [point for lane in network.lanes.values() for point in lane.shape]
+    points = around(network, marks) or [point for lane in network.lanes.values() for point in lane.shape]
     left, right = min(x for x, _ in points), max(x for x, _ in points)
     bottom, top = min(y for _, y in points), max(y for _, y in points)
     size_m = max(right - left, top - bottom, 1.0)
@@ -74,6 +76,7 @@ def svg(network: RoadNetwork, streets: Mapping[str, Street] | None = None) -> st
             'font-weight="bold" fill="#9b2c2c" stroke="white" stroke-width="4" paint-order="stroke">'
             f"{number}</text>"
         )
+    parts += [marked(network, mark, place, scale) for mark in marks]
     width, height = (right - left) * scale + 2 * pad, (top - bottom) * scale + 2 * pad
     body = "\n".join(parts)
     return (

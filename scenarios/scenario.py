@@ -17,6 +17,7 @@ from plumbing.digest import file_sha256
 from plumbing.errors import InputError, did_you_mean
 from plumbing.several import several
 from scenarios import build, resco
+from scenarios.about import read_about
 from scenarios.additional import (
     check_programs,
     driven_by,
@@ -27,6 +28,7 @@ from scenarios.additional import (
 )
 from scenarios.blockers import blocker_s, with_blocker
 from scenarios.config import FILE_OPTIONS, SumoConfig, config_text, is_on, read_config
+from scenarios.days import check_days, day_files
 from scenarios.demand import Demand, read_demand
 from scenarios.heldout import held_out_routes, scaled_routes
 from scenarios.naming import expanded, name_of
@@ -68,7 +70,10 @@ class Scenario:
     end_s: float
     sumocfg: Path | None = None
     demand: str = "recorded"
-    """"recorded", "held-out:SEED" or "scaled:FACTOR"."""
+    """"recorded", "held-out:SEED", "scaled:FACTOR" or "days:FOLDER"."""
+    days: tuple[Path, ...] = ()
+    """Route files of several days, of which each run has one, by its seed (`scenarios.days`); `route_files` holds the
+    first one."""
     options: tuple[tuple[str, str], ...] = ()
     """The sumocfg's further options, such as time-to-teleport; without its outputs, seed and gui settings."""
     made_up: str = ""
@@ -175,6 +180,17 @@ class Scenario:
         """The scenario with so many times its demand, everything else as it is."""
         return self._with_demand(f"scaled:{factor:g}", partial(scaled_routes, factor=factor))
 
+    def with_days(self, folder: str) -> Scenario:
+        """The scenario with the days of a folder in the place of its demand: each run has one of them."""
+        days = day_files(expanded(folder).absolute(), self.name)
+
+        def first(*_: object) -> Path:
+            return days[0]
+
+        found = self._with_demand(f"days:{expanded(folder).absolute()}", first)
+        check_days(days, self.network, self.begin_s, self.end_s)
+        return dataclasses.replace(found, days=days, made_up=made_up_of(days))
+
     def _with_demand(self, demand: str, write: Callable[..., Path]) -> Scenario:
         if self.demand != "recorded":
             raise InputError(f"scenario {self.name!r} has {self.demand} demand already; start from the recorded one")
@@ -189,7 +205,7 @@ class Scenario:
         """SHA-256 of each input file, by its name (with its folders where files share one)."""
         files = [self.net_file]
         named = [Path(file) for name, value in self.options if name in FILE_OPTIONS for file in value.split(",")]
-        for path in (*self.route_files, *self.additional_files, *named):
+        for path in (*dict.fromkeys((*self.route_files, *self.days)), *self.additional_files, *named):
             files += parts(path, "file")
         names = [path.name for path in files]
         found: dict[str, str] = {}
@@ -205,7 +221,7 @@ class Scenario:
 
 def names() -> list[str]:
     """The scenarios that `load` knows by name. `grid` also comes in sizes, such as `grid:2x5`."""
-    return [*build.EMBEDDED, *resco.MAPS]
+    return [*build.EMBEDDED, *build.LAYOUTS, *resco.MAPS]
 
 
 def load(
@@ -226,7 +242,7 @@ def load(
         additional: additional files, loaded after those of the sumocfg.
         begin_s, end_s: the window; by default the sumocfg's, else from the first departure until 600 s after
             the last.
-        demand: "recorded", "held-out:SEED" or "scaled:FACTOR".
+        demand: "recorded", "held-out:SEED", "scaled:FACTOR", or "days:FOLDER" with a route file per day.
         ignore_junction_blocker_s: SUMO's --ignore-junction-blocker [s]: who has stood inside a junction for so long
             no longer holds up those who cross its way; negative: never. By default as the configuration says, else
             never.
@@ -265,8 +281,14 @@ def absolute_name(name_or_path: str | Path) -> str:
     return str(path.absolute()) if path.exists() and not (name in resco.MAPS or _is_embedded(name)) else name
 
 
+def absolute_demand(demand: str) -> str:
+    """What `load` finds from any folder: the days of a folder get its absolute path."""
+    kind, _, folder = demand.partition(":")
+    return f"days:{expanded(folder).absolute()}" if kind == "days" and folder else demand
+
+
 def _is_embedded(name: str) -> bool:
-    return name.partition(":")[0] in build.EMBEDDED and not Path(name).is_file()
+    return name.partition(":")[0] in (*build.EMBEDDED, *build.LAYOUTS) and not Path(name).is_file()
 
 
 def _find(name_or_path: str | Path) -> Scenario:
@@ -339,9 +361,10 @@ def _about(path: Path, net_file: Path, description: str) -> dict[str, Any]:
 
 def _from_config(path: Path) -> Scenario:
     config: SumoConfig = read_config(path)
+    about = read_about(path.parent)
     return Scenario(
         name=name_of(path),
-        **_about(path, config.net_file, "a scenario of the user's"),
+        **(vars(about) if about else _about(path, config.net_file, "a scenario of the user's")),
         net_file=config.net_file,
         route_files=config.route_files,
         additional_files=config.additional_files,
@@ -413,9 +436,12 @@ def _demand_of(demand: str) -> Callable[[Scenario], Scenario]:
         if 0 < factor <= 2:
             return lambda found: found.scaled(factor)
         raise InputError(f"demand {demand!r}: the factor must be above 0 and at most 2")
+    if demand.startswith("days:") and demand != "days:":
+        folder = demand.removeprefix("days:")
+        return lambda found: found.with_days(folder)
     raise InputError(
-        f"unknown demand {demand!r}; give 'recorded', 'held-out:SEED', such as 'held-out:1', or 'scaled:FACTOR', "
-        "such as 'scaled:1.2'"
+        f"unknown demand {demand!r}; give 'recorded', 'held-out:SEED', such as 'held-out:1', 'scaled:FACTOR', "
+        "such as 'scaled:1.2', or 'days:FOLDER'"
     )
 
 

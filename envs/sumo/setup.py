@@ -91,6 +91,8 @@ class SimulationSetup(SimulationOptions):
     outputs: tuple[str, ...] = ()
     """Further SUMO options, such as outputs; `{seed}` in them is replaced. Paths are absolute: a simulation's process
     has the checkout as its current folder."""
+    days: tuple[str, ...] = ()
+    """Route files of which each run has one, in the place of the only one in `sumo_args`; see `scenarios.days`."""
     scale: float = 1.0
     """The scenario's own factor on its vehicles, to which `demand_range` comes on top."""
     render: str = ""
@@ -130,6 +132,7 @@ def make_setup(
     """
     from scenarios.clock import timing_for  # not in a worker, which has its setup
     from scenarios.config import note_set_aside
+    from scenarios.sumo_input import admitted
     from scenarios.turning import demand_in_routes
 
     options = options or SimulationOptions(timing=timing_for(scenario))
@@ -167,6 +170,7 @@ def make_setup(
         end_s=scenario.end_s,
         loops=loops,
         outputs=tuple(outputs),
+        days=tuple(str(admitted(path, "route file")) for path in scenario.days),
         scale=scenario.scale,
         render=render,
         program_id=_unused_id(scenario),

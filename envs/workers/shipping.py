@@ -55,7 +55,7 @@ class Parcel:
 
 def files_of_setup(setup: SimulationSetup) -> list[str]:
     """The files among SUMO's arguments, which list several with commas."""
-    words = [word for argument in setup.sumo_args for word in argument.split(",")]
+    words = [word for argument in setup.sumo_args for word in argument.split(",")] + list(setup.days)
     return [word for word in words if Path(word).is_absolute() and Path(word).is_file()]
 
 
@@ -64,12 +64,14 @@ def setup_here(setup: SimulationSetup, places: Mapping[str, str]) -> SimulationS
     arguments = tuple(
         ",".join(places.get(word, word) for word in argument.split(",")) for argument in setup.sumo_args
     )
-    return dataclasses.replace(setup, sumo_args=arguments)
+    days = tuple(places.get(day, day) for day in setup.days)
+    return dataclasses.replace(setup, sumo_args=arguments, days=days)
 
 
 def files_of_scenario(scenario: Scenario) -> list[str]:
     """Network, routes and additional files."""
-    return [str(path) for path in (scenario.net_file, *scenario.route_files, *scenario.additional_files)]
+    routes = (*scenario.route_files, *scenario.days)
+    return [str(path) for path in (scenario.net_file, *routes, *scenario.additional_files)]
 
 
 def scenario_here(scenario: Scenario, places: Mapping[str, str]) -> Scenario:
@@ -82,6 +84,7 @@ def scenario_here(scenario: Scenario, places: Mapping[str, str]) -> Scenario:
         scenario,
         net_file=here(scenario.net_file),
         route_files=tuple(map(here, scenario.route_files)),
+        days=tuple(map(here, scenario.days)),
         additional_files=tuple(map(here, scenario.additional_files)),
     )
 

@@ -1,0 +1,104 @@
+"""The folder that a calibration leaves: a network with the routes of one or several days, ready for train.py and
+evaluate.py, and where all of it comes from."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
+
+from demand.calibration.counted import clock
+from plumbing.errors import InputError
+from scenarios.about import FILE, About, write_about
+from scenarios.additional import is_demand
+from scenarios.config import FILE_OPTIONS
+from scenarios.scenario import Scenario, load
+from scenarios.sumo_input import admitted
+
+RESULT = "calibration.json"
+_NOT_KEPT = frozenset({*FILE_OPTIONS, "scale", "route-steps"})
+"""Options of the scenario's that belong to its own demand."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """A scenario's network, copied into a folder, to which days are added."""
+
+    folder: Path
+    network: str
+    additional: tuple[str, ...]
+    options: tuple[tuple[str, str], ...]
+
+
+def check_place(out: Path) -> None:
+    """Raises InputError where a folder holds something other than an earlier calibration."""
+    if out.is_dir() and any(out.iterdir()) and not (out / RESULT).is_file():
+        raise InputError(f"{out} is not empty and holds no calibration; give another --out")
+
+
+def lay_base(scenario: Scenario, folder: Path, about: About) -> Base:
+    """Copy network and programs of a scenario; its demand stays behind."""
+    source = scenario.sumo_files.net_file
+    network = f"network.net.xml{'.gz' if source.name.endswith('.gz') else ''}"
+    shutil.copyfile(source, folder / network)
+    additional = []
+    for number, path in enumerate(scenario.additional_files):
+        name = f"additional-{number}.add.xml"
+        kept = admitted(path, "additional file", is_demand)
+        if not kept.name.endswith(".gz"):
+            shutil.copyfile(kept, folder / name)
+            additional.append(name)
+    write_about(folder, about)
+    options = tuple((name, value) for name, value in scenario.options if name not in _NOT_KEPT)
+    return Base(folder, network, tuple(additional), options)
+
+
+def add_day(base: Base, name: str, routes: str, begin_s: int, end_s: int) -> Scenario:
+    """Write a day's routes and configuration, and load them as anybody would."""
+    stem = f"day-{name}"
+    (base.folder / f"{stem}.rou.xml").write_text(routes, encoding="utf-8")
+    more = f'        <additional-files value="{",".join(base.additional)}"/>\n' if base.additional else ""
+    options = "".join(f"    <{option} value={quoteattr(value)}/>\n" for option, value in base.options)
+    config = base.folder / f"{stem}.sumocfg"
+    config.write_text(
+        f'<configuration>\n    <input>\n        <net-file value="{base.network}"/>\n'
+        f'        <route-files value="{stem}.rou.xml"/>\n{more}    </input>\n'
+        f'    <time>\n        <begin value="{begin_s}"/>\n        <end value="{end_s}"/>\n    </time>\n'
+        f"{options}</configuration>\n",
+        encoding="utf-8",
+    )
+    return load(config)
+
+
+def readme(about: About, days: Sequence[str], begin_s: int, end_s: int, notes: Sequence[str], summary: str) -> str:
+    """What the folder holds, for people."""
+    first = f"day-{days[0]}.sumocfg"
+    many = (
+        f"\nAll days: `--scenario {first} --demand days:.` gives each run one of them, by its seed.\n"
+        if len(days) > 1
+        else ""
+    )
+    return f"""# {about.description}
+
+{summary}
+
+Window: {clock(begin_s)} to {clock(end_s)}; SUMO's time is seconds since midnight at the place.
+Days: {", ".join(days)}.
+
+`report.html` shows how well a simulation repeats the counts, `{RESULT}` has all of it for machines, `places.csv`
+where each detector is (edit it and give it back with `--places`), and `network.svg` draws them.
+
+```
+python evaluate.py --scenario {first} --controllers fixed_time actuated greedy
+python train.py --scenario {first} --agent ppo --observation planned --steps 20000 --out runs/first
+```
+{many}
+Assumed:
+
+{"".join(f"- {note}{chr(10)}" for note in notes)}
+Source: {about.source}.
+
+Licence: {about.licence} (network); that of the counts is their owner's. `{FILE}` says this to the commands.
+"""
