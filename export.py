@@ -41,7 +41,8 @@ from plumbing.digest import file_sha256
 from plumbing.errors import InputError
 from plumbing.occupied import occupied, occupied_file
 from plumbing.outside import add_code_argument
-from scenarios.scenario import Scenario, load
+from scenarios.loading import load
+from scenarios.scenario import Scenario
 from scenarios.seeds import EVALUATION_SEEDS, VALIDATION_SEEDS
 from signals.inputs import DETECTORS, InputTable
 from signals.observation_names import is_ours

@@ -55,8 +55,9 @@ from plumbing.occupied import occupied
 from plumbing.outside import absolute, add_code_argument, is_outside
 from scenarios.arguments import add_scenario_arguments, add_timing_arguments, demand_from, timing_from
 from scenarios.blockers import blocker_line
+from scenarios.loading import absolute_demand, absolute_name
 from scenarios.provenance import made_up_line
-from scenarios.scenario import Scenario, absolute_demand, absolute_name
+from scenarios.scenario import Scenario
 from scenarios.seeds import VALIDATION_SEEDS
 from signals.observations import Observation, PhaseObservation
 from signals.reward_sum import terms_of, text_of

@@ -15,8 +15,9 @@ from envs.options import EnvOptions
 from plumbing.errors import LONGEST_LINE, InputError
 from plumbing.plain import Shape, either, listed, misfit, named, number, optional, record, row, text, whole
 from scenarios.arguments import TIMING_OPTIONS, TIMING_WORDS
-from scenarios.scenario import Scenario, load
-from scenarios.scenario import names as scenario_names
+from scenarios.loading import load
+from scenarios.loading import names as scenario_names
+from scenarios.scenario import Scenario
 from scenarios.seeds import VALIDATION_SEEDS
 from signals.loops import DetectorFaults
 from signals.observations import NAMED, OBSERVATIONS
@@ -54,9 +55,9 @@ class Job:
     """The signals that it controls; None for all that can be."""
     vary_turns: float = 0.0
     ignore_junction_blocker_s: float | None = None
-    """See `scenarios.scenario.load`."""
+    """See `scenarios.loading.load`."""
     demand: str = "recorded"
-    """See `scenarios.scenario.load`."""
+    """See `scenarios.loading.load`."""
     stretched: tuple[tuple[int, int], ...] = ()
     """Where what falls over all of its steps had begun for other ones: how many, and how many it had taken then."""
 

@@ -14,7 +14,8 @@ from agents.named import Named, find_controller
 from controllers.programs import ProgramControl
 from plumbing.errors import InputError
 from scenarios.clock import timing_for
-from scenarios.scenario import Scenario, load
+from scenarios.loading import load
+from scenarios.scenario import Scenario
 from signals.intersection import SignalPlan, compile_signals
 from signals.timing import Timing, timing_of
 

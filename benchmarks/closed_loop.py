@@ -26,7 +26,7 @@ from deployment.emulator.setup import engine_id_for
 from plumbing.command import run_command
 from plumbing.errors import InputError
 from plumbing.interpreter import ROOT, environment
-from scenarios.scenario import load
+from scenarios.loading import load
 from scenarios.seeds import EVALUATION_SEEDS
 
 SCENARIO = "single"

@@ -32,7 +32,7 @@ from plumbing.errors import InputError
 from plumbing.interpreter import ROOT, command, environment
 from plumbing.plain import json_bytes
 from plumbing.whole import write_whole
-from scenarios.scenario import load
+from scenarios.loading import load
 
 PLACES = ROOT / "scenarios" / "oregon85" / "places.csv"
 FIRST, LAST = "2024-04-18..2024-05-05", "2024-05-06..2024-05-13"

@@ -40,7 +40,7 @@ from demand.incidents.simulation import INTERVAL_S, Day, simulate
 from demand.incidents.words import tell_all
 from plumbing.command import run_command, say
 from plumbing.whole import write_whole
-from scenarios.scenario import load
+from scenarios.loading import load
 
 A_DAY = 1.0
 GOAL = 0.9

@@ -32,7 +32,7 @@ from benchmarks.peers import import_sumo_rl
 from envs.sumo.setup import SimulationOptions, make_setup
 from envs.workers.client import RemoteSimulation
 from envs.workers.server import WorkerSetup
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.timing import Timing
 
 

@@ -25,7 +25,8 @@ from evaluation.metrics import RunMetrics
 from evaluation.runs import run_all
 from plumbing.cache import cached_file, cached_folder
 from plumbing.digest import file_sha256
-from scenarios.scenario import Scenario, load
+from scenarios.loading import load
+from scenarios.scenario import Scenario
 from scenarios.seeds import VALIDATION_SEEDS
 
 TOP_VPH = 7200.0

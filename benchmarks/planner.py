@@ -19,7 +19,7 @@ from envs.workers.server import WorkerSetup
 from native.library import library
 from plumbing.command import run_command
 from plumbing.errors import InputError
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.planner import compiled, search
 from signals.planner.planner import Planner
 from signals.planner.search import FloatArray, Problem

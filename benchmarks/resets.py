@@ -35,7 +35,8 @@ from plumbing.command import run_command
 from plumbing.errors import InputError, did_you_mean
 from plumbing.held import scratch
 from plumbing.whole import write_whole
-from scenarios.scenario import Scenario, names
+from scenarios.loading import names
+from scenarios.scenario import Scenario
 
 QUICK = {"scenarios": ["single", "cologne1"], "resets": 4, "decisions": 60}
 

@@ -34,7 +34,8 @@ from plumbing.command import run_command
 from plumbing.errors import InputError
 from plumbing.held import scratch
 from plumbing.whole import write_whole
-from scenarios.scenario import Scenario, load
+from scenarios.loading import load
+from scenarios.scenario import Scenario
 
 DECISIONS = 2
 """Of each of the many short episodes."""

@@ -25,7 +25,8 @@ from plumbing.command import run_command
 from plumbing.errors import InputError, did_you_mean
 from plumbing.held import scratch
 from plumbing.whole import write_whole
-from scenarios.scenario import Scenario, load
+from scenarios.loading import load
+from scenarios.scenario import Scenario
 
 SCENARIOS = ("cologne1", "cologne8", "grid4x4", "ingolstadt21")
 GRIDS = ("grid:5x5", "grid:10x10", "grid:20x20", "grid:30x30")

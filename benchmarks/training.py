@@ -30,7 +30,8 @@ from envs.workers.server import WorkerSetup
 from plumbing.command import run_command
 from plumbing.errors import InputError, did_you_mean
 from plumbing.whole import write_whole
-from scenarios.scenario import Scenario, load
+from scenarios.loading import load
+from scenarios.scenario import Scenario
 from signals.timing import Timing
 
 SCENARIOS = ("cologne3", "grid4x4")

@@ -21,7 +21,8 @@ from plumbing.errors import InputError, did_you_mean
 from plumbing.fielddocs import table
 from plumbing.several import several
 from scenarios.clock import timing_for
-from scenarios.scenario import Scenario, load
+from scenarios.loading import load
+from scenarios.scenario import Scenario
 from signals.observation_names import find_observation
 from signals.observations import Observation
 from signals.reward_sum import sumo_options, terms_of

@@ -20,7 +20,8 @@ from plumbing.errors import InputError
 from plumbing.identity import installed
 from plumbing.plain import parse
 from scenarios.blockers import blocker_s
-from scenarios.scenario import Scenario, load
+from scenarios.loading import load
+from scenarios.scenario import Scenario
 from signals.intersection import compile_signals
 from signals.timing import Timing, timing_of
 

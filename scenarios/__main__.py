@@ -11,8 +11,9 @@ from typing import Any
 from plumbing.command import run_command, say, say_json
 from plumbing.errors import InputError
 from scenarios.clock import timing_for
+from scenarios.loading import load, names
 from scenarios.provenance import made_up_line
-from scenarios.scenario import Scenario, load, names
+from scenarios.scenario import Scenario
 
 
 def main(arguments: list[str] | None = None) -> int:

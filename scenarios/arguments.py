@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from scenarios.clock import timing_for
-from scenarios.scenario import Scenario, load
+from scenarios.loading import load
+from scenarios.scenario import Scenario
 from signals.timing import Timing
 
 

@@ -1,30 +1,28 @@
-"""What a folder says of its scenario in `import.json`: where it came from, and what of it is made up.
+"""What a folder says of its scenario in `scenario.json`: where it came from, and what of it is made up.
 
-`python -m scenarios import` writes this file beside the network. It travels with the routes: whoever loads made-up
-demand is told so wherever results are shown, and whoever loads routes of their own on the same network is not.
+`python -m scenarios import` and `python -m demand calibrate` write this file beside the network. It travels with the
+routes: whoever loads made-up demand is told so wherever results are shown, and whoever loads routes of their own on
+the same network is not.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from plumbing.errors import InputError
-from plumbing.plain import listed, misfit, one_of, optional, parse, record, text
+from plumbing.plain import json_bytes, listed, misfit, one_of, parse, record, text
 
-FILE = "import.json"
-FORMAT = "intergreen import 1"
-_TEXT = text(2000)
+FILE = "scenario.json"
+_FORMAT = "intergreen scenario 1"
 _SHAPE = record(
     {
-        "format": one_of(FORMAT),
-        "network": text(255),
-        "description": _TEXT,
-        "licence": _TEXT,
-        "source": _TEXT,
-        "demand": record({"files": listed(text(255), most=1000), "made_up": optional(_TEXT)}),
+        "format": one_of(_FORMAT),
+        **dict.fromkeys(("network", "description", "licence", "source", "made_up"), text(2000)),
+        "made_up_routes": listed(text(255), most=1000),
     }
 )
 
@@ -38,10 +36,10 @@ class Provenance:
     description: str
     licence: str
     source: str
-    routes: tuple[str, ...]
-    """Names of the route files beside it."""
-    made_up: str | None
-    """What is made up in these routes; None where nothing is."""
+    made_up: str = ""
+    """What is made up in the routes; "" where nothing is."""
+    made_up_routes: tuple[str, ...] = ()
+    """Names of the route files beside it that this is about."""
 
 
 def read_provenance(folder: Path) -> Provenance | None:
@@ -55,18 +53,18 @@ def read_provenance(folder: Path) -> Provenance | None:
         return None
     try:
         found: Any = parse(file.read_bytes())
-        if not isinstance(found, dict) or not str(found.get("format", "")).startswith("intergreen import"):
+        if not isinstance(found, dict) or found.get("format") != _FORMAT:
             return None  # somebody else's file of this name
         misfit(_SHAPE, found)
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(f"{file}: {error}; import the map anew, or remove this file") from error
-    demand = found["demand"]
-    return Provenance(
-        found["network"], found["description"], found["licence"], found["source"], tuple(demand["files"]),
-        demand["made_up"],
-    )  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} cannot be read ({error}); make the scenario anew, or remove this file") from error
+    fields = {field.name: found[field.name] for field in dataclasses.fields(Provenance)}
+    return Provenance(**{**fields, "made_up_routes": tuple(fields["made_up_routes"])})
+
+
+def write_provenance(folder: Path, said: Provenance) -> None:
+    """Write it beside the network."""
+    (folder / FILE).write_bytes(json_bytes({"format": _FORMAT, **dataclasses.asdict(said)}))
 
 
 def made_up_of(route_files: Sequence[Path]) -> str:
@@ -74,7 +72,7 @@ def made_up_of(route_files: Sequence[Path]) -> str:
     found: dict[str, None] = {}
     for path in route_files:
         said = read_provenance(path.parent)
-        if said is not None and said.made_up and path.name in said.routes:
+        if said is not None and said.made_up and path.name in said.made_up_routes:
             found[said.made_up] = None
     return "; ".join(found)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from plumbing.errors import InputError
 from plumbing.interpreter import environment, last_line
 
 
@@ -37,6 +38,21 @@ def home() -> Path:
 def run_binary(name: str, words: Sequence[str], folder: Path) -> Said:
     """Run one of SUMO's programs in a folder, with the data of its wheel."""
     return _run([str(home() / "bin" / name), *words], folder)
+
+
+def check_said(said: Said, name: str, advice: str) -> None:
+    """Whether a program did what it was asked for.
+
+    Raises:
+        InputError: it failed; `advice` says what the user can do.
+    """
+    if said.status:
+        raise InputError(f"SUMO's {name} fails: {said.reason}; {advice}")
+
+
+def listed(files: Sequence[Path]) -> str:
+    """Files as SUMO's options take them."""
+    return ",".join(map(str, files))
 
 
 def follow_binary(name: str, words: Sequence[str], folder: Path, on_line: Callable[[str], bool]) -> Said:

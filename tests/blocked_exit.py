@@ -7,7 +7,8 @@ from pathlib import Path
 
 import sumo
 
-from scenarios.scenario import Scenario, load
+from scenarios.loading import load
+from scenarios.scenario import Scenario
 
 BROKEN_S, END_S = 400.0, 600.0
 """Until when the exit is held up, and the end of the run."""

@@ -12,7 +12,7 @@ from deployment.emulator.setup import Installation
 from evaluation.monitor.links import SignalLinks
 from evaluation.monitor.net import read_signals
 from evaluation.monitor.rules import Finding, Interval, Judge, Rules
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.intersection import Intersection, compile_signals
 from signals.loops import plan_loops
 from signals.nema import nema_plan

@@ -34,7 +34,7 @@ from deployment.field.runtime import Runtime, Tally
 from deployment.field.snmp.profile import PROFILES, Credentials
 from deployment.field.snmp.read import Reader, Session
 from deployment.field.snmp.write import Commander
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.inputs import InputTable
 from signals.intersection import Intersection, compile_signals
 from signals.layout import build_layout

@@ -15,7 +15,7 @@ from deployment.nema.pattern import (
     SignalPlans,
 )
 from deployment.plans.initial import own_cycle_s, own_greens, pattern_from_greens, sequences
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.intersection import Intersection, compile_signals
 from signals.nema import NemaPlan, nema_plan
 

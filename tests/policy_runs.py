@@ -21,7 +21,7 @@ from deployment.bundle.manifest import MANIFEST, SIGNATURE, entries, new_key, si
 from deployment.emulator.setup import engine_id_for
 from deployment.nema.codec import encode
 from plumbing.command import run_command
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.observations import OBSERVATIONS
 from signals.timing import Timing
 

@@ -20,7 +20,8 @@ from controllers.registry import make
 from envs.sumo.setup import SimulationOptions, make_setup
 from envs.workers.client import RemoteSimulation
 from envs.workers.server import WorkerSetup
-from scenarios.scenario import Scenario, load
+from scenarios.loading import load
+from scenarios.scenario import Scenario
 from signals.intersection import SignalPlan
 from signals.snapshot import Snapshot
 from signals.timing import Timing

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from scenarios.scenario import load
+from scenarios.loading import load
 
 
 def sumo(arguments: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str]:

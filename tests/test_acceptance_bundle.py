@@ -19,7 +19,7 @@ from deployment.bundle.make.drawn import draw_inputs
 from deployment.bundle.policy import OnnxPolicy
 from deployment.bundle.read import Bundle
 from envs.sumo.setup import SimulationOptions, make_setup
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.inputs import InputTable
 from signals.layout import build_layout
 from tests.policy_runs import status_of, write_run

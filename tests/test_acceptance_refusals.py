@@ -20,7 +20,7 @@ from deployment.bundle.manifest import FORMAT, new_key
 from deployment.bundle.read import read_bundle, read_unsigned_bundle
 from deployment.nema.codec import encode
 from plumbing.errors import InputError
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.intersection import compile_signals
 from signals.timing import Timing
 from tests.policy_runs import resigned, status_of

@@ -10,7 +10,7 @@ import pytest
 
 from deployment.bundle.contents import Subject
 from deployment.nema.safety import findings, needed_red_s, needed_yellow_s, pair_findings, timing_findings
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.intersection import compile_signals
 from signals.links import Link
 from signals.nema import NemaPlan, nema_plan

@@ -37,7 +37,7 @@ from envs.sumo.setup import make_setup
 from envs.workers.client import RemoteSimulation
 from envs.workers.server import WorkerSetup
 from plumbing.errors import InputError
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.observations import ObservationShape, PhaseObservation
 
 SHAPE = PhaseObservation.shape_for(phases=4, movements=5)

@@ -17,7 +17,7 @@ from envs.workers import allocator
 from envs.workers.allocator import SYSTEM, allocator_library, allocator_name, preloading
 from envs.workers.client import RemoteSimulation
 from envs.workers.server import WorkerSetup
-from scenarios.scenario import load
+from scenarios.loading import load
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux") or platform.machine() != "x86_64",

@@ -17,7 +17,8 @@ from envs.sumo.approaches import ApproachReader
 from envs.sumo.setup import SimulationOptions, make_setup
 from envs.sumo.simulation import Simulation
 from native.library import SWITCH
-from scenarios.scenario import Scenario, load
+from scenarios.loading import load
+from scenarios.scenario import Scenario
 from signals.planner.planner import Planner
 from signals.snapshot import ARRIVAL_BIN_S, Snapshot
 from signals.timing import Timing

@@ -21,7 +21,7 @@ from benchmarks.peer_vec_env import own_actions, padded
 from benchmarks.systems import System, Window
 from benchmarks.tables import Sample, against, cost, flatness, growth_plot, markdown, rows_of, summary
 from plumbing.errors import InputError
-from scenarios.scenario import load
+from scenarios.loading import load
 from tests.compiled import needs_library
 
 STATES = """<tlsStates>

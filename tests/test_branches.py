@@ -15,7 +15,7 @@ from envs.sumo.simulation import SimulationError
 from envs.workers.client import RemoteSimulation
 from envs.workers.forks import Branches
 from envs.workers.server import WorkerSetup
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.snapshot import Snapshot
 from tests.branching import forked
 from tests.test_worker import descendants

@@ -22,7 +22,7 @@ from deployment.bundle.sealed import check_room, write_sealed
 from deployment.bundle.simulated import BundleController, bundle_folders
 from deployment.nema.codec import encode
 from plumbing.errors import InputError
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.intersection import compile_signals
 from signals.layout import build_layout
 from signals.loops import plan_loops

@@ -15,7 +15,7 @@ from deployment.bundle.read import Bundle
 from deployment.nema.codec import decode, encode
 from deployment.nema.fallback import fallback_plan
 from deployment.nema.pattern import least_split_s, mode_for
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.inputs import InputTable
 from signals.intersection import Intersection, compile_signals
 from signals.layout import Layout, build_layout

@@ -30,7 +30,7 @@ from demand.calibration.fit import fit_of, geh, share_ok
 from demand.calibration.places import Place, Roads
 from demand.counts.store import CountsFolder
 from plumbing.errors import InputError
-from scenarios.scenario import load
+from scenarios.loading import load
 from tests.counted import BEGIN_S, DAY, INTERVAL_S, counts_folder, counts_of
 
 APPROACH = {"N_in": "SB", "E_in": "WB", "S_in": "NB", "W_in": "EB"}

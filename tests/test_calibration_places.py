@@ -14,10 +14,10 @@ from demand.calibration.matching import bearing_of, match
 from demand.calibration.places import Roads
 from demand.calibration.projection import to_metres, utm
 from plumbing.errors import InputError
+from scenarios.loading import load
 from scenarios.marks import Mark
 from scenarios.netfile import read_network
 from scenarios.picture import svg
-from scenarios.scenario import load
 
 NOTHING: dict[str, Any] = dict.fromkeys(
     ("kind", "site", "approach", "movement", "lane", "x", "y", "position_m"), None

@@ -18,7 +18,7 @@ from agents.run import SETTINGS, read_settings, write_settings
 from controllers.programs import Actuated, GivenPrograms, ProgramControl
 from envs import NetworkEnv, SignalEnv, SignalsVectorEnv
 from plumbing.errors import InputError
-from scenarios.scenario import load
+from scenarios.loading import load
 from tests import failing
 from tests.recordings import record, run
 from tests.windows import window

@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.intersection import compile_signals
 from signals.layout import build_layout
 from signals.machine import BoolArray, SignalMachine

@@ -14,7 +14,7 @@ from controllers.heuristics import Greedy, MaxPressure, RandomChoice, SelfOrgani
 from controllers.programs import Actuated, DelayBased, ProgramControl, extendable_rows
 from controllers.registry import CONTROLLERS, make
 from plumbing.errors import InputError
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.intersection import SignalPlan, compile_signals
 from signals.layout import Layout, build_layout
 from signals.measures import ApproachMeasures

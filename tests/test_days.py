@@ -11,9 +11,10 @@ import pytest
 from envs.sumo.setup import make_setup
 from envs.workers.shipping import Parcel, files_of_setup, setup_here
 from plumbing.errors import InputError
-from scenarios.about import About, read_about, write_about
 from scenarios.days import day_of, with_day
-from scenarios.scenario import Scenario, absolute_demand, load
+from scenarios.loading import absolute_demand, load
+from scenarios.provenance import Provenance, made_up_of, read_provenance, write_provenance
+from scenarios.scenario import Scenario
 from scenarios.seeds import EVALUATION_SEEDS
 
 COUNTS = (20, 40, 60)
@@ -85,15 +86,17 @@ def test_the_folder_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_folder_says_what_its_scenarios_are(tmp_path: Path) -> None:
-    assert read_about(tmp_path) is None
-    about = About("a town, calibrated to counts", "CC0", "the town's detectors")
-    write_about(tmp_path, about)
-    assert read_about(tmp_path) == about
+    assert read_provenance(tmp_path) is None
+    said = Provenance("town.net.xml", "a town", "CC0", "the town's detectors", "drawn at random", ("drawn.rou.xml",))
+    write_provenance(tmp_path, said)
+    assert read_provenance(tmp_path) == said
+    assert made_up_of([tmp_path / "drawn.rou.xml", tmp_path / "mine.rou.xml"]) == "drawn at random"
+    assert made_up_of([tmp_path / "mine.rou.xml"]) == ""
     (tmp_path / "scenario.json").write_text('{"format": "somebody else\'s"}')
-    assert read_about(tmp_path) is None
-    (tmp_path / "scenario.json").write_text('{"format": "intergreen scenario 1", "description": 7}')
-    with pytest.raises(InputError, match="description is 7"):
-        read_about(tmp_path)
+    assert read_provenance(tmp_path) is None
+    (tmp_path / "scenario.json").write_text('{"format": "intergreen scenario 1", "network": 7}')
+    with pytest.raises(InputError, match="network is 7"):
+        read_provenance(tmp_path)
 
 
 @pytest.mark.wide

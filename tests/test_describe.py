@@ -12,8 +12,8 @@ from evaluation.report.page import _facts, _span
 from plumbing.errors import InputError
 from scenarios.__main__ import main, summary
 from scenarios.describe import overview
+from scenarios.loading import load
 from scenarios.naming import name_of
-from scenarios.scenario import load
 from signals.intersection import compile_signals
 from signals.timing import Timing
 from tests.test_report import content_of, results_of

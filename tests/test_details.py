@@ -16,7 +16,7 @@ from evaluation.details.passages import Ways, read_passages
 from evaluation.details.tables import SAMPLE_S, _queues, movement_table, spill_events
 from evaluation.results.signals import movements_table
 from evaluation.runs import Contestant, Evaluation, run_all
-from scenarios.scenario import load
+from scenarios.loading import load
 
 WAYS = Ways(
     free_s={"a": 10.0, "b": 20.0, "c": 10.0},

@@ -28,7 +28,7 @@ from evaluation.details import events as evaluated
 from evaluation.monitor.check import check, read_states
 from plumbing.errors import InputError
 from plumbing.interpreter import ROOT
-from scenarios.scenario import load
+from scenarios.loading import load
 from tests.emulated import cabinet
 
 ACTUATED_S = 44.0
@@ -283,7 +283,7 @@ def test_a_monitor_that_fails_is_a_finding(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from deployment.emulator.run import Emulator\n"
-        "from scenarios.scenario import load\n"
+        "from scenarios.loading import load\n"
         "emulator = Emulator(load('single', end_s=5.0))\n"
         f"sys.executable = {str(python)!r}\n"
         "print(*emulator.end().monitor_findings, sep='\\n')\n"

@@ -34,7 +34,7 @@ from evaluation.runs import Contestant, Evaluation, Job, RunFailed, RunResult, f
 from evaluation.statistics import difference, mean_interval, relative_difference
 from plumbing.errors import InputError
 from plumbing.whole import write_whole
-from scenarios.scenario import load
+from scenarios.loading import load
 from scenarios.seeds import EVALUATION_SEEDS, TRAINING_SEEDS, VALIDATION_SEEDS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -19,8 +19,9 @@ from controllers.programs import Actuated
 from evaluation.channels import channels_of, displays
 from evaluation.details.events import DAY, EventPlan, longest_greens, termination
 from evaluation.runs import Contestant, Evaluation, run_all
+from scenarios.loading import load
 from scenarios.netfile import read_programs
-from scenarios.scenario import Scenario, load
+from scenarios.scenario import Scenario
 from signals.network import Program, ProgramRow
 
 END_S = 26100  # of cologne3: fifteen minutes, one bin of the independent package

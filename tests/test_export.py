@@ -18,7 +18,7 @@ from deployment.bundle.make.assembly import NotThePolicy
 from deployment.bundle.manifest import Identity, new_key
 from deployment.bundle.read import read_bundle, read_unsigned_bundle
 from plumbing.errors import InputError
-from scenarios.scenario import load
+from scenarios.loading import load
 from tests.policy_runs import write_run
 
 SHORT = (0.0, 1000.0)

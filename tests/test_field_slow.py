@@ -15,7 +15,7 @@ from deployment.emulator.run import Emulator
 from deployment.field.estimator import Estimator
 from deployment.field.guard import Limits
 from plumbing.interpreter import ROOT
-from scenarios.scenario import load
+from scenarios.loading import load
 from tests.field import Demand, Feed, drive, drive_without_wires, make_pilot, make_site, values
 
 pytestmark = pytest.mark.slow

@@ -17,7 +17,7 @@ from evaluation.results.findings import MOST_LINKS, MOST_SIGNALS, unserved_lines
 from evaluation.results.summary import summarise
 from evaluation.results.terminal import as_table
 from evaluation.runs import Contestant, Evaluation, RunResult, finished_runs, run_all
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.network import Program
 from tests.test_report import content_of, results_of
 

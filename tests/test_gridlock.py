@@ -21,8 +21,8 @@ from envs.workers.server import WorkerSetup
 from evaluation.contest import RunResult
 from evaluation.measure import measure
 from evaluation.results.gridlock import gridlock_lines
+from scenarios.loading import load
 from scenarios.netfile import read_network
-from scenarios.scenario import load
 
 BIN = Path(sumo.SUMO_HOME) / "bin"
 

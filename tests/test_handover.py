@@ -18,7 +18,7 @@ from envs.workers.client import RemoteSimulation
 from envs.workers.handover import SPIN_S, THOUGHT_SPIN_S, Answerer, Asker, Bell, SharedArrays, Waiting
 from envs.workers.server import WorkerSetup
 from native import library
-from scenarios.scenario import load
+from scenarios.loading import load
 from tests.compiled import needs_library
 
 

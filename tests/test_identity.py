@@ -17,7 +17,7 @@ from evaluation.runs import Contestant, Evaluation
 from plumbing import identity
 from plumbing.identity import CODE, DETERMINING, SHOWING, code_sha256
 from plumbing.interpreter import ROOT
-from scenarios.scenario import load
+from scenarios.loading import load
 
 DEPENDS = ("signals/x.py", "native/x.cpp", "native/x.h", "agents/native/x.h", "scenarios/y/scenario.yaml")
 DEPENDS += ("evaluation/measure.py", "hatch_build.py")

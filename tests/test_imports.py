@@ -17,7 +17,7 @@ from envs.sumo.setup import make_setup
 from envs.workers.client import RemoteSimulation
 from envs.workers.server import WorkerSetup
 from plumbing.interpreter import ROOT, environment
-from scenarios.scenario import load
+from scenarios.loading import load
 from tests.foreign import OURS, foreign_folder, imported, poison, run_there
 
 HERE = ("--scenario", "my.sumocfg")

@@ -25,7 +25,7 @@ from demand.incidents.places import read_places, usual_places
 from demand.incidents.simulation import INCIDENTS, Day, draw_incidents, simulate, watched_edges
 from demand.incidents.words import tell_all
 from plumbing.errors import InputError
-from scenarios.scenario import load
+from scenarios.loading import load
 
 BEGIN = datetime.datetime(2024, 1, 1, 6, tzinfo=datetime.UTC)
 HOURS = 4

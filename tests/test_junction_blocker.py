@@ -20,7 +20,7 @@ from envs.workers.server import WorkerSetup
 from plumbing.errors import InputError
 from scenarios import build
 from scenarios.blockers import OPTION, blocker_line, blocker_s, with_blocker
-from scenarios.scenario import load
+from scenarios.loading import load
 from tests.blocked_exit import blocked_exit
 from tests.recordings import record, run
 

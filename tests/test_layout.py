@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plumbing.errors import InputError
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.approaches import DETECTION_M
 from signals.intersection import Intersection, SignalPlan, compile_signals
 from signals.layout import Gather, Layout, build_layout

@@ -28,7 +28,7 @@ from agents.run import (
 from agents.sb3 import QRDQNLearner
 from envs.sumo.setup import make_setup
 from plumbing.errors import InputError
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.inputs import InputTable
 from signals.layout import build_layout
 from signals.observations import PhaseObservation

@@ -10,7 +10,7 @@ import train
 from agents.run import load_controller
 from controllers.registry import make
 from evaluation.runs import Contestant, Evaluation, run_all
-from scenarios.scenario import load
+from scenarios.loading import load
 from scenarios.seeds import EVALUATION_SEEDS
 from tests.branching import forked
 

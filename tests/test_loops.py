@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.intersection import compile_signals
 from signals.layout import Layout, build_layout
 from signals.loops import SILENT_AFTER_S, STUCK_AFTER_S, DetectorFaults, LoopReader, plan_loops

@@ -17,6 +17,7 @@ import train
 from plumbing.errors import InputError
 from plumbing.held import scratch
 from scenarios.__main__ import main
+from scenarios.loading import load
 from scenarios.maps import elements
 from scenarios.maps.assumption import PER_LANE_VEH_H, WALKERS_PER_CROSSING_H, Assumption, per_lane_veh_h
 from scenarios.maps.convert import convert
@@ -29,7 +30,6 @@ from scenarios.maps.trial import LEAST_ARRIVED, MOST_OUTSIDE, Trial
 from scenarios.netfile import read_network
 from scenarios.picture import legend, svg
 from scenarios.provenance import made_up_line
-from scenarios.scenario import load
 from scenarios.streets import numbered, read_streets
 from signals.intersection import compile_signals
 from signals.network import RoadNetwork

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plumbing.errors import InputError
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.intersection import Intersection, compile_signals
 from signals.machine import SignalMachine
 from signals.max_red import MaxRed, groups, max_red, overdue

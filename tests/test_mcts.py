@@ -15,7 +15,7 @@ from controllers.mcts import TOGETHER, TreeSearch
 from envs.workers.forks import Outcome
 from evaluation.runs import Contestant, Evaluation, run_all
 from plumbing.errors import InputError
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.intersection import SignalPlan, compile_signals
 from signals.layout import Layout, build_layout
 from signals.snapshot import Snapshot

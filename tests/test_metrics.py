@@ -22,7 +22,7 @@ from evaluation.report.tables import all_metrics_table, beyond_delay_table, dela
 from evaluation.results.summary import as_json, summarise
 from evaluation.results.terminal import as_table
 from evaluation.runs import RunResult
-from scenarios.scenario import load
+from scenarios.loading import load
 
 JERK = Metric(
     "jerk", "m/s³", "mean over the vehicles that entered", "change of acceleration", ".3f", "jerk\nm/s³", "beyond"

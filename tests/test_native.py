@@ -22,7 +22,7 @@ from envs.sumo.simulation import Simulation, SimulationError
 from envs.workers.client import RemoteSimulation
 from envs.workers.server import WorkerSetup
 from native import library
-from scenarios.scenario import load
+from scenarios.loading import load
 from tests.compiled import needs_library
 
 

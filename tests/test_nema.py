@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.intersection import Intersection, compile_signals
 from signals.nema import NemaPlan, nema_plan
 from signals.phases import is_green

@@ -25,7 +25,8 @@ from evaluation.monitor.check import check
 from evaluation.monitor.waiting import POSITIONS, ROUTES, longest_reds, never_green, waiting_options
 from evaluation.runs import run_all
 from plumbing.errors import InputError
-from scenarios.scenario import Scenario, load, names
+from scenarios.loading import load, names
+from scenarios.scenario import Scenario
 from signals.intersection import compile_signals
 from signals.timing import Timing
 from tests.safety_runs import random_network

@@ -16,7 +16,7 @@ from deployment.nema.pattern import Event, SignalPlans, timeline
 from deployment.plans.display import cycle
 from deployment.plans.initial import own_greens, pattern_from_greens
 from evaluation.channels import GREEN, Channel, by_approach, channels_of
-from scenarios.scenario import load, names
+from scenarios.loading import load, names
 from signals.inputs import DETECTORS
 from signals.intersection import Intersection, compile_signals
 from signals.nema import MOST_PHASES, NemaPlan, barrier_groups, nema_plan

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.links import link_table
 from signals.network import Program, ProgramRow
 from signals.own_times import own_clearances_s, own_yellow_s

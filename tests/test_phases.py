@@ -20,8 +20,8 @@ from deployment.nema.fallback import fallback_plan
 from deployment.plans.initial import own_greens
 from evaluation.report.verdict import cautions
 from evaluation.runs import Contestant, Evaluation, run_all
+from scenarios.loading import load, names
 from scenarios.netfile import read_network
-from scenarios.scenario import load, names
 from signals.green_phases import green_phases
 from signals.intersection import compile_signals, explain
 from signals.links import Link, LinkTable, link_table

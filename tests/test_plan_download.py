@@ -21,7 +21,7 @@ from deployment.nema import oids
 from deployment.nema.objects import objects_from_json, plan_objects
 from deployment.nema.pattern import Event, SignalPlans, least_split_s
 from plumbing.errors import InputError
-from scenarios.scenario import load
+from scenarios.loading import load
 from tests.field import CLOSED, OTHER, POLICY, users_file
 from tests.plan_writing import held, plans, through
 from tests.udp_proxy import UdpProxy, pdu_tag

@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.intersection import Intersection, compile_signals
 from signals.layout import Layout, build_layout
 from signals.planner.arrivals import arrivals

@@ -29,7 +29,8 @@ from evaluation.delays import delays
 from evaluation.monitor.check import check
 from evaluation.runs import Contestant, Evaluation, run_all
 from plumbing.errors import InputError
-from scenarios.scenario import Scenario, load
+from scenarios.loading import load
+from scenarios.scenario import Scenario
 from scenarios.seeds import EVALUATION_SEEDS, TRAINING_SEEDS
 from signals.intersection import compile_signals
 

@@ -21,7 +21,8 @@ from deployment.plans.program import day_programs, plans_xml, shared, shortest_c
 from evaluation.monitor.check import check, read_states
 from evaluation.runs import Contestant, Evaluation, run_all
 from plumbing.errors import InputError
-from scenarios.scenario import Scenario, load
+from scenarios.loading import load
+from scenarios.scenario import Scenario
 from tests.plans import NETWORKS, own_pattern, plan_set, signals
 
 

@@ -23,7 +23,7 @@ from playback.replay_file import Replay, Source, save
 from playback.rerun import counterfactual, show, verify
 from plumbing.errors import InputError
 from scenarios import build, resco
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.snapshot import Snapshot
 from tests.policy_runs import write_run
 from tests.recordings import COLOGNE1, record, run

@@ -22,7 +22,7 @@ from playback.page import write_page
 from playback.replay_file import Replay
 from playback.rerun import again
 from plumbing.errors import InputError
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.intersection import compile_signals
 from signals.layout import build_layout
 from signals.timing import Timing

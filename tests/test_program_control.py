@@ -10,7 +10,8 @@ import pytest
 from controllers.programs import Actuated, DelayBased, GivenPrograms, ProgramControl
 from controllers.sequence import in_one_cycle
 from controllers.webster import Webster
-from scenarios.scenario import Scenario, load
+from scenarios.loading import load
+from scenarios.scenario import Scenario
 from signals.network import Program, ProgramRow
 from tests.scenario_files import sumo
 

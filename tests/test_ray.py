@@ -25,7 +25,7 @@ from envs.workers.protocol import SimulationWorker
 from envs.workers.shipping import Parcel, files_of_setup
 from plumbing.errors import InputError
 from plumbing.outside import pack
-from scenarios.scenario import load
+from scenarios.loading import load
 from tests.foreign import foreign_folder, imported, run_there
 from tests.ray_nodes import ROOT, Nodes, two_nodes
 

@@ -27,7 +27,7 @@ from sumo_rl.environment.traffic_signal import TrafficSignal
 from envs.options import EnvOptions
 from envs.sumo.simulation import Simulation
 from envs.sumo.sumo_rl import exits_of
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.reward_sum import RewardSum, terms_of
 from signals.rewards import REWARDS as ALL
 

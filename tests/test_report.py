@@ -28,7 +28,7 @@ from evaluation.runs import RunResult
 from evaluation.statistics import Interval
 from evaluation.stress import StressCurve
 from plumbing.errors import InputError
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.observations import PhaseObservation
 from signals.snapshot import Snapshot
 

@@ -22,7 +22,7 @@ from controllers.registry import make
 from evaluation import simulations
 from evaluation.runs import Contestant, Evaluation, finished_runs, run_all
 from plumbing.errors import InputError
-from scenarios.scenario import load
+from scenarios.loading import load
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = ["--scenario", "cologne1", "--end", "25320", "--controllers", "greedy", "random"]

@@ -28,7 +28,7 @@ from agents.training import Interrupted, Schedule, train
 from agents.vec_env import SignalsVecEnv
 from envs.options import EnvOptions
 from plumbing.errors import InputError
-from scenarios.scenario import absolute_name
+from scenarios.loading import absolute_name
 from scenarios.seeds import VALIDATION_SEEDS
 
 CASE = Path(__file__).parent / "data" / "cases" / "train_hint_resume"

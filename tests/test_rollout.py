@@ -21,7 +21,7 @@ from envs.sumo.setup import make_setup
 from envs.workers.batch import Turn
 from envs.workers.client import RemoteSimulation
 from envs.workers.server import WorkerSetup
-from scenarios.scenario import load
+from scenarios.loading import load
 
 GAMMA, LAMBDA = 0.9, 0.8
 

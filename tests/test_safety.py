@@ -11,7 +11,8 @@ import pytest
 
 from evaluation.monitor.check import check, read_states
 from evaluation.monitor.rules import Finding, Rules
-from scenarios.scenario import Scenario, names
+from scenarios.loading import names
+from scenarios.scenario import Scenario
 from signals.timing import Timing
 from tests.safety_runs import SHORT_S, random_network, record
 from tests.windows import window

@@ -9,7 +9,7 @@ import pytest
 
 from evaluation.monitor.check import check
 from plumbing.errors import InputError
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.intersection import compile_signals
 from tests.safety_runs import BIN, record, run
 

@@ -12,8 +12,8 @@ import pytest
 
 from plumbing.errors import InputError
 from scenarios.demand import read_demand
+from scenarios.loading import load
 from scenarios.netfile import read_network
-from scenarios.scenario import load
 from tests.cases import CASES
 from tests.scenario_files import sumo, user_folder
 

@@ -17,9 +17,9 @@ from evaluation.monitor.check import check
 from evaluation.monitor.rules import Rules
 from plumbing.errors import InputError
 from scenarios import build
+from scenarios.loading import load, names
 from scenarios.netfile import read_network
 from scenarios.resco import MAPS
-from scenarios.scenario import load, names
 from signals.intersection import compile_signals
 from tests.scenario_files import sumo
 
@@ -117,7 +117,7 @@ def test_the_yellow_of_a_link_with_priority_is_a_yellow(tmp_path: Path) -> None:
 
 def test_a_build_is_the_same_in_every_process(tmp_path: Path) -> None:
     here = load("grid:2x3").hashes()
-    code = "import json; from scenarios.scenario import load; print(json.dumps(load('grid:2x3').hashes()))"
+    code = "import json; from scenarios.loading import load; print(json.dumps(load('grid:2x3').hashes()))"
     env = {**os.environ, "PYTHONHASHSEED": "7", "XDG_CACHE_HOME": str(tmp_path)}
     there = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True
@@ -127,7 +127,7 @@ def test_a_build_is_the_same_in_every_process(tmp_path: Path) -> None:
 
 @pytest.mark.wide
 def test_processes_may_build_at_once(tmp_path: Path) -> None:
-    code = "from scenarios.scenario import load; print(load('tee').demand_counts())"
+    code = "from scenarios.loading import load; print(load('tee').demand_counts())"
     env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     racing = [
         subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)

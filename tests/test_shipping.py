@@ -23,7 +23,7 @@ from envs.workers.shipping import (
     setup_here,
 )
 from plumbing.errors import InputError
-from scenarios.scenario import load
+from scenarios.loading import load
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from envs.workers.server import WorkerSetup
 from evaluation.monitor.check import check
 from native import library
 from plumbing.errors import InputError
-from scenarios.scenario import Scenario, load
+from scenarios.loading import load
+from scenarios.scenario import Scenario
 from signals.intersection import compile_signals
 from signals.layout import Layout, build_layout
 from signals.machine import SignalMachine

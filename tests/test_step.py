@@ -20,7 +20,7 @@ from envs.workers.client import RemoteSimulation
 from envs.workers.handover import COUNTERS
 from envs.workers.server import WorkerSetup
 from native import library
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.layout import Gather
 from signals.loops import DetectorFaults
 from signals.machine import SignalMachine

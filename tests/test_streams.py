@@ -13,7 +13,7 @@ from controllers.registry import make
 from envs.sumo.approaches import ApproachReader
 from envs.sumo.setup import SimulationOptions, make_setup
 from envs.sumo.simulation import Simulation
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.intersection import Intersection, compile_signals
 from signals.layout import Gather, Layout, build_layout
 from signals.loops import DetectorFaults, LoopReader, plan_loops

@@ -30,7 +30,8 @@ from evaluation.stress import (
     stress_table,
 )
 from plumbing.errors import InputError
-from scenarios.scenario import Scenario, load
+from scenarios.loading import load
+from scenarios.scenario import Scenario
 from scenarios.xmlfile import top_level
 
 

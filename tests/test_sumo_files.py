@@ -15,7 +15,7 @@ import pytest
 from plumbing.errors import InputError
 from scenarios import sumo_input
 from scenarios.additional import is_demand
-from scenarios.scenario import load
+from scenarios.loading import load
 from scenarios.sumo_input import admitted
 from tests.scenario_files import sumo
 from tests.town import SSM, Town

@@ -24,7 +24,7 @@ from scenarios import sumo_input
 from scenarios.arguments import add_scenario_arguments, add_timing_arguments, timing_from
 from scenarios.clock import timing_for
 from scenarios.config import INPUTS, REFUSED, read_config, same_value
-from scenarios.scenario import load
+from scenarios.loading import load
 from signals.timing import Timing
 
 CASE = Path(__file__).parent / "data" / "cases" / "waut_baseline"

@@ -19,7 +19,7 @@ from agents.viper import Distilled, TreeSettings, distil, fit, write_tree
 from controllers.base import Controller
 from evaluation.delays import delays
 from plumbing.errors import InputError
-from scenarios.scenario import load
+from scenarios.loading import load
 from scenarios.seeds import TRAINING_SEEDS, VALIDATION_SEEDS
 from signals.intersection import compile_signals
 from signals.layout import Layout, build_layout

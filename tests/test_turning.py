@@ -14,7 +14,8 @@ from envs.sumo.setup import SimulationOptions, make_setup
 from envs.workers.client import RemoteSimulation
 from envs.workers.server import WorkerSetup
 from plumbing.errors import InputError
-from scenarios.scenario import Scenario, load
+from scenarios.loading import load
+from scenarios.scenario import Scenario
 from scenarios.turning import demand_in_routes, ends, turned_routes
 
 ROUTES = (

@@ -17,7 +17,7 @@ from deployment.nema.pattern import (
 )
 from deployment.plans.utdf import read_tables, read_utdf, utdf_text, write_tables
 from plumbing.errors import InputError
-from scenarios.scenario import load
+from scenarios.loading import load
 from tests.plans import NETWORKS, changed, own_pattern, plan_set, signals
 
 

@@ -11,7 +11,7 @@ from evaluation.monitor.files import MonitorInputError
 from evaluation.monitor.links import LinkPath
 from evaluation.monitor.net import read_signals
 from evaluation.monitor.waiting import CHANGE_S, LongestRed, longest_reds, never_green, waiting_options
-from scenarios.scenario import load
+from scenarios.loading import load
 
 END_S = 400
 LANE_M = 400.0

@@ -11,7 +11,8 @@ from controllers import webster
 from controllers.programs import extendable_rows
 from controllers.webster import Webster
 from plumbing.errors import InputError
-from scenarios.scenario import Scenario, load
+from scenarios.loading import load
+from scenarios.scenario import Scenario
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,7 @@ from envs.workers.client import RemoteSimulation
 from envs.workers.forks import Branches
 from envs.workers.server import WorkerSetup
 from plumbing.errors import InputError
-from scenarios.scenario import load
+from scenarios.loading import load
 
 ROOT = Path(__file__).parents[1]
 
@@ -370,7 +370,7 @@ def test_an_end_that_cannot_be_summed_up_is_no_good_end() -> None:
     program = """
 from envs.sumo.setup import SimulationOptions, make_setup
 from envs.sumo.simulation import Simulation, SimulationError
-from scenarios.scenario import load
+from scenarios.loading import load
 simulation = Simulation(make_setup(load("single")))
 simulation.begin(1)
 simulation._sumo.close()

@@ -6,7 +6,8 @@ import hashlib
 from pathlib import Path
 from xml.etree import ElementTree
 
-from scenarios.scenario import Scenario, load
+from scenarios.loading import load
+from scenarios.scenario import Scenario
 from tests import sumo_schema as schema
 from tests.scenario_files import sumo
 

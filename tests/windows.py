@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from scenarios.scenario import Scenario, load
+from scenarios.loading import load
+from scenarios.scenario import Scenario
 
 
 @functools.cache

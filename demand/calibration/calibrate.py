@@ -28,9 +28,9 @@ from plumbing.digest import file_sha256
 from plumbing.errors import printable
 from plumbing.held import scratch
 from plumbing.plain import json_bytes
-from scenarios.about import About
 from scenarios.marks import Mark
 from scenarios.picture import svg
+from scenarios.provenance import Provenance
 from scenarios.scenario import Scenario
 
 _MOST_MARKS = 2000
@@ -54,11 +54,12 @@ class Request:
     """Who reads the result can repeat it by this."""
 
     @property
-    def about(self) -> About:
+    def about(self) -> Provenance:
         """What the scenarios say of themselves."""
         names = ", ".join(str(source.get("name", "counts")) for source in self.folder.about.sources)
         days = self.days[0].name + (f" to {self.days[-1].name}" if len(self.days) > 1 else "")
-        return About(
+        return Provenance(
+            self.scenario.net_file.name,
             f"{self.scenario.name}, calibrated to counts of {days}",
             self.scenario.licence,
             f"counts: {printable(names or self.folder.path.name)}; network: {printable(self.scenario.source)}",

@@ -12,9 +12,10 @@ from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 from demand.calibration.places import Roads
-from demand.calibration.tools import binary, listed
+from demand.calibration.tools import binary
 from plumbing.errors import InputError
 from scenarios.scenario import Scenario
+from scenarios.sumo_tools import listed
 from scenarios.xmlfile import top_level
 
 MOST_PAIRS = 4000
@@ -156,7 +157,7 @@ def _routed(net: Path, trips: Sequence[tuple[str, str, str]], stem: Path, seed: 
     given.write_text(f"<routes>\n{''.join(lines)}</routes>\n", encoding="utf-8")
     words = ["-n", str(net), "-r", str(given), "-o", str(out), "--seed", str(seed), "--ignore-errors", "true"]
     words += ["--no-warnings", "true", "--no-step-log", "true", "--weights.random-factor", f"{changed:g}"]
-    binary("duarouter", words)
+    binary("duarouter", words, out.parent)
     return out
 
 
@@ -164,7 +165,9 @@ def _own(scenario: Scenario, out: Path) -> Path:
     words = ["-n", str(scenario.sumo_files.net_file), "-r", listed(scenario.sumo_files.route_files), "-o", str(out)]
     additional = scenario.without_waut(())
     words += ["-a", listed(additional)] if additional else []
-    binary("duarouter", [*words, "--ignore-errors", "true", "--no-warnings", "true", "--no-step-log", "true"])
+    binary(
+        "duarouter", [*words, "--ignore-errors", "true", "--no-warnings", "true", "--no-step-log", "true"], out.parent
+    )
     return out
 
 

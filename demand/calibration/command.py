@@ -34,7 +34,8 @@ from plumbing.errors import InputError, printable
 from plumbing.occupied import occupied
 from plumbing.whole import Draft
 from scenarios.arguments import add_file_arguments
-from scenarios.scenario import Scenario, load
+from scenarios.loading import load
+from scenarios.scenario import Scenario
 
 EPILOG = """examples:
   python -m demand calibrate counts/main --scenario single --day 2024-05-06 --from 07:00 --to 09:00 --out towns/one

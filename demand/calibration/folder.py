@@ -3,6 +3,7 @@ evaluate.py, and where all of it comes from."""
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ from xml.sax.saxutils import quoteattr
 
 from demand.calibration.counted import clock
 from plumbing.errors import InputError
-from scenarios.about import FILE, About, write_about
 from scenarios.additional import is_demand
 from scenarios.config import FILE_OPTIONS
-from scenarios.scenario import Scenario, load
+from scenarios.loading import load
+from scenarios.provenance import FILE, Provenance, write_provenance
+from scenarios.scenario import Scenario
 from scenarios.sumo_input import admitted
 
 RESULT = "calibration.json"
@@ -38,7 +40,7 @@ def check_place(out: Path) -> None:
         raise InputError(f"{out} is not empty and holds no calibration; give another --out")
 
 
-def lay_base(scenario: Scenario, folder: Path, about: About) -> Base:
+def lay_base(scenario: Scenario, folder: Path, about: Provenance) -> Base:
     """Copy network and programs of a scenario; its demand stays behind."""
     source = scenario.sumo_files.net_file
     network = f"network.net.xml{'.gz' if source.name.endswith('.gz') else ''}"
@@ -50,7 +52,7 @@ def lay_base(scenario: Scenario, folder: Path, about: About) -> Base:
         if not kept.name.endswith(".gz"):
             shutil.copyfile(kept, folder / name)
             additional.append(name)
-    write_about(folder, about)
+    write_provenance(folder, dataclasses.replace(about, network=network))
     options = tuple((name, value) for name, value in scenario.options if name not in _NOT_KEPT)
     return Base(folder, network, tuple(additional), options)
 
@@ -72,7 +74,9 @@ def add_day(base: Base, name: str, routes: str, begin_s: int, end_s: int) -> Sce
     return load(config)
 
 
-def readme(about: About, days: Sequence[str], begin_s: int, end_s: int, notes: Sequence[str], summary: str) -> str:
+def readme(
+    about: Provenance, days: Sequence[str], begin_s: int, end_s: int, notes: Sequence[str], summary: str
+) -> str:
     """What the folder holds, for people."""
     first = f"day-{days[0]}.sumocfg"
     many = (

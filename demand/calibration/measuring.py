@@ -52,7 +52,7 @@ def simulated_counts(
     words += ["--seed", str(seed), "--no-step-log", "true", "--no-warnings", "true", "--duration-log.disable", "true"]
     words += ["--vehroute-output", str(driven), "--vehroute-output.exit-times", "true"]
     words += ["--vehroute-output.write-unfinished", "true", "--statistic-output", str(statistics)]
-    binary("sumo", [*words, "--max-depart-delay", "-1", "--time-to-teleport", "-1"])
+    binary("sumo", [*words, "--max-depart-delay", "-1", "--time-to-teleport", "-1"], folder)
     rows = {place.detector: np.zeros(size) for place in places}
     _read_loops(counted, ids, rows, scenario.begin_s, interval_s)
     turning: dict[tuple[str, str], list[str]] = {}

@@ -73,7 +73,7 @@ def sample(
         words += ["-t", str(_counts_file(folder / "turns.xml", day, turns)), "--turn-attribute", "count"]
     out = folder / "sampled.rou.xml"
     for file, change in ((candidates.file, _CHANGE), (candidates.every_file, _CHANGE_MORE)):
-        script("routeSampler.py", [*words, "-r", str(file), "--optimize", str(change), "-o", str(out)])
+        script("routeSampler.py", [*words, "-r", str(file), "--optimize", str(change), "-o", str(out)], folder)
         if _missed(out, edges, turns) <= _MOST_MISSED:
             break
     notes = [LAST_RESORT] if file != candidates.file else []

@@ -108,7 +108,7 @@ def _learn(options: argparse.Namespace) -> int:
             groups = groups_of_table(folder.detectors(), panel.detectors)
         else:
             from demand.incidents.places import read_places
-            from scenarios.scenario import load
+            from scenarios.loading import load
 
             network = load(options.network).network
             places = read_places(options.places, network)
@@ -222,7 +222,7 @@ def read_incidents(path: Path) -> pl.DataFrame:
 def _simulate(options: argparse.Namespace) -> int:
     from demand.incidents.places import places_table, usual_places
     from demand.incidents.simulation import Day, simulate
-    from scenarios.scenario import load
+    from scenarios.loading import load
 
     if not 1 <= options.days <= 1000 or not 1 <= options.stretch <= 24 or not 1 <= options.workers <= 256:
         raise InputError("--days is 1 to 1000, --stretch 1 to 24, --workers 1 to 256; correct the one that is not")

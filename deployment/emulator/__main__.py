@@ -18,7 +18,8 @@ from envs.sumo.simulation import SimulationError
 from plumbing.command import run_command, say
 from plumbing.errors import InputError
 from plumbing.occupied import occupied
-from scenarios.scenario import Scenario, load
+from scenarios.loading import load
+from scenarios.scenario import Scenario
 
 EPILOG = f"""try it:
   python -m deployment.emulator --scenario single --port 1610

@@ -21,7 +21,7 @@ from typing import Any
 
 from plumbing.errors import InputError
 from plumbing.interpreter import ROOT, command, environment, last_line
-from scenarios.scenario import names
+from scenarios.loading import names
 
 ANSWER_S = 600.0
 """How long an advance may take."""

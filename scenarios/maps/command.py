@@ -14,6 +14,7 @@ from plumbing.held import scratch
 from plumbing.occupied import occupied
 from plumbing.whole import Draft, check_movable
 from scenarios.clock import timing_for
+from scenarios.loading import load
 from scenarios.maps.assumption import CLEARING_S, HOUR_S, LEVELS, WARM_UP_S, Assumption
 from scenarios.maps.convert import convert
 from scenarios.maps.driving_side import driving_side
@@ -26,7 +27,6 @@ from scenarios.naming import expanded
 from scenarios.netfile import read_network
 from scenarios.picture import draw, legend
 from scenarios.provenance import made_up_line
-from scenarios.scenario import load
 from scenarios.streets import Street, read_streets
 from scenarios.xmlfile import require_file
 from signals.intersection import compile_signals

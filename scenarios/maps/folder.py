@@ -1,4 +1,4 @@
-"""The folder that an import leaves: network, routes, configuration, picture, `import.json` and a README."""
+"""The folder that an import leaves: network, routes, configuration, picture, two JSON files and a README."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from plumbing.errors import InputError
 from plumbing.plain import json_bytes
 from scenarios.config import config_text
 from scenarios.maps.guesses import Guess
-from scenarios.provenance import FILE, FORMAT, read_provenance
+from scenarios.provenance import Provenance, read_provenance, write_provenance
+
+DETAILS = "import.json"
+"""All that an import found out, for programs."""
 
 LICENCE = "ODbL-1.0 (https://opendatacommons.org/licenses/odbl/1-0/), © OpenStreetMap contributors"
 """Of every extract of OpenStreetMap, and of the networks made of it: they have to name it wherever they are shown."""
@@ -60,14 +63,21 @@ class Imported:
     def description(self) -> str:
         return f"imported from {self.map_file}: {len(self.signals)} signals, {self.controlled} of them controllable"
 
+    def provenance(self, name: str) -> Provenance:
+        """What is told of it wherever its results are shown."""
+        return Provenance(
+            f"{name}.net.xml",
+            self.description,
+            self.licence,
+            f"{self.map_file} (sha256 {self.map_sha256[:16]}…), by python -m scenarios import",
+            self.made_up,
+            self.route_files if self.made_up else (),
+        )
+
     def plain(self, name: str) -> dict[str, Any]:
         """The content of `import.json`."""
         return {
-            "format": FORMAT,
             "network": f"{name}.net.xml",
-            "description": self.description,
-            "licence": self.licence,
-            "source": f"{self.map_file} (sha256 {self.map_sha256[:16]}…), by python -m scenarios import",
             "demand": {
                 "files": list(self.route_files), "made_up": self.made_up or None, "departures": self.departures,
                 "trials": list(self.trials),
@@ -82,7 +92,7 @@ class Imported:
 
 def check_out(out: Path) -> None:
     """Raises InputError for a folder that holds something else than an earlier import."""
-    if out.is_dir() and any(out.iterdir()) and read_provenance(out) is None:
+    if out.is_dir() and any(out.iterdir()) and (read_provenance(out) is None or not (out / DETAILS).is_file()):
         raise InputError(f"--out {out} holds files that are no earlier import; give an empty or a new folder")
 
 
@@ -99,14 +109,15 @@ def next_commands(out: Path) -> tuple[str, str]:
 
 
 def write_texts(folder: Path, name: str, imported: Imported, options: Sequence[tuple[str, str]], out: Path) -> None:
-    """Write configuration, `import.json` and README beside the network, the routes and the picture.
+    """Write configuration, `scenario.json`, `import.json` and README beside the network, the routes and the picture.
 
     Args:
         options: of the configuration, in order.
         out: where the folder will stand.
     """
     (folder / f"{name}.sumocfg").write_text(config_text(options), encoding="utf-8")
-    (folder / FILE).write_bytes(json_bytes(imported.plain(name)))
+    write_provenance(folder, imported.provenance(name))
+    (folder / DETAILS).write_bytes(json_bytes(imported.plain(name)))
     (folder / "README.md").write_text(_readme(name, imported, out), encoding="utf-8")
 
 
