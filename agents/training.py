@@ -184,9 +184,10 @@ class _Loop(BaseCallback):
         if not force and time.monotonic() - self._spoke < every_s:
             return
         self._spoke = time.monotonic()
-        done = min(self.num_timesteps / self.schedule.steps, 1.0)  # a last rollout goes beyond the end
+        taken = min(self.num_timesteps, self.schedule.steps)  # a last rollout goes beyond the end
+        done = taken / self.schedule.steps
         left = self.elapsed_s * (1 - done) / max(done, 1e-9)
-        parts = [f"{self.num_timesteps:>8,} of {self.schedule.steps:,} steps ({done:4.0%})"]
+        parts = [f"{taken:>8,} of {self.schedule.steps:,} steps ({done:4.0%})"]
         if isinstance(self.model, Judged):
             parts.append(self.model.status())
         if self.progress.validations:
