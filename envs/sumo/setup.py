@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from plumbing.errors import InputError
 from plumbing.fielddocs import field_docs
 from plumbing.several import several
@@ -101,6 +103,19 @@ class SimulationSetup(SimulationOptions):
     """What the installed programs are called."""
     ahead: bool = True
     """Whether vehicles are read that are on their way (`Snapshot.arriving`), which planners need."""
+
+    def args_of(self, seed: int) -> list[str]:
+        """SUMO's arguments for a run with this seed, which also draws its day and how heavy its traffic is."""
+        args = ["sumo", *self.sumo_args, "--seed", str(seed)]
+        args += [option.format(seed=seed) for option in self.outputs]
+        if self.days:
+            from scenarios.days import with_day  # a worker that needs none starts without it
+
+            args = with_day(args, self.days, seed)
+        if self.demand_range != (1.0, 1.0):
+            factor = np.random.default_rng([seed, 0xDE3A4D]).uniform(*self.demand_range)
+            args += ["--scale", f"{self.scale * round(factor, 3):g}"]
+        return args
 
 
 def make_setup(

@@ -125,15 +125,7 @@ class Simulation:
             SimulationError: SUMO refused to start.
         """
         setup = self.setup
-        args = ["sumo", *setup.sumo_args, "--seed", str(seed)]
-        args += [option.format(seed=seed) for option in setup.outputs]
-        if setup.days:
-            from scenarios.days import with_day  # as below
-
-            args = with_day(args, setup.days, seed)
-        if setup.demand_range != (1.0, 1.0):
-            factor = np.random.default_rng([seed, 0xDE3A4D]).uniform(*setup.demand_range)
-            args += ["--scale", f"{setup.scale * round(factor, 3):g}"]
+        args = setup.args_of(seed)
         try:
             with contextlib.ExitStack() as files:
                 if setup.vary_turns:
