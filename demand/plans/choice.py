@@ -29,16 +29,15 @@ class Plan:
 def make_plans(
     signals: Sequence[TimedSignal], flows_vph: Numbers, number: int, rates: Rates, cycle_s: float | None
 ) -> list[Plan]:
-    """Plans for groups of similar flows, the emptiest group first. All share a signal's cycle, so that one may follow
-    another at its begin.
+    """Plans for groups of similar flows, the emptiest group first.
 
     The groups are those of k-means on square roots of the flows, which vary alike whether they are small or large.
 
     Args:
         flows_vph: (N, counted lanes), without gaps.
         number: of plans; fewer are made where there are fewer different flows.
-        cycle_s: of all signals. None: the best for a single signal; several keep their own, which they may be
-            coordinated by.
+        cycle_s: of all plans. None: a single signal has the best one in each plan; several keep their own, which
+            they may be coordinated by.
 
     Raises:
         ValueError: the cycle is too short for the least greens.
@@ -50,19 +49,23 @@ def make_plans(
     labels = KMeans(number, n_init=10, random_state=0).fit_predict(scaled)
     groups = [flows_vph[labels == label] for label in range(number)]
     groups.sort(key=lambda flows: float(flows.sum(axis=1).mean()))
-    cycles = {}
-    for signal in signals:
-        own = signal.cycle_s if len(signals) > 1 else best_cycle_s(signal, groups, rates) if cycle_s is None else 0.0
-        cycles[signal.program.tls_id] = own if cycle_s is None else cycle_s
     return [
         Plan(
             f"plan-{n}",
-            {s.program.tls_id: best_greens(s, flows, cycles[s.program.tls_id], rates) for s in signals},
+            {s.program.tls_id: _greens(s, flows, rates, cycle_s, len(signals) > 1) for s in signals},
             len(flows),
             float(flows.sum(axis=1).mean()),
         )
         for n, flows in enumerate(groups, 1)
     ]
+
+
+def _greens(
+    signal: TimedSignal, flows_vph: Numbers, rates: Rates, cycle_s: float | None, several: bool
+) -> tuple[float, ...]:
+    if cycle_s is None:
+        cycle_s = signal.cycle_s if several else best_cycle_s(signal, flows_vph, rates)
+    return best_greens(signal, flows_vph, cycle_s, rates)
 
 
 def plan_delays(signals: Sequence[TimedSignal], plans: Sequence[Plan], flows_vph: Numbers, rates: Rates) -> Numbers:

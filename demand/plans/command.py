@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from demand.calibration.counted import clock
 from demand.calibration.hand import read_hand
 from demand.calibration.places import Roads
 from demand.counts.series import Series, read_series
@@ -59,7 +58,8 @@ EPILOG = """examples:
   python -m demand forecast counts/mine --minutes 15 --test-days 8 --out forecasts/mine
   python -m demand plans counts/mine --scenario towns/last --forecast forecasts/mine --plans 6 --out plans/last
   python evaluate.py --scenario towns/last/day-2024-05-06.sumocfg --seeds 1 --controllers fixed_time \\
-      plans/last/plans-fixed.add.xml plans/last/plans-2024-05-06-clock.add.xml plans/last/plans-2024-05-06-forecast.add.xml
+      plans/last/plans-fixed.add.xml plans/last/plans-2024-05-06-clock.add.xml \\
+      plans/last/plans-2024-05-06-forecast.add.xml
 
 Plans are made of the days before the first one of --scenario. The forecast must not have learned from the days that
 it is tried on: keep them out of its training with --test-days.
@@ -187,8 +187,8 @@ def _earlier(series: Series, first: datetime.date) -> list[datetime.date]:
     found = [begin + datetime.timedelta(days=n) for n in range((first - begin).days)]
     if not found:
         raise InputError(
-            f"the counts begin on {begin}, and the first day to choose plans for is {first}; plans are made of earlier "
-            "days: calibrate later ones"
+            f"the counts begin on {begin}, and the first day to choose plans for is {first}; plans are "
+            "made of earlier days: calibrate later ones"
         )
     return found
 
@@ -235,7 +235,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--plans", type=int, default=4, metavar="K", help="how many to choose from (default: 4)")
     parser.add_argument(
         "--cycle", type=float, metavar="S",
-        help="of all plans (default: the best for a single signal; several keep their own, and their offsets)",
+        help="of all plans (default: each plan's best for a single signal; several keep their own, with offsets)",
     )  # fmt: skip
     parser.add_argument(
         "--saturation-headway", type=float, default=2.0, metavar="S",

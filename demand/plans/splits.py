@@ -67,15 +67,14 @@ def best_greens(signal: TimedSignal, flows_vph: Numbers, cycle_s: float, rates: 
     return tuple(map(float, greens))
 
 
-def best_cycle_s(signal: TimedSignal, patterns: Sequence[Numbers], rates: Rates) -> float:
-    """The one cycle under which the best plans for each of several sets of flows delay least all together [s]."""
+def best_cycle_s(signal: TimedSignal, flows_vph: Numbers, rates: Rates) -> float:
+    """The cycle with which the best greens delay these flows least [s]."""
     shortest = signal.kept_s + sum(signal.least_s)
     first = int(np.ceil(shortest / CYCLE_STEP_S)) * CYCLE_STEP_S
     tried = []
     for cycle in range(first, max(LONGEST_CYCLE_S, first) + 1, CYCLE_STEP_S):
-        plans = [best_greens(signal, flows, float(cycle), rates) for flows in patterns]
-        total = sum(delays(signal, p, f, rates).sum() for p, f in zip(plans, patterns, strict=True))
-        tried.append((float(total), float(cycle)))
+        greens = best_greens(signal, flows_vph, float(cycle), rates)
+        tried.append((float(delays(signal, greens, spread_out(flows_vph), rates).sum()), float(cycle)))
     return min(tried)[1]
 
 

@@ -36,7 +36,7 @@ def result_of(
         fixed_costs: (days, periods) computed delay of what came, under the one plan for all.
     """
     fixed, several = plans
-    truth = next(reversed(flows))
+    truth = list(flows)[-1]
     vehicles = flows[truth].sum(axis=2)
     schedules = {}
     for way, numbers in chosen.items():
@@ -50,10 +50,13 @@ def result_of(
             ]
             for n, (day, row) in enumerate(zip(days, numbers, strict=True))
         }  # fmt: skip
-    judged = {FIXED: float(fixed_costs.sum() / vehicles.sum().clip(1e-9))}
+    judged: dict[str, dict[str, float | None]] = {
+        FIXED: {"delay_s": _mean(fixed_costs, vehicles), "as_in_hindsight": None}
+    }
     for way, numbers in chosen.items():
-        under = (costs[truth] * (numbers[..., None] == range(len(several)))).sum()
-        judged[way] = float(under / vehicles.sum().clip(1e-9))
+        under = (costs[truth] * (numbers[..., None] == range(len(several)))).sum(axis=2)
+        alike = round(float((numbers == chosen[truth]).mean()), 3)
+        judged[way] = {"delay_s": _mean(under, vehicles), "as_in_hindsight": alike}
     return {
         "format": FORMAT,
         **told,
@@ -63,17 +66,21 @@ def result_of(
         "plans": [
             {
                 "name": plan.name, "made_for_intervals": plan.intervals, "mean_vph": round(plan.flow_vph, 1),
-                "cycle_s": {s.program.tls_id: float(s.durations_s(plan.greens_s[s.program.tls_id]).sum()) for s in signals},
+                "cycle_s": {
+                    s.program.tls_id: float(s.durations_s(plan.greens_s[s.program.tls_id]).sum()) for s in signals
+                },
                 "greens_s": {tls_id: list(greens) for tls_id, greens in plan.greens_s.items()},
             }
             for plan in (Plan(FIXED, fixed.greens_s, fixed.intervals, fixed.flow_vph), *several)
         ],
-        "computed": {
-            way: {"delay_s": round(of, 2), "as_in_hindsight": None if way == FIXED else round(float((chosen[way] == chosen[truth]).mean()), 3)}
-            for way, of in judged.items()
-        },
+        "computed": judged,
         "days": schedules,
     }  # fmt: skip
+
+
+def _mean(costs: Numbers, vehicles: Numbers) -> float:
+    """[s] of each vehicle, of delays and vehicles in an hour."""
+    return round(float(costs.sum() / vehicles.sum().clip(1e-9)), 2)
 
 
 def as_text(result: Mapping[str, Any]) -> str:
