@@ -127,8 +127,8 @@ def _calibrated(out: Path, counts: Path, name: str, *words: str) -> None:
 def _generated(out: Path, days: int) -> None:
     model, made = out / "model", out / "made"
     if not (model / "generator.json").is_file():
-        words = ("--model", MODEL, "--seeds", "1", "--out", str(model))
-        run_module("demand", "generate", str(out / "counts-first"), *words)
+        kind = ("--model", MODEL, "--seeds", "1", "--out", str(model))
+        run_module("demand", "generate", str(out / "counts-first"), *kind)
     if not (made / "about.json").is_file():
         words = ("--days", str(days), "--seed", "1", "--weekdays", "--out", str(made))
         run_module("demand", "generate", str(model), *words)
@@ -140,9 +140,9 @@ def _plans(out: Path, number: int) -> dict[str, Any]:
     counts, forecast, plans = out / "counts", out / "forecast", out / "plans"
     if not (forecast / "results.json").is_file():
         first, last = (datetime.date.fromisoformat(date) for date in LAST.split(".."))
-        words = ("--methods", "linear", "boosting", "--seeds", "1", "--minutes", "15")
+        how = ("--methods", "linear", "boosting", "--seeds", "1", "--minutes", "15")
         kept = ("--test-days", str((last - first).days + 1))
-        run_module("demand", "forecast", str(counts), *words, *kept, "--out", str(forecast))
+        run_module("demand", "forecast", str(counts), *how, *kept, "--out", str(forecast))
     words = ("--scenario", str(out / "last"), "--forecast", str(forecast), "--plans", str(number))
     run_module("demand", "plans", str(counts), *words, "--out", str(plans))
     found: dict[str, Any] = json.loads((plans / "plans.json").read_text())

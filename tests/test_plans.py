@@ -198,7 +198,7 @@ def test_sumo_runs_the_switches_with_every_yellow_and_all_red(
 
 @pytest.fixture(scope="module")
 def forecast(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Counts of sixteen days in which each quarter of an hour has another count, and the forecast "as just before"."""
+    """Sixteen days of counts, another one each quarter of an hour, and the forecast "as just before"."""
     base = tmp_path_factory.mktemp("forecast")
     days = [DAY - datetime.timedelta(days=n) for n in range(16)]
     counts = counts_folder(base / "counts", {"a": [float(n % 40) for n in range(96)]}, days=days, begin_s=0)
