@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import itertools
 import json
@@ -196,26 +197,71 @@ def test_sumo_runs_the_switches_with_every_yellow_and_all_red(
 # -- what is known when --------------------
 
 
+@dataclasses.dataclass(frozen=True)
+class Town:
+    """Counts of `tee`'s movements, their last day calibrated, and a forecast of them."""
+
+    counts: Path
+    days: Path
+    model: Path
+
+
 @pytest.fixture(scope="module")
-def forecast(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Sixteen days of counts, another one each quarter of an hour, and the forecast "as just before"."""
-    base = tmp_path_factory.mktemp("forecast")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Town:
+    """Sixteen equal days in which every other quarter of an hour has twice the traffic; the last one is calibrated
+    from 7:00 to 7:30, and the forecast is that all stays as it was just before."""
+    base = tmp_path_factory.mktemp("town")
+    roads = Roads(load("tee").network)
+    names = {"N_in": "SB", "E_in": "WB", "S_in": "NB", "W_in": "EB"}
+    rows = [
+        {"detector": f"{names[e]}{roads.kinds[e, to]}", "kind": "movement", "approach": names[e],
+         "movement": roads.kinds[e, to]}
+        for edges in roads.approaches.values() for e in edges for to in roads.turns[e]
+    ]  # fmt: skip
+    of = {str(row["detector"]): [20.0, 40.0] * 48 for row in rows}
     days = [DAY - datetime.timedelta(days=n) for n in range(16)]
-    counts = counts_folder(base / "counts", {"a": [float(n % 40) for n in range(96)]}, days=days, begin_s=0)
-    words = ("--methods", "last_value", "--seeds", "1", "--minutes", "15", "--out", str(base / "model"))
-    assert main(["forecast", str(counts), *words]) == 0
-    return counts, base / "model"
+    counts = counts_folder(base / "counts", of, rows, days=days, begin_s=0)
+    about = json.loads((counts / "about.json").read_text())
+    about["sources"][0] |= {"name": "16 days, seed 1, by pca", "format": "generated"}
+    (counts / "about.json").write_text(json.dumps(about))
+    words = ("--scenario", str(load("tee").net_file), "--day", str(DAY), "--from", "07:00", "--to", "07:30")
+    assert main(["calibrate", str(counts), *words, "--out", str(base / "days")]) == 0
+    method = ("--methods", "last_value", "--seeds", "1", "--minutes", "15", "--test-days", "1")
+    method += ("--calibration-days", "1", "--out", str(base / "model"))
+    assert main(["forecast", str(counts), *method]) == 0
+    return Town(counts, base / "days", base / "model")
 
 
-def test_a_forecast_knows_what_was_counted_before_its_period_and_no_more(forecast: tuple[Path, Path]) -> None:
-    counts, model = forecast
-    series = read_series(CountsFolder(counts))
+def test_a_forecast_knows_what_was_counted_before_its_period_and_no_more(town: Town) -> None:
+    series = read_series(CountsFolder(town.counts))
     window = Window(7 * 3600, 9 * 3600, INTERVAL_S)
     numbers = date_numbers(series, [DAY])
-    found = forecast_vph(series, Forecaster(model), numbers, window)
+    found = forecast_vph(series, Forecaster(town.model), numbers, window)
     before = counted_vph(series, numbers, Window(7 * 3600 - 900, 9 * 3600 - 900, INTERVAL_S))
     assert found == pytest.approx(before, abs=1e-3)
-    assert counted_vph(series, numbers, window)[0, :, 0].tolist() == [4.0 * (n % 40) for n in range(28, 36)]
+    assert counted_vph(series, numbers, window)[0, :, 0].tolist() == [80.0, 160.0] * 4
+
+    later = np.flatnonzero(series.clock.ordinal == series.clock.ordinal[-1])[28:]  # from 7:00 on that day
+    values = series.values.copy()
+    values[later] = 1000.0
+    changed = forecast_vph(dataclasses.replace(series, values=values), Forecaster(town.model), numbers, window)
+    assert (changed[0, 0] == found[0, 0]).all()
+    assert (changed[0, 1:] != found[0, 1:]).all()
+
+
+def test_what_was_imputed_informs_no_forecast(town: Town) -> None:
+    """It may have been filled in from what came later."""
+    series = read_series(CountsFolder(town.counts))
+    numbers, window = date_numbers(series, [DAY]), Window(7 * 3600, 7 * 3600 + 900, INTERVAL_S)
+    measured, values = series.measured.copy(), series.values.copy()
+    just_before = int(np.flatnonzero(series.clock.ordinal == series.clock.ordinal[-1])[27])
+    measured[just_before] = False
+    forecasts = []
+    for value in (0.0, 500.0):
+        values[just_before] = value
+        other = dataclasses.replace(series, values=values.copy(), measured=measured)
+        forecasts.append(forecast_vph(other, Forecaster(town.model), numbers, window))
+    assert (forecasts[0] == forecasts[1]).all()
 
 
 def test_what_is_usual_is_the_mean_of_days_of_the_same_kind() -> None:
@@ -228,50 +274,32 @@ def test_what_is_usual_is_the_mean_of_days_of_the_same_kind() -> None:
 # -- the command --------------------
 
 
-@pytest.fixture(scope="module")
-def calibrated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two weeks of counts at `tee`, and their last day calibrated from 7:00 to 7:30."""
-    base = tmp_path_factory.mktemp("calibrated")
-    roads = Roads(load("tee").network)
-    names = {"N_in": "SB", "E_in": "WB", "S_in": "NB", "W_in": "EB"}
-    rows = [
-        {"detector": f"{names[e]}{roads.kinds[e, to]}", "kind": "movement", "approach": names[e],
-         "movement": roads.kinds[e, to]}
-        for edges in roads.approaches.values() for e in edges for to in roads.turns[e]
-    ]  # fmt: skip
-    days = [DAY - datetime.timedelta(days=n) for n in range(8)]
-    counts = counts_folder(base / "counts", {str(row["detector"]): [20.0, 40.0] for row in rows}, rows, days=days)
-    about = json.loads((counts / "about.json").read_text())
-    about["sources"][0] |= {"name": "8 days, seed 1, by pca", "format": "generated"}
-    (counts / "about.json").write_text(json.dumps(about))
-    words = ("--scenario", str(load("tee").net_file), "--day", str(DAY), "--from", "07:00", "--to", "07:30")
-    assert main(["calibrate", str(counts), *words, "--out", str(base / "days")]) == 0
-    return counts, base / "days"
-
-
-def test_scenarios_of_generated_counts_are_made_up(calibrated: tuple[Path, Path]) -> None:
-    scenario = load(calibrated[1] / f"day-{DAY}.sumocfg")
-    assert "calibrated to generated counts (8 days, seed 1, by pca)" in scenario.made_up
-    assert json.loads((calibrated[1] / "scenario.json").read_text())["made_up_routes"] == [f"day-{DAY}.rou.xml"]
+def test_scenarios_of_generated_counts_are_made_up(town: Town) -> None:
+    scenario = load(town.days / f"day-{DAY}.sumocfg")
+    assert "calibrated to generated counts (16 days, seed 1, by pca)" in scenario.made_up
+    assert json.loads((town.days / "scenario.json").read_text())["made_up_routes"] == [f"day-{DAY}.rou.xml"]
 
 
 def test_the_command_writes_schedules_that_say_why(
-    calibrated: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    town: Town, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each quarter of an hour always has the same counts here, so the clock knows as much as hindsight."""
-    counts, days = calibrated
-    words = ("plans", str(counts), "--scenario", str(days), "--plans", "2", "--out", str(tmp_path / "out"))
+    """All days are equal, so the clock knows as much as hindsight; the forecast is a quarter of an hour late."""
+    words = ("plans", str(town.counts), "--scenario", str(town.days), "--plans", "2", "--out", str(tmp_path / "out"))
+    words += ("--forecast", str(town.model))
     assert main([*words, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told == json.loads((tmp_path / "out" / "plans.json").read_text())
-    for way in ("clock", "hindsight"):
-        assert [period["plan"] for period in told["days"][way][str(DAY)]] == ["plan-1", "plan-2"]
+    right = ["plan-1", "plan-2"]
+    for way, plans in (("clock", right), ("forecast", right[::-1]), ("hindsight", right)):
+        assert [period["plan"] for period in told["days"][way][str(DAY)]] == plans
         for period in told["days"][way][str(DAY)]:
             assert period["plan"] == min(period["computed_delay_s"], key=period["computed_delay_s"].get)
     computed = told["computed"]
     assert computed["clock"] == computed["hindsight"]
     assert computed["hindsight"]["delay_s"] <= computed["fixed"]["delay_s"]
-    assert len(told["trained_on"]) == 5  # the Monday's working days before it, without the weekend
+    assert computed["hindsight"]["delay_s"] < computed["forecast"]["delay_s"]
+    assert computed["forecast"]["as_in_hindsight"] == 0.0
+    assert len(told["trained_on"]) == 10  # the fifteen days before the Monday, without two weekends
     root = ElementTree.parse(tmp_path / "out" / f"plans-{DAY}-clock.add.xml").getroot()
     assert [element.tag for element in root] == ["tlLogic", "tlLogic", "WAUT", "wautJunction"]
     assert main([*words]) == 0
@@ -287,17 +315,15 @@ def test_the_command_writes_schedules_that_say_why(
         (("--forecast", "nowhere"), "nowhere is no forecast"),
     ],
 )
-def test_bad_input_is_refused(
-    calibrated: tuple[Path, Path], tmp_path: Path, words: tuple[str, ...], says: str
-) -> None:
-    counts, days = calibrated
+def test_bad_input_is_refused(town: Town, tmp_path: Path, words: tuple[str, ...], says: str) -> None:
+    counts, days = town.counts, town.days
     with pytest.raises(InputError, match=says):
         main(["plans", str(counts), "--scenario", str(days), *words, "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out" / "plans.json").exists()
 
 
-def test_other_folders_are_refused(calibrated: tuple[Path, Path], tmp_path: Path) -> None:
-    counts, days = calibrated
+def test_other_folders_are_refused(town: Town, tmp_path: Path) -> None:
+    counts, days = town.counts, town.days
     with pytest.raises(InputError, match="is no folder of calibrated days"):
         main(["plans", str(counts), "--scenario", str(counts), "--out", str(tmp_path / "out")])
     (tmp_path / "mine").mkdir()
@@ -305,7 +331,7 @@ def test_other_folders_are_refused(calibrated: tuple[Path, Path], tmp_path: Path
     with pytest.raises(InputError, match="holds something else than plans"):
         main(["plans", str(counts), "--scenario", str(days), "--out", str(tmp_path / "mine")])
     early = json.loads((days / "calibration.json").read_text())
-    early["days"][0]["day"] = str(DAY - datetime.timedelta(days=7))
+    early["days"][0]["day"] = str(DAY - datetime.timedelta(days=15))
     other = tmp_path / "early"
     other.mkdir()
     for file in days.iterdir():
@@ -317,8 +343,11 @@ def test_other_folders_are_refused(calibrated: tuple[Path, Path], tmp_path: Path
         main(["plans", str(counts), "--scenario", str(other), "--out", str(tmp_path / "out")])
 
 
-def test_zones_are_the_place_s(forecast: tuple[Path, Path]) -> None:
-    series = read_series(CountsFolder(forecast[0]))
+def test_dates_and_detectors_that_are_not_there_are_named(town: Town, tmp_path: Path) -> None:
+    series = read_series(CountsFolder(town.counts))
     assert series.clock.zone == ZONE
     with pytest.raises(InputError, match="the counts have nothing of 2030-01-01"):
         date_numbers(series, [datetime.date(2030, 1, 1)])
+    other = read_series(CountsFolder(counts_folder(tmp_path / "other", {"x": [1.0] * 96}, begin_s=0)))
+    with pytest.raises(InputError, match="the forecast wants detector EBR, which the counts do not have"):
+        forecast_vph(other, Forecaster(town.model), date_numbers(other, [DAY]), Window(25200, 27000, INTERVAL_S))

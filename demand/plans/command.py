@@ -120,6 +120,10 @@ def _choose(
     past = date_numbers(series, earlier)
     before = lanes.of(counted_vph(series, past, window))
     past_types = types_of(earlier)
+    if np.isnan(before).all():
+        raise InputError(
+            f"{options.counts} knows no count of the window on days before {min(dates)}; import more days"
+        )
     alike = np.isin(past_types, types) if np.isin(past_types, types).any() else np.ones(len(past), bool)
     usual_past = usual_vph(before, past_types, past_types)
     learned = filled(before, usual_past)[alike].reshape(-1, len(lanes.lanes))
@@ -138,7 +142,8 @@ def _choose(
     method = forecaster.about.method if forecaster else None
     result = result_of(
         {**told, "trained_on": [str(date) for date, like in zip(earlier, alike, strict=True) if like],
-         "saturation_headway_s": options.saturation_headway, "forecast": method},
+         "saturation_headway_s": options.saturation_headway, "forecast": method,
+         "ways": {way: WHY[way] for way in flows}},
         signals, (fixed[0], plans), folder.days, window, flows, costs, chosen,
         _costs(signals, fixed, came, rates)[:, :, 0],
     )  # fmt: skip
