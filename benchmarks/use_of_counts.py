@@ -64,6 +64,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--made-days", type=int, default=12, metavar="N", help="to train on (default: as many as real ones)"
     )
+    p.add_argument(
+        "--policy-days", type=int, metavar="N",
+        help="judge policies on the first N days alone: they take longest (default: on all)",
+    )  # fmt: skip
     p.add_argument("--write", action="store_true", help=f"keep the tables in {RESULT.parent.relative_to(ROOT)}")
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="scenarios, runs and results")
     return p
@@ -91,7 +95,8 @@ def main(arguments: list[str] | None = None) -> int:
         "computed": plans["computed"],
         "plans": plans["plans"],
     }
-    result |= compared(_judged(out, result["days"], options.training_seeds))
+    days = result["days"][: options.policy_days]
+    result |= compared(_judged(out, result["days"], days, options.training_seeds))
     result["versions"] = versions()
     text = markdown(result, _called(arguments))
     say(text)
@@ -165,8 +170,11 @@ def _trained(out: Path, on: str, seed: int, steps: int) -> None:
         (run / "finished").touch()
 
 
-def _judged(out: Path, days: Sequence[str], seeds: Sequence[int]) -> dict[str, list[float]]:
-    """Mean delay on each day [s] by what controls the signal; of policies, the mean over training seeds."""
+def _judged(
+    out: Path, days: Sequence[str], of_policies: Sequence[str], seeds: Sequence[int]
+) -> dict[str, list[float]]:
+    """Mean delay on each day [s] by what controls the signal; of policies, the mean over training seeds, and perhaps
+    on fewer days."""
     found: dict[str, list[float]] = {}
     for day in days:
         plan = {way: str(out / "plans" / f"plans-{day}-{way}.add.xml") for way in ("clock", "forecast", "hindsight")}
@@ -175,7 +183,11 @@ def _judged(out: Path, days: Sequence[str], seeds: Sequence[int]) -> dict[str, l
             OWN: ["fixed_time"], FIXED: [fixed], CLOCK: [plan["clock"]], FORECAST: [plan["forecast"]],
             HINDSIGHT: [plan["hindsight"]], COP: ["cop"],
         }  # fmt: skip
-        policies = {PPO[on]: [str(_policy(out, on, seed)) for seed in seeds] for on in TRAINED_ON if seeds}
+        policies = {
+            PPO[on]: [str(_policy(out, on, seed)) for seed in seeds]
+            for on in TRAINED_ON
+            if seeds and day in of_policies
+        }
         for names, folder in ((several, out / "judged" / day), (policies, out / "judged" / f"{day}-policies")):
             delay_s = _delays_s(out / "last" / f"day-{day}.sumocfg", [n for of in names.values() for n in of], folder)
             for label, of in names.items():
@@ -205,13 +217,16 @@ def compared(delays_s: Mapping[str, Sequence[float]]) -> dict[str, Any]:
         of = mean_interval(values)
         rows.append({"what": label, "delay_s": [of.mean, of.low, of.high], "each_day_s": list(values)})
     pairs = [(one, other) for one, other in PAIRS if one in delays_s and other in delays_s]
-    p = holm([paired_test(delays_s[one], delays_s[other]) for one, other in pairs])
+    both = [[values[:least] for values in of] for of in ((delays_s[a], delays_s[b]) for a, b in pairs)
+            for least in [min(map(len, of))]]  # fmt: skip
+    p = holm([paired_test(one, other) for one, other in both])
     differences = []
-    for (one, other), value in zip(pairs, p, strict=True):
-        of = difference(delays_s[one], delays_s[other])
+    for (one, other), values, value in zip(pairs, both, p, strict=True):
+        of = difference(*values)
         differences.append(
-            {"what": one, "against": other, "difference_s": [of.mean, of.low, of.high], "p_holm": value}
-        )
+            {"what": one, "against": other, "days": len(values[0]),
+             "difference_s": [of.mean, of.low, of.high], "p_holm": value}
+        )  # fmt: skip
     return {"rows": rows, "differences": differences}
 
 
@@ -228,18 +243,21 @@ def markdown(result: Mapping[str, Any], called: str) -> str:
             if training["seeds"] else ""
         )
         + f"Forecast: {result['forecast']}, 15 minutes ahead.", "",
-        "| what | delay [s] | 95 % interval |", "|---|---|---|",
+        "| what | days | delay [s] | 95 % interval |", "|---|---|---|---|",
     ]  # fmt: skip
     for row in sorted(result["rows"], key=lambda row: row["delay_s"][0]):
         mean, low, high = row["delay_s"]
-        lines.append(f"| {row['what']} | {mean:.1f} | {low:.1f} to {high:.1f} |")
-    lines += ["", "| what | against | difference [s] | 95 % interval | p (Holm) |", "|---|---|---|---|---|"]
+        lines.append(f"| {row['what']} | {len(row['each_day_s'])} | {mean:.1f} | {low:.1f} to {high:.1f} |")
+    lines += [
+        "",
+        "| what | against | days | difference [s] | 95 % interval | p (Holm) |",
+        "|---|---|---|---|---|---|",
+    ]
     for row in result["differences"]:
         mean, low, high = row["difference_s"]
-        lines.append(
-            f"| {row['what']} | {row['against']} | {mean:+.2f} | {low:+.2f} to {high:+.2f} | {row['p_holm']:.3f} |"
-        )
-    lines += ["", f"With {len(days)} days, no p is below {2 / 2 ** len(days):.3f} before the correction.", ""]
+        found = f"{mean:+.2f} | {low:+.2f} to {high:+.2f} | {row['p_holm']:.3f}"
+        lines.append(f"| {row['what']} | {row['against']} | {row['days']} | {found} |")
+    lines += ["", "With n days no p is below 2 / 2ⁿ before the correction.", ""]
     lines += ["| choice of plans | computed delay [s] | as in hindsight |", "|---|---|---|"]
     for way, of in result["computed"].items():
         alike = "" if of["as_in_hindsight"] is None else f"{of['as_in_hindsight']:.0%}"
