@@ -217,14 +217,16 @@ def compared(delays_s: Mapping[str, Sequence[float]]) -> dict[str, Any]:
         of = mean_interval(values)
         rows.append({"what": label, "delay_s": [of.mean, of.low, of.high], "each_day_s": list(values)})
     pairs = [(one, other) for one, other in PAIRS if one in delays_s and other in delays_s]
-    both = [[values[:least] for values in of] for of in ((delays_s[a], delays_s[b]) for a, b in pairs)
-            for least in [min(map(len, of))]]  # fmt: skip
+    both = []
+    for one, other in pairs:
+        common = min(len(delays_s[one]), len(delays_s[other]))
+        both.append((delays_s[one][:common], delays_s[other][:common]))
     p = holm([paired_test(one, other) for one, other in both])
     differences = []
-    for (one, other), values, value in zip(pairs, both, p, strict=True):
-        of = difference(*values)
+    for (one, other), shared, value in zip(pairs, both, p, strict=True):
+        of = difference(*shared)
         differences.append(
-            {"what": one, "against": other, "days": len(values[0]),
+            {"what": one, "against": other, "days": len(shared[0]),
              "difference_s": [of.mean, of.low, of.high], "p_holm": value}
         )  # fmt: skip
     return {"rows": rows, "differences": differences}

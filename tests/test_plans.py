@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import evaluate
+from benchmarks.use_of_counts import CLOCK, FIXED, OWN, compared
 from demand.__main__ import main
 from demand.calibration.places import Place, Roads
 from demand.counts.series import read_series
@@ -351,3 +352,11 @@ def test_dates_and_detectors_that_are_not_there_are_named(town: Town, tmp_path: 
     other = read_series(CountsFolder(counts_folder(tmp_path / "other", {"x": [1.0] * 96}, begin_s=0)))
     with pytest.raises(InputError, match="the forecast wants detector EBR, which the counts do not have"):
         forecast_vph(other, Forecaster(town.model), date_numbers(other, [DAY]), Window(25200, 27000, INTERVAL_S))
+
+
+def test_days_are_compared_in_pairs_as_far_as_both_were_judged() -> None:
+    found = compared({OWN: [4.0, 5.0, 6.0], FIXED: [3.0, 4.0, 5.0], CLOCK: [1.0, 2.0]})
+    by_clock, fixed = sorted(found["differences"], key=lambda of: of["days"])
+    assert fixed["difference_s"] == [-1.0, -1.0, -1.0]
+    assert fixed["p_holm"] == 0.5  # a quarter, and two comparisons
+    assert (by_clock["days"], by_clock["difference_s"], by_clock["p_holm"]) == (2, [-2.0] * 3, 0.5)
