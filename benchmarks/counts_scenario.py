@@ -140,7 +140,7 @@ def layout_table(folder: CountsFolder) -> str:
 def _calibrated(counts: Path, out: Path, *words: str) -> dict[str, Any]:
     if not (out / "calibration.json").is_file():
         more = ("--scenario", "oregon85", "--places", str(PLACES), "--out", str(out))
-        _run("demand", "calibrate", str(counts), *more, *words)
+        run_module("demand", "calibrate", str(counts), *more, *words)
     found: dict[str, Any] = json.loads((out / "calibration.json").read_text())
     return found
 
@@ -151,7 +151,7 @@ def _plans(out: Path) -> list[str]:
     tuned = out / "tuned"
     if not (tuned / TUNED).is_file():
         words = ("--controllers", "webster", "--runs", str(TUNING_RUNS), "--out", str(tuned))
-        _run("evaluation.tune", "--scenario", str(config), *words)
+        run_module("evaluation.tune", "--scenario", str(config), *words)
     parameters = json.loads((tuned / TUNED).read_text())["controllers"]["webster"]["parameters"]
     scenario, files = load(config), []
     for name, values in (("webster_mean_day", {}), ("tuned_mean_day", parameters)):
@@ -169,7 +169,7 @@ def _trained(out: Path, agent: str, seed: int, steps: int) -> Path:
         words: tuple[str, ...] = ("--scenario", str(first), "--demand", f"days:{out / 'first'}", "--agent", agent)
         words += ("--observation", "planned", "--steps", str(steps), "--seed", str(seed), "--workers", "2")
         words += ("--validate-every", "0")  # the last checkpoint is judged, whatever a validation says
-        _run("train", *words, "--overwrite", "--out", str(run))
+        run_module("train", *words, "--overwrite", "--out", str(run))
         (run / "finished").touch()
     return run
 
@@ -177,7 +177,7 @@ def _trained(out: Path, agent: str, seed: int, steps: int) -> Path:
 def _judged(out: Path, controllers: list[str], seeds: int) -> dict[str, Any]:
     last = sorted((out / "last").glob("day-*.sumocfg"))[0]
     words = ("--scenario", str(last), "--demand", f"days:{out / 'last'}", "--seeds", str(seeds))
-    said = _run(
+    said = run_module(
         "evaluate", *words, "--controllers", *controllers, "--json",
         "--out", str(out / "judged"),
     )  # fmt: skip
@@ -228,7 +228,7 @@ def _markdown(result: dict[str, Any], called: str) -> str:
     return "\n".join(lines)
 
 
-def _run(module: str, *words: str) -> str:
+def run_module(module: str, *words: str) -> str:
     """Run a module of ours as a program. Returns what it prints; its progress is shown.
 
     Raises:

@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "calibrate": ("demand.calibration.command", "make a scenario whose traffic agrees with counts"),
     "forecast": ("demand.forecast.command", "train and judge forecasts 5 to 60 minutes ahead"),
     "generate": ("demand.generation.command", "learn what days are like, and make new ones"),
+    "plans": ("demand.plans.command", "choose signal plans by the clock, by forecast, and in hindsight"),
     "incidents": (
         "demand.incidents.command",
         "learn what is usual, and raise alarms for what is not, in plain words",

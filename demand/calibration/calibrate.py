@@ -16,12 +16,13 @@ from demand.calibration.candidates import Candidates, find_candidates
 from demand.calibration.constraints import Constraints, constraints_of, lane_counts
 from demand.calibration.counted import CountedDay, clock
 from demand.calibration.fit import GOAL, DayFit, by_detector, fit_of, share_ok, worst
-from demand.calibration.folder import RESULT, Base, add_day, lay_base, readme
+from demand.calibration.folder import RESULT, Base, add_day, lay_base, readme, stem_of
 from demand.calibration.hand import hand_text
 from demand.calibration.matching import Matches
 from demand.calibration.measuring import simulated_counts
 from demand.calibration.places import Place, Roads
 from demand.calibration.sampling import sample
+from demand.counts.schema import GENERATED
 from demand.counts.store import CountsFolder
 from plumbing.command import say
 from plumbing.digest import file_sha256
@@ -34,6 +35,8 @@ from scenarios.provenance import Provenance
 from scenarios.scenario import Scenario
 
 _MOST_MARKS = 2000
+_MOST_SAID = 1000
+"""Characters of the names of generated counts: `scenario.json` takes so much text, and not more."""
 _MANY_WAIT = 0.02
 """Of the vehicles: from this share on that never found room to enter, somebody should know."""
 
@@ -58,11 +61,17 @@ class Request:
         """What the scenarios say of themselves."""
         names = ", ".join(str(source.get("name", "counts")) for source in self.folder.about.sources)
         days = self.days[0].name + (f" to {self.days[-1].name}" if len(self.days) > 1 else "")
+        made = [source for source in self.folder.about.sources if source.get("format") == GENERATED]
+        what = "; ".join(dict.fromkeys(str(source.get("name", "")) for source in made))
         return Provenance(
             self.scenario.net_file.name,
             f"{self.scenario.name}, calibrated to counts of {days}",
             self.scenario.licence,
             f"counts: {printable(names or self.folder.path.name)}; network: {printable(self.scenario.source)}",
+            f"calibrated to generated counts ({printable(what, _MOST_SAID)}), which nobody has counted"
+            if made
+            else "",
+            tuple(f"{stem_of(day.name)}.rou.xml" for day in self.days) if made else (),
         )
 
 

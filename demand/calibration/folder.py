@@ -57,9 +57,14 @@ def lay_base(scenario: Scenario, folder: Path, about: Provenance) -> Base:
     return Base(folder, network, tuple(additional), options)
 
 
+def stem_of(day: str) -> str:
+    """How the files of a day are called."""
+    return f"day-{day}"
+
+
 def add_day(base: Base, name: str, routes: str, begin_s: int, end_s: int) -> Scenario:
     """Write a day's routes and configuration, and load them as anybody would."""
-    stem = f"day-{name}"
+    stem = stem_of(name)
     (base.folder / f"{stem}.rou.xml").write_text(routes, encoding="utf-8")
     more = f'        <additional-files value="{",".join(base.additional)}"/>\n' if base.additional else ""
     options = "".join(f"    <{option} value={quoteattr(value)}/>\n" for option, value in base.options)

@@ -43,6 +43,8 @@ COUNTS: Mapping[str, Any] = {
 }
 CLEANED: Mapping[str, Any] = {**COUNTS, "state": pl.String(), "why": pl.String(), "raw": pl.Float64()}
 ASIDE: Mapping[str, Any] = {**COUNTS, "why": pl.String()}
+GENERATED = "generated"
+"""Format of a source that is a model of days: nobody has counted these vehicles."""
 MEASURED, IMPUTED, MISSING = "measured", "imputed", "missing"
 
 DETECTORS: Mapping[str, Any] = {

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from demand.counts.schema import GENERATED
 from demand.counts.store import CountsFolder
 from demand.generation.days import SATURDAY, SUNDAY, WEEKDAY, Days, dates_from, read_days, write_days
 from demand.generation.fitting import fit
@@ -80,7 +81,7 @@ def _make(source: Path, out: Path, options: argparse.Namespace) -> int:
     counts = saved.generator.counts(types, rng)
     days = Days(counts, types, dates, saved.detectors, saved.interval_s, saved.zone)
     row = {
-        "name": f"{options.days} days, seed {options.seed}, by {saved.generator.name}", "format": "generated",
+        "name": f"{options.days} days, seed {options.seed}, by {saved.generator.name}", "format": GENERATED,
         "sha256": saved.sha256, "rows": int(counts.size),
     }  # fmt: skip
     with occupied(out):

@@ -1,0 +1,1 @@
+"""Signal plans for the levels and patterns of counted flows, and which of them runs when."""
