@@ -13,6 +13,8 @@ from plumbing.errors import InputError
 from plumbing.held import NoLocks, sweep, try_lock
 
 LOCKS = Path("/proc/locks")
+MOST_TRIES = 100
+"""Each other holder may remove the folder once between our making and locking it; /proc refuses by "no such file"."""
 
 
 @contextlib.contextmanager
@@ -65,7 +67,7 @@ def _locked(folder: Path, out: Path) -> Iterator[None]:
 
 def _lock(folder: Path, out: Path) -> int | None:
     """The descriptor that holds the lock; None on a file system without locks."""
-    while True:
+    for _ in range(MOST_TRIES):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             return try_lock(folder)
@@ -80,6 +82,7 @@ def _lock(folder: Path, out: Path) -> int | None:
             raise InputError(
                 f"cannot write into --out {out}: {error.strerror}; make room or choose another"
             ) from error
+    raise InputError(f"cannot write into --out {out}: no folder can be made there; choose another")
 
 
 def _holder(folder: Path) -> str:

@@ -28,7 +28,7 @@ from demand.calibration.hand import read_hand
 from demand.calibration.matching import Matches, match
 from demand.calibration.places import Roads
 from demand.calibration.projection import to_metres
-from demand.counts.store import CountsFolder
+from demand.counts.store import CountsFolder, check_apart
 from plumbing.command import say, say_json
 from plumbing.errors import InputError, printable
 from plumbing.occupied import occupied
@@ -39,7 +39,7 @@ from scenarios.scenario import Scenario
 
 EPILOG = """examples:
   python -m demand calibrate counts/main --scenario single --day 2024-05-06 --from 07:00 --to 09:00 --out towns/one
-  python -m demand calibrate counts/main --scenario town.net.xml --places places.csv --days 2024-04-18..2024-05-05 \
+  python -m demand calibrate counts/main --scenario town.net.xml --places places.csv --days 2024-04-18..2024-05-05 \\
       --weekday mon tue wed thu fri --from 07:00 --to 09:00 --out towns/weeks
   python -m demand calibrate counts/main --scenario town.net.xml --weekday mean --out towns/mean
   python train.py --scenario towns/weeks/day-2024-04-18.sumocfg --demand days:towns/weeks --out runs/weeks
@@ -108,6 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
     begin_s, end_s = time_of_day_s(options.start), time_of_day_s(options.end)
     scenario = load(options.scenario, routes=options.routes, additional=options.additional)
     check_place(options.out)
+    check_apart(options.out, options.counts)
     roads = Roads(scenario.network)
     matches = find_places(folder, scenario, roads, options.places)
     _tell_matches(matches)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
+import shlex
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from demand.cleaning.page import cautions_of, verdict_of, write_report
 from demand.cleaning.settings import WHYS, CleaningSettings
 from demand.cleaning.summary import spells_of, summary
 from demand.counts.meter import Meter
-from demand.counts.store import CountsFolder, check_replaceable, write_counts
+from demand.counts.store import CountsFolder, check_apart, check_replaceable, write_counts
 from plumbing.command import say, say_json
 from plumbing.errors import InputError, printable
 from plumbing.occupied import occupied
@@ -28,6 +30,9 @@ MOST_SHOWN = 30
 """Detectors in the table on the terminal: those of which least was measured."""
 MOST_NAMED = 2
 """Kinds of findings of a detector in that table."""
+
+LONGEST_FILL_H = 24 * 366
+"""Longest stretch that may be asked for [h]."""
 
 _EPILOG = f"""what is looked for:
 {chr(10).join(f"  {why:32}  {text}" for why, text in WHYS.items())}
@@ -42,14 +47,15 @@ OUT holds the cleaned counts with their columns state, why and raw; report.html;
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns its exit status."""
     options = _parser().parse_args(arguments)
+    if not (0 <= options.fill_up_to <= LONGEST_FILL_H and 0 < options.lane_capacity < math.inf):
+        raise InputError(
+            f"give --fill-up-to as hours from 0 to {LONGEST_FILL_H} and --lane-capacity as vehicles per hour, above 0"
+        )
     settings = CleaningSettings(
         longest_fill_s=round(options.fill_up_to * 3600), lane_capacity_vph=options.lane_capacity
     )
-    if settings.longest_fill_s < 0 or settings.lane_capacity_vph <= 0:
-        raise InputError("--fill-up-to must not be negative, and --lane-capacity must be positive")
     folder = CountsFolder(options.folder)
-    if options.out.resolve() == folder.path.resolve():
-        raise InputError(f"--out {options.out} is the folder to be cleaned; give another, so that what came in stays")
+    check_apart(options.out, folder.path)
     detectors = folder.detectors()
     pairs = read_pairs(options.pairs, detectors["detector"].to_list()) if options.pairs else pairs_of(detectors)
     with occupied(options.out), Meter() as meter:
@@ -133,6 +139,7 @@ def _tell(content: dict[str, Any], out: Path) -> None:
     for caution in cautions_of(content):
         say(f"note: {caution}")
     say(f"wrote {out}; the report is {out / 'report.html'}")
+    say(f"next: {shlex.join(['python', '-m', 'demand', 'forecast', str(out), '--out', f'{out}-forecast'])}")
 
 
 def _shown(time: str) -> str:

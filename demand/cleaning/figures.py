@@ -15,6 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from plumbing.errors import printable
+
 # Okabe and Ito 2008, Color universal design
 BLUE, VERMILION, INK, GREY = "#0072B2", "#D55E00", "#222222", "#8C8C8C"
 SETTINGS: Any = {
@@ -22,6 +24,8 @@ SETTINGS: Any = {
     "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": GREY, "axes.labelcolor": INK,
     "text.parse_math": False,
 }  # fmt: skip
+LONGEST_NAME = 30
+"""Characters of a name beside the map."""
 MOST_NAMED = 40
 """Detectors whose names still fit beside the map."""
 WIDTH_IN = 9.0
@@ -52,7 +56,7 @@ def known_map(days: pl.DataFrame) -> str:
         )  # fmt: skip
         _date_axis(axes)
         if len(names) <= MOST_NAMED:
-            axes.set_yticks(range(len(names)), names)
+            axes.set_yticks(range(len(names)), [printable(name, LONGEST_NAME) for name in names])
         else:
             axes.set_ylabel("detectors, by name")
         figure.colorbar(shown, ax=axes, label="share of the day that was measured", shrink=0.8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import textwrap
 from collections import Counter
 from collections.abc import Iterator
@@ -64,6 +65,8 @@ class Tally:
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns its exit status."""
     options = _parser().parse_args(arguments)
+    if options.interval is not None and options.interval < 1:
+        raise InputError(f"--interval {options.interval}: give seconds, such as 900")
     zone = options.zone and check_zone(options.zone).key
     clock = options.clock and check_zone(options.clock).key
     given = Given(zone, options.interval, _columns(options.columns), options.date, options.site, options.city)
@@ -261,11 +264,16 @@ def _tell(found: dict[str, Any], out: Path) -> None:
     )
     say(
         f"wrote {out}: {found['detectors']} detectors, {found['rows_in_table']} intervals of "
-        f"{found['interval_s']} s, {found['vehicles']:.0f} vehicles"
+        f"{found['interval_s']} s, {_amount(found['vehicles'])} vehicles"
     )
     say(f"  from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}, {found['zone']}")
     for reason, rows in found["aside"].items():
         say(f"  set aside {rows} rows: {reason}")
     for note in found["notes"]:
         say(f"  note: {note}")
-    say(f"next: python -m demand clean {out} --out {out}-clean")
+    say(f"next: {shlex.join(['python', '-m', 'demand', 'clean', str(out), '--out', f'{out}-clean'])}")
+
+
+def _amount(vehicles: float) -> str:
+    """In whole ones, but for an absurd number, which would fill lines."""
+    return f"{vehicles:.0f}" if abs(vehicles) < 1e15 else f"{vehicles:.3g}"

@@ -15,7 +15,7 @@ import polars as pl
 
 from demand.counts.clock import DAY_S, grid_us, repeats, to_utc, usual_step_s
 from demand.counts.meter import Meter
-from demand.counts.schema import ASIDE, COUNTS
+from demand.counts.schema import ASIDE, COUNTS, END_YEAR, FIRST_YEAR, odd_year
 from plumbing.errors import InputError, printable
 
 PART_ROWS = 600_000
@@ -62,7 +62,8 @@ class Gather:
         """Take a batch with the columns of `demand.counts.reading.ROWS`.
 
         Raises:
-            InputError: its times are in UTC and others are not, or a row has no detector or no time.
+            InputError: its times are in UTC and others are not, or or a row has no detector, no time or
+                an impossible one.
         """
         if batch.is_empty():
             return
@@ -76,6 +77,11 @@ class Gather:
         for column in ("detector", "time"):
             if batch[column].null_count():
                 raise InputError(f"{name}: a row has no {column}; is it half a file? Correct it")
+        if (wrong := odd_year(batch["time"])) is not None:
+            raise InputError(
+                f"{name}: a time is of the year {wrong.year}, and none before {FIRST_YEAR} or from {END_YEAR} on "
+                "can be right; correct it"
+            )
         for found in batch["detector"].unique(maintain_order=True):
             self._number.setdefault(found, len(self._number))
         self.rows += batch.height

@@ -138,6 +138,8 @@ def layout_of(path: Path) -> Layout:
         raise InputError(f"{path} is no text in UTF-8; save it as CSV in UTF-8") from error
     if "\0" in line:
         raise InputError(f"{path} is no text in UTF-8; save it as CSV in UTF-8")
+    if line.count('"') % 2:
+        raise InputError(f"{path}: a quotation mark in its first line is not closed; correct it")
     separator = max(",;\t", key=line.count)
     names = tuple(name.strip().strip('"').strip() for name in line.split(separator))
     if len(set(names)) < len(names):
@@ -188,6 +190,8 @@ def _parsed(path: Path, block: bytes, layout: Layout, line: int) -> pl.DataFrame
             infer_schema=False, schema=dict.fromkeys(layout.names, pl.String()),
         )  # fmt: skip
     except (pl.exceptions.PolarsError, UnicodeError) as error:
+        if block.count(b'"') % 2:
+            raise InputError(f"{path}, from line {line}: a quotation mark is not closed; correct it") from error
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(
             f"{path}, from line {line}: {printable(reason)}; is it a whole CSV file in UTF-8?"
@@ -214,9 +218,19 @@ def parquet_blocks(path: Path, meter: Meter, columns: list[str] | None = None) -
 
 
 def parquet_columns(path: Path) -> dict[str, Any]:
-    """The columns of a Parquet file with their types. Raises InputError where it is none."""
+    """The columns of a Parquet file with their types.
+
+    Raises:
+        InputError: it is none, or a column holds lists or records.
+    """
     try:
-        return dict(pl.read_parquet_schema(path))
+        found = dict(pl.read_parquet_schema(path))
     except (OSError, pl.exceptions.PolarsError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(f"{path} cannot be read ({printable(reason)}); is it a whole Parquet file?") from error
+    for name, kind in found.items():
+        if kind.is_nested():
+            raise InputError(
+                f"{path}: the column {printable(name, 60)!r} holds {printable(kind, 40)}; give one value a row"
+            )
+    return found

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -62,6 +63,20 @@ DETECTORS: Mapping[str, Any] = {
 intersection; `approach` the direction of travel there ("NB", "NE" …: northbound vehicles come from the south);
 `movement` any of "L", "T", "R", "U" joined ("TR"); `lane` counted from the right, 0 first; `x` and `y` longitude and
 latitude [degrees]; `position_m` the distance to the stop line."""
+
+
+FIRST_YEAR, END_YEAR = 1970, 2100
+"""Counts of other years come from a wrong date."""
+
+
+def odd_year(times: pl.Series) -> datetime | None:
+    """The first or last of these times where its year cannot be right, else None."""
+    begin, end = (
+        pl.lit(datetime(year, 1, 1)).dt.cast_time_unit("us").dt.replace_time_zone(times.dtype.time_zone)  # type: ignore[attr-defined]
+        for year in (FIRST_YEAR, END_YEAR)
+    )
+    wrong = times.to_frame("time").filter((pl.col("time") < begin) | (pl.col("time") >= end))["time"]
+    return None if wrong.is_empty() else wrong[0]
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import polars as pl
 
-from demand.counts.schema import ASIDE, CLEANED, COUNTS, DETECTORS, About
-from plumbing.errors import InputError, did_you_mean
+from demand.counts.schema import ASIDE, CLEANED, COUNTS, DETECTORS, About, odd_year
+from plumbing.errors import InputError, did_you_mean, printable
 from plumbing.plain import json_bytes, listed, misfit, named, one_of, parse, record, text, whole
 from plumbing.whole import Draft
 
 _DAY_S = 86_400
+_CLOCK_S = 1800
+"""Clocks move by half hours, so a grid of longer intervals may, too."""
 _SOURCE = named(lambda value: None if isinstance(value, (str, int)) else "is neither text nor a number")
 _ABOUT = record(
     {
@@ -77,8 +80,22 @@ class CountsFolder:
 
     def parts(self) -> Iterator[pl.DataFrame]:
         """The table in parts; each holds whole detectors, and all rows of them."""
+        known = set(self.detectors()["detector"])
+        seen: set[str] = set()
         for file in self._parts:
-            yield self._checked(file, _read(file, pl.read_parquet))
+            table = self._checked(file, _read(file, pl.read_parquet))
+            names = set(table["detector"].unique())
+            if unknown := names - known:
+                raise InputError(
+                    f"{file}: {printable(min(unknown, key=str), 60)!r} does not stand in detectors.csv; import the "
+                    "counts again"
+                )
+            if again := names & seen:
+                raise InputError(
+                    f"{file}: {printable(min(again), 60)!r} stands in another part, too; import the counts again"
+                )
+            seen |= names
+            yield table
 
     def frame(self, detectors: Sequence[str] | None = None) -> pl.DataFrame:
         """The whole table, or that of some detectors.
@@ -105,7 +122,30 @@ class CountsFolder:
     def _checked(self, file: Path, table: pl.DataFrame) -> pl.DataFrame:
         if dict(table.schema) != self.schema:
             raise InputError(f"{file}: its columns are {', '.join(table.columns)}, not {', '.join(self.schema)}")
+        self._check_times(file, table)
         return table
+
+    def _check_times(self, file: Path, table: pl.DataFrame) -> None:
+        if table["time"].null_count() or odd_year(table["time"]) is not None:
+            raise InputError(f"{file}: a time is missing or of an impossible year; import the counts again")
+        rows = table if table["detector"].is_sorted() else table.sort("detector", "time")
+        step = pl.col("time").diff().over("detector").dt.total_seconds()
+        grid_s = math.gcd(self.about.interval_s, _CLOCK_S)
+        if rows.select(((step <= 0) | (step % grid_s != 0)).any()).item():
+            raise InputError(
+                f"{file}: a detector's times are not in order on a grid of {self.about.interval_s} s; import the "
+                "counts again"
+            )
+
+
+def check_apart(out: Path, folder: Path) -> None:
+    """Raises InputError where what is written and what is read lie in each other: one would go with the other."""
+    one, other = out.resolve(), folder.resolve()
+    if one == other or one in other.parents or other in one.parents:
+        where = "is" if one == other else "lies in" if other in one.parents else "holds"
+        raise InputError(
+            f"--out {out} {where} the folder that is read, {folder}; give another, so that this one stays"
+        )
 
 
 def check_replaceable(out: Path) -> None:
@@ -176,4 +216,4 @@ def _read(file: Path, read: Callable[[Path], pl.DataFrame]) -> pl.DataFrame:
         return read(file)
     except (OSError, pl.exceptions.PolarsError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"{file} cannot be read ({reason}); import the counts again") from error
+        raise InputError(f"{file} cannot be read ({printable(reason)}); import the counts again") from error

@@ -13,7 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from demand.counts.series import Series, quantities, read_series
-from demand.counts.store import CountsFolder
+from demand.counts.store import CountsFolder, check_apart
 from demand.counts.timeline import FLOW, OCCUPANCY
 from demand.forecast.examples import moments_of, split_days, targets
 from demand.forecast.judging import Settings, busy_detectors, judged, scored_step, steps_of
@@ -51,6 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     told: list[dict[str, Any]] = []
     best: dict[str, str] = {}
     out = Path(options.out)
+    check_apart(out, Path(options.counts))
     with occupied(out):
         for name, each in series.items():
             steps = steps_of(each, minutes)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
-import os
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from demand.counts.schema import GENERATED
-from demand.counts.store import CountsFolder
+from demand.counts.store import CountsFolder, check_apart
 from demand.generation.days import SATURDAY, SUNDAY, WEEKDAY, Days, dates_from, read_days, write_days
 from demand.generation.fitting import fit
 from demand.generation.judge import Judgement, distance_from_ideal, judge
@@ -32,8 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command. Returns its exit status."""
     options = _parser().parse_args(arguments)
     source, out = Path(options.source), Path(options.out)
-    if os.path.realpath(source) == os.path.realpath(out):
-        raise InputError(f"--out {out} is what it would be made from; choose another")
+    check_apart(out, source)
     if (source / ABOUT).is_file():
         return _make(source, out, options)
     if options.days is not None:

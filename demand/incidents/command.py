@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from demand.counts.schema import About
-from demand.counts.store import CountsFolder, write_counts
+from demand.counts.store import CountsFolder, check_apart, write_counts
 from demand.incidents.judge import IN_TIME_MIN, Verdict, curve, judge, truth_of
 from demand.incidents.labels import with_labels
 from demand.incidents.model import Model, learn_model, load_model, save_model
@@ -102,6 +103,7 @@ def _learn(options: argparse.Namespace) -> int:
     if (options.labelled is None) != (options.incidents is None):
         raise InputError("--labelled and --incidents belong together: give both, or neither")
     folder = CountsFolder(options.counts)
+    check_apart(options.out, options.counts)
     with occupied(options.out):
         panel = panel_of(folder)
         if options.network is None:
@@ -131,7 +133,8 @@ def _learn(options: argparse.Namespace) -> int:
             model = with_labels(model, normal, labelled, truth)
         save_model(model, options.out)
     say(f"threshold {model.threshold:.2f}, for {model.a_day:g} false alarms in 24 hours: {options.out}")
-    say(f"next: python -m demand incidents watch COUNTS --model {options.out} --out DIR")
+    counts, out = shlex.quote(str(options.counts)), shlex.quote(str(options.out))
+    say(f"next, with newer counts: python -m demand incidents watch {counts} --model {out} --out {out}-alarms")
     return 0
 
 
@@ -154,6 +157,7 @@ def _watch(options: argparse.Namespace) -> int:
     model, panel = _opened(options)
     if options.threshold is not None:
         model = dataclasses.replace(model, threshold=options.threshold)
+    check_apart(options.out, options.counts)
     with occupied(options.out):
         reading = model.reading(panel)
         told = tell_all(model, panel, reading)
