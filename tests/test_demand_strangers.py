@@ -77,7 +77,7 @@ def test_out_and_what_is_read_must_not_lie_in_each_other(folder: Path, command: 
     more = ("--scenario", "single") if command == "calibrate" else ()
     before = sorted(folder.rglob("*"))
     for out in (folder, folder / "inner", folder / ".." / folder.name):
-        assert "give another" in refused(*command.split(), folder, *more, "--out", out)
+        assert "choose another" in refused(*command.split(), folder, *more, "--out", out)
     assert sorted(folder.rglob("*")) == before
 
 

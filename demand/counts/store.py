@@ -143,9 +143,7 @@ def check_apart(out: Path, folder: Path) -> None:
     one, other = out.resolve(), folder.resolve()
     if one == other or one in other.parents or other in one.parents:
         where = "is" if one == other else "lies in" if other in one.parents else "holds"
-        raise InputError(
-            f"--out {out} {where} the folder that is read, {folder}; give another, so that this one stays"
-        )
+        raise InputError(f"--out {out} {where} the folder that is read, {folder}; choose another, so that it stays")
 
 
 def check_replaceable(out: Path) -> None:
