@@ -97,6 +97,7 @@ def test_lanes_found_by_compass_count_what_they_counted(tmp_path: Path) -> None:
     assert not result["missing"]
 
 
+@pytest.mark.wide
 def test_a_goal_that_is_missed_is_said_and_no_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Three thousand vehicles an hour do not pass one lane at a signal."""
     folder = counts_folder(tmp_path / "counts", {"S": [750.0]}, [{"detector": "S", "approach": "NB"}])

@@ -110,6 +110,7 @@ def test_faults_in_real_counts_are_found_and_sound_ones_are_not(
     assert apart < 0.2, f"imputed counts are {apart:.0%} away from what was counted there"
 
 
+@pytest.mark.wide
 def test_a_clock_that_jumps_is_found_and_put_right(
     tmp_path: Path, oregon: tuple[About, pl.DataFrame, pl.DataFrame]
 ) -> None:
@@ -318,7 +319,7 @@ def test_what_cannot_be_cleaned_is_refused_in_a_line(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=told):
             main(["clean", str(source), "--out", str(tmp_path / "never")])
-    with pytest.raises(InputError, match="give another"):
+    with pytest.raises(InputError, match="choose another"):
         main(["clean", str(folder.path), "--out", str(folder.path)])
     assert not (tmp_path / "never").exists()
 

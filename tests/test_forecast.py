@@ -188,6 +188,7 @@ def trained(series, tmp_path_factory):
     return out, results, settings
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("method", [*LEARNED, "ensemble"])
 def test_a_saved_model_runs_as_it_was_trained(series, trained, method):
     """What the trained model scored on the test days, the loaded one scores."""
@@ -267,6 +268,7 @@ def test_a_forecast_wants_its_detectors(trained):
         Forecaster(trained[0] / "linear-seed-0").forecast(np.zeros((100, 2)), 0)
 
 
+@pytest.mark.wide
 def test_the_command_forecasts_flow_and_occupancy(tmp_path, capsys):
     made_folder(tmp_path / "counts", occupancy=True)
     given = ["forecast", str(tmp_path / "counts"), "--methods", "last_week", "linear", "--seeds", "1",

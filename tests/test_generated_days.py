@@ -82,6 +82,7 @@ def test_an_hour_that_clocks_jump_over_has_no_counts(tmp_path):
     assert table["time"].is_unique().all()
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("name", MODELS)
 def test_made_days_are_whole_vehicles_of_the_right_size(name):
     days = real_days()
@@ -121,6 +122,7 @@ def test_courses_go_straight_from_hour_to_hour():
     assert between.reshape(24, 2).mean(axis=1)[1:-1] == pytest.approx(np.arange(24.0)[1:-1])
 
 
+@pytest.mark.wide
 def test_the_judge_cannot_tell_what_is_alike_and_can_tell_what_is_not(monkeypatch):
     """Days drawn by the law of the real ones pass; days that are all alike do not, and cover less."""
     real = real_days(42, seed=1)

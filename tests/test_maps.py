@@ -343,7 +343,7 @@ def test_an_import_says_what_is_made_up_wherever_results_are_shown(
     town: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert {path.name for path in town.iterdir()} == {
-        "tram.net.xml", "tram.rou.xml", "tram.sumocfg", "tram.svg", "import.json", "README.md",
+        "tram.net.xml", "tram.rou.xml", "tram.sumocfg", "tram.svg", "import.json", "scenario.json", "README.md",
     }  # fmt: skip
     scenario = load(town)
     assert scenario.name == "tram"
