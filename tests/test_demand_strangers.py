@@ -47,6 +47,15 @@ def test_times_of_impossible_years_are_refused(tmp_path: Path, year: str, told: 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("count", ["1e300", "-1e7"])
+def test_counts_that_no_road_carries_are_refused(tmp_path: Path, count: str) -> None:
+    """Which else break the arithmetic of forecasts and made days."""
+    file = tmp_path / "counts.csv"
+    file.write_text(f"detector,time,count\na,2024-05-14T00:00:00,4\na,2024-05-14T00:15:00,{count}\n")
+    assert "beyond 1e+06 vehicles" in refused("import", file, *ZONE, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_columns_of_lists_and_open_quotation_marks_are_refused(tmp_path: Path) -> None:
     """With a word about what is wrong, not the reader's own."""
     nested, quoted = tmp_path / "nested.parquet", tmp_path / "quoted.csv"

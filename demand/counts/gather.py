@@ -20,6 +20,8 @@ from plumbing.errors import InputError, printable
 
 PART_ROWS = 600_000
 """Rows that a part should hold. While it is made it takes about ten times its size."""
+LARGEST_COUNT = 1e6
+"""Vehicles in an interval: some hundred lanes over a day. A detector's fault stays far below, a file's does not."""
 HELD_ROWS = 1_500_000
 """Rows that are kept before they go to the disk."""
 _KEY = 1 << 53
@@ -81,6 +83,10 @@ class Gather:
             raise InputError(
                 f"{name}: a time is of the year {wrong.year}, and none before {FIRST_YEAR} or from {END_YEAR} on "
                 "can be right; correct it"
+            )
+        if (batch["count"].abs() > LARGEST_COUNT).any():
+            raise InputError(
+                f"{name}: a count is beyond {LARGEST_COUNT:g} vehicles in an interval, which no road carries; correct it"
             )
         for found in batch["detector"].unique(maintain_order=True):
             self._number.setdefault(found, len(self._number))
