@@ -86,7 +86,8 @@ class Gather:
             )
         if (batch["count"].abs() > LARGEST_COUNT).any():
             raise InputError(
-                f"{name}: a count is beyond {LARGEST_COUNT:g} vehicles in an interval, which no road carries; correct it"
+                f"{name}: a count is beyond {LARGEST_COUNT:g} vehicles in an interval, which no road carries; "
+                "correct it"
             )
         for found in batch["detector"].unique(maintain_order=True):
             self._number.setdefault(found, len(self._number))
