@@ -18,7 +18,7 @@ DETERMINING = (
 """The code that a run depends on; the last file builds the compiled part."""
 SHOWING = ("monitor", "report", "results", "files.py", "progress.py", "statistics.py", "stress.py", "tune.py")
 """The parts of evaluation/ that only judge or show finished runs."""
-CODE = (".py", ".cpp", ".h", ".xml", ".yaml")
+CODE = (".py", ".cpp", ".h", ".xml", ".yaml", ".csv")
 PACKAGES = ("eclipse-sumo", "libsumo", "sumo-rl", "numpy", "polars", "torch", "intergreen")
 
 

@@ -147,8 +147,8 @@ def test_pairs_cancel_what_a_seed_does_to_both() -> None:
 def test_seeds_of_training_and_evaluation_are_apart() -> None:
     ranges = [EVALUATION_SEEDS, VALIDATION_SEEDS, TRAINING_SEEDS]
     assert all(a.stop <= b.start for a, b in itertools.pairwise(ranges))
-    assert evaluate._seeds([3]) == [10_001, 10_002, 10_003]
-    assert evaluate._seeds([3, 7]) == [3, 7]
+    assert evaluate._seeds([3], EVALUATION_SEEDS) == [10_001, 10_002, 10_003]
+    assert evaluate._seeds([3, 7], EVALUATION_SEEDS) == [3, 7]
 
 
 def test_undeparted_vehicles_as_sumo_writes_them(tmp_path: Path) -> None:

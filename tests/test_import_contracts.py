@@ -17,7 +17,7 @@ LINT = Path(sys.executable).with_name("lint-imports")
     [
         ("import torch.nn", "control -> torch"),
         ("def late() -> None:\n    import pickle", "control -> pickle"),
-        ("from scenarios.loading import load", "control -> scenarios.scenario"),
+        ("from scenarios.loading import load", "control -> scenarios.loading"),
         ("from deployment.plans import observe", "control -> deployment.plans.observe"),
         ("from deployment.bundle.make import sheet", "control -> deployment.bundle.make.sheet"),
         ("from deployment.emulator import lamps", "control -> deployment.emulator.lamps"),

@@ -69,7 +69,7 @@ def test_a_kill_before_the_first_checkpoint_leaves_the_older_run(run: Path) -> N
 
 
 def test_the_new_run_has_the_place_and_keeps_others_away(run: Path) -> None:
-    with occupied(run), train._replacing(run) as (place, arrive):
+    with occupied(run), train.replacing(run) as (place, arrive):
         (place / POLICY).write_bytes(b"new")
         assert (run / POLICY).read_bytes() != b"new"
         assert arrive() == run

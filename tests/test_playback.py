@@ -202,7 +202,7 @@ def test_a_branch_follows_the_recording_up_to_its_moment(
     pressed: Replay, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "branch.replay"
-    arguments = ("counterfactual", pressed.path, "--controller", "greedy", "--from", "25348", "--out", out, "--json")
+    arguments = ("counterfactual", pressed.path, "--controller", "sotl", "--from", "25348", "--out", out, "--json")
     assert run(*arguments) == 0
     said, branch = json.loads(capsys.readouterr().out), Replay.read(out)
     assert branch.head["branch"]["at_s"] == 25350
