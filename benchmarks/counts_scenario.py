@@ -71,14 +71,19 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+def real_counts(folder: Path) -> Path:
+    """The folder with the real counts, written where it is not there yet."""
+    if not (folder / "about.json").is_file():
+        about, detectors, table = read()
+        write_counts(folder, about, detectors, [table])
+    return folder
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns its exit status."""
     options = parser().parse_args(arguments)
     out: Path = options.out.absolute()
-    counts = out / "counts"
-    if not (counts / "about.json").is_file():
-        about, detectors, table = read()
-        write_counts(counts, about, detectors, [table])
+    counts = real_counts(out / "counts")
     if options.layout:
         text = f"`{_called(arguments)}`\n\n{layout_table(CountsFolder(counts))}"
         say(text)

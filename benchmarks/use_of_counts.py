@@ -22,8 +22,7 @@ from typing import Any
 
 import polars as pl
 
-from benchmarks.counts_scenario import FIRST, LAST, PLACES, WORKING, run_module
-from demand.counts.readers.traffic_anomaly import read
+from benchmarks.counts_scenario import FIRST, LAST, PLACES, WORKING, real_counts, run_module
 from demand.counts.store import CountsFolder, write_counts
 from evaluation.statistics import difference, holm, mean_interval, paired_test
 from plumbing.command import run_command, say
@@ -108,9 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _counts(out: Path) -> None:
     """All counts, and those of the first weeks alone: a model of days learns from these."""
-    if not (out / "counts" / "about.json").is_file():
-        about, detectors, table = read()
-        write_counts(out / "counts", about, detectors, [table])
+    real_counts(out / "counts")
     if not (out / "counts-first" / "about.json").is_file():
         folder = CountsFolder(out / "counts")
         date = pl.col("time").dt.convert_time_zone(folder.about.zone).dt.date()
