@@ -51,7 +51,14 @@ from plumbing.errors import InputError
 from plumbing.held import bring_back
 from plumbing.occupied import occupied
 from plumbing.outside import add_code_argument
-from scenarios.arguments import add_scenario_arguments, add_timing_arguments, scenario_from, timing_from
+from scenarios.arguments import (
+    add_fault_arguments,
+    add_scenario_arguments,
+    add_timing_arguments,
+    faults_from,
+    scenario_from,
+    timing_from,
+)
 from scenarios.seeds import EVALUATION_SEEDS, VALIDATION_SEEDS
 from signals.intersection import compile_signals
 from signals.timing import Timing, timing_of
@@ -133,6 +140,7 @@ def parser() -> argparse.ArgumentParser:
     of.add_argument(
         "--stress-seeds", type=int, default=3, metavar="N", help="how many of the seeds each level takes (default: 3)"
     )
+    add_fault_arguments(of)
     add_code_argument(of)
     add_engine_arguments(of)
     add_timing_arguments(of)
@@ -166,7 +174,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _judge(options: argparse.Namespace, seeds: list[int], timing: Timing, words: list[str]) -> int:
     """Make the runs and show the results. Returns the exit status."""
     contestants = [_contestant(name, timing, options.allow_code) for name in options.controllers]
-    scenario = scenario_from(options)
+    scenario, faults = scenario_from(options), faults_from(options)
     check_traffic(scenario)
     plan = compile_signals(scenario.network, timing).only(options.tls_ids)
     for contestant in contestants:
@@ -177,7 +185,7 @@ def _judge(options: argparse.Namespace, seeds: list[int], timing: Timing, words:
         if isinstance(controller, ProgramControl):
             controller.programs_for(scenario, options.tls_ids)
             continue
-        SimulationOptions(timing=timing, sensing=controller.sensing)  # whether they go together
+        SimulationOptions(timing=timing, sensing=controller.sensing, faults=faults)  # whether they go together
         if isinstance(controller, TreeSearch):
             controller.check(len(plan.intersections))
     if not all(isinstance(controller, ProgramControl) for controller in controllers):
@@ -193,6 +201,7 @@ def _judge(options: argparse.Namespace, seeds: list[int], timing: Timing, words:
         corridor=None if options.out is None else find_corridor(scenario),
         event_log=options.event_log,
         tls_ids=options.tls_ids,
+        faults=faults,
     )  # fmt: skip
     levels = _stress_levels(options.stress, options.stress_seeds, evaluation)
     about = {
@@ -201,6 +210,7 @@ def _judge(options: argparse.Namespace, seeds: list[int], timing: Timing, words:
         "made_up": scenario.made_up,
         "ignore_junction_blocker_s": scenario.ignore_junction_blocker_s,
         "seeds": seeds,
+        "faults": dataclasses.asdict(faults),
         "tls_ids": options.tls_ids,
         "left_alone": [dataclasses.asdict(refusal) for refusal in plan.refusals],
     }

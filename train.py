@@ -53,7 +53,7 @@ from plumbing.command import given_in, run_command, say
 from plumbing.errors import InputError
 from plumbing.occupied import occupied
 from plumbing.outside import absolute, add_code_argument, is_outside
-from scenarios.arguments import add_scenario_arguments, add_timing_arguments, demand_from, timing_from
+from scenarios.arguments import add_fault_arguments, add_scenario_arguments, add_timing_arguments, demand_from, timing_from
 from scenarios.blockers import blocker_line
 from scenarios.loading import absolute_demand, absolute_name
 from scenarios.provenance import made_up_line
@@ -121,9 +121,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=0, help="of everything random in the training (default: 0)")
     p.add_argument("--workers", type=int, default=1, metavar="W", help="simulations at a time (default: 1)")
     p.add_argument("--sensing", default="full", help="full, or detectors as in the field (default: full)")
-    p.add_argument("--dropout", type=float, default=0.0, help="probability that a detector dies in an episode")
-    p.add_argument("--stuck-on", type=float, default=0.0, help="probability that a detector sticks in an episode")
-    p.add_argument("--latency", type=float, default=0.0, metavar="S", help="age of the detectors' readings [s]")
+    add_fault_arguments(p)
     p.add_argument(
         "--reward", default="time_loss",
         help=f"one of {', '.join(REWARDS)}, package.module:NAME, path/to/file.py:NAME, or a sum such as "

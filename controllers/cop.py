@@ -33,7 +33,7 @@ class Cop:
     def reset(self, intersections: Sequence[Intersection], layout: Layout, seed: int) -> None:
         """A new episode."""
         del intersections, seed
-        self._planner = Planner(layout, self.horizon_s, self.saturation_flow_vph)
+        self._planner = Planner(layout, self.horizon_s, self.saturation_flow_vph, self.sensing)
 
     def decide(self, snapshot: Snapshot) -> Phases:
         """[S] the first phase of each signal's best plan."""
@@ -43,3 +43,9 @@ class Cop:
         # costs beyond the least, so that the bonus of the present phase is not lost in rounding
         self.last_scores = np.where(planned, np.where(planned, least, 0.0) - costs, 0.0)
         return choose(self.last_scores, snapshot)
+
+
+class CopOnDetectors(Cop):
+    """The same planner on what detectors tell: see `signals.queues`."""
+
+    sensing = "detectors"

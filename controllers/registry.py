@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from controllers.base import Controller
-from controllers.cop import Cop
+from controllers.cop import Cop, CopOnDetectors
 from controllers.heuristics import Greedy, MaxPressure, RandomChoice, SelfOrganizing
 from controllers.mcts import TreeSearch
 from controllers.programs import Actuated, DelayBased, ProgramControl
@@ -21,6 +21,7 @@ CONTROLLERS: dict[str, Callable[..., Controller | ProgramControl]] = {
     "greedy": Greedy,
     "sotl": SelfOrganizing,
     "cop": Cop,
+    "cop_detectors": CopOnDetectors,
     "mcts": TreeSearch,
     "random": RandomChoice,
 }

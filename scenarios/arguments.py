@@ -9,6 +9,7 @@ from typing import Any
 from scenarios.clock import timing_for
 from scenarios.loading import load
 from scenarios.scenario import Scenario
+from signals.loops import DetectorFaults
 from signals.timing import Timing
 
 
@@ -36,6 +37,22 @@ def add_scenario_arguments(parser: argparse.ArgumentParser, *, required: bool = 
             help="held-out: rescaled and jittered demand that no training saw; scaled: F times the recorded one; "
             "days: each run has one of the folder's days (day-*.rou.xml), by its seed (default: recorded)",
         )  # fmt: skip
+
+
+def add_fault_arguments(parser: argparse.ArgumentParser) -> None:
+    """How detectors fail, see `signals.loops.DetectorFaults`."""
+    parser.add_argument("--dropout", type=float, default=0.0, help="probability that a detector dies in an episode")
+    parser.add_argument("--stuck-on", type=float, default=0.0, help="probability that a detector sticks in an episode")
+    parser.add_argument("--latency", type=float, default=0.0, metavar="S", help="age of the detectors' readings [s]")
+
+
+def faults_from(options: argparse.Namespace) -> DetectorFaults:
+    """The faults that these options ask for.
+
+    Raises:
+        InputError: they are no probabilities, or do not go together.
+    """
+    return DetectorFaults(options.dropout, options.stuck_on, options.latency)
 
 
 def add_file_arguments(parser: argparse.ArgumentParser) -> None:

@@ -16,6 +16,7 @@ from signals.intersection import Intersection
 from signals.layout import Layout
 from signals.measures import STANDS
 from signals.network import RoadNetwork
+from signals.queues import LoopNews, QueueEstimate
 from signals.snapshot import Snapshot
 
 STOP_BAR_M = 3.0  # [m] SUMO's vehicles halt about 1 m before the line: their bodies cover this point
@@ -89,6 +90,18 @@ def _leads(item: Intersection, lane: str) -> int:
     return sum(any(lane == other for other, _ in z.upstream) for z in item.zones) or 1
 
 
+def _distances_m(plan: LoopPlan, layout: Layout) -> tuple[FloatArray, FloatArray]:
+    """[C] from the stop line to the advance loops, and to the stop bars' [m]."""
+    length_m = layout.lane_length_m[layout.controlled_lane]
+    stop_m = length_m - np.array([plan.places[name][1] for name in plan.stop_bar])
+    own = [
+        [plan.places[name][1] for name, _ in group if plan.places[name][0] == lane]
+        for lane, group in zip(layout.controlled, plan.advance, strict=True)
+    ]
+    advance_m = np.array([m - places[0] if places else ADVANCE_M for m, places in zip(length_m, own, strict=True)])
+    return advance_m, stop_m
+
+
 class LoopReader:
     """Turns cumulative loop readings into what a controller would know at a decision."""
 
@@ -105,6 +118,7 @@ class LoopReader:
         for c, group in enumerate(plan.advance):
             for n, (name, share) in enumerate(group):
                 self._advance[c, n], self._share[c, n] = place[name], share
+        self.queues = QueueEstimate(layout, *_distances_m(plan, layout))
 
     def reset(self, begin_s: float, end_s: float, seed: int) -> None:
         """Forget everything, and draw which loops fail when."""
@@ -125,6 +139,7 @@ class LoopReader:
         self._alone_veh = np.zeros((2, lanes))
         self._chattered_at = np.full(lanes, -np.inf)
         self._counted_at = np.full(lanes, begin_s)
+        self.queues.reset()
 
     def read(
         self, snapshot: Snapshot, green: npt.NDArray[np.bool_], now_s: float, counts: FloatArray,
@@ -161,7 +176,14 @@ class LoopReader:
         snapshot.flow_veh[:] = flow
         backed_up = np.where(self._share > 0, share[self._advance], 0.0).max(axis=1)
         snapshot.backed_up[:] = np.clip(backed_up, 0.0, 1.0)
-        snapshot.healthy[:] = self._plausible(occupied, counted, flow, elapsed, now_s)
+        healthy = self._plausible(occupied, counted, flow, elapsed, now_s)
+        snapshot.healthy[:] = healthy
+        advance_gap_s = np.where(self._share > 0, gap[self._advance], GAP_LIMIT_S).min(axis=1)
+        news = LoopNews(
+            flow, counted[self._stop], occupied, snapshot.occupancy, gap[self._stop], advance_gap_s, backed_up,
+            healthy, self._alone_veh,
+        )  # fmt: skip
+        self.queues.update(snapshot, green, news, elapsed)
 
     def _shares(self, green: npt.NDArray[np.bool_], passed: FloatArray, stands: npt.NDArray[np.bool_]) -> FloatArray:
         """[B] each stream's share of its lane, as seen while only some streams of the lane had green.

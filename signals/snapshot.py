@@ -55,6 +55,8 @@ class Snapshot:
     """[C] share of the last decision interval during which the advance detector was occupied, as by a queue."""
     healthy: FloatArray
     """[C] 1 while both detectors of a lane are plausible."""
+    queue_veh: FloatArray
+    """[B] vehicles that wait at the stop line, as `signals.queues` takes it from the detectors."""
     pedestrians: FloatArray
     """[S, K] pedestrians waiting at a crossing."""
     phase: IntArray
@@ -104,7 +106,7 @@ class Snapshot:
         result: dict[str, tuple[tuple[int, ...], type]] = {"time_s": ((1,), np.float64)}
         result["lanes"] = ((4, *lanes), np.float64)
         result |= dict.fromkeys(("occupied", "occupancy", "gap_s"), (controlled, np.float64))
-        result |= dict.fromkeys(("share", "lead", "arrivals_veh"), ((len(layout.streams),), np.float64))
+        result |= dict.fromkeys(("share", "lead", "arrivals_veh", "queue_veh"), ((len(layout.streams),), np.float64))
         result["arriving"] = ((len(layout.streams), ARRIVAL_BINS), np.float64)
         result |= dict.fromkeys(("flow_veh", "backed_up", "healthy"), (controlled, np.float64))
         result |= {

@@ -38,9 +38,13 @@ class Planner:
     """
 
     def __init__(
-        self, layout: Layout, horizon_s: float = HORIZON_S, saturation_flow_vph: float = SATURATION_FLOW_VPH
+        self,
+        layout: Layout,
+        horizon_s: float = HORIZON_S,
+        saturation_flow_vph: float = SATURATION_FLOW_VPH,
+        sensing: str = "full",
     ) -> None:
-        self.layout = layout
+        self.layout, self.sensing = layout, sensing
         interval_s = layout.decision_interval_s
         self._step_s = interval_s * math.ceil(LEAST_STEP_S / interval_s - ROUND_UP)
         self._steps = max(2, round(horizon_s / self._step_s))
@@ -80,7 +84,7 @@ class Planner:
         return Problem(
             step_s=self._step_s,
             stream_first=self._stream_first,
-            queue_veh=layout.zone.sum(snapshot.halting)[layout.stream_lane] * snapshot.share,
+            queue_veh=self._queue_veh(snapshot),
             arrivals_veh=arrivals(snapshot.arriving, self._step_s, self._steps),
             rates_vps=rates * self._flow_vps,
             change_s=layout.change_s,
@@ -93,3 +97,9 @@ class Planner:
             left_s=begin_s + layout.max_green_s[signals, phase],
             mask=snapshot.mask & wanted[:, None],
         )
+
+    def _queue_veh(self, snapshot: Snapshot) -> FloatArray:
+        """[B] vehicles that stand at the stop line."""
+        if self.sensing == "detectors":
+            return snapshot.queue_veh
+        return self.layout.zone.sum(snapshot.halting)[self.layout.stream_lane] * snapshot.share

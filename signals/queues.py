@@ -1,0 +1,120 @@
+"""How many vehicles wait, and how many will come: an estimate from loops, for a planner.
+
+What came over the advance loops less what left over the stop bar is between the two. Such a balance drifts, so it is
+anchored where a loop says for certain where the queue ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from signals.layout import Layout
+from signals.measures import STANDS
+from signals.snapshot import ARRIVAL_BIN_S, ARRIVAL_BINS, Snapshot
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+JAM_SPACING_M = 7.5  # SUMO default car: length 5.0 + minGap 2.5
+OVER_AFTER_S = 3.0
+"""[s] a loop that nobody has been on for so long is not left by a queue: vehicles of one follow at about 2 s."""
+DISCHARGE_VPS = 0.5  # [veh/s] what leaves a queue on one lane, about 1,900 an hour
+MEMORY_S = 300.0  # [s] a mean flow follows the last minutes: some cycles
+PRIOR_VPS, PRIOR_S = 0.1, 60.0  # [veh/s] a lane's flow as long as nothing is known, and how long that counts
+MOST_ALONE_VEH = 10.0
+"""[veh] one loop of a lane counted so many, the other nothing: more than there is room for between them."""
+STUCK_GREEN_S = 15.0  # [s] nobody stands on a stop bar for so long while all of its lane has green
+
+
+@dataclass(frozen=True)
+class LoopNews:
+    """What a lane's loops have told since the last reading. All [C]."""
+
+    came: FloatArray
+    """[veh] over the advance loops, by the lane's share of them."""
+    left: FloatArray
+    """[veh] over the stop bar."""
+    occupied: BoolArray
+    """The stop bar is."""
+    occupancy: FloatArray
+    """Share of the time that the stop bar was."""
+    gap_s: FloatArray
+    """Since the stop bar was left; 0 while it is occupied."""
+    advance_gap_s: FloatArray
+    """The least over the advance loops."""
+    backed_up: FloatArray
+    """Share of the time that an advance loop was occupied."""
+    healthy: BoolArray
+    """As `Snapshot.healthy`."""
+    alone_veh: FloatArray
+    """[2, C] what stop bar and advance loops have counted since the other counted anything."""
+
+
+class QueueEstimate:
+    """Per lane, the vehicles between its loops and the queue's tail beyond; told by stream.
+
+    Args:
+        layout: the signals.
+        advance_m: [C] from the stop line to the advance loops [m].
+        stop_bar_m: [C] from the stop line to the stop bar's loop [m].
+    """
+
+    def __init__(self, layout: Layout, advance_m: FloatArray, stop_bar_m: FloatArray) -> None:
+        self.layout = layout
+        self._room_veh = np.maximum((advance_m - stop_bar_m) / JAM_SPACING_M, 1.0)
+        lane = layout.controlled_lane
+        reach_m = (layout.zone.weight * layout.lane_length_m[layout.zone.index]).sum(axis=1)
+        self._most_behind_veh = np.maximum((reach_m - advance_m) / JAM_SPACING_M, 0.0)
+        self._drive_s = advance_m / layout.lane_speed_mps[lane]
+        ends = np.arange(1, ARRIVAL_BINS + 1) * ARRIVAL_BIN_S
+        self._open_s = np.clip(ends - self._drive_s[:, None], 0.0, ARRIVAL_BIN_S)
+        """[C, bins] the part of each bin in which those arrive who are not yet at the advance loops."""
+
+    def reset(self) -> None:
+        """Forget everything."""
+        lanes = len(self.layout.controlled)
+        self._between, self._behind = np.zeros(lanes), np.zeros(lanes)
+        self._counted, self._over_s = np.full((2, lanes), PRIOR_VPS * PRIOR_S), PRIOR_S
+        self._stuck_s = np.zeros(lanes)
+
+    def update(self, snapshot: Snapshot, green: BoolArray, news: LoopNews, elapsed_s: float) -> None:
+        """Take the news over, and write `queue_veh`, `arriving` and `lead`.
+
+        Args:
+            green: [B] whether each stream has green.
+            elapsed_s: since the last reading.
+        """
+        layout, lane, lanes = self.layout, self.layout.stream_lane, len(self._between)
+        some_green = np.bincount(lane, green, lanes) > 0
+        all_green = np.bincount(lane, ~green, lanes) == 0
+        self._stuck_s = np.where(all_green & (news.occupancy >= STANDS) & (news.left < 1), self._stuck_s, 0.0)
+        self._stuck_s += np.where(all_green & (news.occupancy >= STANDS) & (news.left < 1), elapsed_s, 0.0)
+        stands = news.backed_up >= STANDS
+        empty = ~news.occupied & (news.gap_s >= OVER_AFTER_S)
+        stop_ok = news.healthy & (self._stuck_s < STUCK_GREEN_S) & (news.alone_veh[1] < MOST_ALONE_VEH)
+        stop_ok &= ~(empty & stands & ~some_green)
+        advance_ok = news.healthy & (news.alone_veh[0] < MOST_ALONE_VEH)
+        # flows
+        fade = np.exp(-elapsed_s / MEMORY_S)
+        believed = news.healthy
+        self._counted = np.where(believed, self._counted * fade + np.stack((news.left, news.came)), self._counted)
+        self._over_s = self._over_s * fade + elapsed_s
+        flow_vps = np.where(stop_ok, self._counted[0], np.maximum(*self._counted)) / self._over_s
+        came = np.where(advance_ok, news.came, flow_vps * elapsed_s)
+        there = self._between + came
+        left = np.where(stop_ok, news.left, np.where(some_green, DISCHARGE_VPS * elapsed_s, 0.0))
+        between = np.maximum(there - left, 0.0)
+        # anchors
+        between = np.where(stop_ok & empty, np.minimum(between, came), between)
+        reaches = advance_ok & stands
+        between = np.where(reaches & ~some_green, self._room_veh, np.minimum(between, self._room_veh))
+        over = advance_ok & (news.advance_gap_s >= OVER_AFTER_S)
+        behind = np.where(reaches | (self._behind > 0), self._behind + flow_vps * elapsed_s - came, 0.0)
+        behind = np.where(over | ~advance_ok, 0.0, np.clip(behind, 0.0, self._most_behind_veh))
+        self._between, self._behind = between, behind
+        queue = between + behind + np.where(stop_ok, news.occupied, 0.0)
+        queue = np.where(news.healthy | some_green, queue, np.maximum(queue, 1.0))
+        snapshot.queue_veh[:] = queue[lane] * snapshot.share
+        snapshot.arriving[:] = (flow_vps[:, None] * self._open_s)[lane] * snapshot.share[:, None]
