@@ -179,9 +179,10 @@ class LoopReader:
         healthy = self._plausible(occupied, counted, flow, elapsed, now_s)
         snapshot.healthy[:] = healthy
         advance_gap_s = np.where(self._share > 0, gap[self._advance], GAP_LIMIT_S).min(axis=1)
+        trusted = now_s - self._chattered_at > DISTRUST_S
         news = LoopNews(
             flow, counted[self._stop], occupied, snapshot.occupancy, gap[self._stop], advance_gap_s, backed_up,
-            healthy, self._alone_veh,
+            np.stack((trusted, trusted)), self._alone_veh,
         )  # fmt: skip
         self.queues.update(snapshot, green, news, elapsed)
 

@@ -23,9 +23,10 @@ OVER_AFTER_S = 3.0
 DISCHARGE_VPS = 0.5  # [veh/s] what leaves a queue on one lane, about 1,900 an hour
 MEMORY_S = 300.0  # [s] a mean flow follows the last minutes: some cycles
 PRIOR_VPS, PRIOR_S = 0.1, 60.0  # [veh/s] a lane's flow as long as nothing is known, and how long that counts
-MOST_ALONE_VEH = 10.0
-"""[veh] one loop of a lane counted so many, the other nothing: more than there is room for between them."""
-STUCK_GREEN_S = 15.0  # [s] nobody stands on a stop bar for so long while all of its lane has green
+ALONE_VEH = 3.0
+"""[veh] one loop of a lane counted so many more than there is room for between them, the other nothing: it is dead,
+or stuck."""
+STUCK_GREEN_S = 12.0  # [s] nobody stands on a stop bar for so long while all of its lane has green
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class LoopNews:
     """The least over the advance loops."""
     backed_up: FloatArray
     """Share of the time that an advance loop was occupied."""
-    healthy: BoolArray
-    """As `Snapshot.healthy`."""
+    trusted: BoolArray
+    """[2, C] whether stop bar and advance loops neither chatter nor are known to have failed."""
     alone_veh: FloatArray
     """[2, C] what stop bar and advance loops have counted since the other counted anything."""
 
@@ -76,45 +77,63 @@ class QueueEstimate:
         """Forget everything."""
         lanes = len(self.layout.controlled)
         self._between, self._behind = np.zeros(lanes), np.zeros(lanes)
-        self._counted, self._over_s = np.full((2, lanes), PRIOR_VPS * PRIOR_S), PRIOR_S
+        self._counted, self._counted_s = np.full((2, lanes), PRIOR_VPS * PRIOR_S), np.full((2, lanes), PRIOR_S)
         self._stuck_s = np.zeros(lanes)
+        self._doubted = np.zeros((2, lanes), bool)
 
     def update(self, snapshot: Snapshot, green: BoolArray, news: LoopNews, elapsed_s: float) -> None:
-        """Take the news over, and write `queue_veh`, `arriving` and `lead`.
+        """Take the news over, and write `queue_veh` and `arriving`.
 
         Args:
-            green: [B] whether each stream has green.
+            green: [B] whether each stream has green, or comes next during a change.
             elapsed_s: since the last reading.
         """
         layout, lane, lanes = self.layout, self.layout.stream_lane, len(self._between)
-        some_green = np.bincount(lane, green, lanes) > 0
-        all_green = np.bincount(lane, ~green, lanes) == 0
-        self._stuck_s = np.where(all_green & (news.occupancy >= STANDS) & (news.left < 1), self._stuck_s, 0.0)
-        self._stuck_s += np.where(all_green & (news.occupancy >= STANDS) & (news.left < 1), elapsed_s, 0.0)
+        shown = green & ~snapshot.changing[layout.stream_signal]
+        some, every = np.bincount(lane, shown, lanes) > 0, np.bincount(lane, ~shown, lanes) == 0
         stands = news.backed_up >= STANDS
         empty = ~news.occupied & (news.gap_s >= OVER_AFTER_S)
-        stop_ok = news.healthy & (self._stuck_s < STUCK_GREEN_S) & (news.alone_veh[1] < MOST_ALONE_VEH)
-        stop_ok &= ~(empty & stands & ~some_green)
-        advance_ok = news.healthy & (news.alone_veh[0] < MOST_ALONE_VEH)
-        # flows
+        stop_ok, advance_ok = trusted = self._trusted(news, every, stands, empty, elapsed_s)
         fade = np.exp(-elapsed_s / MEMORY_S)
-        believed = news.healthy
-        self._counted = np.where(believed, self._counted * fade + np.stack((news.left, news.came)), self._counted)
-        self._over_s = self._over_s * fade + elapsed_s
-        flow_vps = np.where(stop_ok, self._counted[0], np.maximum(*self._counted)) / self._over_s
+        self._counted = np.where(trusted, self._counted * fade + np.stack((news.left, news.came)), self._counted)
+        self._counted_s = np.where(trusted, self._counted_s * fade + elapsed_s, self._counted_s)
+        flows_vps = self._counted / self._counted_s
+        flow_vps = np.where(stop_ok | ~advance_ok, *flows_vps)
         came = np.where(advance_ok, news.came, flow_vps * elapsed_s)
-        there = self._between + came
-        left = np.where(stop_ok, news.left, np.where(some_green, DISCHARGE_VPS * elapsed_s, 0.0))
-        between = np.maximum(there - left, 0.0)
-        # anchors
+        left = np.where(stop_ok, news.left, np.where(some, DISCHARGE_VPS * elapsed_s, 0.0))
+        between = np.maximum(self._between + came - left, 0.0)
+        # where the stop bar is empty there is no queue, but for who is on the way to it
         between = np.where(stop_ok & empty, np.minimum(between, came), between)
-        reaches = advance_ok & stands
-        between = np.where(reaches & ~some_green, self._room_veh, np.minimum(between, self._room_veh))
-        over = advance_ok & (news.advance_gap_s >= OVER_AFTER_S)
-        behind = np.where(reaches | (self._behind > 0), self._behind + flow_vps * elapsed_s - came, 0.0)
-        behind = np.where(over | ~advance_ok, 0.0, np.clip(behind, 0.0, self._most_behind_veh))
+        reached = advance_ok & stands
+        between = np.where(reached & ~some, self._room_veh, np.minimum(between, self._room_veh))
+        over = ~advance_ok | (news.advance_gap_s >= OVER_AFTER_S)
+        grown = np.clip(self._behind + flow_vps * elapsed_s - came, 0.0, self._most_behind_veh)
+        behind = np.where(~over & (reached | (self._behind > 0)), grown, 0.0)
         self._between, self._behind = between, behind
-        queue = between + behind + np.where(stop_ok, news.occupied, 0.0)
-        queue = np.where(news.healthy | some_green, queue, np.maximum(queue, 1.0))
+        queue = between + behind + (stop_ok & news.occupied)
+        queue = np.where(stop_ok | some, queue, np.maximum(queue, 1.0))  # somebody may wait
         snapshot.queue_veh[:] = queue[lane] * snapshot.share
         snapshot.arriving[:] = (flow_vps[:, None] * self._open_s)[lane] * snapshot.share[:, None]
+
+    def _trusted(
+        self, news: LoopNews, every: BoolArray, stands: BoolArray, empty: BoolArray, elapsed_s: float
+    ) -> BoolArray:
+        """[2, C] whether stop bar and advance loops tell the truth.
+
+        Args:
+            every: whether all of a lane has green.
+            stands: whether an advance loop was occupied all the time.
+            empty: whether the stop bar has been empty for some time.
+        """
+        stuck = every & (news.occupancy >= STANDS) & (news.left < 1)
+        self._stuck_s = np.where(stuck, self._stuck_s + elapsed_s, 0.0)
+        self._doubted[0] = np.where(
+            self._stuck_s >= STUCK_GREEN_S, True, self._doubted[0] & (news.left < 1) & (empty | (news.occupancy >= STANDS))
+        )
+        self._doubted[1] &= news.came <= 0
+        # no queue reaches back from an empty stop bar: one of both loops has failed, which counted nothing since
+        strange = empty & stands
+        self._doubted[0] |= strange & (news.alone_veh[0] <= 0)
+        self._doubted[1] |= strange & (news.alone_veh[0] > 0)
+        alone = news.alone_veh[::-1] >= self._room_veh + ALONE_VEH
+        return news.trusted & ~self._doubted & ~alone
