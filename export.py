@@ -44,9 +44,8 @@ from plumbing.outside import add_code_argument
 from scenarios.loading import load
 from scenarios.scenario import Scenario
 from scenarios.seeds import EVALUATION_SEEDS, VALIDATION_SEEDS
-from signals.inputs import DETECTORS, InputTable
+from signals.inputs import DETECTORS, EXPORTED, InputTable
 from signals.observation_names import is_ours
-from signals.observations import OBSERVATIONS
 
 if TYPE_CHECKING:  # what loads PyTorch is loaded where a policy is: keys and checks do not wait for it
     from agents.run import LearnedController
@@ -121,6 +120,8 @@ class Source:
     controller: LearnedController
     scenario: Scenario
     setup: SimulationSetup
+    shown: tuple[str, str]
+    """Sensing and name of its observation."""
 
     def answer(self, table: InputTable, inputs: Rows) -> Golden:
         """What the trained policy says to these situations, its phase chosen as `controllers.base.choose` does."""
@@ -259,8 +260,8 @@ def _bundle(given: argparse.Namespace) -> None:
     plan = source.setup.plan
     wanted = plan if given.tls is None else plan.only([given.tls])
     several = len(wanted.intersections) > 1
-    roads, sensing = source.scenario.network, source.setup.sensing
-    subjects = {item.tls_id: Subject.alone(item, roads, sensing) for item in wanted.intersections}
+    roads, (sensing, shown) = source.scenario.network, source.shown
+    subjects = {item.tls_id: Subject.alone(item, roads, sensing, shown) for item in wanted.intersections}
     places = {tls_id: given.out / folder_name(tls_id) if several else given.out for tls_id in subjects}
     for tls_id, subject in subjects.items():
         refuse_unsafe(subject.intersection, subject.plan, subject.fallback)
@@ -296,7 +297,7 @@ def _source(given: argparse.Namespace) -> Source:
     torch.set_num_threads(1)
     run: Path = given.run
     settings, controller = read_settings(run), load_controller(run, allow_code=given.allow_code)
-    if controller.observation not in OBSERVATIONS.values():
+    if controller.observation not in EXPORTED.values():
         whose = "the observation" if is_ours(controller.observation) else "an observation from outside,"
         raise InputError(
             f"run {run} was trained on {whose} {controller.observation.__name__}, whose inputs "
@@ -315,7 +316,8 @@ def _source(given: argparse.Namespace) -> Source:
             f"train again on this one, or bring back the other"
         )
     setup = make_setup(scenario, dataclasses.replace(job.options(scenario), sensing=controller.sensing))
-    return Source(settings, controller, scenario, setup)
+    shown = next(names for names, kind in EXPORTED.items() if kind is controller.observation)
+    return Source(settings, controller, scenario, setup, shown)
 
 
 def _print_made(out: Path, made: Made, sealed: str) -> None:

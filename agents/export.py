@@ -28,7 +28,7 @@ from envs.workers.client import RemoteSimulation
 from envs.workers.server import WorkerSetup
 from plumbing.errors import InputError, printable
 from signals.inputs import InputTable
-from signals.observations import LIMIT, ObservationShape, observation_for
+from signals.observations import LIMIT, ObservationShape
 
 OPSET = 17
 """Of the graph; old enough for every runtime of the last years."""
@@ -292,7 +292,7 @@ def record(controller: LearnedController, setup: SimulationSetup, seeds: Sequenc
     Raises:
         InputError: the seeds do not suffice, because the episodes are so short.
     """
-    observe = observation_for(controller.sensing, setup.layout)
+    observe = controller.observation(setup.layout)
     rows: list[npt.NDArray[np.float32]] = []
     with RemoteSimulation(WorkerSetup(setup, reward="", observation="")) as simulation:
         for position, seed in enumerate(seeds, start=1):

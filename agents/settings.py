@@ -127,8 +127,8 @@ class RolloutSettings:
     units: int = setting(64, most=4096)
     """Width of each layer."""
     base: str = setting("cop", words=("cop", "greedy", "max_pressure", "sotl", "random"))
-    """The controller that the first round's forks follow; these need sensing `full`. With `--from` that run's network
-    takes its place."""
+    """The controller that the first round's forks follow; these need sensing `full`, but for cop, which plans on
+    detectors, too. With `--from` that run's network takes its place."""
     round: int = setting(5000, most=1_000_000_000)
     """Decisions of one signal in a round, over all signals and workers: `--steps` has so many rounds at most."""
     samples: int = setting(1500, most=100_000_000)

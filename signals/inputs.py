@@ -13,11 +13,18 @@ import numpy.typing as npt
 
 from plumbing.errors import InputError
 from signals.layout import Layout
-from signals.observations import CONSTANT, LIMIT, ObservationShape, PhaseObservation, observation_for
+from signals.observations import CONSTANT, LIMIT, OBSERVATIONS, ObservationShape, PhaseObservation
+from signals.planner.observation import PlannedDetectorObservation
 from signals.snapshot import Snapshot
 
 Row = npt.NDArray[np.float32]
 DETECTORS = "detectors"
+PHASES = "phases"
+EXPORTED: dict[tuple[str, str], type[PhaseObservation]] = {
+    **{(sensing, PHASES): kind for sensing, kind in OBSERVATIONS.items()},
+    (DETECTORS, "planned"): PlannedDetectorObservation,
+}
+"""By sensing and name, the observations whose policies can be exported."""
 OF_WALKERS = ("call", "pedestrians")
 """The features of a crossing; all other features of a movement are of vehicles."""
 
@@ -42,19 +49,22 @@ class Input:
 class InputTable:
     """The inputs of one signal's policy, and how they become its network's row."""
 
-    def __init__(self, layout: Layout, sensing: str) -> None:
+    def __init__(self, layout: Layout, sensing: str, observation: str = PHASES) -> None:
         """See the class.
 
         Args:
             layout: of this one signal, without slots that it does not use.
+            observation: its name, in `EXPORTED`.
 
         Raises:
             InputError: the layout is of several signals.
+            KeyError: there is no such observation for this sensing.
         """
         if len(layout.tls_ids) != 1:
             raise InputError(f"a policy's inputs are of one signal, not of {len(layout.tls_ids)}; choose one")
-        self.layout, self.sensing = layout, sensing
-        self._observe: PhaseObservation = observation_for(sensing, layout)
+        self.layout, self.sensing, self.observation = layout, sensing, observation
+        self.kind = EXPORTED[sensing, observation]
+        self._observe = self.kind(layout)
         shape = self.shape = self._observe.shape
         inputs: list[Input] = []
         for p in range(shape.phases):

@@ -143,7 +143,7 @@ class LoopReader:
 
     def read(
         self, snapshot: Snapshot, green: npt.NDArray[np.bool_], now_s: float, counts: FloatArray,
-        busy_s: FloatArray, gaps_s: FloatArray,
+        busy_s: FloatArray, gaps_s: FloatArray, blind: npt.NDArray[np.bool_] | None = None,
     ) -> None:  # fmt: skip
         """Fill the detectors' arrays of a snapshot.
 
@@ -152,6 +152,7 @@ class LoopReader:
             counts: [loops] vehicles counted since the start.
             busy_s: [loops] seconds occupied since the start.
             gaps_s: [loops] time since the last vehicle left; 0 while occupied, negative if none came yet.
+            blind: [loops] those whose readings are not to be believed, for reasons that they do not tell.
         """
         dead, stuck = now_s >= self._dead_from, now_s >= self._stuck_from
         failed = dead | stuck
@@ -179,10 +180,12 @@ class LoopReader:
         healthy = self._plausible(occupied, counted, flow, elapsed, now_s)
         snapshot.healthy[:] = healthy
         advance_gap_s = np.where(self._share > 0, gap[self._advance], GAP_LIMIT_S).min(axis=1)
-        trusted = now_s - self._chattered_at > DISTRUST_S
+        trusted = np.tile(now_s - self._chattered_at > DISTRUST_S, (2, 1))
+        if blind is not None:
+            trusted &= ~np.stack((blind[self._stop], (blind[self._advance] & (self._share > 0)).any(axis=1)))
         news = LoopNews(
             flow, counted[self._stop], occupied, snapshot.occupancy, gap[self._stop], advance_gap_s, backed_up,
-            np.stack((trusted, trusted)), self._alone_veh,
+            trusted, self._alone_veh,
         )  # fmt: skip
         self.queues.update(snapshot, green, news, elapsed)
 

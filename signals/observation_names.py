@@ -8,9 +8,11 @@ from plumbing.errors import InputError, did_you_mean, printable
 from plumbing.outside import is_outside, load_outside
 from signals.observations import NAMED, OBSERVATIONS, Observation
 
+PLANNED_ON_DETECTORS = "signals.planner.observation:PlannedDetectorObservation"
+
 
 def find_observation(given: str | type[Observation], sensing: str = "full") -> type[Observation]:
-    """The class of that name, or the class itself; "phases" is that of the sensing level.
+    """The class of that name, or the class itself; "phases" and "planned" are those of the sensing level.
 
     Code from outside is loaded: a run directory's word passes `plumbing.outside.check_allowed` first.
 
@@ -20,6 +22,8 @@ def find_observation(given: str | type[Observation], sensing: str = "full") -> t
     found: Any = NAMED.get(given, given) if isinstance(given, str) else given
     if given == "phases" and sensing in OBSERVATIONS:
         found = OBSERVATIONS[sensing]
+    elif given == "planned" and sensing == "detectors":
+        found = PLANNED_ON_DETECTORS
     if isinstance(found, str):
         if not is_outside(found):
             raise InputError(

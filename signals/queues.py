@@ -21,6 +21,8 @@ JAM_SPACING_M = 7.5  # SUMO default car: length 5.0 + minGap 2.5
 OVER_AFTER_S = 3.0
 """[s] a loop that nobody has been on for so long is not left by a queue: vehicles of one follow at about 2 s."""
 DISCHARGE_VPS = 0.5  # [veh/s] what leaves a queue on one lane, about 1,900 an hour
+LEAVING, LEAVING_VEH = 0.8, 2.0
+"""A queue still leaves where so much of that is counted; then so many vehicles are left of it, at a guess."""
 MEMORY_S = 300.0  # [s] a mean flow follows the last minutes: some cycles
 PRIOR_VPS, PRIOR_S = 0.1, 60.0  # [veh/s] a lane's flow as long as nothing is known, and how long that counts
 ALONE_VEH = 3.0
@@ -98,12 +100,15 @@ class QueueEstimate:
         self._counted = np.where(trusted, self._counted * fade + np.stack((news.left, news.came)), self._counted)
         self._counted_s = np.where(trusted, self._counted_s * fade + elapsed_s, self._counted_s)
         flows_vps = self._counted / self._counted_s
-        flow_vps = np.where(stop_ok | ~advance_ok, *flows_vps)
+        flow_vps = np.where(stop_ok, np.where(advance_ok, flows_vps[0], flows_vps.max(axis=0)), flows_vps[1])
         came = np.where(advance_ok, news.came, flow_vps * elapsed_s)
         left = np.where(stop_ok, news.left, np.where(some, DISCHARGE_VPS * elapsed_s, 0.0))
         between = np.maximum(self._between + came - left, 0.0)
         # where the stop bar is empty there is no queue, but for who is on the way to it
         between = np.where(stop_ok & empty, np.minimum(between, came), between)
+        # who still leaves one after another is followed by more
+        leaves = stop_ok & ~advance_ok & some & (news.left >= LEAVING * DISCHARGE_VPS * elapsed_s)
+        between = np.where(leaves, np.maximum(between, LEAVING_VEH), between)
         reached = advance_ok & stands
         between = np.where(reached & ~some, self._room_veh, np.minimum(between, self._room_veh))
         over = ~advance_ok | (news.advance_gap_s >= OVER_AFTER_S)
@@ -111,7 +116,7 @@ class QueueEstimate:
         behind = np.where(~over & (reached | (self._behind > 0)), grown, 0.0)
         self._between, self._behind = between, behind
         queue = between + behind + (stop_ok & news.occupied)
-        queue = np.where(stop_ok | some, queue, np.maximum(queue, 1.0))  # somebody may wait
+        queue = np.where(stop_ok | advance_ok | some, queue, np.maximum(queue, 1.0))  # somebody may wait
         snapshot.queue_veh[:] = queue[lane] * snapshot.share
         snapshot.arriving[:] = (flow_vps[:, None] * self._open_s)[lane] * snapshot.share[:, None]
 

@@ -16,7 +16,7 @@ from deployment.nema.codec import decode, encode
 from deployment.nema.fallback import fallback_plan
 from deployment.nema.pattern import least_split_s, mode_for
 from scenarios.loading import load
-from signals.inputs import InputTable
+from signals.inputs import EXPORTED, InputTable
 from signals.intersection import Intersection, compile_signals
 from signals.layout import Layout, build_layout
 from signals.loops import LoopPlan, plan_loops
@@ -99,14 +99,14 @@ def test_inputs_are_the_networks_row() -> None:
         np.testing.assert_array_equal(table.constant, zero)
 
 
-@pytest.mark.parametrize("sensing", ["detectors", "full"])
-def test_every_feature_that_changes_is_an_input(sensing: str) -> None:
+@pytest.mark.parametrize(("sensing", "observation"), list(EXPORTED))
+def test_every_feature_that_changes_is_an_input(sensing: str, observation: str) -> None:
     network = load("single").network
-    table = InputTable(build_layout(compile_signals(network).intersections, network), sensing)
+    table = InputTable(build_layout(compile_signals(network).intersections, network), sensing, observation)
     features = {i.feature for i in table.inputs}
-    observe = observation_for(sensing, table.layout)
+    observe = EXPORTED[sensing, observation]
     assert features == {*observe.PHASE_FEATURES, *observe.MOVEMENT_FEATURES} - {*CONSTANT}
-    meanings = feature_meanings(sensing)
+    meanings = feature_meanings(table.kind)
     assert {(i.block, i.feature) for i in table.inputs} <= set(meanings)
 
 

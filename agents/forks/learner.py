@@ -233,7 +233,7 @@ class RolloutLearner:
             InputError: the simulations do not tell it what it needs.
         """
         if self.best is None:
-            found = named_base(self.settings.base)
+            found = named_base(self.settings.base, self.observation.sensing)
             if found.sensing != self.observation.sensing:
                 raise InputError(
                     f"base {self.settings.base!r} needs --sensing {found.sensing}, and this is a training with "

@@ -14,13 +14,13 @@ import numpy as np
 
 from deployment.nema.codec import encode
 from deployment.nema.fallback import FixedTimePlan, fallback_plan
-from signals.inputs import DETECTORS, Input, InputTable
+from signals.inputs import DETECTORS, PHASES, Input, InputTable
 from signals.intersection import Intersection
 from signals.layout import Layout, build_layout
 from signals.loops import GAP_LIMIT_S, LoopPlan, plan_loops
 from signals.nema import NemaPlan, nema_plan
 from signals.network import RoadNetwork
-from signals.observations import LIMIT, OBSERVATIONS
+from signals.observations import LIMIT, PhaseObservation
 from signals.phases import is_green
 from signals.timing import Timing
 
@@ -45,7 +45,9 @@ class Subject:
     inputs: InputTable
 
     @staticmethod
-    def of(intersection: Intersection, layout: Layout, loops: LoopPlan | None, sensing: str) -> Subject:
+    def of(
+        intersection: Intersection, layout: Layout, loops: LoopPlan | None, sensing: str, observation: str = PHASES
+    ) -> Subject:
         """The subject of these parts, with the plans and inputs that follow from them."""
         plan = nema_plan(intersection)
         return Subject(
@@ -55,14 +57,14 @@ class Subject:
             intersection.times.timing,
             plan,
             fallback_plan(intersection, plan),
-            InputTable(layout, sensing),
+            InputTable(layout, sensing, observation),
         )
 
     @staticmethod
-    def alone(item: Intersection, network: RoadNetwork, sensing: str) -> Subject:
-        """One signal of a network by itself, sensed like this."""
+    def alone(item: Intersection, network: RoadNetwork, sensing: str, observation: str = PHASES) -> Subject:
+        """One signal of a network by itself, sensed and observed like this."""
         loops = plan_loops((item,), network) if sensing == DETECTORS else None
-        return Subject.of(item, build_layout((item,), network), loops, sensing)
+        return Subject.of(item, build_layout((item,), network), loops, sensing, observation)
 
 
 def loop_ids(loops: LoopPlan) -> tuple[str, ...]:
@@ -86,7 +88,7 @@ def observation_document(subject: Subject) -> dict[str, Any]:
     """Every input, and what is needed to compute it: layout, loops, detectors."""
     loops = subject.loops
     numbers = {name: n for n, name in enumerate(loop_ids(loops), start=1)} if loops else {}
-    meanings = feature_meanings(subject.inputs.sensing)
+    meanings = feature_meanings(subject.inputs.kind)
     rows = []
     for n, i in enumerate(subject.inputs.inputs):
         meaning, unit = meanings[i.block, i.feature]
@@ -98,6 +100,8 @@ def observation_document(subject: Subject) -> dict[str, Any]:
     kinds = dict.fromkeys(numbers, "advance") | dict.fromkeys(loops.stop_bar if loops else (), "stop bar")
     return {
         "sensing": subject.inputs.sensing,
+        # left out where a bundle of an earlier version has none
+        **({} if subject.inputs.observation == PHASES else {"observation": subject.inputs.observation}),
         "inputs": rows,
         "detectors": [
             {"number": number, "kind": kinds[name], "loop": name, "lane": places[name][0], "at_m": places[name][1]}
@@ -108,11 +112,11 @@ def observation_document(subject: Subject) -> dict[str, Any]:
     }
 
 
-def feature_meanings(sensing: str) -> dict[tuple[str, str], tuple[str, str]]:
+def feature_meanings(kind: type[PhaseObservation]) -> dict[tuple[str, str], tuple[str, str]]:
     """(block, feature) to meaning and unit, from the tables that define the observation."""
     found: dict[tuple[str, str], tuple[str, str]] = {}
     block = ""
-    for line in (OBSERVATIONS[sensing].__doc__ or "").splitlines():
+    for line in (kind.__doc__ or "").splitlines():
         if " block, for each" in line:
             block = line.strip().split(" ")[0].lower()
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
@@ -158,7 +162,9 @@ def _detectors(loops: LoopPlan | None, subject: Subject, i: Input, numbers: dict
         return sorted({numbers[loops.stop_bar[c]] for c in lanes})
     if i.feature in ("arrivals", "new_arrivals", "flow", "backed_up"):
         return sorted({numbers[name] for c in lanes for name, _ in loops.advance[c]})
-    return []
+    if i.feature in ("queue", "expected"):
+        return sorted({numbers[name] for c in lanes for name in (loops.stop_bar[c], *dict(loops.advance[c]))})
+    return sorted(numbers.values()) if i.feature in ("regret", "plan_cost") else []
 
 
 def input_highs(subject: Subject) -> tuple[float, ...]:

@@ -33,7 +33,7 @@ from deployment.nema.fallback import FixedTimePlan
 from deployment.nema.safety import findings
 from plumbing.errors import InputError
 from plumbing.plain import parse
-from signals.inputs import DETECTORS, InputTable
+from signals.inputs import DETECTORS, PHASES, InputTable
 from signals.intersection import Intersection
 from signals.layout import Layout
 from signals.loops import LoopPlan
@@ -134,7 +134,7 @@ def _bundle(path: Path, found: Manifest, needs: PolicyNeeds, signed: bool, files
         raise ValueError("its files are of different signals")
     if (loops is None) != (needs.sensing != DETECTORS) or (loops is None and not needs.simulation_only):
         raise ValueError("sensing and loops do not go together")
-    subject = Subject.of(intersection, layout, loops, needs.sensing)
+    subject = Subject.of(intersection, layout, loops, needs.sensing, observation.get("observation", PHASES))
     for name, content in documents(subject).items():
         if json.loads(json.dumps(content)) != read[name]:
             raise ValueError(f"{name} is not what follows from the intersection")

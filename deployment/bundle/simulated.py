@@ -17,7 +17,7 @@ from plumbing.errors import InputError
 from plumbing.identity import code_sha256
 from signals.intersection import Intersection
 from signals.layout import Layout
-from signals.observations import PhaseObservation, observation_for
+from signals.observations import PhaseObservation
 from signals.snapshot import Snapshot
 
 
@@ -50,10 +50,13 @@ class BundleController:
         for folder in folders:
             bundle = read_unsigned_bundle(folder)
             self._bundles[bundle.manifest.tls_id] = bundle
-        kinds = {bundle.needs.sensing for bundle in self._bundles.values()}
+        kinds = {bundle.inputs.kind for bundle in self._bundles.values()}
         if len(kinds) != 1:
-            raise InputError(f"bundles {', '.join(map(str, folders))} differ in sensing; give those of one run")
-        self.sensing = kinds.pop()
+            raise InputError(
+                f"bundles {', '.join(map(str, folders))} differ in sensing or observation; give those of one run"
+            )
+        self._kind = kinds.pop()
+        self.sensing = self._kind.sensing
         self.last_scores: npt.NDArray[np.float64] | None = None
         self._observe: PhaseObservation | None = None
 
@@ -64,7 +67,7 @@ class BundleController:
             InputError: a signal has no bundle, or is another one than its bundle's.
         """
         del seed
-        self._observe = observation_for(self.sensing, layout)
+        self._observe = self._kind(layout)
         self._order = []
         for item in intersections:
             bundle = self._bundles.get(item.tls_id)

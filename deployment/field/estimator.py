@@ -156,7 +156,7 @@ class Estimator:
         if blind.any():
             gaps = np.where(blind, -1.0, gaps)
         reader = self.readers[beat % self.beats]
-        reader.read(snapshot, streams_green(layout, snapshot), now_s, counts, busy, gaps)
+        reader.read(snapshot, streams_green(layout, snapshot), now_s, counts, busy, gaps, blind)
         snapshot.healthy[detectors.bad_lanes] = 0.0
         snapshot.calls[:] = detector_calls(layout, snapshot)
         machine.show_mask(snapshot)

@@ -66,6 +66,9 @@ def _holders(pilot: Pilot) -> Iterator[tuple[str, object, tuple[str, ...]]]:
             "_time_s", "_counts", "_busy_s", "_was_green", "_since", "_known_veh", "_stood", "_occupied_since",
             "_alone_veh", "_chattered_at", "_counted_at",
         )  # fmt: skip
+        yield f"queues {n}", reader.queues, (
+            "_between", "_behind", "_counted", "_counted_s", "_stuck_s", "_doubted",
+        )  # fmt: skip
 
 
 def _jsonable(value: Any) -> Any:

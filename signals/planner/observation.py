@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from signals.layout import Layout
-from signals.observations import LIMIT, PhaseObservation, Rows
+from signals.observations import LIMIT, DetectorObservation, PhaseObservation, Rows
 from signals.planner.planner import Planner
 from signals.snapshot import ARRIVAL_BIN_S, Snapshot
 
 FloatArray = npt.NDArray[np.float64]
+PLAN_SCALE = (50.0, 500.0)  # [veh s] of regret and cost
 WITHIN_S = (5.0, 10.0, 20.0, 60.0)
 """[s] to which time to the stop line each of the movement block's arrivals reaches, from that of the one before."""
 
@@ -67,7 +68,7 @@ class PlannedObservation(PhaseObservation):
     PHASE_FEATURES = (*PhaseObservation.PHASE_FEATURES, "regret", "plan_cost")
     MOVEMENT_FEATURES = (*PhaseObservation.MOVEMENT_FEATURES, *(f"arrive_{until_s:g}" for until_s in WITHIN_S))
     REGRET = "regret"
-    PHASE_SCALE = np.array([*PhaseObservation.PHASE_SCALE, 50, 500], float)
+    PHASE_SCALE = np.array([*PhaseObservation.PHASE_SCALE, *PLAN_SCALE], float)
     MOVEMENT_SCALE = np.array([*PhaseObservation.MOVEMENT_SCALE, 5, 5, 5, 5], float)
 
     def __init__(self, layout: Layout, rows: Rows | None = None) -> None:
@@ -108,17 +109,84 @@ class PlannedObservation(PhaseObservation):
         self.movement[:, :, seen.movement.shape[2] :] = self._arrivals(snapshot)
 
     def _plans(self, snapshot: Snapshot) -> FloatArray:
-        """[S, P, 2] regret and cost [veh s]."""
-        costs = self._planner.costs(snapshot)
-        planned = np.isfinite(costs)
-        best = np.min(costs, axis=1, keepdims=True, where=planned, initial=np.inf)
-        best = np.where(np.isfinite(best), best, 0.0)
-        limit = LIMIT * self.PHASE_SCALE[-2:, None, None]
-        regret, cost = np.where(planned, np.where(planned, costs, 0.0) - np.stack((best, np.zeros_like(best))), limit)
-        choice = snapshot.mask & (snapshot.mask.sum(axis=1) > 1)[:, None]
-        return np.where(choice[..., None], np.stack((regret, cost), axis=2), 0.0)
+        return plan_features(self._planner, snapshot)
 
     def _arrivals(self, snapshot: Snapshot) -> FloatArray:
         """[S, K, len(WITHIN_S)] vehicles on their way."""
         by_stream = np.add.reduceat(snapshot.arriving, self._bins, axis=1)
         return self.layout.movement_streams.sum(by_stream.T).transpose(1, 2, 0)
+
+
+class PlannedDetectorObservation(DetectorObservation):
+    """As `DetectorObservation`, with what the planner makes of the estimate of `signals.queues`. Sensing `detectors`.
+
+    Phase block, for each of P phases (0 to 13 as in `DetectorObservation`):
+
+    | index | feature | meaning | unit | scaled by |
+    |---|---|---|---|---|
+    | 0 | exists | the signal has this phase | 0/1 | 1 |
+    | 1 | selectable | it may be chosen now | 0/1 | 1 |
+    | 2 | current | it is green, or comes next during a change | 0/1 | 1 |
+    | 3 | changing | it comes next during a change | 0/1 | 1 |
+    | 4 | green_age | how long it has been green | s | 60 |
+    | 5 | since_served | how long ago it was last green | s | 120 |
+    | 6 | change | how long the change to it would take from the current phase | s | 10 |
+    | 7 | lanes | that it serves | lanes | 4 |
+    | 8 | occupied | stop bars occupied of the lanes that it serves | lanes | 4 |
+    | 9 | occupancy | sum of these stop bars' occupancy in the last interval | - | 4 |
+    | 10 | arrivals | advance counts since the lanes' greens ended (or began) | veh | 20 |
+    | 11 | new_arrivals | of these, on lanes that the current phase does not serve | veh | 20 |
+    | 12 | flow | advance counts in the last interval | veh | 10 |
+    | 13 | backed_up | sum of the advance detectors' occupancy in the last interval | - | 4 |
+    | 14 | regret | how much more the best plan costs that begins with it than the best of all | veh s | 50 |
+    | 15 | plan_cost | the delay until the horizon of the best plan that begins with it | veh s | 500 |
+
+    Both are 0 where there is no choice, and at their limit where a phase may be chosen and no plan begins with it.
+
+    Movement block, for each of K movements (0 to 9 as in `DetectorObservation`):
+
+    | index | feature | meaning | unit | scaled by |
+    |---|---|---|---|---|
+    | 0 | exists | the signal has this movement | 0/1 | 1 |
+    | 1 | crossing | it is a crossing for pedestrians | 0/1 | 1 |
+    | 2 | lanes | that it has; of one that it shares, its share | lanes | 2 |
+    | 3 | occupied | its share of its lanes' stop bars | lanes | 2 |
+    | 4 | occupancy | the same of their occupancy in the last interval | - | 2 |
+    | 5 | arrivals | the same of the advance counts since the greens ended (or began) | veh | 10 |
+    | 6 | gap | the same of the time since the stop bars were left, at most 60 s each | s | 60 |
+    | 7 | healthy | share of its lanes whose detectors are plausible | - | 1 |
+    | 8 | call | the pedestrians' button has been pressed | 0/1 | 1 |
+    | 9 | backed_up | its share of its lanes' advance detectors' occupancy in the last interval | - | 2 |
+    | 10 | queue | its share of its lanes' estimated queues | veh | 10 |
+    | 11 | expected | who is expected within a minute, by the mean flow | veh | 10 |
+    """
+
+    ahead = True
+    PHASE_FEATURES = (*DetectorObservation.PHASE_FEATURES, "regret", "plan_cost")
+    MOVEMENT_FEATURES = (*DetectorObservation.MOVEMENT_FEATURES, "queue", "expected")
+    REGRET = "regret"
+    PHASE_SCALE = np.array([*DetectorObservation.PHASE_SCALE, *PLAN_SCALE], float)
+    MOVEMENT_SCALE = np.array([*DetectorObservation.MOVEMENT_SCALE, 10, 10], float)
+
+    def __init__(self, layout: Layout, rows: Rows | None = None) -> None:
+        super().__init__(layout, rows)
+        self._planner = Planner(layout, sensing="detectors")
+
+    def fill(self, snapshot: Snapshot) -> None:
+        """Write what is sensed, in the table's units."""
+        super().fill(snapshot)
+        self.phase[:, :, -2:] = plan_features(self._planner, snapshot)
+        estimated = np.stack((snapshot.queue_veh, snapshot.arriving.sum(axis=1)))
+        self.movement[:, :, -2:] = self.layout.movement_streams.sum(estimated).transpose(1, 2, 0)
+
+
+def plan_features(planner: Planner, snapshot: Snapshot) -> FloatArray:
+    """[S, P, 2] regret and cost [veh s]."""
+    costs = planner.costs(snapshot)
+    planned = np.isfinite(costs)
+    best = np.min(costs, axis=1, keepdims=True, where=planned, initial=np.inf)
+    best = np.where(np.isfinite(best), best, 0.0)
+    limit = LIMIT * np.array(PLAN_SCALE)[:, None, None]
+    regret, cost = np.where(planned, np.where(planned, costs, 0.0) - np.stack((best, np.zeros_like(best))), limit)
+    choice = snapshot.mask & (snapshot.mask.sum(axis=1) > 1)[:, None]
+    return np.where(choice[..., None], np.stack((regret, cost), axis=2), 0.0)
