@@ -53,7 +53,13 @@ from plumbing.command import given_in, run_command, say
 from plumbing.errors import InputError
 from plumbing.occupied import occupied
 from plumbing.outside import absolute, add_code_argument, is_outside
-from scenarios.arguments import add_fault_arguments, add_scenario_arguments, add_timing_arguments, demand_from, timing_from
+from scenarios.arguments import (
+    add_fault_arguments,
+    add_scenario_arguments,
+    add_timing_arguments,
+    demand_from,
+    timing_from,
+)
 from scenarios.blockers import blocker_line
 from scenarios.loading import absolute_demand, absolute_name
 from scenarios.provenance import made_up_line

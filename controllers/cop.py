@@ -33,7 +33,11 @@ class Cop:
     def reset(self, intersections: Sequence[Intersection], layout: Layout, seed: int) -> None:
         """A new episode."""
         del intersections, seed
-        self._planner = Planner(layout, self.horizon_s, self.saturation_flow_vph, self.sensing)
+        self._planner = self.planner(layout)
+
+    def planner(self, layout: Layout) -> Planner:
+        """What costs the phases of these signals."""
+        return Planner(layout, self.horizon_s, self.saturation_flow_vph)
 
     def decide(self, snapshot: Snapshot) -> Phases:
         """[S] the first phase of each signal's best plan."""
@@ -46,6 +50,24 @@ class Cop:
 
 
 class CopOnDetectors(Cop):
-    """The same planner on what detectors tell: see `signals.queues`."""
+    """The same planner on what detectors tell: see `signals.queues`.
+
+    Args:
+        horizon_s, saturation_flow_vph: as of `Cop`.
+        expected: share of the mean flow that is reckoned with where nobody is seen; 0: nobody comes.
+    """
 
     sensing = "detectors"
+
+    def __init__(
+        self,
+        horizon_s: float = HORIZON_S,
+        saturation_flow_vph: float = SATURATION_FLOW_VPH,
+        expected: float = 1.0,
+    ) -> None:
+        super().__init__(horizon_s, saturation_flow_vph)
+        self.expected = expected
+
+    def planner(self, layout: Layout) -> Planner:
+        """What costs the phases of these signals."""
+        return Planner(layout, self.horizon_s, self.saturation_flow_vph, self.sensing, self.expected)

@@ -67,6 +67,11 @@ SPACES: Mapping[str, Mapping[str, Range]] = {
         "horizon_s": Range(30, 90, whole=True),
         "saturation_flow_vph": Range(1000, 2400, whole=True),
     },
+    "cop_detectors": {
+        "horizon_s": Range(30, 90, whole=True),
+        "saturation_flow_vph": Range(1000, 2400, whole=True),
+        "expected": Range(0, 1),
+    },
 }
 
 

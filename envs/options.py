@@ -50,7 +50,7 @@ class EnvOptions(SimulationOptions):
     """SUMO's --ignore-junction-blocker: who has stood inside a junction for so long no longer holds up those who
     cross [s]; by default as the scenario says, else never."""
     observation: str | type[Observation] = "phases"
-    """"phases" (that of the sensing), "planned" (with what the planner expects each to cost), "detectors", "sumo-rl",
+    """"phases" and "planned" (with what the planner expects each to cost), by the sensing; "detectors", "sumo-rl",
     `package.module:CLASS`, `path/to/file.py:CLASS`, or a class. One that looks at detectors switches them on."""
     arrivals: bool = False
     """whether vehicles on their way are read one by one (`snapshot.arriving`) for a planner such as `cop`, although

@@ -30,7 +30,14 @@ from plumbing.errors import InputError, did_you_mean
 from plumbing.identity import code_sha256
 from plumbing.occupied import occupied
 from plumbing.whole import write_whole
-from scenarios.arguments import add_scenario_arguments, add_timing_arguments, scenario_from, timing_from
+from scenarios.arguments import (
+    add_fault_arguments,
+    add_scenario_arguments,
+    add_timing_arguments,
+    faults_from,
+    scenario_from,
+    timing_from,
+)
 from scenarios.seeds import training_seed
 
 RUNS = 24
@@ -146,6 +153,7 @@ def parser() -> argparse.ArgumentParser:
     of.add_argument("--seed", type=int, default=0, metavar="S", help="draws the settings and the training seeds")
     of.add_argument("--workers", type=int, metavar="W", help="simulations at a time (default: one per core)")
     of.add_argument("--out", type=Path, required=True, metavar="DIR", help=f"gets {FILE}")
+    add_fault_arguments(of)
     add_timing_arguments(of)
     return of
 
@@ -176,7 +184,8 @@ def _search(options: argparse.Namespace, names: Sequence[str], rounds: Sequence[
         program = make(name)
         if isinstance(program, ProgramControl):
             program.additional_xml(scenario)
-    base = Evaluation(scenario, [], [], timing_from(options), store=options.out / "runs")
+    faults, runs = faults_from(options), options.out / "runs"
+    base = Evaluation(scenario, [], [], timing_from(options), store=runs, faults=faults)
     workers = options.workers or cores_here()
     progress = RunProgress(options.runs * len(names))
     try:
@@ -211,6 +220,7 @@ def _content(
         "ignore_junction_blocker_s": scenario.ignore_junction_blocker_s,
         "files_sha256": scenario.hashes(),
         "timing": dataclasses.asdict(base.timing),
+        "faults": dataclasses.asdict(base.faults),
         "versions": dict(base.versions),
         "code_sha256": code_sha256(),
         "rule": {

@@ -42,7 +42,9 @@ def add_scenario_arguments(parser: argparse.ArgumentParser, *, required: bool = 
 def add_fault_arguments(parser: argparse.ArgumentParser) -> None:
     """How detectors fail, see `signals.loops.DetectorFaults`."""
     parser.add_argument("--dropout", type=float, default=0.0, help="probability that a detector dies in an episode")
-    parser.add_argument("--stuck-on", type=float, default=0.0, help="probability that a detector sticks in an episode")
+    parser.add_argument(
+        "--stuck-on", type=float, default=0.0, help="probability that a detector sticks in an episode"
+    )
     parser.add_argument("--latency", type=float, default=0.0, metavar="S", help="age of the detectors' readings [s]")
 
 

@@ -54,6 +54,16 @@ class LoopNews:
     alone_veh: FloatArray
     """[2, C] what stop bar and advance loops have counted since the other counted anything."""
 
+    @property
+    def empty(self) -> BoolArray:
+        """Whether the stop bar has been empty for some time."""
+        return ~self.occupied & (self.gap_s >= OVER_AFTER_S)
+
+    @property
+    def reached(self) -> BoolArray:
+        """Whether somebody stood on an advance loop all the time."""
+        return self.backed_up >= STANDS
+
 
 class QueueEstimate:
     """Per lane, the vehicles between its loops and the queue's tail beyond; told by stream.
@@ -93,52 +103,52 @@ class QueueEstimate:
         layout, lane, lanes = self.layout, self.layout.stream_lane, len(self._between)
         shown = green & ~snapshot.changing[layout.stream_signal]
         some, every = np.bincount(lane, shown, lanes) > 0, np.bincount(lane, ~shown, lanes) == 0
-        stands = news.backed_up >= STANDS
-        empty = ~news.occupied & (news.gap_s >= OVER_AFTER_S)
-        stop_ok, advance_ok = trusted = self._trusted(news, every, stands, empty, elapsed_s)
-        fade = np.exp(-elapsed_s / MEMORY_S)
-        self._counted = np.where(trusted, self._counted * fade + np.stack((news.left, news.came)), self._counted)
-        self._counted_s = np.where(trusted, self._counted_s * fade + elapsed_s, self._counted_s)
-        flows_vps = self._counted / self._counted_s
-        flow_vps = np.where(stop_ok, np.where(advance_ok, flows_vps[0], flows_vps.max(axis=0)), flows_vps[1])
+        stop_ok, advance_ok = trusted = self._trusted(news, every, elapsed_s)
+        flow_vps = self._flow_vps(news, trusted, elapsed_s)
         came = np.where(advance_ok, news.came, flow_vps * elapsed_s)
         left = np.where(stop_ok, news.left, np.where(some, DISCHARGE_VPS * elapsed_s, 0.0))
         between = np.maximum(self._between + came - left, 0.0)
         # where the stop bar is empty there is no queue, but for who is on the way to it
-        between = np.where(stop_ok & empty, np.minimum(between, came), between)
+        between = np.where(stop_ok & news.empty, np.minimum(between, came), between)
         # who still leaves one after another is followed by more
         leaves = stop_ok & ~advance_ok & some & (news.left >= LEAVING * DISCHARGE_VPS * elapsed_s)
         between = np.where(leaves, np.maximum(between, LEAVING_VEH), between)
-        reached = advance_ok & stands
-        between = np.where(reached & ~some, self._room_veh, np.minimum(between, self._room_veh))
+        reached = advance_ok & news.reached
+        self._between = np.where(reached & ~some, self._room_veh, np.minimum(between, self._room_veh))
         over = ~advance_ok | (news.advance_gap_s >= OVER_AFTER_S)
         grown = np.clip(self._behind + flow_vps * elapsed_s - came, 0.0, self._most_behind_veh)
-        behind = np.where(~over & (reached | (self._behind > 0)), grown, 0.0)
-        self._between, self._behind = between, behind
-        queue = between + behind + (stop_ok & news.occupied)
+        self._behind = np.where(~over & (reached | (self._behind > 0)), grown, 0.0)
+        queue = self._between + self._behind + (stop_ok & news.occupied)
         queue = np.where(stop_ok | advance_ok | some, queue, np.maximum(queue, 1.0))  # somebody may wait
         snapshot.queue_veh[:] = queue[lane] * snapshot.share
         snapshot.arriving[:] = (flow_vps[:, None] * self._open_s)[lane] * snapshot.share[:, None]
 
-    def _trusted(
-        self, news: LoopNews, every: BoolArray, stands: BoolArray, empty: BoolArray, elapsed_s: float
-    ) -> BoolArray:
+    def _flow_vps(self, news: LoopNews, trusted: BoolArray, elapsed_s: float) -> FloatArray:
+        """[C] the mean flow: over the stop bar, where that is believed; what is not leaves its mean as it was."""
+        fade = max(1.0 - elapsed_s / MEMORY_S, 0.0)  # no exponential, whose last bit differs between machines
+        self._counted = np.where(trusted, self._counted * fade + np.stack((news.left, news.came)), self._counted)
+        self._counted_s = np.where(trusted, self._counted_s * fade + elapsed_s, self._counted_s)
+        flows_vps = self._counted / self._counted_s
+        # a stop bar alone tells of no more than its green lets go
+        alone_vps = np.where(trusted[1], flows_vps[0], flows_vps.max(axis=0))
+        result: FloatArray = np.where(trusted[0], alone_vps, flows_vps[1])
+        return result
+
+    def _trusted(self, news: LoopNews, every: BoolArray, elapsed_s: float) -> BoolArray:
         """[2, C] whether stop bar and advance loops tell the truth.
 
         Args:
-            every: whether all of a lane has green.
-            stands: whether an advance loop was occupied all the time.
-            empty: whether the stop bar has been empty for some time.
+            every: [C] whether all of a lane has green.
         """
-        stuck = every & (news.occupancy >= STANDS) & (news.left < 1)
-        self._stuck_s = np.where(stuck, self._stuck_s + elapsed_s, 0.0)
-        self._doubted[0] = np.where(
-            self._stuck_s >= STUCK_GREEN_S, True, self._doubted[0] & (news.left < 1) & (empty | (news.occupancy >= STANDS))
-        )
-        self._doubted[1] &= news.came <= 0
+        stood = news.occupancy >= STANDS
+        self._stuck_s = np.where(every & stood & (news.left < 1), self._stuck_s + elapsed_s, 0.0)
+        # a doubted loop is believed again once it has told of a vehicle, or of the end of one
+        stop, advance = self._doubted
+        stop = (stop & (news.left < 1) & (news.empty | stood)) | (self._stuck_s >= STUCK_GREEN_S)
+        advance = advance & (news.came <= 0)
         # no queue reaches back from an empty stop bar: one of both loops has failed, which counted nothing since
-        strange = empty & stands
-        self._doubted[0] |= strange & (news.alone_veh[0] <= 0)
-        self._doubted[1] |= strange & (news.alone_veh[0] > 0)
+        strange, since = news.empty & news.reached, news.alone_veh[0] > 0
+        self._doubted = np.stack((stop | (strange & ~since), advance | (strange & since)))
         alone = news.alone_veh[::-1] >= self._room_veh + ALONE_VEH
-        return news.trusted & ~self._doubted & ~alone
+        result: BoolArray = news.trusted & ~self._doubted & ~alone
+        return result

@@ -22,7 +22,8 @@ from deployment.emulator.setup import engine_id_for
 from deployment.nema.codec import encode
 from plumbing.command import run_command
 from scenarios.loading import load
-from signals.observations import OBSERVATIONS
+from signals.observation_names import find_observation
+from signals.observations import PhaseObservation
 from signals.timing import Timing
 
 ENGINE_ID = engine_id_for("single", "C").hex()
@@ -33,18 +34,21 @@ WINDOW_S = 1200.0  # 240 decisions: enough golden inputs from one episode
 
 def write_run(
     folder: Path, scenario: str = "single", sensing: str = "detectors", *, seed: int = 0, units: int = 32,
-    agent: str = "dqn", window: tuple[float, float] | None = (0.0, WINDOW_S), **timing: Any,
+    agent: str = "dqn", window: tuple[float, float] | None = (0.0, WINDOW_S), observation: str = "phases",
+    **timing: Any,
 ) -> Path:  # fmt: skip
     """A run directory of a policy that was never trained."""
     begin_s, end_s = window or (None, None)
     torch.manual_seed(seed)
-    scorer = PhaseScorer(OBSERVATIONS[sensing].shape_for(1, 1), units)
+    kind = find_observation(observation, sensing)
+    assert issubclass(kind, PhaseObservation)
+    scorer = PhaseScorer(kind.shape_for(1, 1), units)
     settings = asdict(agent_settings(agent, {"units": units}))
     job = {
         "scenario": scenario, "routes": [], "additional": [], "begin_s": begin_s, "end_s": end_s, "agent": agent,
         "agent_settings": settings, "steps": 1, "seed": seed, "workers": 1, "sensing": sensing, "reward": "time_loss",
         "faults": {"dropout": 0.0, "stuck_on": 0.0, "latency_s": 0.0}, "timing": asdict(Timing(**timing)),
-        "warm_up_s": 0.0, "validate_every": 0, "validation_runs": 1, "started_from": "",
+        "warm_up_s": 0.0, "validate_every": 0, "validation_runs": 1, "started_from": "", "observation": observation,
     }  # fmt: skip
     files = load(scenario, begin_s=begin_s, end_s=end_s).hashes()
     about = {"name": scenario, "files": files, "licence": "Apache-2.0"}
@@ -54,6 +58,7 @@ def write_run(
             "agent": agent,
             "agent_settings": settings,
             "sensing": sensing,
+            "observation": observation,
             "scenario": about,
             "versions": {},
             "job": job,

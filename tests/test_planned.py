@@ -18,16 +18,18 @@ import train
 from agents.registry import agent_settings, make_learner
 from agents.vec_env import SignalsVecEnv
 from controllers.base import choose
-from controllers.cop import Cop
+from controllers.cop import Cop, CopOnDetectors
 from envs.sumo.approaches import ApproachReader
-from envs.sumo.setup import SimulationSetup, make_setup
+from envs.sumo.setup import SimulationOptions, SimulationSetup, make_setup
 from envs.sumo.simulation import Simulation
 from envs.workers.client import RemoteSimulation
 from envs.workers.server import WorkerSetup
 from plumbing.errors import InputError
 from signals.layout import Layout
+from signals.loops import DetectorFaults
+from signals.observation_names import find_observation
 from signals.observations import LIMIT, PhaseObservation
-from signals.planner.observation import PlannedObservation
+from signals.planner.observation import PlannedDetectorObservation, PlannedObservation
 from signals.planner.planner import Planner
 from signals.snapshot import Snapshot
 from tests.compiled import needs_library
@@ -36,11 +38,14 @@ from tests.windows import window
 CLEAR = 0.02  # [veh s] a single-precision feature tells smaller differences apart or not
 
 
+FAULTS = DetectorFaults(0.1, 0.1, 1.0)
+
+
 @cache
-def driven() -> tuple[SimulationSetup, tuple[Snapshot, ...]]:
-    """What ten minutes of three signals look like under the planner."""
-    setup = make_setup(window("cologne3", 600.0))
-    simulation, decider, seen = Simulation(setup), Cop(), []
+def driven(sensing: str = "full") -> tuple[SimulationSetup, tuple[Snapshot, ...]]:
+    """What ten minutes of three signals look like under the planner; detectors fail."""
+    setup = make_setup(window("cologne3", 600.0), SimulationOptions(sensing=sensing, faults=FAULTS))
+    simulation, decider, seen = Simulation(setup), planner_of(sensing), []
     decider.reset(setup.plan.intersections, setup.layout, 0)
     simulation.begin(seed=1)
     while not simulation.done:
@@ -50,9 +55,13 @@ def driven() -> tuple[SimulationSetup, tuple[Snapshot, ...]]:
     return setup, tuple(seen)
 
 
-def one_clear_best(layout: Layout, snapshot: Snapshot) -> np.ndarray:
+def planner_of(sensing: str) -> Cop:
+    return Cop() if sensing == "full" else CopOnDetectors()
+
+
+def one_clear_best(layout: Layout, snapshot: Snapshot, sensing: str = "full") -> np.ndarray:
     """[S] where one phase's plan is better than every other's, not by rounding alone."""
-    costs = np.sort(np.where(snapshot.mask, Planner(layout).costs(snapshot), np.inf), axis=1)
+    costs = np.sort(np.where(snapshot.mask, Planner(layout, sensing=sensing).costs(snapshot), np.inf), axis=1)
     return np.isfinite(costs[:, 0]) & (costs[:, 1] - costs[:, 0] > CLEAR)
 
 
@@ -164,29 +173,50 @@ def test_a_copy_leaves_the_simulation_where_it_is() -> None:
     assert np.array_equal(again(seen[60]), PlannedObservation(setup.layout)(seen[60]))
 
 
-@pytest.mark.parametrize("agent", ["ppo", "dqn", "a2c"])
-def test_an_untrained_network_chooses_what_the_planner_chooses(agent: str) -> None:
-    setup, seen = driven()
-    worker = WorkerSetup(make_setup(window("cologne3", 60.0)), observation=PlannedObservation)
+@pytest.mark.parametrize(
+    ("agent", "sensing"),
+    [("ppo", "full"), ("dqn", "full"), ("a2c", "full"), ("ppo", "detectors"), ("dqn", "detectors")],
+)
+def test_an_untrained_network_chooses_what_the_planner_chooses(agent: str, sensing: str) -> None:
+    setup, seen = driven(sensing)
+    kind = find_observation("planned", sensing)
+    options = SimulationOptions(sensing=sensing)
+    worker = WorkerSetup(make_setup(window("cologne3", 60.0), options), observation=kind)
     env = SignalsVecEnv([RemoteSimulation(worker)], 0, 0.01)
     try:
         learner = make_learner(agent, agent_settings(agent, {}), env, 0)
     finally:
         env.close()
     network = learner.scorer()
-    planner, observe, clear, kept = Cop(), PlannedObservation(setup.layout), 0, 0
+    planner, observe, clear, kept = planner_of(sensing), kind(setup.layout), 0, 0
     planner.reset(setup.plan.intersections, setup.layout, 0)
     for snapshot in seen:
         planned = planner.decide(snapshot)
         with torch.no_grad():
             scores = network(torch.from_numpy(observe(snapshot))).numpy()
         chosen = choose(scores.astype(float), snapshot)
-        best = one_clear_best(setup.layout, snapshot)
+        best = one_clear_best(setup.layout, snapshot, sensing)
         assert (chosen[best] == planned[best]).all()
         kept += int((planned[best] == snapshot.phase[best]).sum())
         clear += int(best.sum())
     assert clear > 100
     assert 10 < kept < clear - 10, "some keep their phase, some change"
+
+
+def test_detectors_show_what_their_planner_expects() -> None:
+    setup, seen = driven("detectors")
+    layout, planner = setup.layout, Planner(setup.layout, sensing="detectors")
+    observe = PlannedDetectorObservation(layout)
+    place = observe.PHASE_FEATURES.index("plan_cost")
+    for snapshot in seen:
+        observe.raw(snapshot)
+        choice = snapshot.mask.sum(axis=1) > 1
+        costs, shown = planner.costs(snapshot)[choice], observe.phase[:, :, place][choice]
+        assert shown[snapshot.mask[choice]] == pytest.approx(costs[snapshot.mask[choice]])
+        queue, expected = observe.movement[:, :, -2], observe.movement[:, :, -1]
+        assert queue.sum() == pytest.approx(snapshot.queue_veh.sum(), rel=1e-5)
+        assert expected.sum() == pytest.approx(snapshot.arriving.sum(), rel=1e-5)
+    assert not np.array_equal(snapshot.queue_veh, layout.zone.sum(snapshot.halting)[layout.stream_lane])
 
 
 @pytest.mark.wide

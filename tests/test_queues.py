@@ -1,4 +1,4 @@
-"""Queues and arrivals as loops tell them: nothing lost, anchored where a loop knows, and robust against broken ones."""
+"""Queues and arrivals as loops tell them: nothing lost, anchored where a loop knows, whatever is broken."""
 
 from __future__ import annotations
 

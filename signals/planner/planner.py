@@ -31,10 +31,15 @@ class Planner:
     not count (the machine serves them at max green). Minimum and maximum greens and change intervals are each
     signal's own.
 
+    With sensing `detectors` queues are those of `Snapshot.queue_veh`, and who is not seen yet comes at the mean flow,
+    of which `expected` takes a share.
+
     Args:
         layout: the signals.
         horizon_s: how far plans reach [s].
         saturation_flow_vph: vehicles per hour that leave a queue on one lane's green.
+        sensing: of the snapshots, `full` or `detectors`.
+        expected: share of `Snapshot.arriving` that plans reckon with.
     """
 
     def __init__(
@@ -43,8 +48,9 @@ class Planner:
         horizon_s: float = HORIZON_S,
         saturation_flow_vph: float = SATURATION_FLOW_VPH,
         sensing: str = "full",
+        expected: float = 1.0,
     ) -> None:
-        self.layout, self.sensing = layout, sensing
+        self.layout, self.sensing, self._expected = layout, sensing, expected
         interval_s = layout.decision_interval_s
         self._step_s = interval_s * math.ceil(LEAST_STEP_S / interval_s - ROUND_UP)
         self._steps = max(2, round(horizon_s / self._step_s))
@@ -56,7 +62,7 @@ class Planner:
         """[S, P] the delay until the horizon of the best plan that asks for each phase now [veh s].
 
         Args:
-            snapshot: sensing `full`.
+            snapshot: of this planner's sensing.
             only: [S] the signals to plan for; all where left out.
 
         Returns:
@@ -85,7 +91,7 @@ class Planner:
             step_s=self._step_s,
             stream_first=self._stream_first,
             queue_veh=self._queue_veh(snapshot),
-            arrivals_veh=arrivals(snapshot.arriving, self._step_s, self._steps),
+            arrivals_veh=arrivals(snapshot.arriving, self._step_s, self._steps) * self._expected,
             rates_vps=rates * self._flow_vps,
             change_s=layout.change_s,
             least_green_s=layout.min_green_s,
