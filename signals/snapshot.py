@@ -42,9 +42,9 @@ class Snapshot:
     have shown it (sensing `detectors`)."""
     arriving: FloatArray
     """[B, ARRIVAL_BINS] vehicles that move towards the stop line, by the time that they take to it: the first
-    `ARRIVAL_BIN_S`, the next, and so on; the last holds the later ones, too. With sensing `full` NaN where nobody
-    has asked for it: an observation does by `ahead`, an environment by its option `arrivals`. With sensing `detectors`
-    who is expected, as `signals.queues` has it."""
+    `ARRIVAL_BIN_S`, the next, and so on; the last holds the later ones, too. With sensing `full` it is NaN where
+    nobody has asked for it: an observation does by `ahead`, an environment by its option `arrivals`. With sensing
+    `detectors` it is who is expected, as `signals.queues` has it."""
     lead: FloatArray
     """[B] the share of a stream's vehicles on its lane that have no vehicle of another stream ahead of them; 1 where
     the lane is empty (sensing `full`; else 1)."""
