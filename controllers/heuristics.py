@@ -87,9 +87,10 @@ class MaxPressure(_Calm):
         pressure = np.maximum(upstream - layout.movement_exits.sum(snapshot.vehicles), 0.0)  # [S, K] [veh]
         served = np.where(layout.crossing, 0.0, pressure)
         into = layout.movement_streams
-        goes = np.zeros(len(vehicles), bool)
-        goes[into.index[(into.weight > 0) & (served > 0)[..., None]]] = True  # who stands before a full exit loses nothing
-        return self.best(np.einsum("spk,sk->sp", layout.service > 0, served), np.where(goes, vehicles, 0.0), snapshot)
+        goes = np.zeros(len(vehicles), bool)  # who stands before a full exit loses nothing by a change
+        goes[into.index[(into.weight > 0) & (served > 0)[..., None]]] = True
+        scores = np.einsum("spk,sk->sp", layout.service > 0, served)
+        return self.best(scores, np.where(goes, vehicles, 0.0), snapshot)
 
 
 class SelfOrganizing(_Heuristic):
