@@ -74,9 +74,9 @@ class MaxPressure(_Calm):
     """The phase with the greatest pressure: upstream less downstream vehicles over the movements it serves.
 
     Source: Varaiya 2013, Max pressure control of a network of signalized intersections. Every exit counts with
-    the mean over its lanes, and saturation flows are taken as equal. A movement with more vehicles behind its exit than
-    before it counts nothing (Tassiulas and Ephremides 1992): it sends nobody, so it is no reason against those that
-    are green with it. The paper has no lost time; here what a change costs counts against it.
+    the mean over its lanes, and saturation flows are taken as equal. A movement with more vehicles on its exit than
+    before it counts nothing (Tassiulas and Ephremides 1992): it is no reason against those that are green with it.
+    The paper has no lost time; here what a change costs counts against it.
     """
 
     def decide(self, snapshot: Snapshot) -> Phases:
