@@ -153,14 +153,18 @@ def _trained(options: argparse.Namespace, scenario: str, agent: str, seed: int) 
 
 def _curve(run: Path) -> pl.DataFrame:
     """A training's validations, with the seconds of training up to each."""
-    with (run / "progress.csv").open() as progress, (run / "validation.csv").open() as validations:
-        times = [(float(row["steps"]), float(row["seconds"])) for row in csv.DictReader(progress)]
-        judged = [(int(float(row["steps"])), float(row["delay_s"])) for row in csv.DictReader(validations)]
+    times = [(float(row["steps"]), float(row["seconds"])) for row in _csv(run / "progress.csv")]
+    judged = [(int(float(row["steps"])), float(row["delay_s"])) for row in _csv(run / "validation.csv")]
     ends = [max((s for steps, s in times if steps <= at), default=0.0) for at, _ in judged]
     return pl.DataFrame(
         {"steps": [at for at, _ in judged], "seconds": ends, "validation_delay_s": [delay for _, delay in judged]},
         schema={"steps": pl.Int64, "seconds": pl.Float64, "validation_delay_s": pl.Float64},
     )
+
+
+def _csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a run's table; none where nothing has been written, as before an episode's end."""
+    return list(csv.DictReader(path.read_text().splitlines())) if path.is_file() else []
 
 
 def _tuned(options: argparse.Namespace, scenario: str) -> Path:
