@@ -232,7 +232,7 @@ def _job(command: argparse.Namespace) -> Job:
         raise InputError(f"--validate-every is {every}; give 0 or more steps")
     observation = command.observation or (recipe.observation if command.sensing == "full" else "phases")
     if command.start:
-        shown = str(read_settings(Path(command.start)).get("observation", observation))
+        shown = str(read_settings(Path(command.start)).get("observation", "phases"))
         # code from outside runs where the command line names it, never because a run directory does
         observation = command.observation or (observation if is_outside(shown) else shown)
     return Job(
