@@ -43,7 +43,7 @@ $(CONTROLLER_VENV)/.installed: deployment/requirements.txt constraints.txt
 
 demo: $(INSTALLED) ## train on an embedded scenario, compare with the baselines, write a replay page
 	rm -rf runs/demo runs/demo-evaluation runs/demo-replay
-	$(PY) train.py --scenario single --agent dqn --steps $(DEMO_STEPS) --seed 0 --out runs/demo
+	$(PY) train.py --scenario single --agent dqn --observation phases --steps $(DEMO_STEPS) --seed 0 --out runs/demo
 	$(PY) evaluate.py --scenario single \
 		--controllers fixed_time actuated max_pressure greedy runs/demo --seeds 5 --out runs/demo-evaluation
 	$(PY) replay.py record --scenario single --end 1800 --controller actuated --out runs/demo-replay/actuated.replay
