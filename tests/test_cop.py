@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from controllers.cop import Cop
+from controllers.cop import Cop, CopOnDetectors
 from controllers.registry import make
 from signals.planner import compiled
 from tests.test_planner import compiled as signals_of
@@ -72,3 +72,26 @@ def test_it_decides_the_same_without_compiled_code(monkeypatch: pytest.MonkeyPat
         assert np.array_equal(one.last_scores, two.last_scores)
         chosen.update(expected)
     assert len(chosen) > 1
+
+
+def test_on_detectors_it_asks_for_the_queue_that_is_estimated_and_not_for_the_true_one() -> None:
+    _, snapshot, layout = ready("cologne3")
+    controller = CopOnDetectors()
+    controller.reset(*signals_of("cologne3"), 0)
+    stand(layout, snapshot, only_in(layout, 2), 6)
+    assert controller.decide(snapshot)[0] == 0, "nobody that loops tell of"
+    snapshot.queue_veh[only_in(layout, 2)] = 6.0
+    assert controller.decide(snapshot)[0] == 2
+
+
+def test_on_detectors_a_share_of_the_usual_flow_is_reckoned_with() -> None:
+    _, snapshot, layout = ready("cologne3")
+    snapshot.arriving[:] = 0.2
+    costs = []
+    for expected in (0.0, 0.5, 1.0):
+        controller = make("cop_detectors", expected=expected)
+        assert isinstance(controller, CopOnDetectors)
+        controller.reset(*signals_of("cologne3"), 0)
+        costs.append(controller.planner(layout).costs(snapshot)[0, 0])
+    assert costs[0] == 0.0
+    assert 0.0 < costs[1] < costs[2]

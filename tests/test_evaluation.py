@@ -322,6 +322,8 @@ def test_gridlocked_runs_stay_in_the_mean(five_fates: Trips) -> None:
         (["--seeds", "4", "4"], "different"),
         (["--workers", "0"], "at least 1"),
         (["--demand", "recoded"], "held-out:SEED"),
+        (["--dropout", "0.6", "--stuck-on", "0.6"], "probabilities whose sum is at most 1"),
+        (["--controllers", "cop_detectors", "--latency", "9"], "at most the decision interval"),
     ],
 )
 def test_bad_input_is_told_in_one_line(

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from agents.forks import learner as learning
-from agents.forks.base import NetworkBase
+from agents.forks.base import NetworkBase, named_base
 from agents.forks.fit import centred, fitted_to, misfit, targets_of
 from agents.forks.learner import RolloutLearner
 from agents.network import PhaseEncoder, PhaseScorer
@@ -287,6 +287,8 @@ def test_a_base_that_needs_another_sensing_is_refused_unless_a_network_takes_its
     options = EnvOptions("cologne1", begin_s=BEGIN_S, end_s=BEGIN_S + LASTS_S, sensing="detectors")
     env = SignalsVecEnv([options.worker()], 0, 1.0)
     learner = learner_for(env)
+    assert named_base("cop", "detectors").sensing == "detectors"
+    assert named_base("cop").sensing == "full"
     with pytest.raises(InputError, match=r"base 'greedy' needs --sensing full, .* with detectors; .*--from RUN_DIR"):
         learner.learn(20)
     learner.begin_with(learner.initial)
