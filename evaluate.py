@@ -52,6 +52,7 @@ from plumbing.held import bring_back
 from plumbing.occupied import occupied
 from plumbing.outside import add_code_argument
 from scenarios.arguments import add_scenario_arguments, add_timing_arguments, scenario_from, timing_from
+from scenarios.from_counts import as_wanted
 from scenarios.seeds import EVALUATION_SEEDS, VALIDATION_SEEDS
 from signals.intersection import compile_signals
 from signals.timing import Timing, timing_of
@@ -173,6 +174,10 @@ def _judge(options: argparse.Namespace, seeds: list[int], timing: Timing, words:
         if any(set(tls_ids) != set(plan.tls_ids) for tls_ids in contestant.trained_tls_ids):
             say(f"note: {contestant.name} was trained to control other signals than this evaluation's", error=True)
     controllers = [contestant.make() for contestant in contestants]  # fail before the first run
+    for n, controller in enumerate(controllers):
+        if (foresight := as_wanted(scenario, controller).foresight) is not None:
+            identity = f"{contestants[n].identity} forecast {foresight.identity}"
+            contestants[n] = dataclasses.replace(contestants[n], identity=identity)
     for controller in controllers:
         if isinstance(controller, ProgramControl):
             controller.programs_for(scenario, options.tls_ids)

@@ -55,10 +55,13 @@ from plumbing.occupied import occupied
 from plumbing.outside import absolute, add_code_argument, is_outside
 from scenarios.arguments import add_scenario_arguments, add_timing_arguments, demand_from, timing_from
 from scenarios.blockers import blocker_line
+from scenarios.foresight import Remembered
+from scenarios.from_counts import remembered
 from scenarios.loading import absolute_demand, absolute_name
 from scenarios.provenance import made_up_line
 from scenarios.scenario import Scenario
 from scenarios.seeds import VALIDATION_SEEDS
+from signals.observation_names import foreseeing
 from signals.observations import Observation, PhaseObservation
 from signals.reward_sum import terms_of, text_of
 from signals.rewards import REWARDS
@@ -137,6 +140,11 @@ def parser() -> argparse.ArgumentParser:
         "agents but qrdqn begin as that planner); or detectors, package.module:CLASS, path/to/file.py:CLASS "
         "(default: phases, by --sensing)",
     )
+    p.add_argument(
+        "--forecast", default="", metavar="MODEL_DIR",
+        help="a folder of python -m demand forecast: the observation also shows the flows that it expects, of what "
+        "the simulation has counted so far; the scenario is one of python -m demand calibrate",
+    )  # fmt: skip
     p.add_argument("--warm-up", type=float, default=0.0, metavar="S", help="simulated before the first decision")
     p.add_argument(
         "--vary-demand", nargs=2, type=float, default=(1.0, 1.0), metavar=("LEAST", "MOST"),
@@ -217,6 +225,7 @@ def _job(command: argparse.Namespace) -> Job:
     every = command.validate_every
     if every is not None and every < 0:
         raise InputError(f"--validate-every is {every}; give 0 or more steps")
+    observation = foreseeing(command.observation, command.sensing) if command.forecast else command.observation
     if command.start:
         read_settings(Path(command.start))
     return Job(
@@ -232,7 +241,7 @@ def _job(command: argparse.Namespace) -> Job:
         workers=command.workers,
         sensing=command.sensing,
         reward=text_of(terms),
-        observation=absolute(command.observation) if is_outside(command.observation) else command.observation,
+        observation=absolute(command.observation) if is_outside(command.observation) else observation,
         faults={"dropout": command.dropout, "stuck_on": command.stuck_on, "latency_s": command.latency},
         timing=asdict(timing_from(command)),
         warm_up_s=command.warm_up,
@@ -244,6 +253,7 @@ def _job(command: argparse.Namespace) -> Job:
         tls_ids=tuple(command.tls_ids) if command.tls_ids else None,
         vary_turns=command.vary_turns,
         demand=absolute_demand(demand_from(command)),
+        forecast=command.forecast and absolute_name(command.forecast),
         ignore_junction_blocker_s=command.ignore_junction_blocker,
     )
 
@@ -275,7 +285,7 @@ def _train(
     make_worker: Callable[[WorkerSetup], SimulationWorker] = cluster.worker if cluster else RemoteSimulation
     workers = [make_worker(worker) for _ in range(job.workers)]
     env = SignalsVecEnv(workers, job.seed, getattr(settings, "reward_scale", 1.0))
-    network = Network(job.agent, settings, job.network)
+    network, forecast = Network(job.agent, settings, job.network), remembered(scenario, job.forecast)
     stack = contextlib.ExitStack()
 
     def restored(taken: int) -> None:
@@ -301,7 +311,7 @@ def _train(
             env,
             place,
             Schedule(job.steps, job.validate_every),
-            controller=lambda trained: _controller(trained, network, worker.observes),
+            controller=lambda trained: _controller(trained, network, worker.observes, forecast),
             validate=lambda controller: _validate(controller, scenario, setup.timing, job),
             resume=resume,
             restored=restored,
@@ -331,11 +341,13 @@ def _train(
     return 0
 
 
-def _controller(learner: Learner, network: Network, observation: type[Observation] | None) -> LearnedController:
+def _controller(
+    learner: Learner, network: Network, observation: type[Observation] | None, forecast: Remembered | None
+) -> LearnedController:
     assert observation is not None
     assert issubclass(observation, PhaseObservation), "SignalsVecEnv has looked"
     weights = {name: weight.detach().cpu().clone() for name, weight in learner.scorer().state_dict().items()}
-    return LearnedController(weights, network, observation)
+    return LearnedController(weights, network, observation, forecast)
 
 
 def _validate(controller: LearnedController, scenario: Scenario, timing: Timing, job: Job) -> Judgement:
@@ -346,6 +358,7 @@ def _validate(controller: LearnedController, scenario: Scenario, timing: Timing,
 
 def _settings(job: Job, scenario: Scenario, setup: SimulationSetup) -> dict[str, Any]:
     packages = ("eclipse-sumo", "libsumo", "stable-baselines3", "torch", "numpy", "gymnasium")
+    forecast = remembered(scenario, job.forecast)
     versions = {name: importlib.metadata.version(name) for name in ("intergreen", *packages)}
     return {
         "agent": job.agent,
@@ -360,6 +373,7 @@ def _settings(job: Job, scenario: Scenario, setup: SimulationSetup) -> dict[str,
             "licence": scenario.licence,
             "made_up": scenario.made_up,
         },
+        **({"forecast": asdict(forecast)} if forecast is not None else {}),
         "versions": {**versions, "python": platform.python_version()},
         "allocator": allocator_name(),
         "job": asdict(job),
