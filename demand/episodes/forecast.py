@@ -54,8 +54,8 @@ class Forecast:
     about: ModelAbout
     files: Mapping[str, bytes]
     """The model, which goes along to where the simulation runs."""
-    sums: Numbers
-    """(D, counters) 1 where a counter is a part of what a detector counts."""
+    parts: Numbers
+    """(D, counters) whether a counter is a part of what a detector counts."""
     flows: LaneFlows
     days: tuple[Before, ...]
     apart: tuple[int, int]
@@ -78,8 +78,8 @@ class Episode:
         """See `Teller`."""
         of = self._of
         if counts is not None:
-            unseen = ~of.sums.any(axis=1)
-            self._counted.append(np.where(unseen, np.nan, of.sums @ counts))
+            parts = np.where(of.parts, counts, 0.0).sum(axis=1)
+            self._counted.append(np.where(of.parts.any(axis=1), parts, np.nan))
         values = np.vstack([self._before.values, *self._counted])
         median = self._forecaster.forecast(values, self._before.begin)[:, [0, -1], 1]
         return of.flows.of(median.T * 3600.0 / of.interval_s)
@@ -107,11 +107,11 @@ def foresight(model: Path, scenario: Scenario) -> Forecast:
             f"{model} forecasts for no detector that has a place before a signal in {of.path}; give the forecast of "
             "the counts that the scenario was calibrated to"
         )
-    counters, sums = _counters(of.roads, places, about.detectors)
+    counters, parts = _counters(of.roads, places, about.detectors)
     days = tuple(_before(about, series, date, int(scenario.begin_s)) for date in dates_of(scenario, of))
     model_sha256 = file_sha256(folder / ABOUT)  # it names its files' digests
     return Forecast(
-        model_sha256, _identity(model_sha256, days), about.interval_s, counters, flows.lanes, about, files, sums,
+        model_sha256, _identity(model_sha256, days), about.interval_s, counters, flows.lanes, about, files, parts,
         flows, days, scenario.days_apart,
     )  # fmt: skip
 
@@ -155,16 +155,9 @@ def _counters(
 ) -> tuple[tuple[tuple[str, float], ...], Numbers]:
     """Where loops count, and (D, counters) which of them make a detector's count: those on its lanes or, for one that
     counts a movement, on the ways through the junction."""
-    counters: dict[tuple[str, float], int] = {}
-    parts: list[tuple[int, int]] = []
-    for place in places:
-        for counter in _loops(roads, place):
-            number = counters.setdefault(counter, len(counters))
-            parts.append((detectors.index(place.detector), number))
-    sums = np.zeros((len(detectors), len(counters)))
-    for detector, number in parts:
-        sums[detector, number] = 1.0
-    return tuple(counters), sums
+    loops = {place.detector: _loops(roads, place) for place in places}
+    counters = tuple(dict.fromkeys(loop for of in loops.values() for loop in of))
+    return counters, np.array([[counter in loops.get(name, ()) for counter in counters] for name in detectors])
 
 
 def _loops(roads: Roads, place: Place) -> list[tuple[str, float]]:
