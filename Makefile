@@ -11,7 +11,7 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv controller demo demo-controller test test-wide test-plain test-slow check format bench clean
+.PHONY: help .venv controller demo demo-controller test test-wide test-plain test-slow check format bench bench-quality clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -43,7 +43,7 @@ $(CONTROLLER_VENV)/.installed: deployment/requirements.txt constraints.txt
 
 demo: $(INSTALLED) ## train on an embedded scenario, compare with the baselines, write a replay page
 	rm -rf runs/demo runs/demo-evaluation runs/demo-replay
-	$(PY) train.py --scenario single --agent dqn --steps $(DEMO_STEPS) --seed 0 --out runs/demo
+	$(PY) train.py --scenario single --agent dqn --observation phases --steps $(DEMO_STEPS) --seed 0 --out runs/demo
 	$(PY) evaluate.py --scenario single \
 		--controllers fixed_time actuated max_pressure greedy runs/demo --seeds 5 --out runs/demo-evaluation
 	$(PY) replay.py record --scenario single --end 1800 --controller actuated --out runs/demo-replay/actuated.replay
@@ -77,6 +77,9 @@ format: $(INSTALLED) ## put the code in the form that `make check` asks for
 
 bench: $(INSTALLED) ## the speed benchmark
 	$(PY) benchmarks/speed.py
+
+bench-quality: $(INSTALLED) ## train by the recipes and judge: make bench-quality SCENARIO=cologne1 (hours)
+	$(PY) -m benchmarks.quality $(SCENARIO)
 
 clean: ## remove the virtual environment and caches; runs/ stays
 	rm -rf .venv .venv-controller .venv-ci.* build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

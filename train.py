@@ -10,21 +10,22 @@ import contextlib
 import importlib.metadata
 import importlib.util
 import math
-import platform
 import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from agents.code import check_resumable, code_of, sources_of
+from agents.code import check_resumable, code_of
 from agents.job import Job, job_of, where_words
+from agents.job_settings import settings_of
 from agents.judgement import Judgement
 from agents.learner import Judged, Learner
+from agents.recipes import recipe_of
 from agents.registry import AGENTS, agent_settings, algorithm, encoder_class, make_learner, needs_arrivals
 from agents.resuming import check_unchanged, resumed, take_up
 from agents.run import (
@@ -41,9 +42,8 @@ from agents.starting import check_room, replacing, start_from
 from agents.training import Interrupted, Schedule, train
 from agents.updates import TrainingDiverged
 from agents.vec_env import SignalsVecEnv
-from envs.sumo.setup import SimulationSetup, add_tls_argument
+from envs.sumo.setup import add_tls_argument
 from envs.sumo.simulation import SimulationError
-from envs.workers.allocator import allocator_name
 from envs.workers.client import RemoteSimulation
 from envs.workers.engine import add_engine_arguments, check_engine, open_engine
 from envs.workers.protocol import SimulationWorker
@@ -72,8 +72,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """examples:
   python train.py --scenario single --agent dqn --steps 20000 --out runs/single
-  python train.py --scenario cologne3 --agent ppo --steps 200000 --workers 2 --out runs/cologne3-ppo
-  python train.py --scenario cologne1 --agent rollout --observation planned --steps 10000 --workers 2 --out runs/forks
+  python train.py --scenario cologne3 --agent ppo --workers 2 --out runs/cologne3-ppo
+  python train.py --scenario cologne1 --agent rollout --workers 2 --out runs/forks
   python train.py --scenario mine/city.sumocfg --agent dqn --steps 50000 --out runs/city
   python train.py --out runs/single --resume          goes on exactly where a stopped run was
   python train.py --out runs/single --resume --steps 40000          goes on to 40,000 steps, also with a finished run
@@ -88,8 +88,18 @@ in one fork per phase that follows the base for `horizon_s`. Every round ends wi
 --validate-every says (0: none on the way); when it finds nothing better, the training stops. Its time goes by
 samples, not by steps: docs/rollout.md.
 
+What is taken where nothing else is said, by agents/recipes:
+{recipes}
 What --config can set, one `name: value` a line, with its default; agents/settings.py tells what each is:
 """
+
+
+def _recipes_help() -> str:
+    told = ((agent, recipe_of(agent)) for agent in AGENTS)
+    return "".join(
+        f"  {agent}: --observation {of.observation} --steps {of.steps} --validation-runs {of.validation_runs}\n"
+        for agent, of in told
+    )
 
 
 def _settings_help() -> str:
@@ -101,7 +111,9 @@ def _settings_help() -> str:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES + _settings_help(), formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        epilog=EXAMPLES.format(recipes=_recipes_help()) + _settings_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_scenario_arguments(p, required=False)
     add_tls_argument(p)
@@ -120,7 +132,7 @@ def parser() -> argparse.ArgumentParser:
         help="where the networks learn: auto takes a GPU where there is one. The built-in network is so small that "
         "the cpu is faster (default: cpu)",
     )  # fmt: skip
-    p.add_argument("--steps", type=int, default=20_000, help="decisions of one signal (default: 20000)")
+    p.add_argument("--steps", type=int, help="decisions of one signal (default: the agent's recipe)")
     p.add_argument("--seed", type=int, default=0, help="of everything random in the training (default: 0)")
     p.add_argument("--workers", type=int, default=1, metavar="W", help="simulations at a time (default: 1)")
     p.add_argument("--sensing", default="full", help="full, or detectors as in the field (default: full)")
@@ -133,13 +145,11 @@ def parser() -> argparse.ArgumentParser:
         "'time_loss + 0.1*pressure_veh' (default: time_loss)",
     )  # fmt: skip
     p.add_argument(
-        "--observation",
-        default="phases",
-        metavar="NAME",
+        "--observation", metavar="NAME",
         help="what the policy is shown: phases; planned, which adds what the planner expects each phase to cost (all "
         "agents but qrdqn begin as that planner); or detectors, package.module:CLASS, path/to/file.py:CLASS "
-        "(default: phases, by --sensing)",
-    )
+        "(default: that of --from, else the agent's recipe; phases with sensing detectors)",
+    )  # fmt: skip
     p.add_argument(
         "--forecast", default="", metavar="MODEL_DIR",
         help="a folder of python -m demand forecast: the observation also shows the flows that it expects, of what "
@@ -164,7 +174,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="steps between two validations (default: a tenth of --steps; 0: one at the end)",
     )
-    p.add_argument("--validation-runs", type=int, default=1, metavar="N", help="episodes a time (default: 1)")
+    p.add_argument("--validation-runs", type=int, metavar="N", help="episodes a time (default: the agent's recipe)")
     p.add_argument(
         "--resume", action="store_true",
         help="go on with the run in --out, with its own settings; with --steps, to that many. What falls over all "
@@ -221,13 +231,19 @@ def _job(command: argparse.Namespace) -> Job:
     terms = terms_of(command.reward)
     if not terms:
         raise InputError("--reward is empty: there would be nothing to learn; leave it out for time_loss")
-    changes = read_config(Path(command.config)) if command.config else {}
+    recipe = recipe_of(command.agent)
+    changes = {**recipe.settings, **(read_config(Path(command.config)) if command.config else {})}
+    steps = recipe.steps if command.steps is None else command.steps
     every = command.validate_every
     if every is not None and every < 0:
         raise InputError(f"--validate-every is {every}; give 0 or more steps")
-    observation = foreseeing(command.observation, command.sensing) if command.forecast else command.observation
+    observation = command.observation or (recipe.observation if command.sensing == "full" else "phases")
     if command.start:
-        read_settings(Path(command.start))
+        shown = str(read_settings(Path(command.start)).get("observation", "phases"))
+        # code from outside runs where the command line names it, never because a run directory does
+        observation = command.observation or (observation if is_outside(shown) else shown)
+    if command.forecast:
+        observation = foreseeing(observation, command.sensing)
     return Job(
         scenario=absolute_name(command.scenario),  # it may be resumed from another folder
         routes=tuple(map(absolute_name, command.routes)),
@@ -236,17 +252,17 @@ def _job(command: argparse.Namespace) -> Job:
         end_s=command.end,
         agent=absolute(command.agent) if is_outside(command.agent) else command.agent,
         agent_settings=asdict(agent_settings(command.agent, changes)),
-        steps=command.steps,
+        steps=steps,
         seed=command.seed,
         workers=command.workers,
         sensing=command.sensing,
         reward=text_of(terms),
-        observation=absolute(command.observation) if is_outside(command.observation) else observation,
+        observation=absolute(observation) if is_outside(observation) else observation,
         faults={"dropout": command.dropout, "stuck_on": command.stuck_on, "latency_s": command.latency},
         timing=asdict(timing_from(command)),
         warm_up_s=command.warm_up,
-        validate_every=math.ceil(command.steps / 10) if every is None else every,
-        validation_runs=command.validation_runs,
+        validate_every=math.ceil(steps / 10) if every is None else every,
+        validation_runs=recipe.validation_runs if command.validation_runs is None else command.validation_runs,
         started_from=absolute_name(command.start) if command.start else "",
         demand_range=(command.vary_demand[0], command.vary_demand[1]),
         network=command.network and absolute(command.network),
@@ -304,7 +320,9 @@ def _train(
         if not resume and is_run(run):
             place, arrive = stack.enter_context(replacing(run))
         if not resume:
-            write_settings(place, {**_settings(job, scenario, setup), "command": ["python", "train.py", *words]})
+            write_settings(
+                place, {**settings_of(job, scenario, setup.sensing), "command": ["python", "train.py", *words]}
+            )
         _announce(job, scenario, len(setup.layout.tls_ids), run, resume)
         progress = train(
             learner,
@@ -354,30 +372,6 @@ def _validate(controller: LearnedController, scenario: Scenario, timing: Timing,
     seeds = VALIDATION_SEEDS[: job.validation_runs]
     judged = Evaluation(scenario, [Contestant("policy", lambda: controller)], seeds, timing, tls_ids=job.tls_ids)
     return Judgement.of((run.metrics.gridlocked, run.metrics.delay_s) for run in run_all(judged))
-
-
-def _settings(job: Job, scenario: Scenario, setup: SimulationSetup) -> dict[str, Any]:
-    packages = ("eclipse-sumo", "libsumo", "stable-baselines3", "torch", "numpy", "gymnasium")
-    forecast = remembered(scenario, job.forecast)
-    versions = {name: importlib.metadata.version(name) for name in ("intergreen", *packages)}
-    return {
-        "agent": job.agent,
-        "agent_settings": job.agent_settings,
-        "network": job.network,
-        "sensing": setup.sensing,
-        "observation": job.observation,
-        "code": sources_of(code_of({"job": asdict(job)}, policy=False)),
-        "scenario": {
-            "name": scenario.name,
-            "files": scenario.hashes(),
-            "licence": scenario.licence,
-            "made_up": scenario.made_up,
-        },
-        **({"forecast": asdict(forecast)} if forecast is not None else {}),
-        "versions": {**versions, "python": platform.python_version()},
-        "allocator": allocator_name(),
-        "job": asdict(job),
-    }
 
 
 def _announce(job: Job, scenario: Scenario, signals: int, run: Path, resume: bool) -> None:

@@ -74,8 +74,9 @@ class MaxPressure(_Calm):
     """The phase with the greatest pressure: upstream less downstream vehicles over the movements it serves.
 
     Source: Varaiya 2013, Max pressure control of a network of signalized intersections. Every exit counts with
-    the mean over its lanes, and saturation flows are taken as equal. The paper has no lost time; here what a change
-    costs counts against it.
+    the mean over its lanes, and saturation flows are taken as equal. A movement with more vehicles on its exit than
+    before it counts nothing (Tassiulas and Ephremides 1992): it is no reason against those that are green with it.
+    The paper has no lost time; here what a change costs counts against it.
     """
 
     def decide(self, snapshot: Snapshot) -> Phases:
@@ -83,9 +84,13 @@ class MaxPressure(_Calm):
         layout = self.layout
         vehicles = ApproachMeasures(layout, snapshot).vehicles
         upstream = layout.movement_streams.sum(vehicles)
-        pressure = upstream - layout.movement_exits.sum(snapshot.vehicles)  # [S, K] [veh]
+        pressure = np.maximum(upstream - layout.movement_exits.sum(snapshot.vehicles), 0.0)  # [S, K] [veh]
         served = np.where(layout.crossing, 0.0, pressure)
-        return self.best(np.einsum("spk,sk->sp", layout.service > 0, served), vehicles, snapshot)
+        into = layout.movement_streams
+        goes = np.zeros(len(vehicles), bool)  # who stands before a full exit loses nothing by a change
+        goes[into.index[(into.weight > 0) & (served > 0)[..., None]]] = True
+        scores = np.einsum("spk,sk->sp", layout.service > 0, served)
+        return self.best(scores, np.where(goes, vehicles, 0.0), snapshot)
 
 
 class SelfOrganizing(_Heuristic):

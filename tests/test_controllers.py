@@ -55,19 +55,44 @@ def test_the_fuller_approach_is_served(controller: Greedy | MaxPressure) -> None
     assert controller.decide(snapshot)[0] != 0, "a phase that may not be chosen is not asked for"
 
 
+def exits(plan: SignalPlan, layout: Layout, snapshot: Snapshot, phase: int) -> set[str]:
+    """The lanes to which those want to go whom a phase serves."""
+    upstream = layout.movement_streams.sum(ApproachMeasures(layout, snapshot).vehicles)[0]
+    movements = enumerate(plan.intersections[0].movements)
+    served = [m for k, m in movements if layout.service[0, phase, k] > 0 and upstream[k] > 0]
+    return {lane for m in served for lane in m.exit_lanes}
+
+
 def test_max_pressure_does_not_send_vehicles_into_a_full_exit() -> None:
     plan, layout, snapshot = situation()
     greedy, pressure = Greedy(), MaxPressure()
     for controller in (greedy, pressure):
         controller.reset(plan.intersections, layout, 0)
-    put(layout, snapshot, 0, 9)
-    put(layout, snapshot, 2, 6)
+    put(layout, snapshot, 0, 20)
+    put(layout, snapshot, 2, 19)
     assert greedy.decide(snapshot)[0] == pressure.decide(snapshot)[0] == 0
-    movements = plan.intersections[0].movements
-    straight = [m for k, m in enumerate(movements) if layout.service[0, 0, k] > 0 and m.direction in "sr"]
-    for lane in {lane for m in straight for lane in m.exit_lanes}:
+    full = exits(plan, layout, snapshot, 0) - exits(plan, layout, snapshot, 2)
+    assert full
+    for lane in full:
+        snapshot.vehicles[layout.lanes.index(lane)] += 40
+    assert pressure.decide(snapshot)[0] == 2, "some of those whom phase 0 serves cannot go on"
+
+
+def test_a_movement_without_vehicles_before_a_busy_exit_holds_up_no_other() -> None:
+    plan, layout, snapshot = situation()
+    pressure = MaxPressure()
+    pressure.reset(plan.intersections, layout, 0)
+    put(layout, snapshot, 2, 6)
+    assert pressure.decide(snapshot)[0] == 2
+    alone = pressure.last_scores[0, 2]
+    movements = enumerate(plan.intersections[0].movements)
+    led_to = {lane for k, m in movements if layout.service[0, 2, k] > 0 for lane in m.exit_lanes}
+    others = led_to - exits(plan, layout, snapshot, 2)
+    assert others, "phase 2 serves more than those who wait"
+    for lane in others:
         snapshot.vehicles[layout.lanes.index(lane)] += 30
-    assert pressure.decide(snapshot)[0] != 0, "where phase 0 leads to is full"
+    assert pressure.decide(snapshot)[0] == 2
+    assert pressure.last_scores[0, 2] == alone
 
 
 def test_hysteresis_keeps_the_current_phase() -> None:

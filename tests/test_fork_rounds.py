@@ -229,7 +229,8 @@ def test_the_command_trains_and_its_run_is_read_again(tmp_path: Path, capsys: py
     config = tmp_path / "c.yaml"
     config.write_text("".join(f"{name}: {value}\n" for name, value in SMALL.items()))
     words = ["--scenario", "cologne1", "--end", "25400", "--agent", "rollout", "--steps", "20", "--workers", "2"]
-    assert train_command.main([*words, "--config", str(config), "--out", str(tmp_path / "run")]) == 0
+    began = [*words, "--observation", "phases", "--config", str(config), "--out", str(tmp_path / "run")]
+    assert train_command.main(began) == 0
     assert "trained 20 steps" in capsys.readouterr().out
     assert read_settings(tmp_path / "run")["agent_settings"]["base"] == "greedy"
     controller = load_controller(tmp_path / "run")

@@ -155,7 +155,7 @@ def test_a_network_from_outside_is_trained_loaded_and_exported(agent: str, mine:
     run, config = tmp_path / "run", tmp_path / "c.yaml"
     config.write_text("learning_starts: 10\nbatch_size: 8\n" if agent == "dqn" else "rollout: 20\n")
     words = [*WINDOW, "--agent", agent, "--network", f"{mine}:Plain", "--config", str(config), "--out", str(run)]
-    assert train_command.main([*words, "--steps", "40"]) == 0
+    assert train_command.main([*words, "--observation", "phases", "--steps", "40"]) == 0
     settings = json.loads((run / "settings.json").read_text())
     assert settings["network"] == f"{mine}:Plain"
     with pytest.raises(InputError, match=r"names code from outside.*Plain.*--allow-code"):

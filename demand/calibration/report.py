@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
@@ -16,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from demand.calibration.fit import GEH_OK, DayFit, by_detector, share_ok, worst
 from demand.calibration.places import Place
+from plumbing.pages import render
 
 TEMPLATE = Path(__file__).with_name("page.html")
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#9aa0a6"  # Okabe and Ito 2008, Color universal design
@@ -56,8 +56,8 @@ def page(
             {"title": title, "text": text, "svg": _as_svg(figure, f"figure{n}")}
             for n, (title, text, figure) in enumerate(figures)
         ]
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return render(
+        TEMPLATE,
         **facts,
         figures=drawn,
         network=network[network.index("<svg") :],

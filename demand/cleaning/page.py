@@ -6,11 +6,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import polars as pl
 
 from demand.cleaning.figures import days_of, example, known_map
 from demand.cleaning.settings import CLOCK, GAP
+from plumbing.pages import render
 
 MOST_ROWS = 200
 """Detectors in the table: those of which least was measured."""
@@ -87,11 +87,8 @@ def write_report(path: Path, content: dict[str, Any], days: pl.DataFrame, parts:
             figures.append({"text": text, "svg": example(rows, content["zone"], f"example{number}")})
     shown = sorted(content["detectors"], key=lambda row: (row["measured"], row["detector"]))
     first, last = days_of(days)
-    template = jinja2.Template(
-        Path(__file__).with_name("report.html").read_text(encoding="utf-8"), autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
-    page = template.render(
+    page = render(
+        Path(__file__).with_name("report.html"),
         title=f"Cleaning of {source}",
         verdict=verdict_of(content),
         facts=f"{len(shown)} detectors, {first} to {last}, every {content['interval_s']} s, {content['zone']}; "

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from demand.incidents.model import Model, Reading, panel_days
 from demand.incidents.panel import Panel
 from demand.incidents.words import Told
+from plumbing.pages import render
 from plumbing.plain import json_bytes
 from plumbing.whole import Draft
 
@@ -41,9 +41,9 @@ def alarms_json(told: Sequence[Told], model: Model, panel: Panel) -> dict[str, A
 
 def write_report(out: Path, source: str, told: Sequence[Told], model: Model, panel: Panel, reading: Reading) -> None:
     """Write the folder, whole or not at all. Raises InputError where it cannot be written."""
-    loader = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    page = loader.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        source=source,
+    page = render(
+        TEMPLATE,
+        title=f"Incidents in the counts of {source}",
         verdict=verdict_of(told, panel),
         facts=(
             f"The threshold is {model.threshold:.2f}; it was chosen for {model.a_day:g} false alarms in 24 hours. "

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib
 from matplotlib.figure import Figure
 
@@ -29,6 +28,7 @@ from evaluation.report.tables import (
     signals_tables,
 )
 from evaluation.report.verdict import cautions, verdict
+from plumbing.pages import render
 from plumbing.whole import write_whole
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -68,9 +68,8 @@ def page(content: ReportContent) -> str:
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the browser has it: text stays text
         sections = [s for s in _sections(content) if s.figures or s.tables]
     settings = content.settings
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(
+    return render(
+        TEMPLATE,
         title=f"Signal control on {content.scenario.name}",
         verdict=verdict(content),
         facts=_facts(content),
