@@ -60,6 +60,7 @@ from signals.timing import Timing, timing_of
 if TYPE_CHECKING:
     from envs.workers.cluster import Cluster
 
+SPAN = f"{EVALUATION_SEEDS.start} to {VALIDATION_SEEDS.stop - 1}"
 BASELINES = ("fixed_time", "actuated", "max_pressure", "greedy")
 EPILOG = """examples:
   python evaluate.py --scenario cologne1 --controllers fixed_time actuated max_pressure greedy --seeds 5
@@ -169,6 +170,8 @@ def _judge(options: argparse.Namespace, seeds: list[int], timing: Timing, words:
     contestants = [_contestant(name, timing, options.allow_code) for name in options.controllers]
     scenario = scenario_from(options)
     check_traffic(scenario)
+    if any(scenario.days_apart) and not all(seed in EVALUATION_SEEDS or seed in VALIDATION_SEEDS for seed in seeds):
+        say(f"note: {scenario.demand} gives seeds other than {SPAN} days of training", error=True)
     plan = compile_signals(scenario.network, timing).only(options.tls_ids)
     for contestant in contestants:
         if any(set(tls_ids) != set(plan.tls_ids) for tls_ids in contestant.trained_tls_ids):
