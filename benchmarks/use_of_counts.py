@@ -67,6 +67,8 @@ class Place:
     last: str
     """Days to make plans, models and policies of, and days to judge them by."""
     window: tuple[str, str]
+    real: str = "real days"
+    """What days are called here that no model has made."""
 
 
 def _real(folder: Path) -> Path:
@@ -84,7 +86,7 @@ SITES = {
     "oregon85": Place("oregon85", "use", "Real counts on oregon85", _real, FIRST, LAST, ("07:00", "09:00")),
     "arterial": Place(
         "arterial", "use_arterial", "MADE-UP counts on arterial: days of SUMO, nothing was counted", _made,
-        "2024-01-01..2024-01-19", "2024-01-22..2024-01-25", ("06:30", "07:30"),
+        "2024-01-01..2024-01-19", "2024-01-22..2024-01-25", ("06:30", "07:30"), "SUMO's days",
     ),
 }  # fmt: skip
 
@@ -146,7 +148,7 @@ def main(arguments: list[str] | None = None) -> int:
     days = result["days"][: options.policy_days]
     result |= compared(_judged(out, result["days"], days, policies))
     result["versions"] = versions()
-    text = markdown(result, _called(arguments))
+    text = markdown(result, _called(arguments, place.result))
     say(text)
     for path in (out / "use", *((RESULTS / place.result,) if options.write else ())):
         write_whole(path.with_suffix(".json"), lambda partial: partial.write_bytes(json_bytes(result)))
@@ -284,6 +286,8 @@ def compared(delays_s: Mapping[str, Sequence[float]]) -> dict[str, Any]:
 def markdown(result: Mapping[str, Any], called: str) -> str:
     """The tables."""
     training, days, place = result["training"], result["days"], SITES[result["place"]]
+    generated = any(row["what"] in (PPO[GENERATED], FORESEEING[GENERATED]) for row in result["rows"])
+    made = f"; {TRAINING} generated days to train on" if generated else ""
     lines = [
         f"`{called}`", "",
         f"{place.told}, {' to '.join(result['window'])} on {len(days)} days, {days[0]} to {days[-1]}, each judged "
@@ -291,7 +295,7 @@ def markdown(result: Mapping[str, Any], called: str) -> str:
         "95 % intervals over days. "
         + (
             f"Policies: {training['steps']:,} steps, training seeds {', '.join(map(str, training['seeds']))}, "
-            f"of whose delays the mean is taken. Generated days: {TRAINING} to train on. "
+            f"of whose delays the mean is taken{made}. "
             if training["seeds"] else ""
         )
         + f"Forecast: {result['forecast']}, 15 minutes ahead; policies are shown that and an hour ahead.",
@@ -315,13 +319,13 @@ def markdown(result: Mapping[str, Any], called: str) -> str:
     for way, of in result["computed"].items():
         alike = "" if of["as_in_hindsight"] is None else f"{of['as_in_hindsight']:.0%}"
         lines.append(f"| {way} | {of['delay_s']:.1f} | {alike} |")
-    return "\n".join(lines)
+    return "\n".join(lines).replace(TRAINED_ON[REAL], place.real)
 
 
-def _called(arguments: list[str] | None) -> str:
+def _called(arguments: list[str] | None, result: str) -> str:
     """The command, without the place of its results."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    words[words.index("--out") + 1] = "runs/use"
+    words[words.index("--out") + 1] = f"runs/{result}"
     return shlex.join(("python", "-m", "benchmarks.use_of_counts", *words))
 
 
