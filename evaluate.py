@@ -59,6 +59,7 @@ from scenarios.arguments import (
     scenario_from,
     timing_from,
 )
+from scenarios.from_counts import as_wanted
 from scenarios.seeds import EVALUATION_SEEDS, VALIDATION_SEEDS
 from signals.intersection import compile_signals
 from signals.timing import Timing, timing_of
@@ -66,6 +67,7 @@ from signals.timing import Timing, timing_of
 if TYPE_CHECKING:
     from envs.workers.cluster import Cluster
 
+SPAN = f"{EVALUATION_SEEDS.start} to {VALIDATION_SEEDS.stop - 1}"
 BASELINES = ("fixed_time", "actuated", "max_pressure", "greedy")
 EPILOG = """examples:
   python evaluate.py --scenario cologne1 --controllers fixed_time actuated max_pressure greedy --seeds 5
@@ -176,11 +178,17 @@ def _judge(options: argparse.Namespace, seeds: list[int], timing: Timing, words:
     contestants = [_contestant(name, timing, options.allow_code) for name in options.controllers]
     scenario, faults = scenario_from(options), faults_from(options)
     check_traffic(scenario)
+    if any(scenario.days_apart) and not all(seed in EVALUATION_SEEDS or seed in VALIDATION_SEEDS for seed in seeds):
+        say(f"note: {scenario.demand} gives seeds other than {SPAN} days of training", error=True)
     plan = compile_signals(scenario.network, timing).only(options.tls_ids)
     for contestant in contestants:
         if any(set(tls_ids) != set(plan.tls_ids) for tls_ids in contestant.trained_tls_ids):
             say(f"note: {contestant.name} was trained to control other signals than this evaluation's", error=True)
     controllers = [contestant.make() for contestant in contestants]  # fail before the first run
+    for n, controller in enumerate(controllers):
+        if (foresight := as_wanted(scenario, controller).foresight) is not None:
+            identity = f"{contestants[n].identity} forecast {foresight.identity}"
+            contestants[n] = dataclasses.replace(contestants[n], identity=identity)
     for controller in controllers:
         if isinstance(controller, ProgramControl):
             controller.programs_for(scenario, options.tls_ids)

@@ -37,6 +37,7 @@ from scenarios.arguments import (
     timing_from,
 )
 from scenarios.blockers import blocker_line
+from scenarios.from_counts import as_wanted
 from scenarios.provenance import made_up_line
 from scenarios.seeds import EVALUATION_SEEDS
 from signals.intersection import compile_signals
@@ -165,6 +166,7 @@ def _record_there(options: argparse.Namespace, timing: Timing) -> int:
         episode = Episode(scenario, options.seed, timing, programs=programs)
         played = play(episode, ProgramDecider(), _Progress())
     else:
+        scenario = as_wanted(scenario, controller)
         episode = Episode(scenario, options.seed, timing, controller.sensing, tls_ids=tls_ids)
         played = play(episode, ControllerDecider(controller), _Progress())
     size = save(options.out, played, episode, source, {"name": _short(options.controller)})

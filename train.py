@@ -10,19 +10,19 @@ import contextlib
 import importlib.metadata
 import importlib.util
 import math
-import platform
 import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from agents.code import check_resumable, code_of, sources_of
+from agents.code import check_resumable, code_of
 from agents.job import Job, job_of, where_words
+from agents.job_settings import settings_of
 from agents.judgement import Judgement
 from agents.learner import Judged, Learner
 from agents.recipes import recipe_of
@@ -42,9 +42,8 @@ from agents.starting import check_room, replacing, start_from
 from agents.training import Interrupted, Schedule, train
 from agents.updates import TrainingDiverged
 from agents.vec_env import SignalsVecEnv
-from envs.sumo.setup import SimulationSetup, add_tls_argument
+from envs.sumo.setup import add_tls_argument
 from envs.sumo.simulation import SimulationError
-from envs.workers.allocator import allocator_name
 from envs.workers.client import RemoteSimulation
 from envs.workers.engine import add_engine_arguments, check_engine, open_engine
 from envs.workers.protocol import SimulationWorker
@@ -62,10 +61,13 @@ from scenarios.arguments import (
     timing_from,
 )
 from scenarios.blockers import blocker_line
+from scenarios.foresight import Remembered
+from scenarios.from_counts import remembered
 from scenarios.loading import absolute_demand, absolute_name
 from scenarios.provenance import made_up_line
 from scenarios.scenario import Scenario
 from scenarios.seeds import VALIDATION_SEEDS
+from signals.observation_names import foreseeing
 from signals.observations import Observation, PhaseObservation
 from signals.reward_sum import terms_of, text_of
 from signals.rewards import REWARDS
@@ -151,6 +153,11 @@ def parser() -> argparse.ArgumentParser:
         help="what the policy is shown: phases; planned, which adds what the planner expects each phase to cost (all "
         "agents but qrdqn begin as that planner); or detectors, package.module:CLASS, path/to/file.py:CLASS "
         "(default: that of --from, else the agent's recipe; phases with sensing detectors)",
+    )  # fmt: skip
+    p.add_argument(
+        "--forecast", default="", metavar="MODEL_DIR",
+        help="a folder of python -m demand forecast: the observation also shows the flows that it expects, of what "
+        "the simulation has counted so far; the scenario is one of python -m demand calibrate",
     )  # fmt: skip
     p.add_argument("--warm-up", type=float, default=0.0, metavar="S", help="simulated before the first decision")
     p.add_argument(
@@ -239,6 +246,8 @@ def _job(command: argparse.Namespace) -> Job:
         shown = str(read_settings(Path(command.start)).get("observation", "phases"))
         # code from outside runs where the command line names it, never because a run directory does
         observation = command.observation or (observation if is_outside(shown) else shown)
+    if command.forecast:
+        observation = foreseeing(observation, command.sensing)
     return Job(
         scenario=absolute_name(command.scenario),  # it may be resumed from another folder
         routes=tuple(map(absolute_name, command.routes)),
@@ -264,6 +273,7 @@ def _job(command: argparse.Namespace) -> Job:
         tls_ids=tuple(command.tls_ids) if command.tls_ids else None,
         vary_turns=command.vary_turns,
         demand=absolute_demand(demand_from(command)),
+        forecast=command.forecast and absolute_name(command.forecast),
         ignore_junction_blocker_s=command.ignore_junction_blocker,
     )
 
@@ -295,7 +305,7 @@ def _train(
     make_worker: Callable[[WorkerSetup], SimulationWorker] = cluster.worker if cluster else RemoteSimulation
     workers = [make_worker(worker) for _ in range(job.workers)]
     env = SignalsVecEnv(workers, job.seed, getattr(settings, "reward_scale", 1.0))
-    network = Network(job.agent, settings, job.network)
+    network, forecast = Network(job.agent, settings, job.network), remembered(scenario, job.forecast)
     stack = contextlib.ExitStack()
 
     def restored(taken: int) -> None:
@@ -314,14 +324,16 @@ def _train(
         if not resume and is_run(run):
             place, arrive = stack.enter_context(replacing(run))
         if not resume:
-            write_settings(place, {**_settings(job, scenario, setup), "command": ["python", "train.py", *words]})
+            write_settings(
+                place, {**settings_of(job, scenario, setup.sensing), "command": ["python", "train.py", *words]}
+            )
         _announce(job, scenario, len(setup.layout.tls_ids), run, resume)
         progress = train(
             learner,
             env,
             place,
             Schedule(job.steps, job.validate_every),
-            controller=lambda trained: _controller(trained, network, worker.observes),
+            controller=lambda trained: _controller(trained, network, worker.observes, forecast),
             validate=lambda controller: _validate(controller, scenario, setup.timing, job),
             resume=resume,
             restored=restored,
@@ -351,39 +363,19 @@ def _train(
     return 0
 
 
-def _controller(learner: Learner, network: Network, observation: type[Observation] | None) -> LearnedController:
+def _controller(
+    learner: Learner, network: Network, observation: type[Observation] | None, forecast: Remembered | None
+) -> LearnedController:
     assert observation is not None
     assert issubclass(observation, PhaseObservation), "SignalsVecEnv has looked"
     weights = {name: weight.detach().cpu().clone() for name, weight in learner.scorer().state_dict().items()}
-    return LearnedController(weights, network, observation)
+    return LearnedController(weights, network, observation, forecast)
 
 
 def _validate(controller: LearnedController, scenario: Scenario, timing: Timing, job: Job) -> Judgement:
     seeds = VALIDATION_SEEDS[: job.validation_runs]
     judged = Evaluation(scenario, [Contestant("policy", lambda: controller)], seeds, timing, tls_ids=job.tls_ids)
     return Judgement.of((run.metrics.gridlocked, run.metrics.delay_s) for run in run_all(judged))
-
-
-def _settings(job: Job, scenario: Scenario, setup: SimulationSetup) -> dict[str, Any]:
-    packages = ("eclipse-sumo", "libsumo", "stable-baselines3", "torch", "numpy", "gymnasium")
-    versions = {name: importlib.metadata.version(name) for name in ("intergreen", *packages)}
-    return {
-        "agent": job.agent,
-        "agent_settings": job.agent_settings,
-        "network": job.network,
-        "sensing": setup.sensing,
-        "observation": job.observation,
-        "code": sources_of(code_of({"job": asdict(job)}, policy=False)),
-        "scenario": {
-            "name": scenario.name,
-            "files": scenario.hashes(),
-            "licence": scenario.licence,
-            "made_up": scenario.made_up,
-        },
-        "versions": {**versions, "python": platform.python_version()},
-        "allocator": allocator_name(),
-        "job": asdict(job),
-    }
 
 
 def _announce(job: Job, scenario: Scenario, signals: int, run: Path, resume: bool) -> None:

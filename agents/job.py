@@ -58,6 +58,8 @@ class Job:
     """See `scenarios.loading.load`."""
     demand: str = "recorded"
     """See `scenarios.loading.load`."""
+    forecast: str = ""
+    """The folder of the forecast that it is shown; "" for none."""
     stretched: tuple[tuple[int, int], ...] = ()
     """Where what falls over all of its steps had begun for other ones: how many, and how many it had taken then."""
 
@@ -79,7 +81,7 @@ class Job:
         begin_s, end_s = self.begin_s if begin_s is None else begin_s, self.end_s if end_s is None else end_s
         return load(
             self.scenario, routes=self.routes, additional=self.additional, begin_s=begin_s, end_s=end_s,
-            ignore_junction_blocker_s=self.ignore_junction_blocker_s, demand=self.demand,
+            ignore_junction_blocker_s=self.ignore_junction_blocker_s, demand=self.demand, forecast=self.forecast,
         )  # fmt: skip
 
     def options(self, scenario: Scenario) -> EnvOptions:
@@ -120,7 +122,7 @@ JOB: Mapping[str, Shape] = {
     "validation_runs": whole(1, len(VALIDATION_SEEDS)), "started_from": text(),
     "demand_range": row(number(0, 1e6), number(0, 1e6)),
     "network": text(), "observation": text(), "tls_ids": optional(listed(text(), most=100_000)),
-    "vary_turns": number(0, 1), "demand": text(), "ignore_junction_blocker_s": optional(_TIME_S),
+    "vary_turns": number(0, 1), "demand": text(), "forecast": text(), "ignore_junction_blocker_s": optional(_TIME_S),
     "stretched": listed(row(whole(1, 10**12), whole(0, 10**12)), most=1000),
 }  # fmt: skip
 SETTINGS = record(
@@ -129,6 +131,7 @@ SETTINGS = record(
         "agent": text(), "network": text(), "agent_settings": _AGENT, "sensing": text(60),
         "job": record({}, JOB), "scenario": record({}, {"name": text(), "files": named(text(64)), "licence": text()}),
         "chosen": text(),
+        "forecast": record(dict.fromkeys(("folder", "model", "identity"), text())),
         "versions": named(text(200)), "command": listed(text(), most=1000), "observation": text(),
         "code": listed(record(dict.fromkeys(("what", "name", "file", "sha256"), text())), most=100),
     },
@@ -196,7 +199,7 @@ def _words(job: Job, run: str) -> Iterator[str]:
         raise ValueError("code from outside")
     if job.sensing not in OBSERVATIONS:
         raise ValueError("no such sensing")
-    names = (job.scenario, *job.routes, *job.additional, *(job.tls_ids or ()), job.started_from, run)
+    names = (job.scenario, *job.routes, *job.additional, *(job.tls_ids or ()), job.started_from, job.forecast, run)
     if any(name.startswith("-") for name in names):
         raise ValueError("a name that reads as an option")
     yield from where_words(job)
@@ -208,6 +211,7 @@ def _words(job: Job, run: str) -> Iterator[str]:
         ("--observation", job.observation, "phases"),
         ("--dropout", faults["dropout"], 0.0), ("--stuck-on", faults["stuck_on"], 0.0),
         ("--latency", faults["latency_s"], 0.0),
+        ("--forecast", job.forecast, ""),
         ("--reward", job.reward, "time_loss"), ("--warm-up", job.warm_up_s, 0.0), ("--from", job.started_from, ""),
         ("--validate-every", job.validate_every, math.ceil(job.steps / 10)),
         ("--validation-runs", job.validation_runs, 1), ("--vary-turns", job.vary_turns, 0.0),

@@ -15,7 +15,7 @@ from plumbing.errors import InputError, printable
 from scenarios.arguments import TIMING_OPTIONS, TIMING_WORDS
 from scenarios.scenario import Scenario
 
-PLACES = ("scenario", "routes", "additional")
+PLACES = ("scenario", "routes", "additional", "forecast")
 """Where files lie may be said anew: what is in them has to be the same."""
 _FREE = frozenset({*PLACES, "steps", "out", "resume", "device", "engine", "address", "allow_code"})
 _FIELDS: dict[str, tuple[str, ...]] = {
@@ -32,6 +32,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Where a job keeps what each option of train.py says, by the name that `parse_args` gives it."""
 _SPELT = {"start": "from"}
+_FORECAST = "the forecast"
 
 
 def resumed(stored: Job, asked: Job, given: Collection[str], run: Path) -> Job:
@@ -82,7 +83,12 @@ def check_unchanged(run: Path, job: Job, stored: Job, scenario: Scenario) -> Non
     Raises:
         InputError: one of them is another.
     """
-    before, now = read_settings(run).get("scenario", {}).get("files", {}), scenario.hashes()
+    settings = read_settings(run)
+    before, now = settings.get("scenario", {}).get("files", {}), scenario.hashes()
+    if "forecast" in settings:
+        before = {**before, _FORECAST: settings["forecast"]["identity"]}
+    if scenario.foresight is not None:
+        now[_FORECAST] = scenario.foresight.identity
     changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if not changed:
         return
@@ -90,7 +96,7 @@ def check_unchanged(run: Path, job: Job, stored: Job, scenario: Scenario) -> Non
     if any(getattr(job, name) != getattr(stored, name) for name in PLACES):
         raise InputError(
             f"{names}: {printable(scenario.name)} is not what {run} began with; give the same files, wherever they "
-            "lie now, by --scenario, --routes and --additional"
+            "lie now, by --scenario, --routes, --additional and --forecast"
         )
     raise InputError(
         f"{names} of {printable(scenario.name)} changed since {run} began; bring back what it was, or train anew"

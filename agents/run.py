@@ -34,6 +34,7 @@ from plumbing.held import bring_back
 from plumbing.outside import check_allowed, is_outside
 from plumbing.plain import misfit, parse
 from plumbing.whole import write_whole
+from scenarios.foresight import Remembered
 from scenarios.xmlfile import require_file
 from signals.intersection import Intersection
 from signals.layout import Layout
@@ -194,15 +195,20 @@ class LearnedController:
     """A trained policy: the best-scored phase of every signal, in one forward pass for all."""
 
     def __init__(
-        self, weights: Mapping[str, torch.Tensor], network: Network, observation: str | type[PhaseObservation]
+        self,
+        weights: Mapping[str, torch.Tensor],
+        network: Network,
+        observation: str | type[PhaseObservation],
+        forecast: Remembered | None = None,
     ) -> None:
         """See the class.
 
         Args:
             observation: what its network reads: a class, or that of a sensing level.
+            forecast: that it was trained with; whoever runs it sees to it (`scenarios.from_counts.as_wanted`).
         """
         self.observation = OBSERVATIONS[observation] if isinstance(observation, str) else observation
-        self.sensing, self.network = self.observation.sensing, network
+        self.sensing, self.network, self.forecast = self.observation.sensing, network, forecast
         self.weights = dict(weights)
         self._observe: PhaseObservation | None = None
         self._scorer: Any = None
@@ -211,7 +217,7 @@ class LearnedController:
 
     def again(self) -> LearnedController:
         """The same policy, for another episode at the same time."""
-        return LearnedController(self.weights, self.network, self.observation)
+        return LearnedController(self.weights, self.network, self.observation, self.forecast)
 
     def reset(self, intersections: Sequence[Intersection], layout: Layout, seed: int) -> None:
         """Fit the network to these intersections; its weights know neither their number nor their size."""
@@ -290,7 +296,9 @@ def load_controller(
         raise InputError(f"{file} does not fit {run / SETTINGS}; train the run anew") from error
     if not all(bool(torch.isfinite(w).all()) for w in weights.values()):
         raise InputError(f"{file} holds weights that are not finite; train the run anew")
-    return LearnedController(weights, network, observation)
+    said = settings.get("forecast")
+    forecast = Remembered(said["folder"], said["model"], said["identity"]) if said else None
+    return LearnedController(weights, network, observation, forecast)
 
 
 class Ensemble:
@@ -298,7 +306,7 @@ class Ensemble:
     distributions (PPO), the best mean probability."""
 
     def __init__(self, members: Sequence[LearnedController], probabilities: bool) -> None:
-        self.sensing = members[0].sensing
+        self.sensing, self.forecast = members[0].sensing, members[0].forecast
         self._members, self._probabilities = tuple(members), probabilities
         self.last_scores: npt.NDArray[np.float64] | None = None
 
@@ -349,6 +357,10 @@ def joined(members: Sequence[LearnedController], runs: Sequence[Path]) -> Ensemb
         raise InputError(
             f"ensemble {'+'.join(map(str, runs))}: the runs differ in agent or observation "
             f"({', '.join(sorted(kinds))}); values and probabilities have no common mean, so join runs of one kind"
+        )
+    if len({member.forecast and member.forecast.model for member in members}) > 1:
+        raise InputError(
+            f"ensemble {'+'.join(map(str, runs))}: the runs have different forecasts; join runs with one"
         )
     return Ensemble(members, probabilities=members[0].network.probabilities)
 

@@ -70,6 +70,8 @@ def watching(
     policy = find_controller(name, allow_code=allow_code)
     if isinstance(policy.make(), ProgramControl):
         raise InputError(f"{policy.name} chooses no phases, so there is nothing to derive; give a policy")
+    if getattr(policy.make(), "forecast", None) is not None:
+        raise InputError(f"{policy.name} looks at a forecast, which nothing derived from it has; give another policy")
     job = _job(policy)
     if scenario is not None:
         found = load(scenario, begin_s=begin_s, end_s=end_s)

@@ -1,10 +1,11 @@
 """Whether forecasts and generated days help signals: `python -m benchmarks.use_of_counts --out runs/use`.
 
-Real counts of one intersection (package traffic_anomaly) on oregon85, whose layout is an assumption. Plans, forecast,
-model of days and policies are made of the first weeks; the working days of the last week judge them, once each, by
-the same seed. Compared are plans (the network's own, one for all flows, by the clock, by forecast, in hindsight),
-the planner cop, and PPO trained on the mean day of the first weeks, on their real days, and on days generated from
-them.
+Real counts of one intersection (package traffic_anomaly) on oregon85, whose layout is an assumption; or, with
+`--place arterial`, counts that SUMO makes up for that network (benchmarks/made_counts.py). Plans, forecast, model of
+days and policies are made of the first weeks; the working days of the last week judge them, once each, by the same
+seed. Compared are plans (the network's own, one for all flows, by the clock, by forecast, in hindsight), the planner
+cop, and PPO trained on the mean day of the first weeks, on their real days, and on days generated from them
+(`--demand generated:MODEL`), each without and with the forecast in its observation (`--forecast`).
 
 Every step keeps its result below --out, and a second call goes on with what is missing.
 """
@@ -16,14 +17,17 @@ import datetime
 import json
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from benchmarks.counts_scenario import FIRST, LAST, PLACES, WORKING, real_counts, run_module
+from benchmarks.made_counts import made_counts
 from demand.counts.store import CountsFolder, write_counts
+from demand.episodes.days import TRAINING
 from evaluation.statistics import difference, holm, mean_interval, paired_test
 from plumbing.command import run_command, say
 from plumbing.identity import versions
@@ -31,7 +35,7 @@ from plumbing.interpreter import ROOT
 from plumbing.plain import json_bytes
 from plumbing.whole import write_whole
 
-RESULT = ROOT / "benchmarks" / "demand" / "use"
+RESULTS = ROOT / "benchmarks" / "demand"
 MODEL = "pca"
 """Of days. The autoencoder is not much harder to tell from real days (generated.md), and takes minutes to judge."""
 MEAN, REAL, GENERATED = "mean", "first", "generated"
@@ -40,11 +44,51 @@ OWN, FIXED, CLOCK, FORECAST, HINDSIGHT, COP = (
     "own plan", "one plan", "plan by the clock", "plan by forecast", "plan in hindsight", "cop",
 )  # fmt: skip
 PPO = {on: f"PPO, trained on {words}" for on, words in TRAINED_ON.items()}
+FORESEEING = {on: f"PPO with forecast, trained on {words}" for on, words in TRAINED_ON.items()}
 PAIRS = (
     (FIXED, OWN), (CLOCK, FIXED), (FORECAST, CLOCK), (HINDSIGHT, CLOCK), (PPO[MEAN], COP),
     (PPO[REAL], PPO[MEAN]), (PPO[GENERATED], PPO[MEAN]), (PPO[GENERATED], PPO[REAL]),
+    *((FORESEEING[on], PPO[on]) for on in TRAINED_ON),
 )  # fmt: skip
 """What is compared, settled before any run."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where counts come from, and what is made of which days."""
+
+    scenario: str
+    result: str
+    """How its tables are called."""
+    told: str
+    counts: Callable[[Path], Path]
+    """Writes the counts into a folder, and returns the file of its detectors' places."""
+    first: str
+    last: str
+    """Days to make plans, models and policies of, and days to judge them by."""
+    window: tuple[str, str]
+    real: str = "real days"
+    """What days are called here that no model has made."""
+
+
+def _real(folder: Path) -> Path:
+    real_counts(folder)
+    return PLACES
+
+
+def _made(folder: Path) -> Path:
+    places = folder.with_name("places.csv")
+    made_counts(folder, places, 19)
+    return places
+
+
+SITES = {
+    "oregon85": Place("oregon85", "use", "Real counts on oregon85", _real, FIRST, LAST, ("07:00", "09:00")),
+    "arterial": Place(
+        "arterial", "use_arterial", "MADE-UP counts on arterial: days of SUMO, nothing was counted", _made,
+        "2024-01-01..2024-01-19", "2024-01-22..2024-01-25", ("06:30", "07:30"), "SUMO's days",
+    ),
+}  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:
@@ -54,6 +98,7 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    p.add_argument("--place", choices=tuple(SITES), default="oregon85", help="default: oregon85")
     p.add_argument("--steps", type=int, default=20_000, help="of each training (default: 20000)")
     p.add_argument(
         "--training-seeds", type=int, nargs="*", default=[0, 1], metavar="S",
@@ -61,13 +106,14 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     p.add_argument("--plans", type=int, default=4, metavar="K", help="to choose from (default: 4)")
     p.add_argument(
-        "--made-days", type=int, default=12, metavar="N", help="to train on (default: as many as real ones)"
-    )
+        "--trained-on", nargs="+", choices=tuple(TRAINED_ON), default=list(TRAINED_ON),
+        help="of what policies are trained on, only these: first is the real days (default: all)",
+    )  # fmt: skip
     p.add_argument(
         "--policy-days", type=int, metavar="N",
         help="judge policies on the first N days alone: they take longest (default: on all)",
     )  # fmt: skip
-    p.add_argument("--write", action="store_true", help=f"keep the tables in {RESULT.parent.relative_to(ROOT)}")
+    p.add_argument("--write", action="store_true", help=f"keep the tables in {RESULTS.relative_to(ROOT)}")
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="scenarios, runs and results")
     return p
 
@@ -76,73 +122,75 @@ def main(arguments: list[str] | None = None) -> int:
     """The command. Returns its exit status."""
     options = parser().parse_args(arguments)
     out: Path = options.out.absolute()
-    _counts(out)
-    _calibrated(out, out / "counts", REAL, "--days", FIRST, "--weekday", *WORKING)
-    _calibrated(out, out / "counts", MEAN, "--days", FIRST, "--weekday", "mean")
-    _calibrated(out, out / "counts", "last", "--days", LAST, "--weekday", *WORKING)
-    plans = _plans(out, options.plans)
-    for seed in options.training_seeds:
-        _trained(out, MEAN, seed, options.steps)
-        _trained(out, REAL, seed, options.steps)
-        _generated(out, options.made_days)
-        _trained(out, GENERATED, seed, options.steps)
+    place = SITES[options.place]
+    places = _counts(out, place)
+
+    def calibrate(name: str, *words: str) -> None:
+        _calibrated(out, place, places, name, *words)
+
+    calibrate(REAL, "--days", place.first, "--weekday", *WORKING)
+    calibrate(MEAN, "--days", place.first, "--weekday", "mean")
+    calibrate("last", "--days", place.last, "--weekday", *WORKING)
+    plans = _plans(out, place, options.plans)
+    policies = [(on, foresees, seed) for seed in options.training_seeds for on in options.trained_on
+                for foresees in (False, True)]  # fmt: skip
+    for policy in policies:
+        _trained(out, *policy, options.steps)
     result = {
-        "window": ["07:00", "09:00"],
+        "place": options.place,
+        "window": list(place.window),
         "days": list(plans["days"]["clock"]),
-        "training": {"steps": options.steps, "seeds": options.training_seeds, "made_days": options.made_days},
+        "training": {"steps": options.steps, "seeds": options.training_seeds},
         "forecast": plans["forecast"],
         "computed": plans["computed"],
         "plans": plans["plans"],
     }
     days = result["days"][: options.policy_days]
-    result |= compared(_judged(out, result["days"], days, options.training_seeds))
+    result |= compared(_judged(out, result["days"], days, policies))
     result["versions"] = versions()
-    text = markdown(result, _called(arguments))
+    text = markdown(result, _called(arguments, place.result))
     say(text)
-    for path in (out / "use", *((RESULT,) if options.write else ())):
+    for path in (out / "use", *((RESULTS / place.result,) if options.write else ())):
         write_whole(path.with_suffix(".json"), lambda partial: partial.write_bytes(json_bytes(result)))
         write_whole(path.with_suffix(".md"), lambda partial: partial.write_text(text + "\n", encoding="utf-8"))
     return 0
 
 
-def _counts(out: Path) -> None:
+def _counts(out: Path, place: Place) -> Path:
     """All counts, and those of the first weeks alone: a model of days learns from these."""
-    real_counts(out / "counts")
+    out.mkdir(parents=True, exist_ok=True)
+    places = place.counts(out / "counts")
     if not (out / "counts-first" / "about.json").is_file():
         folder = CountsFolder(out / "counts")
         date = pl.col("time").dt.convert_time_zone(folder.about.zone).dt.date()
-        parts = (part.filter(date < _last_begins()) for part in folder.parts())
+        begins = datetime.date.fromisoformat(place.last.split("..")[0])
+        parts = (part.filter(date < begins) for part in folder.parts())
         write_counts(out / "counts-first", folder.about, folder.detectors(), parts)
+    return places
 
 
-def _last_begins() -> datetime.date:
-    return datetime.date.fromisoformat(LAST.split("..")[0])
-
-
-def _calibrated(out: Path, counts: Path, name: str, *words: str) -> None:
+def _calibrated(out: Path, place: Place, places: Path, name: str, *words: str) -> None:
     if not (out / name / "calibration.json").is_file():
-        window = ("--from", "07:00", "--to", "09:00")
-        place = ("--scenario", "oregon85", "--places", str(PLACES), "--out", str(out / name))
-        run_module("demand", "calibrate", str(counts), *place, *words, *window)
+        where = ("--scenario", place.scenario, "--places", str(places), "--out", str(out / name))
+        window = ("--from", place.window[0], "--to", place.window[1])
+        run_module("demand", "calibrate", str(out / "counts"), *where, *words, *window)
 
 
-def _generated(out: Path, days: int) -> None:
-    model, made = out / "model", out / "made"
+def _generator(out: Path) -> Path:
+    """The model of days."""
+    model = out / "model"
     if not (model / "generator.json").is_file():
         kind = ("--model", MODEL, "--seeds", "1", "--out", str(model))
         run_module("demand", "generate", str(out / "counts-first"), *kind)
-    if not (made / "about.json").is_file():
-        words = ("--days", str(days), "--seed", "1", "--weekdays", "--out", str(made))
-        run_module("demand", "generate", str(model), *words)
-    _calibrated(out, made, GENERATED)
+    return model
 
 
-def _plans(out: Path, number: int) -> dict[str, Any]:
+def _plans(out: Path, place: Place, number: int) -> dict[str, Any]:
     """The schedules of the last week; the forecast learns from no day of it."""
     counts, forecast, plans = out / "counts", out / "forecast", out / "plans"
     if not (forecast / "results.json").is_file():
-        first, last = (datetime.date.fromisoformat(date) for date in LAST.split(".."))
-        how = ("--methods", "linear", "boosting", "--seeds", "1", "--minutes", "15")
+        first, last = (datetime.date.fromisoformat(date) for date in place.last.split(".."))
+        how = ("--methods", "linear", "boosting", "--seeds", "1", "--minutes", "15", "60")
         kept = ("--test-days", str((last - first).days + 1))
         run_module("demand", "forecast", str(counts), *how, *kept, "--out", str(forecast))
     words = ("--scenario", str(out / "last"), "--forecast", str(forecast), "--plans", str(number))
@@ -151,16 +199,19 @@ def _plans(out: Path, number: int) -> dict[str, Any]:
     return found
 
 
-def _policy(out: Path, on: str, seed: int) -> Path:
-    return out / f"ppo-{on}-{seed}"
+def _policy(out: Path, on: str, foresees: bool, seed: int) -> Path:
+    return out / f"ppo-{on}{'-forecast' if foresees else ''}-{seed}"
 
 
-def _trained(out: Path, on: str, seed: int, steps: int) -> None:
-    run = _policy(out, on, seed)
+def _trained(out: Path, on: str, foresees: bool, seed: int, steps: int) -> None:
+    run = _policy(out, on, foresees, seed)
     if not (run / "finished").is_file():
-        configs = sorted((out / on).glob("day-*.sumocfg"))
-        words: tuple[str, ...] = ("--scenario", str(configs[0]))
-        words += ("--demand", f"days:{out / on}") if len(configs) > 1 else ()
+        config = sorted((out / (MEAN if on == MEAN else REAL)).glob("day-*.sumocfg"))[0]
+        words: tuple[str, ...] = ("--scenario", str(config))
+        if on != MEAN:
+            words += ("--demand", f"days:{out / REAL}" if on == REAL else f"generated:{_generator(out)}")
+        if foresees:
+            words += ("--forecast", str(out / "forecast"))
         words += ("--agent", "ppo", "--observation", "planned", "--steps", str(steps), "--seed", str(seed))
         words += ("--workers", "2", "--validate-every", "0")  # the last checkpoint is judged
         run_module("train", *words, "--overwrite", "--out", str(run))
@@ -168,7 +219,7 @@ def _trained(out: Path, on: str, seed: int, steps: int) -> None:
 
 
 def _judged(
-    out: Path, days: Sequence[str], of_policies: Sequence[str], seeds: Sequence[int]
+    out: Path, days: Sequence[str], of_policies: Sequence[str], trained: Sequence[tuple[str, bool, int]]
 ) -> dict[str, list[float]]:
     """Mean delay on each day [s] by what controls the signal; of policies, the mean over training seeds, and perhaps
     on fewer days."""
@@ -180,12 +231,15 @@ def _judged(
             OWN: ["fixed_time"], FIXED: [fixed], CLOCK: [plan["clock"]], FORECAST: [plan["forecast"]],
             HINDSIGHT: [plan["hindsight"]], COP: ["cop"],
         }  # fmt: skip
-        policies = {
-            PPO[on]: [str(_policy(out, on, seed)) for seed in seeds]
-            for on in TRAINED_ON
-            if seeds and day in of_policies
-        }
-        for names, folder in ((several, out / "judged" / day), (policies, out / "judged" / f"{day}-policies")):
+        policies: dict[str, list[str]] = {}
+        for on, foresees, seed in trained if day in of_policies else ():
+            label = FORESEEING[on] if foresees else PPO[on]
+            policies.setdefault(label, []).append(str(_policy(out, on, foresees, seed)))
+        kinds: tuple[tuple[dict[str, list[str]], Path], ...] = (
+            (several, out / "judged" / day),
+            (policies, out / "judged" / f"{day}-policies"),
+        )
+        for names, folder in kinds:
             delay_s = _delays_s(out / "last" / f"day-{day}.sumocfg", [n for of in names.values() for n in of], folder)
             for label, of in names.items():
                 found.setdefault(label, []).append(sum(delay_s[name] for name in of) / len(of))
@@ -231,17 +285,21 @@ def compared(delays_s: Mapping[str, Sequence[float]]) -> dict[str, Any]:
 
 def markdown(result: Mapping[str, Any], called: str) -> str:
     """The tables."""
-    training, days = result["training"], result["days"]
+    training, days, place = result["training"], result["days"], SITES[result["place"]]
+    generated = any(row["what"] in (PPO[GENERATED], FORESEEING[GENERATED]) for row in result["rows"])
+    made = f"; {TRAINING} generated days to train on" if generated else ""
     lines = [
         f"`{called}`", "",
-        f"oregon85, {' to '.join(result['window'])} on {len(days)} days, {days[0]} to {days[-1]}, each judged once; "
+        f"{place.told}, {' to '.join(result['window'])} on {len(days)} days, {days[0]} to {days[-1]}, each judged "
+        "once; "
         "95 % intervals over days. "
         + (
             f"Policies: {training['steps']:,} steps, training seeds {', '.join(map(str, training['seeds']))}, "
-            f"of whose delays the mean is taken; {training['made_days']} generated days. "
+            f"of whose delays the mean is taken{made}. "
             if training["seeds"] else ""
         )
-        + f"Forecast: {result['forecast']}, 15 minutes ahead.", "",
+        + f"Forecast: {result['forecast']}, 15 minutes ahead; policies are shown that and an hour ahead.",
+        "",
         "| what | days | delay [s] | 95 % interval |", "|---|---|---|---|",
     ]  # fmt: skip
     for row in sorted(result["rows"], key=lambda row: row["delay_s"][0]):
@@ -261,13 +319,13 @@ def markdown(result: Mapping[str, Any], called: str) -> str:
     for way, of in result["computed"].items():
         alike = "" if of["as_in_hindsight"] is None else f"{of['as_in_hindsight']:.0%}"
         lines.append(f"| {way} | {of['delay_s']:.1f} | {alike} |")
-    return "\n".join(lines)
+    return "\n".join(lines).replace(TRAINED_ON[REAL], place.real)
 
 
-def _called(arguments: list[str] | None) -> str:
+def _called(arguments: list[str] | None, result: str) -> str:
     """The command, without the place of its results."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    words[words.index("--out") + 1] = "runs/use"
+    words[words.index("--out") + 1] = f"runs/{result}"
     return shlex.join(("python", "-m", "benchmarks.use_of_counts", *words))
 
 

@@ -21,9 +21,10 @@ from plumbing.errors import InputError, did_you_mean
 from plumbing.fielddocs import table
 from plumbing.several import several
 from scenarios.clock import timing_for
+from scenarios.from_counts import with_forecast
 from scenarios.loading import load
 from scenarios.scenario import Scenario
-from signals.observation_names import find_observation
+from signals.observation_names import find_observation, foreseeing
 from signals.observations import Observation
 from signals.reward_sum import sumo_options, terms_of
 from signals.rewards import Reward
@@ -45,13 +46,17 @@ class EnvOptions(SimulationOptions):
     end_s: float | None = None
     """another end."""
     demand: str = "recorded"
-    """"recorded", or "held-out:SEED" for a rescaled and jittered variant."""
+    """"recorded", "held-out:SEED" for a rescaled and jittered variant, "days:FOLDER" with a route file per day, or
+    "generated:MODEL" for days that a model makes up (docs/demand.md)."""
     ignore_junction_blocker_s: float | None = None
     """SUMO's --ignore-junction-blocker: who has stood inside a junction for so long no longer holds up those who
     cross [s]; by default as the scenario says, else never."""
     observation: str | type[Observation] = "phases"
     """"phases" and "planned" (with what the planner expects each to cost), by the sensing; "detectors", "sumo-rl",
     `package.module:CLASS`, `path/to/file.py:CLASS`, or a class. One that looks at detectors switches them on."""
+    forecast: str | Path = ""
+    """a folder of `python -m demand forecast`, for a scenario of `python -m demand calibrate`: a forecast is made
+    as episodes go on, and "phases", "planned" or "detectors" show it."""
     arrivals: bool = False
     """whether vehicles on their way are read one by one (`snapshot.arriving`) for a planner such as `cop`, although
     the observation does not need them."""
@@ -72,7 +77,10 @@ class EnvOptions(SimulationOptions):
             InputError: a name or a setting is wrong.
         """
         terms = terms_of(self.reward)
-        observation = find_observation(self.observation, self.sensing)
+        name = self.observation
+        if self.forecast and isinstance(name, str):
+            name = foreseeing(name, self.sensing)
+        observation = find_observation(name, self.sensing)
         if self.sensing != observation.sensing == "full":
             raise InputError(
                 f"observation {observation.__name__} looks at true values, not at {self.sensing}; leave sensing out, "
@@ -89,12 +97,19 @@ class EnvOptions(SimulationOptions):
                     given = several(name, given, (str, Path), "files")
                 if given != unsaid:
                     raise InputError(f"{name} goes with a scenario's name or file; this one is loaded already")
+            if self.forecast:
+                scenario = with_forecast(scenario, self.forecast)
         else:
             scenario = load(
                 scenario, routes=self.routes, additional=self.additional,
                 begin_s=self.begin_s, end_s=self.end_s, demand=self.demand,
-                ignore_junction_blocker_s=self.ignore_junction_blocker_s,
+                ignore_junction_blocker_s=self.ignore_junction_blocker_s, forecast=self.forecast,
             )  # fmt: skip
+        if observation.foresees and scenario.foresight is None:
+            raise InputError(
+                f"observation {observation.__name__} shows a forecast; give its folder: --forecast MODEL_DIR "
+                "(in Python: forecast=MODEL_DIR)"
+            )
         simulation = make_setup(
             scenario,
             dataclasses.replace(self, sensing=observation.sensing),

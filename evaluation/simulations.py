@@ -41,6 +41,7 @@ from evaluation.store import save_run
 from plumbing.errors import InputError
 from plumbing.whole import Draft
 from scenarios.additional import driven_by, with_additional_programs
+from scenarios.from_counts import as_wanted
 from scenarios.sumo_input import admitted_text
 from signals.network import Program
 
@@ -118,6 +119,7 @@ class SimulationPool:
         """A simulation for this controller. After a failure it is not used again."""
         key = repr(controller) if isinstance(controller, ProgramControl) else controller.sensing
         key += "" if corridor is None else " on a corridor"
+        key += f" {getattr(controller, 'forecast', None) or ''}"
         with self._lock:
             number = next((n for n, (of, _) in enumerate(self._idle) if of == key), None)
             if number is not None:
@@ -159,7 +161,7 @@ class _Slot:
         folder: Path,
         corridor: Corridor | None = None,
     ) -> None:
-        scenario = evaluation.scenario
+        scenario = as_wanted(evaluation.scenario, controller)
         self.folder = folder
         self.program = isinstance(controller, ProgramControl)
         self.programs: dict[str, Program] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from playback.play import (
 )
 from playback.replay_file import SUMO, Replay, Source, result_of, sections_of, versions
 from plumbing.errors import InputError
+from scenarios.from_counts import as_wanted
 
 Progress = Callable[[float], None]
 CLOSED = "connection closed"
@@ -164,6 +166,7 @@ def counterfactual(
             f"the controller needs detectors, and {replay.path} was recorded without any; choose another controller"
         )
     episode = replay.episode(source)
+    episode = dataclasses.replace(episode, scenario=as_wanted(episode.scenario, controller))
     interval_s = episode.timing.decision_interval_s
     number = math.ceil((from_s - begin_s) / interval_s - 1e-9)
     decider = RecordedDecider(replay.decisions, number, ControllerDecider(controller))

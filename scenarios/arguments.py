@@ -33,9 +33,11 @@ def add_scenario_arguments(parser: argparse.ArgumentParser, *, required: bool = 
     )  # fmt: skip
     if demand:
         parser.add_argument(
-            "--demand", default="recorded", metavar="recorded|held-out[:SEED]|scaled:F|days:FOLDER",
+            "--demand", default="recorded", metavar="recorded|held-out[:SEED]|scaled:F|days:FOLDER|generated:MODEL",
             help="held-out: rescaled and jittered demand that no training saw; scaled: F times the recorded one; "
-            "days: each run has one of the folder's days (day-*.rou.xml), by its seed (default: recorded)",
+            "days: each run has one of the folder's days (day-*.rou.xml), by its seed; generated: days that a model "
+            "of python -m demand generate makes up for a calibrated scenario, other ones for training than for "
+            "evaluation (default: recorded)",
         )  # fmt: skip
 
 

@@ -2,6 +2,9 @@
 
 Such folders come from `python -m demand calibrate`. Which day a run has follows from its seed alone: consecutive
 seeds, as evaluations have them, go through the days in order; a training's seeds are random, and so are its days.
+
+Where days are made up (`--demand generated:MODEL`), the last ones are kept apart: some for the seeds of validation
+(`scenarios.seeds`), some for those of evaluation. All other seeds have the rest.
 """
 
 from __future__ import annotations
@@ -11,20 +14,39 @@ from pathlib import Path
 
 from plumbing.errors import InputError
 from scenarios.demand import read_demand
+from scenarios.seeds import EVALUATION_SEEDS, VALIDATION_SEEDS
 from signals.network import RoadNetwork
 
 PATTERN = "day-*.rou.xml"
 
 
-def day_of(days: Sequence[str], seed: int) -> str:
-    """The day that a run with this seed has."""
-    return days[seed % len(days)]
+NONE_APART = (0, 0)
 
 
-def with_day(args: Sequence[str], days: Sequence[str], seed: int) -> list[str]:
-    """SUMO's options with the seed's day in the place of their route file."""
+def day_number(days: int, seed: int, apart: tuple[int, int] = NONE_APART) -> int:
+    """Which of so many days a run with this seed has.
+
+    Args:
+        apart: how many of the last days are for validation, and how many after these for evaluation.
+    """
+    validation, evaluation = apart
+    others = days - validation - evaluation
+    if validation and seed in VALIDATION_SEEDS:
+        return others + (seed - VALIDATION_SEEDS.start) % validation
+    if evaluation and seed in EVALUATION_SEEDS:
+        return others + validation + (seed - EVALUATION_SEEDS.start) % evaluation
+    return seed % others
+
+
+def day_of(days: Sequence[str], seed: int, apart: tuple[int, int] = NONE_APART) -> str:
+    """The day that a run with this seed has; arguments as of `day_number`."""
+    return days[day_number(len(days), seed, apart)]
+
+
+def with_day(args: Sequence[str], days: Sequence[str], seed: int, apart: tuple[int, int] = NONE_APART) -> list[str]:
+    """SUMO's options with the seed's day in the place of their route file; arguments as of `day_number`."""
     words = list(args)
-    words[words.index("-r") + 1] = day_of(days, seed)
+    words[words.index("-r") + 1] = day_of(days, seed, apart)
     return words
 
 

@@ -14,6 +14,7 @@ from plumbing.several import several
 from scenarios import build, resco
 from scenarios.blockers import with_blocker
 from scenarios.config import SumoConfig, read_config
+from scenarios.from_counts import with_forecast, with_generated
 from scenarios.naming import expanded, name_of
 from scenarios.provenance import made_up_of, read_provenance
 from scenarios.scenario import Scenario, plain
@@ -40,6 +41,7 @@ def load(
     end_s: float | None = None,
     demand: str = "recorded",
     ignore_junction_blocker_s: float | None = None,
+    forecast: str | Path = "",
 ) -> Scenario:
     """Finds and checks a scenario: one of `names()`, a .sumocfg or a folder with one, or a .net.xml(.gz) with its
     routes.
@@ -49,10 +51,12 @@ def load(
         additional: additional files, loaded after those of the sumocfg.
         begin_s, end_s: the window; by default the sumocfg's, else from the first departure until 600 s after
             the last.
-        demand: "recorded", "held-out:SEED", "scaled:FACTOR", or "days:FOLDER" with a route file per day.
+        demand: "recorded", "held-out:SEED", "scaled:FACTOR", "days:FOLDER" with a route file per day, or
+            "generated:MODEL" with days that a model of days makes up for a calibrated scenario.
         ignore_junction_blocker_s: SUMO's --ignore-junction-blocker [s]: who has stood inside a junction for so long
             no longer holds up those who cross its way; negative: never. By default as the configuration says, else
             never.
+        forecast: a folder of `python -m demand forecast`, whose best model then forecasts as runs go on; "" for none.
 
     Raises:
         InputError: whatever is missing, broken or doesn't fit, in one line.
@@ -78,7 +82,8 @@ def load(
         )
     found = _with_window(found, begin_s, end_s)
     found.__dict__["sumo_files"] = let_in  # read once
-    return changed(found)
+    found = changed(found)
+    return with_forecast(found, forecast) if forecast else found
 
 
 def absolute_name(name_or_path: str | Path) -> str:
@@ -89,9 +94,9 @@ def absolute_name(name_or_path: str | Path) -> str:
 
 
 def absolute_demand(demand: str) -> str:
-    """What `load` finds from any folder: the days of a folder get its absolute path."""
+    """What `load` finds from any folder: a folder gets its absolute path."""
     kind, _, folder = demand.partition(":")
-    return f"days:{expanded(folder).absolute()}" if kind == "days" and folder else demand
+    return f"{kind}:{expanded(folder).absolute()}" if kind in ("days", "generated") and folder else demand
 
 
 def _is_embedded(name: str) -> bool:
@@ -245,9 +250,12 @@ def _demand_of(demand: str) -> Callable[[Scenario], Scenario]:
     if demand.startswith("days:") and demand != "days:":
         folder = demand.removeprefix("days:")
         return lambda found: found.with_days(folder)
+    if demand.startswith("generated:") and demand != "generated:":
+        model = demand.removeprefix("generated:")
+        return lambda found: with_generated(found, model)
     raise InputError(
         f"unknown demand {demand!r}; give 'recorded', 'held-out:SEED', such as 'held-out:1', 'scaled:FACTOR', "
-        "such as 'scaled:1.2', or 'days:FOLDER'"
+        "such as 'scaled:1.2', 'days:FOLDER', or 'generated:MODEL'"
     )
 
 

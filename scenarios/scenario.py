@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -22,8 +22,9 @@ from scenarios.additional import (
 )
 from scenarios.blockers import blocker_s
 from scenarios.config import FILE_OPTIONS, config_text, is_on
-from scenarios.days import check_days, day_files
+from scenarios.days import NONE_APART, check_days, day_files
 from scenarios.demand import Demand, read_demand
+from scenarios.foresight import Foresight
 from scenarios.heldout import held_out_routes, scaled_routes
 from scenarios.naming import expanded
 from scenarios.netfile import read_network
@@ -57,10 +58,14 @@ class Scenario:
     end_s: float
     sumocfg: Path | None = None
     demand: str = "recorded"
-    """"recorded", "held-out:SEED", "scaled:FACTOR" or "days:FOLDER"."""
+    """"recorded", "held-out:SEED", "scaled:FACTOR", "days:FOLDER" or "generated:MODEL"."""
     days: tuple[Path, ...] = ()
     """Route files of several days, of which each run has one, by its seed (`scenarios.days`); `route_files` holds the
     first one."""
+    days_apart: tuple[int, int] = NONE_APART
+    """Of these, how many at the end are for validation and for evaluation alone."""
+    foresight: Foresight | None = field(default=None, compare=False, repr=False)
+    """A forecast of the traffic of its runs; see `scenarios.from_counts`."""
     options: tuple[tuple[str, str], ...] = ()
     """The sumocfg's further options, such as time-to-teleport; without its outputs, seed and gui settings."""
     made_up: str = ""

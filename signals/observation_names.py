@@ -9,6 +9,7 @@ from plumbing.outside import is_outside, load_outside
 from signals.observations import NAMED, OBSERVATIONS, Observation
 
 PLANNED_ON_DETECTORS = "signals.planner.observation:PlannedDetectorObservation"
+_FORECAST = "+forecast"
 
 
 def find_observation(given: str | type[Observation], sensing: str = "full") -> type[Observation]:
@@ -38,6 +39,21 @@ def find_observation(given: str | type[Observation], sensing: str = "full") -> t
     if found.sensing not in OBSERVATIONS:
         raise InputError(f"observation {printable(given)!r}: sensing is {found.sensing!r}; choose full or detectors")
     return found
+
+
+def foreseeing(given: str, sensing: str = "full") -> str:
+    """The name of the same observation with a forecast; one from outside may look at it as it is.
+
+    Raises:
+        InputError: there is none.
+    """
+    if is_outside(given) or given.endswith(_FORECAST):
+        return given
+    name = ("detectors" if given == "phases" and sensing == "detectors" else given) + _FORECAST
+    if given in NAMED and name not in NAMED:
+        with_one = ", ".join(known for known in NAMED if f"{known}{_FORECAST}" in NAMED)
+        raise InputError(f"observation {printable(given)!r} cannot show a forecast; choose one of {with_one}")
+    return name if given in NAMED else given
 
 
 def is_ours(observation: type[Observation]) -> bool:

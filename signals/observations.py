@@ -78,6 +78,8 @@ class Observation:
     """Bounds of every element."""
     ahead: ClassVar[bool] = False
     """Whether it looks at `Snapshot.arriving`, which is read only where somebody does."""
+    foresees: ClassVar[bool] = False
+    """Whether it looks at `Snapshot.expected_vph`, and so wants a forecast."""
     sumo_options: ClassVar[tuple[str, ...]] = ()
     """Further options of SUMO's that it needs."""
 
@@ -329,9 +331,12 @@ NAMED: dict[str, type[Observation] | str] = {
     "planned": "signals.planner.observation:PlannedObservation",
     "detectors": DetectorObservation,
     "sumo-rl": "envs.sumo.sumo_rl:SumoRlObservation",
+    "phases+forecast": "signals.foreseeing:ForeseeingPhases",
+    "planned+forecast": "signals.foreseeing:ForeseeingPlanned",
+    "detectors+forecast": "signals.foreseeing:ForeseeingDetectors",
 }
-"""By name, or where they are: one plans, sumo-rl's reads the running simulation. `signals.observation_names` finds
-them."""
+"""By name, or where they are: one plans, sumo-rl's reads the running simulation, some look at a forecast.
+`signals.observation_names` finds them."""
 
 
 def observation_for(kind: str | type[PhaseObservation], layout: Layout, rows: Rows | None = None) -> PhaseObservation:

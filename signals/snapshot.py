@@ -58,6 +58,9 @@ class Snapshot:
     """[C] 1 while both detectors of a lane are plausible."""
     queue_veh: FloatArray
     """[B] vehicles that wait at the stop line, as `signals.queues` takes it from the detectors."""
+    expected_vph: FloatArray
+    """[2, C] the flow that a forecast expects [veh/h]: in the next interval that it tells, and in the last; NaN where
+    it tells nothing of a lane, and everywhere where there is none (`scenarios.foresight`)."""
     pedestrians: FloatArray
     """[S, K] pedestrians waiting at a crossing."""
     phase: IntArray
@@ -111,6 +114,7 @@ class Snapshot:
         result["arriving"] = ((len(layout.streams), ARRIVAL_BINS), np.float64)
         result |= dict.fromkeys(("flow_veh", "backed_up", "healthy"), (controlled, np.float64))
         result |= {
+            "expected_vph": ((2, *controlled), np.float64),
             "pedestrians": ((s, k), np.float64),
             "phase": ((s,), np.int64),
             "changing": ((s,), np.bool_),
@@ -121,9 +125,9 @@ class Snapshot:
 
     @staticmethod
     def empty(layout: Layout) -> Snapshot:
-        """A snapshot of zeros; `share` and `lead` are what they are as long as nothing is known."""
+        """A snapshot of zeros; `share`, `lead` and `expected_vph` are what they are as long as nothing is known."""
         empty = Snapshot(**{n: np.zeros(shape, kind) for n, (shape, kind) in Snapshot.shapes(layout).items()})
-        empty.share[:], empty.lead[:] = layout.stream_share, 1.0
+        empty.share[:], empty.lead[:], empty.expected_vph[:] = layout.stream_share, 1.0, np.nan
         return empty
 
     def copy(self) -> Snapshot:

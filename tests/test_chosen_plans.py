@@ -338,7 +338,7 @@ def test_other_folders_are_refused(town: Town, tmp_path: Path) -> None:
     early["days"][0]["day"] = str(DAY - datetime.timedelta(days=15))
     other = tmp_path / "early"
     other.mkdir()
-    for file in days.iterdir():
+    for file in filter(Path.is_file, days.iterdir()):
         (other / file.name.replace(str(DAY), early["days"][0]["day"])).write_bytes(file.read_bytes())
     (other / "calibration.json").write_text(json.dumps(early))
     config = other / f"day-{early['days'][0]['day']}.sumocfg"

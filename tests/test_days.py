@@ -74,7 +74,7 @@ def test_bad_folders_of_days_are_one_clear_line(tmp_path: Path) -> None:
         load("tee", demand=f"days:{days_folder(tmp_path / 'late', begin_s=7200)}")
     with pytest.raises(InputError, match="nowhere"):
         load("tee", demand=f"days:{days_folder(tmp_path / 'other', edges='nowhere E_out')}")
-    with pytest.raises(InputError, match="or 'days:FOLDER'"):
+    with pytest.raises(InputError, match="'days:FOLDER', or 'generated:MODEL'"):
         load("tee", demand="days:")
 
 

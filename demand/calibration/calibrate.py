@@ -6,18 +6,19 @@ import dataclasses
 import importlib.metadata
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from controllers.webster import Webster
-from demand.calibration.candidates import Candidates, find_candidates
-from demand.calibration.constraints import Constraints, constraints_of, lane_counts
+from demand.calibration.candidates import find_candidates
+from demand.calibration.constraints import constraints_of, lane_counts
 from demand.calibration.counted import CountedDay, clock
 from demand.calibration.fit import GOAL, DayFit, by_detector, fit_of, share_ok, worst
-from demand.calibration.folder import RESULT, Base, add_day, lay_base, readme, stem_of
+from demand.calibration.folder import COUNTS, RESULT, add_day, lay_base, readme, stem_of
 from demand.calibration.hand import hand_text
+from demand.calibration.history import keep_counts
 from demand.calibration.matching import Matches
 from demand.calibration.measuring import simulated_counts
 from demand.calibration.places import Place, Roads
@@ -95,41 +96,51 @@ def calibrate(asked: Request, out: Path) -> dict[str, Any]:
     Raises:
         InputError: no routes agree with the counts, or a tool of SUMO's fails.
     """
-    made, base = _Made(), lay_base(asked.scenario, out, asked.about)
-    begun = time.monotonic()
-    every = [constraints_of(asked.roads, asked.matches.places, day) for day in asked.days]
-    edges = dict.fromkeys(edge for wanted in every for edge in wanted.edges)
-    turns = dict.fromkeys(turn for wanted in every for turn in wanted.turns)
-    with scratch("candidates") as ground:
-        candidates = find_candidates(asked.scenario, asked.roads, edges, turns, ground, asked.seed)
-        for number, (day, wanted) in enumerate(zip(asked.days, every, strict=True), 1):
-            _one_day(asked, base, candidates, day, wanted, made)
-            left_s = (time.monotonic() - begun) / number * (len(every) - number)
-            say(
-                f"{day.name}: {made.vehicles[day.name]['planned']:,} vehicles, GEH below 5 for "
-                f"{share_ok(made.fits[-1:]):.1%} of the hourly counts"
-                + (f"; {number} of {len(every)} days, about {left_s:.0f} s left" if left_s else ""),
-                error=True,
-            )
+    made, begun = _Made(), time.monotonic()
+    for number, (day, scenario, notes) in enumerate(days_made(asked, out), 1):
+        _measure(asked, day, scenario, made)
+        made.notes |= dict.fromkeys(notes)
+        left_s = (time.monotonic() - begun) / number * (len(asked.days) - number)
+        say(
+            f"{day.name}: {made.vehicles[day.name]['planned']:,} vehicles, GEH below 5 for "
+            f"{share_ok(made.fits[-1:]):.1%} of the hourly counts"
+            + (f"; {number} of {len(asked.days)} days, about {left_s:.0f} s left" if left_s else ""),
+            error=True,
+        )
     result = _result(asked, made)
     _write(asked, made, result, out)
     return result
 
 
-def _one_day(
-    asked: Request, base: Base, candidates: Candidates, day: CountedDay, wanted: Constraints, made: _Made
-) -> None:
-    places = asked.matches.places
+def days_made(asked: Request, out: Path) -> Iterator[tuple[CountedDay, Scenario, list[str]]]:
+    """Lay the network into a folder, which is there and empty, and add each day's routes. Yields each with its
+    scenario, and what was assumed.
+
+    Raises:
+        InputError: no routes agree with the counts, or a tool of SUMO's fails.
+    """
+    base, places = lay_base(asked.scenario, out, asked.about), asked.matches.places
+    every = [constraints_of(asked.roads, places, day) for day in asked.days]
+    edges = dict.fromkeys(edge for wanted in every for edge in wanted.edges)
+    turns = dict.fromkeys(turn for wanted in every for turn in wanted.turns)
+    with scratch("candidates") as ground:
+        candidates = find_candidates(asked.scenario, asked.roads, edges, turns, ground, asked.seed)
+        for day, wanted in zip(asked.days, every, strict=True):
+            with scratch("calibrate") as inner:
+                lanes = lane_counts(places, day)
+                routes, notes = sample(candidates, asked.roads, day, wanted, lanes, inner, asked.seed)
+            yield day, add_day(base, day.name, routes, day.begin_s, day.end_s), [*wanted.notes, *notes]
+
+
+def _measure(asked: Request, day: CountedDay, scenario: Scenario, made: _Made) -> None:
+    """Simulate a day, and compare."""
+    programs = Webster().additional_xml(scenario) if asked.program == "webster" else ""
+    counted = [place for place in asked.matches.places if place.detector in day.counts]
     with scratch("calibrate") as ground:
-        routes, notes = sample(candidates, asked.roads, day, wanted, lane_counts(places, day), ground, asked.seed)
-        scenario = add_day(base, day.name, routes, day.begin_s, day.end_s)
-        programs = Webster().additional_xml(scenario) if asked.program == "webster" else ""
-        counted = [place for place in places if place.detector in day.counts]
         simulated, made.vehicles[day.name] = simulated_counts(
             scenario, asked.roads, counted, day.interval_s, ground, asked.seed, programs
         )
     made.fits.append(fit_of(day, simulated))
-    made.notes |= dict.fromkeys((*wanted.notes, *notes))
 
 
 def _result(asked: Request, made: _Made) -> dict[str, Any]:
@@ -153,8 +164,13 @@ def _result(asked: Request, made: _Made) -> dict[str, Any]:
         "goal_met": made.share >= GOAL,
         "hourly_counts": len(hours),
         "days": [
-            {"day": fit.day, "share_geh_below_5": round(share_ok([fit]), 4), **made.vehicles[fit.day]}
-            for fit in made.fits
+            {
+                "day": fit.day,
+                "date": str(of.date),
+                "share_geh_below_5": round(share_ok([fit]), 4),
+                **made.vehicles[fit.day],
+            }
+            for fit, of in zip(made.fits, asked.days, strict=True)
         ],
         "detectors": [_rounded(dataclasses.asdict(of)) for of in by_detector(made.fits)],
         "hours": [_rounded({**dataclasses.asdict(hour), "geh": hour.geh}) for hour in hours],
@@ -218,6 +234,8 @@ def _write(asked: Request, made: _Made, result: dict[str, Any], out: Path) -> No
     }
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8")
+    dates = [day.date for day in asked.days if day.date is not None]
+    keep_counts(asked.folder, dates, out / COUNTS)
     (out / RESULT).write_bytes(json_bytes(result))
 
 

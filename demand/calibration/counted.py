@@ -31,6 +31,8 @@ class CountedDay:
     interval_s: int
     counts: Mapping[str, npt.NDArray[np.float64]]
     """Per detector, [I] vehicles in each interval; NaN where nothing is known."""
+    date: datetime.date | None = None
+    """On which date it stands: its own, or, of a mean, the next such day of the week after the last of its days."""
 
     @property
     def known(self) -> int:
@@ -108,7 +110,7 @@ def counted_day(table: pl.DataFrame, date: datetime.date, begin_s: int, end_s: i
     Raises:
         InputError: nothing was counted then, or the window has no whole intervals.
     """
-    return _day(str(date), table.filter(pl.col("date") == date), begin_s, end_s, interval_s)
+    return _day(str(date), date, table.filter(pl.col("date") == date), begin_s, end_s, interval_s)
 
 
 def mean_day(
@@ -117,10 +119,14 @@ def mean_day(
     """The mean of several dates; arguments as of `counted_day`."""
     some = table.filter(pl.col("date").is_in(list(dates)))
     mean = some.group_by("detector", "second").agg(pl.col("count").mean())
-    return _day(MEAN, mean, begin_s, end_s, interval_s)
+    weekdays = {date.weekday() for date in dates}
+    after = (max(dates) + datetime.timedelta(days=n) for n in range(1, 8))
+    return _day(MEAN, next(d for d in after if d.weekday() in weekdays), mean, begin_s, end_s, interval_s)
 
 
-def _day(name: str, table: pl.DataFrame, begin_s: int, end_s: int, interval_s: int) -> CountedDay:
+def _day(
+    name: str, date: datetime.date, table: pl.DataFrame, begin_s: int, end_s: int, interval_s: int
+) -> CountedDay:
     if begin_s % interval_s or end_s % interval_s:
         raise InputError(
             f"the counts come every {interval_s / 60:g} minutes, and the window does not begin and end with one; "
@@ -135,7 +141,7 @@ def _day(name: str, table: pl.DataFrame, begin_s: int, end_s: int, interval_s: i
         row = np.full(size, math.nan)
         row[((rows["second"] - begin_s) // interval_s).to_numpy()] = rows["count"].to_numpy()
         counts[str(detector)] = row
-    day = CountedDay(name, begin_s, end_s, interval_s, counts)
+    day = CountedDay(name, begin_s, end_s, interval_s, counts, date)
     if not day.known:
         raise InputError(f"nothing was counted on day {name} from {clock(begin_s)} to {clock(end_s)}; choose another")
     return day

@@ -19,7 +19,7 @@ from scenarios.provenance import FILE, Provenance, write_provenance
 from scenarios.scenario import Scenario
 from scenarios.sumo_input import admitted
 
-RESULT = "calibration.json"
+RESULT, PLACES, COUNTS = "calibration.json", "places.csv", "counts"
 _NOT_KEPT = frozenset({*FILE_OPTIONS, "scale", "route-steps"})
 """Options of the scenario's that belong to its own demand."""
 
@@ -97,7 +97,8 @@ Window: {clock(begin_s)} to {clock(end_s)}; SUMO's time is seconds since midnigh
 Days: {", ".join(days)}.
 
 `report.html` shows how well a simulation repeats the counts, `{RESULT}` has all of it for machines, `places.csv`
-where each detector is (edit it and give it back with `--places`), and `network.svg` draws them.
+where each detector is (edit it and give it back with `--places`), and `network.svg` draws them. `{COUNTS}` holds the
+counts of these days and of the weeks before, from which forecasts start.
 
 ```
 python evaluate.py --scenario {first} --controllers fixed_time actuated greedy

@@ -42,6 +42,14 @@ class Forecaster:
         self.about, files = read_model(path)
         self._model = loaded(path, self.about, files)
 
+    @classmethod
+    def of(cls, about: ModelAbout, files: Mapping[str, bytes]) -> Forecaster:
+        """That of a folder which has been read."""
+        made = cls.__new__(cls)
+        made.about = about
+        made._model = loaded(Path(), about, files)
+        return made
+
     @property
     def history(self) -> int:
         """Intervals before the moment that a forecast looks back on; fewer do, with less to go by."""

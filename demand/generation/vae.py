@@ -5,6 +5,9 @@ It is trained with torch and drawn from with numpy, so that a saved one needs no
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -40,14 +43,26 @@ class _Network(nn.Module):
         return bound
 
 
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Matrices of this size lose more by being shared between threads than they gain."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def fit_vae(courses: Numbers, types: Numbers, seed: int) -> Vae:
     """Train one on (days, knots, D) courses. The same seed gives the same weights on the same machine."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _one_thread():
         torch.manual_seed(seed)
         flat = torch.as_tensor(courses.reshape(len(courses), -1), dtype=torch.float32)
         kinds = torch.eye(len(TYPES))[torch.as_tensor(types)]
         network = _Network(flat.shape[1])
-        optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
+        # fused: else half of the time goes into the steps of the optimiser, for a network as small as this
+        optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY, fused=True)
         for _ in range(STEPS):
             rows = torch.randint(len(flat), (min(BATCH, len(flat)),))
             seen = flat[rows] + ROUGH * torch.randn_like(flat[rows])

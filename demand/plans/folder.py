@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from demand.calibration.counted import time_of_day_s
-from demand.calibration.folder import RESULT, stem_of
+from demand.calibration.folder import PLACES, RESULT, stem_of
 from plumbing.errors import InputError
 from plumbing.plain import listed, misfit, parse, text
 from scenarios.loading import load
 from scenarios.scenario import Scenario
-
-PLACES = "places.csv"
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from envs.sumo.loops import with_loops
 from envs.sumo.setup import SimulationOptions, SimulationSetup, make_setup
-from envs.sumo.simulation import SimulationError, with_loops
+from envs.sumo.simulation import SimulationError
 from scenarios.scenario import Scenario
 from signals.intersection import Intersection
 from signals.loops import LoopPlan, plan_loops
@@ -83,7 +84,7 @@ class LampSimulation:
         self._sumo, self._low = libsumo, _libsumo
         args = ["sumo", *self.setup.sumo_args, "--seed", str(seed), *self.setup.outputs]
         try:
-            with with_loops(args, self.loops) as words:
+            with with_loops(args, self.loops.places) as words:
                 self._sumo.start(words)
         except Exception as error:  # libsumo raises several types without a common base
             raise SimulationError(f"SUMO did not start: {error}") from error

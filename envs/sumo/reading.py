@@ -45,10 +45,15 @@ def read_lane(low: Any, lane: str) -> tuple[int, int, float, float]:
     )
 
 
+def read_counts(low: Any, loops: Sequence[str]) -> FloatArray:
+    """Of each induction loop, the vehicles of the interval so far."""
+    return np.array([low.inductionloop_getIntervalVehicleNumber(name) for name in loops], float)
+
+
 def read_loops(low: Any, loops: Sequence[str]) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Of each induction loop: vehicles and occupancy [%] of the interval so far, time since the last vehicle [s]."""
     return (
-        np.array([low.inductionloop_getIntervalVehicleNumber(name) for name in loops], float),
+        read_counts(low, loops),
         np.array([low.inductionloop_getIntervalOccupancy(name) for name in loops], float),
         np.array([low.inductionloop_getTimeSinceDetection(name) for name in loops], float),
     )

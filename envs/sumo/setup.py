@@ -21,6 +21,7 @@ from signals.loops import DetectorFaults, LoopPlan, plan_loops
 from signals.timing import Timing
 
 if TYPE_CHECKING:  # what a worker is sent holds none: it starts without what reads scenarios
+    from scenarios.foresight import Foresight
     from scenarios.scenario import Scenario
 
 MOST_TURNS = 0.4
@@ -95,6 +96,10 @@ class SimulationSetup(SimulationOptions):
     has the checkout as its current folder."""
     days: tuple[str, ...] = ()
     """Route files of which each run has one, in the place of the only one in `sumo_args`; see `scenarios.days`."""
+    apart: tuple[int, int] = (0, 0)
+    """Of `days`, how many at the end are for validation and for evaluation alone; see `scenarios.days`."""
+    foresight: Foresight | None = None
+    """A forecast that is made as the run goes on."""
     scale: float = 1.0
     """The scenario's own factor on its vehicles, to which `demand_range` comes on top."""
     render: str = ""
@@ -111,7 +116,7 @@ class SimulationSetup(SimulationOptions):
         if self.days:
             from scenarios.days import with_day  # a worker that needs none starts without it
 
-            args = with_day(args, self.days, seed)
+            args = with_day(args, self.days, seed, self.apart)
         if self.demand_range != (1.0, 1.0):
             factor = np.random.default_rng([seed, 0xDE3A4D]).uniform(*self.demand_range)
             args += ["--scale", f"{self.scale * round(factor, 3):g}"]
@@ -186,6 +191,8 @@ def make_setup(
         loops=loops,
         outputs=tuple(outputs),
         days=tuple(str(admitted(path, "route file")) for path in scenario.days),
+        apart=scenario.days_apart,
+        foresight=scenario.foresight,
         scale=scenario.scale,
         render=render,
         program_id=_unused_id(scenario),

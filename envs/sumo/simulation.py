@@ -11,11 +11,9 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
 import numpy.typing as npt
@@ -23,15 +21,16 @@ import numpy.typing as npt
 from envs.sumo.approaches import ApproachReader
 from envs.sumo.compiled import native
 from envs.sumo.decision import CompiledDecision
+from envs.sumo.foreseeing import ForecastReader
 from envs.sumo.gridlock import head_of
 from envs.sumo.gui import GuiBackend
+from envs.sumo.loops import with_loops
 from envs.sumo.reading import read_lane, read_lanes, read_loops
 from envs.sumo.setup import SimulationSetup
 from envs.sumo.waiting import vehicles_waiting, walkers_waiting
 from native.library import parts_used
 from plumbing.errors import InputError
-from plumbing.held import scratch
-from signals.loops import LoopPlan, LoopReader
+from signals.loops import LoopReader
 from signals.machine import SignalMachine
 from signals.measures import ApproachMeasures, detector_calls, pedestrian_demand, streams_green
 from signals.snapshot import HALTING_MPS, Snapshot
@@ -98,6 +97,7 @@ class Simulation:
         self._late_s = setup.faults.latency_s if setup.loops is not None else 0.0
         self._loops = None if setup.loops is None else LoopReader(setup.loops, layout, setup.faults)
         self._approaches = ApproachReader(layout, ahead=setup.ahead) if self._loops is None else None
+        self._forecast = None if setup.foresight is None else ForecastReader(setup.foresight, layout)
         self.now_s = setup.begin_s
         self.running = False
         self.summary = EpisodeSummary()
@@ -132,8 +132,10 @@ class Simulation:
                     from scenarios.turning import turned  # a worker that needs none starts without it
 
                     args = files.enter_context(turned(args, setup.begin_s, setup.end_s, seed, setup.vary_turns))
-                if setup.loops is not None:
-                    args = files.enter_context(with_loops(args, setup.loops))
+                places = dict(setup.loops.places) if setup.loops is not None else {}
+                places |= self._forecast.places if self._forecast is not None else {}
+                if places:
+                    args = files.enter_context(with_loops(args, places))
                 self._sumo.start(args)
             self.running = True
             self._install_programs()
@@ -146,6 +148,9 @@ class Simulation:
         self.summary = EpisodeSummary()
         self.snapshot.share[:] = self.layout.stream_share
         self.snapshot.arriving[:], self.snapshot.lead[:] = 0.0 if self.setup.ahead else np.nan, 1.0
+        self.snapshot.expected_vph[:] = np.nan
+        if self._forecast is not None:
+            self._forecast.reset(self.now_s, seed)
         if self._approaches is not None:
             self._approaches.reset()
         if self._decision is not None:
@@ -263,6 +268,8 @@ class Simulation:
         layout, snapshot, machine = self.layout, self.snapshot, self.machine
         if layout.crossing_edges:
             self._read_pedestrians()
+        if self._forecast is not None:
+            self._forecast.read(self._low, self.now_s, snapshot)
         if self._look_compiled is None or not self._look_compiled.look(self.now_s):
             # this also says which lane SUMO does not know, where that is why the other could not
             read_lanes(self._low, layout.lanes, layout.lane_speed_mps, snapshot.lanes)
@@ -362,33 +369,3 @@ class Simulation:
         assert self._loops is not None
         counts, percent, gaps = read_loops(self._low, self._loops.ids)
         return now_s, counts, percent / 100.0 * elapsed, gaps
-
-
-def loops_xml(plan: LoopPlan) -> str:
-    """The additional file that places the loops: SUMO's induction loops (E1) with one endless interval, so that
-    counts and occupancy over any span are differences."""
-    rows = [
-        f'  <inductionLoop id={quoteattr(name)} lane={quoteattr(lane)} pos="{at}" period="1000000" '
-        f'friendlyPos="true" file="NUL"/>'
-        for name, (lane, at) in plan.places.items()
-    ]
-    return "<additional>\n" + "\n".join(rows) + "\n</additional>\n"
-
-
-@contextlib.contextmanager
-def with_loops(args: Sequence[str], loops: LoopPlan) -> Iterator[list[str]]:
-    """The same options with one more additional file, which is there until SUMO has started."""
-    with scratch("loops") as folder:
-        path = folder / "loops.add.xml"
-        path.write_text(loops_xml(loops))
-        yield _with_additional(args, path)
-
-
-def _with_additional(args: Sequence[str], path: Path) -> list[str]:
-    found = list(args)
-    if "-a" in found:
-        place = found.index("-a") + 1
-        found[place] = f"{found[place]},{path}"
-    else:
-        found += ["-a", str(path)]
-    return found

@@ -99,14 +99,16 @@ class PlannedObservation(PhaseObservation):
         self.phase[:, :, :phase], self.movement[:, :, :movement] = seen.phase, seen.movement
         plans, arrivals = self._plans(snapshot), self._arrivals(snapshot)
         self.phase[:, :, phase:] = np.minimum(plans * self._phase_factor[phase:], LIMIT)
-        self.movement[:, :, movement:] = np.minimum(arrivals * self._movement_factor[movement:], LIMIT)
+        arrive = slice(movement, movement + len(WITHIN_S))  # a subclass may have further features
+        self.movement[:, :, arrive] = np.minimum(arrivals * self._movement_factor[arrive], LIMIT)
 
     def fill(self, snapshot: Snapshot) -> None:
         """Write what is sensed, in the table's units."""
         super().fill(snapshot)
         seen = self._seen
         self.phase[:, :, seen.phase.shape[2] :] = self._plans(snapshot)
-        self.movement[:, :, seen.movement.shape[2] :] = self._arrivals(snapshot)
+        first = seen.movement.shape[2]
+        self.movement[:, :, first : first + len(WITHIN_S)] = self._arrivals(snapshot)
 
     def _plans(self, snapshot: Snapshot) -> FloatArray:
         return plan_features(self._planner, snapshot)
@@ -175,9 +177,9 @@ class PlannedDetectorObservation(DetectorObservation):
     def fill(self, snapshot: Snapshot) -> None:
         """Write what is sensed, in the table's units."""
         super().fill(snapshot)
-        self.phase[:, :, -2:] = plan_features(self._planner, snapshot)
+        self.phase[:, :, 14:16] = plan_features(self._planner, snapshot)
         estimated = np.stack((snapshot.queue_veh, snapshot.arriving.sum(axis=1)))
-        self.movement[:, :, -2:] = self.layout.movement_streams.sum(estimated).transpose(1, 2, 0)
+        self.movement[:, :, 10:12] = self.layout.movement_streams.sum(estimated).transpose(1, 2, 0)
 
 
 def plan_features(planner: Planner, snapshot: Snapshot) -> FloatArray:
