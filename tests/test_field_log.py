@@ -108,7 +108,7 @@ def test_the_state_is_all_that_a_pilot_knows() -> None:
             assert (inputs[0] == inputs[1]).all()
     # and nothing was the same only because it never changed
     no_shared_lane = {("snapshot", "share")}
-    of_vehicles = {("snapshot", name) for name in ("lanes", "lead")}
+    of_vehicles = {("snapshot", name) for name in ("lanes", "lead", "expected_vph")}
     no_shared_lane |= {(f"reader {n}", name) for n in range(5) for name in ("_known_veh", "_stood")}
     no_broken_loop = {(f"queues {n}", name) for n in range(5) for name in ("_stuck_s", "_doubted")}
     assert alike == {("estimator", "_begun"), ("guard", "_retired"), *of_vehicles, *no_shared_lane, *no_broken_loop}
