@@ -152,7 +152,7 @@ def parser() -> argparse.ArgumentParser:
         "--observation", metavar="NAME",
         help="what the policy is shown: phases; planned, which adds what the planner expects each phase to cost (all "
         "agents but qrdqn begin as that planner); or detectors, package.module:CLASS, path/to/file.py:CLASS "
-        "(default: that of --from, else the agent's recipe; phases with sensing detectors)",
+        "(default: that of --from, else the agent's recipe)",
     )  # fmt: skip
     p.add_argument(
         "--forecast", default="", metavar="MODEL_DIR",
@@ -241,7 +241,7 @@ def _job(command: argparse.Namespace) -> Job:
     every = command.validate_every
     if every is not None and every < 0:
         raise InputError(f"--validate-every is {every}; give 0 or more steps")
-    observation = command.observation or (recipe.observation if command.sensing == "full" else "phases")
+    observation = command.observation or recipe.observation
     if command.start:
         shown = str(read_settings(Path(command.start)).get("observation", "phases"))
         # code from outside runs where the command line names it, never because a run directory does

@@ -28,7 +28,7 @@ def test_each_agent_has_a_recipe_that_can_be_followed() -> None:
     [
         ([], ("planned", 60_000, 6_000, 1)),
         (["--observation", "phases", "--steps", "70", "--validation-runs", "2"], ("phases", 70, 7, 2)),
-        (["--sensing", "detectors"], ("phases", 60_000, 6_000, 1)),
+        (["--sensing", "detectors"], ("planned", 60_000, 6_000, 1)),
     ],
 )
 def test_what_is_not_said_is_the_recipes(words: list[str], expected: tuple[object, ...]) -> None:

@@ -21,7 +21,7 @@ class Recipe:
     """How an agent is trained where nothing else is said."""
 
     observation: str = "phases"
-    """With sensing `full`."""
+    """In the form of the sensing level."""
     steps: int = 20_000
     """Decisions of one signal."""
     validation_runs: int = 1
