@@ -350,10 +350,11 @@ def _train(
         env.close()
         stack.close()
     last = progress.last
-    if isinstance(learner, Judged) and learner.settled:
+    if isinstance(learner, Judged):
         early = "stopped before the last step: " if learner.num_timesteps < job.steps else ""
-        say(early + learner.status(), error=True)
-        last = learner.best_judgement
+        if learner.settled:
+            say(early + learner.status(), error=True)
+        last = learner.best_judgement or last
     steps = min(learner.num_timesteps, job.steps)
     told = f"; validation {last}" if last else ""
     say(f"trained {steps:,} steps in {progress.elapsed_s:.0f} s{told}; in {run}")

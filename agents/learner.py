@@ -85,7 +85,7 @@ class Judged(Protocol):
     settled: bool
     """Whether more steps bring nothing: `learn` returns at once."""
     best_judgement: Judgement | None
-    """The best so far that it was told: once it is settled, that of its `scorer`."""
+    """The best so far that it was told: where nothing awaits a judgement, that of its `scorer`."""
 
     def judged(self, judgement: Judgement | None) -> None:
         """What the validation seeds say of its `scorer`; None where nothing was measured, which counts as better than

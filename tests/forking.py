@@ -21,15 +21,15 @@ SMALL: dict[str, Any] = {
 BEGIN_S, LASTS_S = 25_200.0, 100.0  # 20 decisions
 
 
-_MADE: dict[tuple[str, int], SignalsVecEnv] = {}
+_MADE: dict[tuple[str, int, str], SignalsVecEnv] = {}
 
 
-def vec_env(workers: int = 1, scenario: str = "cologne1") -> SignalsVecEnv:
+def vec_env(workers: int = 1, scenario: str = "cologne1", observation: str = "phases") -> SignalsVecEnv:
     """One that is shared by the tests, as it is before its first episode."""
-    if (scenario, workers) not in _MADE:
-        options = EnvOptions(scenario, begin_s=BEGIN_S, end_s=BEGIN_S + LASTS_S)
-        _MADE[scenario, workers] = SignalsVecEnv([options.worker() for _ in range(workers)], 0, 1.0)
-    env = _MADE[scenario, workers]
+    if (scenario, workers, observation) not in _MADE:
+        options = EnvOptions(scenario, begin_s=BEGIN_S, end_s=BEGIN_S + LASTS_S, observation=observation)
+        _MADE[scenario, workers, observation] = SignalsVecEnv([options.worker() for _ in range(workers)], 0, 1.0)
+    env = _MADE[scenario, workers, observation]
     env.batch.episodes, env.batch.failures, env.finished = [0] * workers, 0, []
     return env
 

@@ -19,6 +19,7 @@ from agents.judgement import Judgement
 from agents.run import CHECKPOINT, POLICY, SETTINGS, LearnedController, Network, load_controller, read_settings
 from agents.training import Interrupted, Progress, Schedule, train
 from plumbing.errors import InputError
+from signals.observation_names import find_observation
 from tests.branching import forked
 from tests.forking import SMALL, close_all, learner_for, vec_env
 from tests.test_learners import runs_as_onnx
@@ -41,9 +42,9 @@ def delays(*values: float) -> Callable[[Any], Judgement]:
 
 def trained(
     run: Path, steps: int, validate: Callable[[Any], Judgement] | None, *, workers: int = 1, every: int = 1,
-    resume: bool = False, stop_at: int | None = None,
+    resume: bool = False, stop_at: int | None = None, observation: str = "phases",
 ) -> tuple[RolloutLearner, Progress | None]:  # fmt: skip
-    env = vec_env(workers)
+    env = vec_env(workers, observation=observation)
     learner = learner_for(env)
     if stop_at is not None:
         took = learner.walks[0].took
@@ -57,7 +58,9 @@ def trained(
     try:
         progress = train(
             learner, env, run, Schedule(steps, every), validate=validate, resume=resume,
-            controller=lambda made: LearnedController(made.scorer().state_dict(), Network("rollout", SMALL), "full"),
+            controller=lambda made: LearnedController(
+                made.scorer().state_dict(), Network("rollout", SMALL), find_observation(observation)  # type: ignore[arg-type]
+            ),
         )  # fmt: skip
     except Interrupted:
         progress = None
@@ -141,6 +144,32 @@ def test_a_network_to_start_from_is_judged_first_and_kept_where_a_round_is_no_be
     assert same(weights(tmp_path / "run"), start)
 
 
+@forked
+def test_what_is_no_better_than_the_planner_is_not_kept_and_the_rounds_go_on(tmp_path: Path) -> None:
+    """It is judged before the first round; the rule stays the base until a network is better."""
+    followed: list[bool] = []
+    begin = RolloutLearner._begin_round
+
+    def noted(self: RolloutLearner) -> None:
+        begin(self)
+        followed.append(self.best is None)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RolloutLearner, "_begin_round", noted)
+        patch.setattr(RolloutLearner, "_base", lambda self: named_base("greedy"))  # no process loads PyTorch
+        learner, progress = trained(tmp_path / "run", 60, delays(30.0, 30.5, 29.0, 29.5), observation="planned")
+        assert progress is not None
+        assert [(row["steps"], row["delay_s"]) for row in progress.validations] == [
+            (0.0, 30.0), (20.0, 30.5), (40.0, 29.0), (60.0, 29.5),
+        ]  # fmt: skip
+        assert followed == [True, True, False]
+        assert (learner.settled, learner.best_judgement) == (True, Judgement(0, 29.0))
+        worse, _ = trained(tmp_path / "worse", 20, delays(30.0, 31.0), observation="planned")
+    assert worse.best_judgement == Judgement(0, 30.0)
+    assert same(weights(tmp_path / "worse"), worse.initial), "the planner"
+    assert not same(worse.candidate, worse.initial)
+
+
 @pytest.mark.wide
 @forked
 def test_without_validation_on_the_way_all_rounds_are_run_and_the_last_network_is_kept(tmp_path: Path) -> None:
@@ -188,7 +217,7 @@ def test_a_training_that_is_lengthened_is_that_of_as_many_steps_at_once(tmp_path
 
 
 def test_judgements_count_only_what_was_measured() -> None:
-    learner = SimpleNamespace(candidate={"a": 1}, best=None, best_judgement=None, settled=False)
+    learner = SimpleNamespace(candidate={"a": 1}, best=None, best_judgement=None, settled=False, untrained=False)
     judged: Callable[[Any, Judgement | None], None] = RolloutLearner.judged
     judged(learner, None)
     assert (learner.best, learner.best_judgement, learner.settled) == ({"a": 1}, None, False)
@@ -215,6 +244,7 @@ def test_the_command_tells_the_delay_of_the_network_that_is_kept(
     config = tmp_path / "c.yaml"
     config.write_text("".join(f"{name}: {value}\n" for name, value in SMALL.items()))
     words = ["--scenario", "cologne1", "--end", "25400", "--agent", "rollout", "--steps", str(steps)]
+    words += ["--observation", "phases"]
     assert train_command.main([*words, "--config", str(config), "--out", str(tmp_path / "run")]) == 0
     said = capsys.readouterr()
     assert "trained 40 steps in" in said.out

@@ -5,7 +5,9 @@ In a round the simulations follow a base policy. At some of the free choices of 
 once for each phase that this signal may take: it alone deviates, all others, and itself afterwards, follow the base.
 What all vehicles lose within a horizon is the cost of the phase. A network learns these costs from what the signal is
 shown at the moment; the forks know the future, it does not. It is the next round's base. Validation ends the rounds:
-when a network is no better than the best one before, that one is kept.
+when a network is no better than the best one before, that one is kept. A network that begins as the planner is judged
+before the first round, so that what is kept is no worse than the planner, either; where a round's fit is, the rule
+stays the base of the next one.
 """
 
 from __future__ import annotations
@@ -93,7 +95,9 @@ class RolloutLearner:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             untrained = PhaseScorer(env.shape, settings.units, encoder)
-        if env.shape.regret is not None and settings.plan_start:
+        self.untrained = env.shape.regret is not None and settings.plan_start > 0
+        """Whether the candidate is the planner, of which nothing has been learned yet."""
+        if self.untrained:
             untrained.begin_as_rule(settings.plan_start)
         self.initial = untrained.state_dict()
         """What fits begin with."""
@@ -105,8 +109,8 @@ class RolloutLearner:
         self.num_timesteps = self.round = 0
         self._began = 0
         """Steps before this round."""
-        self.awaits_judgement = self.settled = False
-        """Whether the last fit is still to be validated; whether rounds bring nothing any more."""
+        self.awaits_judgement, self.settled = self.untrained, False
+        """Whether the candidate is still to be validated; whether rounds bring nothing any more."""
         self._unfitted = 0
         """Samples since the last fit."""
         self._logger = Logger(None, [])
@@ -161,8 +165,8 @@ class RolloutLearner:
         self._fit()
 
     def scorer(self) -> nn.Module:
-        """The network that awaits its judgement, else the best one."""
-        weights = self.candidate if self.awaits_judgement or self.best is None else self.best
+        """The network that awaits its judgement, else the best one, which is the untrained one at first."""
+        weights = self.candidate if self.awaits_judgement else self.best or self.initial
         found = self.network(self.settings, self.env.shape, self.encoder)
         found.load_state_dict(weights)
         return found
@@ -171,15 +175,15 @@ class RolloutLearner:
         """That network is the first base, and what fits begin with."""
         self.network(self.settings, self.env.shape, self.encoder).load_state_dict(dict(weights))
         self.initial = self.candidate = self.best = dict(weights)
-        self.awaits_judgement = True  # a round has to be better than what was there
+        self.awaits_judgement, self.untrained = True, False  # a round has to be better than what was there
 
     def judged(self, judgement: Judgement | None) -> None:
         """See `Judged.judged`."""
-        self.awaits_judgement = False
+        untrained, self.untrained, self.awaits_judgement = self.untrained, False, False
         if judgement is not None and self.best_judgement is not None and judgement >= self.best_judgement:
-            self.settled = True
+            self.settled = self.best is not None  # else the next round knows more of the rule's choices
             return
-        self.best = dict(self.candidate)
+        self.best = None if untrained else dict(self.candidate)
         self.best_judgement = judgement or self.best_judgement
 
     def status(self) -> str:
@@ -188,7 +192,7 @@ class RolloutLearner:
         done = f"round {self.round}, {samples:,} of {self.settings.samples:,} choices tried"
         if self.settled:
             return f"round {self.round} was no better than the best before it, whose network is kept"
-        return done
+        return done if self.best is not None or self.round < 2 else f"{done}; no fit was better than the planner yet"
 
     def state(self) -> State:
         """See `Learner.state`."""
@@ -200,7 +204,7 @@ class RolloutLearner:
         }  # fmt: skip
 
     _COUNTERS = (
-        "num_timesteps", "round", "_began", "_unfitted", "awaits_judgement", "settled",
+        "num_timesteps", "round", "_began", "_unfitted", "awaits_judgement", "settled", "untrained",
     )  # fmt: skip
 
     def load_state(self, state: State) -> None:
