@@ -132,7 +132,11 @@ class RolloutSettings:
     round: int = setting(5000, most=1_000_000_000)
     """Decisions of one signal in a round, over all signals and workers: `--steps` has so many rounds at most."""
     samples: int = setting(1500, most=100_000_000)
-    """Choices in a round that are tried in forks. Each costs as much simulation as its phases times the horizon."""
+    """Choices in a round that are tried in forks, at least. Each costs as much simulation as its phases times the
+    horizon."""
+    samples_per_signal: int = setting(500, least=0, most=100_000_000)
+    """The same for each signal: on many signals a fit needs more of them. cologne8, whose planner has 24.4 s in
+    validation, came to 30.5 s after a round of 1,500 choices, and to 22.7 s after one of 4,000."""
     horizon_s: float = setting(75.0, most=3600.0)
     """How long a fork goes on [s]."""
     exploration: float = setting(0.1, least=0.0, most=1.0)

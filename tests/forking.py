@@ -13,6 +13,7 @@ SMALL: dict[str, Any] = {
     "base": "greedy",
     "round": 20,
     "samples": 6,
+    "samples_per_signal": 0,
     "horizon_s": 15,
     "gradient_steps": 10,
     "units": 8,

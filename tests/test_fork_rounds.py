@@ -216,6 +216,17 @@ def test_a_training_that_is_lengthened_is_that_of_as_many_steps_at_once(tmp_path
     assert same(weights(through), weights(tmp_path / "run"))
 
 
+@forked
+def test_many_signals_have_more_choices_tried() -> None:
+    env = vec_env(2)
+    for settings, expected in (({"samples": 7}, (4, 3)), ({"samples": 7, "samples_per_signal": 9}, (5, 4))):
+        learner = learner_for(env, **settings)
+        assert tuple(walk.quota.samples for walk in learner.walks) == expected
+        assert learner.samples == sum(expected)
+    three = learner_for(vec_env(1, "cologne3"), samples=7, samples_per_signal=9)
+    assert three.samples == 27
+
+
 def test_judgements_count_only_what_was_measured() -> None:
     learner = SimpleNamespace(candidate={"a": 1}, best=None, best_judgement=None, settled=False, untrained=False)
     judged: Callable[[Any, Judgement | None], None] = RolloutLearner.judged

@@ -75,13 +75,15 @@ class RolloutLearner:
         self.moments = max(1, round(settings.round / env.num_envs))
         """Of each signal, in a round."""
         workers = len(env.workers)
+        self.samples = max(settings.samples, settings.samples_per_signal * (env.num_envs // workers))
+        """Choices that are tried in a round."""
         local = all(isinstance(worker, RemoteSimulation) for worker in env.workers)
         self.walks = [
             Walk(
                 worker, seed, n,
                 Quota(
                     moments=self.moments,
-                    samples=settings.samples // workers + (n < settings.samples % workers),
+                    samples=self.samples // workers + (n < self.samples % workers),
                     steps=steps,
                     horizon_s=steps * interval_s,
                     exploration=settings.exploration,
@@ -189,7 +191,7 @@ class RolloutLearner:
     def status(self) -> str:
         """Where it is, in a few words."""
         samples = sum(walk.counts.sampled for walk in self.walks)
-        done = f"round {self.round}, {samples:,} of {self.settings.samples:,} choices tried"
+        done = f"round {self.round}, {samples:,} of {self.samples:,} choices tried"
         if self.settled:
             return f"round {self.round} was no better than the best before it, whose network is kept"
         return done if self.best is not None or self.round < 2 else f"{done}; no fit was better than the planner yet"
