@@ -131,7 +131,13 @@ def main(argv: list[str] | None = None) -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--run", type=Path, default=ROOT / "examples" / "single-detectors", help="run directory to export")
     p.add_argument("--seeds", type=int, default=1, help="how many simulated hours (default: 1)")
-    p.add_argument("--tolerance", type=float, default=5.0, metavar="PERCENT", help="(default: 5)")
+    p.add_argument(
+        "--tolerance",
+        type=float,
+        default=8.0,
+        metavar="PERCENT",
+        help="an hour is one draw: single seeds lie up to 6.5 %% off (default: 8)",
+    )
     p.add_argument("--end", type=float, metavar="S", help="end of the window [s] (default: the scenario's)")
     p.add_argument("--out", type=Path, default=ROOT / "runs" / "demo-controller", help="bundle, logs, SUMO's outputs")
     p.add_argument("--json", action="store_true", help="print JSON on stdout, and nothing else there")
