@@ -136,7 +136,7 @@ def _table(rows: Sequence[Row]) -> list[str]:
         lines.append(
             f"| {name} | {_shown(row)} | {compared} "
             f"| {row.waiting_s:.1f} | {row.stops:.2f} | {row.resco_delay_s:.1f} | {stuck} "
-            f"| {f'{each}; {row.took_s:.0f}' if row.learned else ''} |"
+            f"| {each}{f'; {row.took_s:.0f}' if row.took_s > 0 else ''} |"
         )
     return lines
 
