@@ -3,8 +3,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 CONTROLLER_VENV ?= .venv-controller
-DEMO_STEPS ?= 45000
-TEST_WORKERS ?= 2
+# forks of a running simulation take Linux's /proc
+DEMO_TRAINING ?= $(if $(wildcard /proc/self/fd),--agent rollout --steps 5000 --workers 2,--agent dqn --steps 20000)
+TEST_WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n > 4 ? 4 : n)))
 PLAIN_TESTS := tests/test_envs.py tests/test_vector_env.py
 
 PY := $(VENV)/bin/python
@@ -43,9 +44,9 @@ $(CONTROLLER_VENV)/.installed: deployment/requirements.txt constraints.txt
 
 demo: $(INSTALLED) ## train on an embedded scenario, compare with the baselines, write a replay page
 	rm -rf runs/demo runs/demo-evaluation runs/demo-replay
-	$(PY) train.py --scenario single --agent dqn --observation phases --steps $(DEMO_STEPS) --seed 0 --out runs/demo
+	$(PY) train.py --scenario single $(DEMO_TRAINING) --seed 0 --out runs/demo
 	$(PY) evaluate.py --scenario single \
-		--controllers fixed_time actuated max_pressure greedy runs/demo --seeds 5 --out runs/demo-evaluation
+		--controllers fixed_time actuated max_pressure greedy cop runs/demo --seeds 5 --out runs/demo-evaluation
 	$(PY) replay.py record --scenario single --end 1800 --controller actuated --out runs/demo-replay/actuated.replay
 	$(PY) replay.py record --scenario single --end 1800 --controller runs/demo --out runs/demo-replay/policy.replay
 	$(PY) replay.py view runs/demo-replay/actuated.replay runs/demo-replay/policy.replay --out runs/demo-replay/page.html

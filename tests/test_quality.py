@@ -68,7 +68,7 @@ def test_an_agents_figure_is_the_mean_of_all_trainings(tmp_path: Path) -> None:
 
 @pytest.mark.wide
 def test_a_scenario_is_trained_judged_and_gone_on_with(tmp_path: Path) -> None:
-    words = ["single", "--agents", "dqn", "--rules", "fixed_time", "--seeds", "1", "--steps", "40"]
+    words = ["single", "--agents", "dqn", "--rules", "fixed_time", "--seeds", "1", "--steps", "2"]
     words += ["--workers", "1", "--work", str(tmp_path)]
     assert quality.main([*words, "--training-seeds", "0"]) == 0
     kept = pl.read_parquet(tmp_path / "figures" / "single.parquet")
