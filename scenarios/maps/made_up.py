@@ -63,7 +63,9 @@ def made_up(
     found: list[Departure] = []
     cars = rim(network, _CAR)
     starts, ends = weights(network, streets, cars)
-    per_h = assumption.vehicles_per_h or assumption.factor * sum(starts.values())
+    of_classes = sum(starts.values())
+    per_h = assumption.vehicles_per_h or assumption.factor * of_classes
+    factor = per_h / of_classes if of_classes else assumption.factor
     draw = _Draw(net, scratch, assumption.seed)
     if starts and ends:
         far_m = str(round(min(_FAR_M, _FAR_SHARE * _diagonal_m(network))))
@@ -84,7 +86,7 @@ def made_up(
     if crossings and pavements:
         near, far = map(str, _WALK_M)
         words = ["--persons", "--min-distance", near, "--max-distance", far]
-        walkers = WALKERS_PER_CROSSING_H * crossings * assumption.factor
+        walkers = WALKERS_PER_CROSSING_H * crossings * factor
         found += draw.trips("", "person", walkers, pavements, pavements, words)
     found += _trams(network, assumption)
     return sorted(found, key=lambda departure: (departure.depart_s, departure.id))
