@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
-from demand.calibration.counted import clock
+from demand.calibration.counted import clock, time_of_day_s
 from plumbing.errors import InputError
+from plumbing.plain import listed, misfit, parse, record, text
 from scenarios.additional import is_demand
 from scenarios.config import FILE_OPTIONS
 from scenarios.loading import load
@@ -22,6 +23,37 @@ from scenarios.sumo_input import admitted
 RESULT, PLACES, COUNTS = "calibration.json", "places.csv", "counts"
 _NOT_KEPT = frozenset({*FILE_OPTIONS, "scale", "route-steps"})
 """Options of the scenario's that belong to its own demand."""
+
+
+_DAY = record({"day": text(20, "mean|[0-9-]+")}, {"date": text(10, r"\d{4}-\d{2}-\d{2}")})
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a calibration was made for."""
+
+    begin_s: int
+    end_s: int
+    """[s since midnight]"""
+    days: Mapping[str, str]
+    """Per day's name, in order, the date on which it stands; "" where an earlier version wrote none."""
+
+
+def read_window(folder: Path) -> Window:
+    """What a folder was made for.
+
+    Raises:
+        OSError: it holds no calibration.
+        InputError: something in its result is not what it has to be.
+    """
+    file = folder / RESULT
+    try:
+        found = parse(file.read_bytes())
+        misfit(record({"window": listed(text(20), 2, 2), "days": listed(_DAY, 1)}), found)
+    except ValueError as error:
+        raise InputError(f"{file}: {error}; calibrate again") from error
+    begin_s, end_s = map(time_of_day_s, found["window"])
+    return Window(begin_s, end_s, {row["day"]: row.get("date", "") for row in found["days"]})
 
 
 @dataclass(frozen=True)

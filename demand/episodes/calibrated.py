@@ -7,16 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from demand.calibration.counted import time_of_day_s
-from demand.calibration.folder import COUNTS, PLACES, RESULT, stem_of
+from demand.calibration.folder import COUNTS, PLACES, RESULT, read_window, stem_of
 from demand.calibration.hand import read_hand
 from demand.calibration.places import Place, Roads
 from demand.counts.store import CountsFolder
 from plumbing.errors import InputError, printable
-from plumbing.plain import listed, misfit, parse, record, text
 from scenarios.scenario import Scenario
-
-_DAY = record({"day": text(20, "mean|[0-9-]+"), "date": text(10, r"\d{4}-\d{2}-\d{2}")})
 
 
 @dataclass(frozen=True)
@@ -44,12 +40,8 @@ def calibrated(scenario: Scenario) -> Calibrated:
     folder = _routes(scenario)[0].parent
     file = folder / RESULT
     try:
-        found = parse(file.read_bytes())
-        if not isinstance(found, dict):
-            raise ValueError("it is no calibration")
-        misfit(listed(text(20), 2, 2), found.get("window"))
-        misfit(listed(_DAY, 1), found.get("days"))
-        dates = {row["day"]: datetime.date.fromisoformat(row["date"]) for row in found["days"]}
+        made = read_window(folder)
+        dates = {day: datetime.date.fromisoformat(date) for day, date in made.days.items()}
     except OSError as error:
         raise InputError(
             f"scenario {scenario.name!r}: nobody knows where detectors count, since its traffic does not come from a "
@@ -59,10 +51,9 @@ def calibrated(scenario: Scenario) -> Calibrated:
         raise InputError(f"{file}: {error}; calibrate again") from error
     if not (folder / COUNTS).is_dir():
         raise InputError(f"{folder} holds no {COUNTS}, from which forecasts start; calibrate again")
-    begin_s, end_s = map(time_of_day_s, found["window"])
     counts, roads = CountsFolder(folder / COUNTS), Roads(scenario.network)
     places = read_hand(folder / PLACES, roads, counts.detectors()["detector"].to_list())
-    return Calibrated(folder, begin_s, end_s, dates, roads, tuple(places), counts)
+    return Calibrated(folder, made.begin_s, made.end_s, dates, roads, tuple(places), counts)
 
 
 def dates_of(scenario: Scenario, of: Calibrated) -> list[datetime.date]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from demand.calibration.counted import time_of_day_s
-from demand.calibration.folder import PLACES, RESULT, stem_of
+from demand.calibration.folder import PLACES, RESULT, read_window, stem_of
 from plumbing.errors import InputError
-from plumbing.plain import listed, misfit, parse, text
 from scenarios.loading import load
 from scenarios.scenario import Scenario
 
@@ -37,21 +35,12 @@ def read_folder(path: Path) -> DaysFolder:
     Raises:
         InputError: it is no such folder, or something in it is not what it has to be.
     """
-    file = path / RESULT
     try:
-        found = parse(file.read_bytes())
-        if not isinstance(found, dict):
-            raise ValueError("it is no calibration")
-        misfit(listed(text(20), 2, 2), found.get("window"))
-        misfit(listed(lambda day: None if isinstance(day, dict) else "is no day", 1), found.get("days"))
-        days = [day.get("day") for day in found["days"]]
-        misfit(listed(text(20, "mean|[0-9-]+"), 1), days)
+        made = read_window(path)
     except OSError as error:
         raise InputError(
             f"{path} is no folder of calibrated days ({RESULT}: {error.strerror}); "
             "make one with python -m demand calibrate"
         ) from error
-    except ValueError as error:
-        raise InputError(f"{file}: {error}; calibrate again") from error
-    begin_s, end_s = map(time_of_day_s, found["window"])
-    return DaysFolder(path, begin_s, end_s, tuple(days), load(path / f"{stem_of(days[0])}.sumocfg"))
+    days = tuple(made.days)
+    return DaysFolder(path, made.begin_s, made.end_s, days, load(path / f"{stem_of(days[0])}.sumocfg"))
