@@ -155,9 +155,8 @@ int decision_look(const Decision* d, double now_s) {
     machine_show(d, now_s);
     if (d->measures) {
         measure(d);
-        if (d->guards) {
-            spillback(d);
-        }
+    }
+    if (d->masks) {
         machine_mask(d, now_s, d->calls, d->mask);
     }
     return 0;

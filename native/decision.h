@@ -102,25 +102,22 @@ struct Decision {
     double* max_until_s;               // [S]
     std::uint8_t* blocked;             // [S, P] phases that are of no use, as their exits are full
     // signals/layout.py
-    Gather zone, phase_streams, movement_streams, phase_exits, movement_exits, stream_exits;
+    Gather zone, phase_streams, movement_streams, phase_exits, movement_exits;
     std::int64_t controlled;           // C
     Approaches approaches;
     const std::int64_t* stream_signal; // [B]
     const std::int64_t* stream_lane;   // [B] ascending
     const std::uint8_t* stream_served; // [B, P]
-    const std::uint8_t* stream_chosen; // [B] whether some phases serve it and others do not
     const double* service;             // [S, P, K]
     const double* phase_size;          // [S, P]
     const double* movement_size;       // [S, K]
-    // signals/spillback.py
-    std::int64_t guards;               // whether what is blocked follows from the lanes
-    const double* capacity_veh;        // [L] standing vehicles that fill it
     // signals/observations.py
     const float* phase_factor;         // [14]
     const float* movement_factor;      // [9]
     float limit;
     std::int32_t walks;                // whether any movement is a crossing
-    std::int64_t measures;             // whether calls and mask follow from the lanes, not from detectors
+    std::int64_t measures;             // whether calls follow from the lanes, not from detectors
+    std::int64_t masks;                // whether the mask follows from these alone, without a spillback guard
     std::int64_t approaching;          // whether `decision_look` reads who is on the way, too
     // the snapshot
     double* time_s;                    // [1]
@@ -162,8 +159,5 @@ void read_approaches(const Decision* d);
 
 // measures.cpp
 void measure(const Decision* d);
-
-// spillback.cpp
-void spillback(const Decision* d);
 
 }  // extern "C"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from signals.snapshot import Snapshot
 from signals.spillback import blocked, capacity_veh
 from signals.timing import Timing, timing_of
 from tests.blocked_exit import BROKEN_S, blocked_exit
-from tests.compiled import CompiledMachine, needs_library
+from tests.compiled import needs_library
 from tests.safety_runs import record
 
 GUARDED = Timing(spillback_guard=True)
@@ -191,25 +190,6 @@ def test_the_monitor_finds_nothing_whatever_is_asked_for(scenario: Scenario, pol
     states, plan, changes = record(scenario, policy, tmp_path, timing=GUARDED)
     assert check(scenario.net_file, states, tls_ids=plan.tls_ids) == []
     assert changes > 3
-
-
-@needs_library
-@pytest.mark.parametrize("name", ["single", "cologne8", "ingolstadt7"])
-def test_compiled_code_blocks_the_same(name: str) -> None:
-    network = load(name).network
-    machine = CompiledMachine(compile_signals(network).intersections, GUARDED, network)
-    snapshot, random, layout = machine.seen, np.random.default_rng(1), build_layout(machine.intersections, network)
-    capacity, found = capacity_veh(layout), []
-    for _ in range(200):
-        empty, full, walks = random.random(3)
-        snapshot.lanes[0] = random.integers(1, 9, len(layout.lanes)) * (random.random(len(layout.lanes)) > empty)
-        snapshot.lanes[1] = capacity - (random.random(len(layout.lanes)) > full)
-        snapshot.pedestrians[:] = layout.crossing & (random.random(layout.crossing.shape) < walks / 4)
-        for compiled in ("measure", "spillback"):
-            getattr(machine.decision._library, compiled)(ctypes.c_void_p(machine.decision.address))
-        found.append(blocked(ApproachMeasures(layout, snapshot)))
-        assert (machine.blocked == found[-1]).all()
-    assert 0.05 < np.array(found)[:, layout.phase_exists].mean() < 0.95
 
 
 @needs_library

@@ -18,7 +18,6 @@ from signals.layout import Gather, Layout
 from signals.machine import SignalMachine
 from signals.observations import LIMIT, PhaseObservation
 from signals.snapshot import ARRIVAL_BIN_S, ARRIVAL_BINS, Snapshot
-from signals.spillback import capacity_veh
 
 CONSTANTS = ("exists", "_entry", "_change_s", "_min_green_s", "_max_green_s", "_settling_s")
 RED = ("_red_count", "_red_rounds", "_red_serves", "_red_s")
@@ -26,8 +25,8 @@ STATE = (
     "phase", "green_since_s", "settled_at_s", "served_until_s", "green_until_s", "_held_until_s", "_max_until_s",
     "blocked",
 )  # fmt: skip
-GATHERS = ("zone", "phase_streams", "movement_streams", "phase_exits", "movement_exits", "stream_exits")
-LAYOUT = ("stream_signal", "stream_lane", "stream_served", "stream_chosen", "service", "phase_size", "movement_size")
+GATHERS = ("zone", "phase_streams", "movement_streams", "phase_exits", "movement_exits")
+LAYOUT = ("stream_signal", "stream_lane", "stream_served", "service", "phase_size", "movement_size")
 APPROACHES = ("lane", "first", "asks", "head", "target", "weight", "distance_m", "stream", "streams", "of_link")
 WORKSPACE = ("on_streams", "on_phases", "allowed", "waits_s", "order", "left", "signal", "row", "sumo_s")
 SEEN = (
@@ -72,11 +71,11 @@ class _Decision(ctypes.Structure):
         ("controlled_count", ctypes.c_int64),
         ("approaches", _Approaches),
         *((name, ctypes.c_void_p) for name in LAYOUT),
-        ("guards", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in ("capacity_veh", "phase_factor", "movement_factor")),
+        *((name, ctypes.c_void_p) for name in ("phase_factor", "movement_factor")),
         ("limit", ctypes.c_float),
         ("walks", ctypes.c_int32),
         ("measures", ctypes.c_int64),
+        ("masks", ctypes.c_int64),
         ("approaching", ctypes.c_int64),
         *((f"seen_{name}", ctypes.c_void_p) for name in SEEN),
         *((name, ctypes.c_void_p) for name in WORKSPACE),
@@ -94,7 +93,8 @@ class CompiledDecision:
         snapshot: is filled by `look`.
         sumo_s: [1] to which `step` adds how long SUMO's own steps took.
         end_s: where the last step ends, however early that is.
-        measures: whether shares, calls and mask follow from the lanes; else the caller sees to them.
+        measures: whether shares and calls follow from the lanes, and the mask, too, where no spillback guard narrows
+            it; else the caller sees to them.
         ahead: whether then arrivals are read, too.
 
     All arrays must stay where they are.
@@ -127,7 +127,7 @@ class CompiledDecision:
         struct.interval_s, struct.end_s = machine.timing.decision_interval_s, end_s
         struct.group_count = machine._red_serves.shape[1]
         struct.settles, struct.measures, struct.approaching = machine._settles, measures, measures
-        struct.guards = machine.timing.spillback_guard
+        struct.masks = measures and not machine.timing.spillback_guard
         struct.controlled_count, struct.approaches = len(layout.controlled), self._approaches(native, ahead)
         struct.limit, struct.walks = LIMIT, bool(layout.crossing_edges)
         for name in GATHERS:
@@ -137,7 +137,6 @@ class CompiledDecision:
             "speed_mps": layout.lane_speed_mps[order],
             **{f"machine_{name}": getattr(machine, name) for name in (*CONSTANTS, *RED, *STATE)},
             **{name: np.ascontiguousarray(getattr(layout, name)) for name in LAYOUT},
-            "capacity_veh": capacity_veh(layout),
             "phase_factor": (1.0 / PhaseObservation.PHASE_SCALE).astype(np.float32),
             "movement_factor": (1.0 / PhaseObservation.MOVEMENT_SCALE).astype(np.float32),
             **{f"seen_{name}": getattr(snapshot, name) for name in SEEN},

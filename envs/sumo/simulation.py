@@ -280,6 +280,9 @@ class Simulation:
         elif self._approaches is not None:
             if not self._vehicles_agree and snapshot.vehicles.any():
                 self._check_vehicles(self._approaches)
+            if self.setup.timing.spillback_guard:
+                machine.block(blocked(ApproachMeasures(layout, snapshot)))
+                machine.show_mask(snapshot)
             return
         if self._loops is not None:
             self._read_loops(self._loops)
