@@ -22,6 +22,7 @@ import polars as pl
 from agents.named import find_controller
 from agents.recipes import recipe_of
 from agents.registry import AGENTS
+from agents.run import read_settings
 from benchmarks.counts_scenario import run_module
 from benchmarks.quality_page import page
 from controllers.registry import CONTROLLERS
@@ -133,21 +134,27 @@ def _kind(options: argparse.Namespace) -> str:
 
 
 def trained_run(options: argparse.Namespace, scenario: str, agent: str, seed: int) -> Path:
-    """The run directory of a training, which is begun, or gone on with, where it has not been finished."""
+    """The run directory of a training, which is begun, or gone on with, where it has not been finished or has taken
+    fewer steps than the recipe has by now."""
     fixed = "" if options.change_interval == "calculated" else "-fixed"
     run: Path = options.work / f"{scenario}{fixed}" / f"{agent}-{seed}"
-    done = run / "trained.parquet"
-    if not done.is_file():
-        words: tuple[str, ...] = ("--out", str(run), "--resume")
+    done, steps = run / "trained.parquet", options.steps or recipe_of(agent).steps
+    if not done.is_file() or steps_of(run) < steps:
+        words: tuple[str, ...] = ("--out", str(run), "--resume", "--steps", str(steps))
         if not (run / "checkpoint.pt").is_file():
             words = (
                 "--scenario", scenario, "--agent", agent, "--seed", str(seed), "--workers", str(options.workers),
-                "--change-interval", options.change_interval, "--overwrite", "--out", str(run),
-                *(() if options.steps is None else ("--steps", str(options.steps))),
+                "--change-interval", options.change_interval, "--overwrite", "--out", str(run), "--steps", str(steps),
             )  # fmt: skip
         run_module("train", *words)
         write_whole(done, functools.partial(_write_frame, curve_of(run)))
     return run
+
+
+def steps_of(run: Path) -> int:
+    """How many steps a training was asked for."""
+    steps: int = read_settings(run)["job"]["steps"]
+    return steps
 
 
 def curve_of(run: Path) -> pl.DataFrame:
@@ -184,7 +191,7 @@ def _judged(
         results = run_all(evaluation, options.workers, progress.advance, finished)
     curves = {label: pl.read_parquet(run / "trained.parquet") for label, run in trained.items()}
     took = {label: float(curve["seconds"].max() or 0.0) for label, curve in curves.items()}  # type: ignore[arg-type]
-    steps = {label: options.steps or recipe_of(label.partition("#")[0]).steps for label in trained}
+    steps = {label: steps_of(run) for label, run in trained.items()}
     made = " ".join(f"{package} {version}" for package, version in versions().items())
     return (
         run_table(results)
