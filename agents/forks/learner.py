@@ -72,8 +72,8 @@ class RolloutLearner:
         assert setup.observes is not None
         assert issubclass(setup.observes, PhaseObservation), "SignalsVecEnv has looked"
         self.observation = setup.observes
-        self.moments = max(1, round(settings.round / env.num_envs))
-        """Of each signal, in a round."""
+        self.moments = math.ceil(settings.round / env.num_envs)
+        """Of each signal, in a round; no fewer, so that a last few steps are no round of their own."""
         workers = len(env.workers)
         self.samples = max(settings.samples, settings.samples_per_signal * (env.num_envs // workers))
         """Choices that are tried in a round."""
