@@ -13,6 +13,7 @@ from xml.sax.saxutils import quoteattr
 from demand.calibration.counted import clock, time_of_day_s
 from plumbing.errors import InputError
 from plumbing.plain import listed, misfit, parse, record, text
+from plumbing.whole import check_replaceable
 from scenarios.additional import is_demand
 from scenarios.config import FILE_OPTIONS
 from scenarios.loading import load
@@ -67,9 +68,9 @@ class Base:
 
 
 def check_place(out: Path) -> None:
-    """Raises InputError where a folder holds something other than an earlier calibration."""
-    if out.is_dir() and any(out.iterdir()) and not (out / RESULT).is_file():
-        raise InputError(f"{out} is not empty and holds no calibration; give another --out")
+    """Raises InputError where a folder holds something else than an earlier calibration."""
+    own = ("README.md", "report.html", "network.*", "additional-*.add.xml", "day-*", FILE, PLACES, COUNTS)
+    check_replaceable(out, "a calibration", RESULT, own)
 
 
 def lay_base(scenario: Scenario, folder: Path, about: Provenance) -> Base:

@@ -17,7 +17,7 @@ from demand.counts.store import CountsFolder, check_apart
 from demand.generation.days import SATURDAY, SUNDAY, WEEKDAY, Days, dates_from, read_days, write_days
 from demand.generation.fitting import fit
 from demand.generation.judge import Judgement, distance_from_ideal, judge
-from demand.generation.model_folder import ABOUT, read_generator, write_generator
+from demand.generation.model_folder import ABOUT, check_place, read_generator, write_generator
 from demand.generation.models import MODELS
 from plumbing.command import say, say_json
 from plumbing.errors import InputError
@@ -46,6 +46,7 @@ def _learn(source: Path, out: Path, options: argparse.Namespace) -> int:
     folder = CountsFolder(source)
     days = read_days(folder)
     with occupied(out), threadpool_limits(1):
+        check_place(out)
         results: dict[str, list[Judgement]] = {}
         names = list(MODELS) if options.model == "best" else [options.model]
         for name in names:

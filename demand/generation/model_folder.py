@@ -20,7 +20,7 @@ from demand.generation.vae_draw import Vae
 from plumbing.digest import file_sha256
 from plumbing.errors import InputError, printable
 from plumbing.plain import json_bytes, listed, misfit, one_of, parse, record, text, whole
-from plumbing.whole import Draft
+from plumbing.whole import Draft, check_replaceable
 
 FORMAT = "intergreen days 1"
 ABOUT, ARRAYS, TABLE = "generator.json", "arrays.npz", "detectors.csv"
@@ -53,6 +53,11 @@ class SavedModel:
     """Of detectors, with the columns of `DETECTORS`."""
     sha256: str
     """Of the arrays: what made days say they were made by."""
+
+
+def check_place(out: Path) -> None:
+    """Raises InputError for a folder that holds something else than an earlier model of days."""
+    check_replaceable(out, "a model of days", ABOUT, (ARRAYS, TABLE))
 
 
 def write_generator(out: Path, generator: Generator, table: pl.DataFrame, told: Mapping[str, Any]) -> None:

@@ -24,6 +24,7 @@ from plumbing.whole import Draft
 
 FOLDS = 5
 FORMAT = "intergreen incidents 1"
+MODEL, ARRAYS = "model.json", "arrays.npz"
 _DAY_S = 86_400.0
 _WIDTH = 4  # inputs of the regression in demand.incidents.usual
 
@@ -196,8 +197,8 @@ def save_model(model: Model, out: Path) -> None:
     }  # fmt: skip
     with Draft(out) as draft:
         draft.path.mkdir()
-        (draft.path / "model.json").write_bytes(json_bytes(content))
-        np.savez_compressed(draft.path / "arrays.npz", **arrays)  # type: ignore[arg-type]
+        (draft.path / MODEL).write_bytes(json_bytes(content))
+        np.savez_compressed(draft.path / ARRAYS, **arrays)  # type: ignore[arg-type]
         draft.take_place()
 
 
@@ -208,7 +209,7 @@ def load_model(folder: Path) -> Model:
         InputError: it is none, or something in it is not what it has to be.
     """
     try:
-        content: dict[str, Any] = parse((folder / "model.json").read_bytes())
+        content: dict[str, Any] = parse((folder / MODEL).read_bytes())
         misfit(_CONTENT, content)
         detectors = tuple(content["detectors"])
         groups = tuple(
@@ -218,7 +219,7 @@ def load_model(folder: Path) -> Model:
         unknown = [n for g in groups for n in (*g.detectors, *g.first, *g.last) if n not in set(detectors)]
         if unknown or len(set(detectors)) < len(detectors):
             raise ValueError("its groups name other detectors, or one is there twice")
-        arrays = _arrays(folder / "arrays.npz", len(detectors), content)
+        arrays = _arrays(folder / ARRAYS, len(detectors), content)
     except OSError as error:
         raise InputError(
             f"{folder} holds no model of incidents ({Path(error.filename or folder).name}: {error.strerror}); "
