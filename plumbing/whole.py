@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from plumbing.errors import InputError, printable
+from plumbing.errors import InputError, printable, system_error
 from plumbing.held import DONE, NAME, NEW, OLD, HeldFolder
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # Linux's <fcntl.h>, <linux/fs.h>
@@ -52,8 +52,8 @@ class Draft:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._held.close()
-        if isinstance(error, OSError):
-            raise self._explanation(error) from error
+        if (refused := system_error(error)) is not None:
+            raise self._explanation(refused) from error
 
     def keep_all_but(self, names: Collection[str]) -> None:
         """Let the new folder hold what lies in the old one, too, except these names: linked, so that it never goes.
@@ -123,12 +123,13 @@ def check_replaceable(out: Path, what: str, mark: str | None, own: Collection[st
 
     Args:
         what: results of this kind, in the plural.
-        mark: the file that all of them have, if there is one.
+        mark: the file that all of them have; None for a folder that is added to and not replaced.
         own: patterns of what else may lie in one.
     """
     if not out.is_dir():
         return
-    check_movable(out)
+    if mark is not None:
+        check_movable(out)
     names = sorted(name for name in os.listdir(out) if not NAME.fullmatch(name))
     others = [name for name in names if not any(fnmatch.fnmatchcase(name, of) for of in (mark or "", *own))]
     if others or (names and mark and mark not in names):

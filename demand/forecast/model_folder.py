@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,8 @@ def write_model(
         result: what it scored.
         calibration: (N, D, H, 3) residuals on the calibration days, of which an ensemble makes its own.
     """
+    stored = io.BytesIO()  # numpy reports a full disk without saying so
+    np.save(stored, calibration.astype(np.float32), allow_pickle=False)
     with Draft(out) as draft:
         draft.path.mkdir()
         for name, content in files.items():
@@ -81,7 +84,7 @@ def write_model(
         whole_about = {"format": FORMAT, **told, "quantiles": list(QUANTILES), "files": content_of}
         (draft.path / ABOUT).write_bytes(json_bytes(_plain(whole_about)))
         (draft.path / RESULT).write_bytes(json_bytes(dict(result)))
-        np.save(draft.path / CALIBRATION, calibration.astype(np.float32), allow_pickle=False)
+        (draft.path / CALIBRATION).write_bytes(stored.getvalue())
         draft.take_place()
 
 
