@@ -22,8 +22,8 @@ class InputError(Exception):
 
 
 def system_error(error: BaseException | None) -> OSError | None:
-    """What the system refused; None for other errors. Libraries in Rust, such as polars, report it as one of their own,
-    with its number in the text."""
+    """What the system refused; None for other errors. Libraries in Rust, such as polars, report it as an error of
+    their own, with its number in the text."""
     if isinstance(error, OSError):
         return error
     found = None if error is None or isinstance(error, InputError) else _OS_ERROR.search(str(error))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from demand.counts.store import check_zone
 from demand.counts.timeline import FLOW, OCCUPANCY, Numbers
 from demand.forecast.kinds import METHODS, QUANTILES
 from plumbing.digest import file_sha256
@@ -103,6 +104,10 @@ def read_model(folder: Path) -> tuple[ModelAbout, dict[str, bytes]]:
             raise ValueError("sites, level and offsets are not as many as the detectors")
         if any(len(row) != steps for row in found["offsets"]):
             raise ValueError("offsets are not as many as the steps")
+        if len(set(found["detectors"])) < detectors or max(found["sites"]) >= detectors:
+            raise ValueError("a detector is there twice, or there are more sites than detectors")
+        if found["steps"] != sorted(set(found["steps"])):
+            raise ValueError("steps are not in order")
         files = {}
         for name, digest in found["files"].items():
             if file_sha256(folder / name) != digest:
@@ -115,6 +120,7 @@ def read_model(folder: Path) -> tuple[ModelAbout, dict[str, bytes]]:
         ) from error
     except ValueError as error:
         raise InputError(f"{file}: {error}; make the forecast again") from error
+    check_zone(found["zone"])
     names = [field.name for field in dataclasses.fields(ModelAbout)]
     return ModelAbout(**{name: _frozen(found[name]) for name in names}), files
 
