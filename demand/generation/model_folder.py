@@ -98,12 +98,8 @@ def read_generator(folder: Path) -> SavedModel:
             raise ValueError(f"{ARRAYS} is not the file that was written")
         arrays = _arrays(folder / ARRAYS)
         table = pl.read_csv((folder / TABLE).read_bytes(), schema=dict(DETECTORS))
-        names = found["detectors"]
-        if (
-            len(set(names)) < len(names)
-            or set(names) - set(table["detector"])
-            or table["detector"].is_duplicated().any()
-        ):
+        names, told = found["detectors"], table["detector"]
+        if len(set(names)) < len(names) or set(names) - set(told) or told.is_duplicated().any():
             raise ValueError(f"{TABLE} does not name each of its detectors once")
         generator = _generator(found, arrays)
     except OSError as error:
@@ -121,7 +117,7 @@ def read_generator(folder: Path) -> SavedModel:
 
 
 def _arrays(file: Path) -> dict[str, Numbers]:
-    """All arrays of a file. Raises ValueError, and what zipfile raises, where it is none, or not of finite numbers."""
+    """All arrays of a file. Raises ValueError, or what zipfile raises, where they are not of finite numbers."""
     with zipfile.ZipFile(file) as stored:
         found = {
             name.removesuffix(".npy"): np.load(io.BytesIO(stored.read(name)), allow_pickle=False)

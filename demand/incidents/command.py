@@ -151,6 +151,10 @@ def _same_interval(counts: Path, model: Model, learned_from: Path) -> Panel:
             f"{counts} counts every {folder.about.interval_s} s, and {learned_from} every "
             f"{model.usual.interval_s} s; give counts of the same interval"
         )
+    if folder.about.zone != model.zone:
+        raise InputError(
+            f"{counts} is of {folder.about.zone}, and {learned_from} of {model.zone}; give counts of the same place"
+        )
     return panel_of(folder, model.usual.detectors)
 
 

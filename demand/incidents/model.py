@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from demand.counts.store import check_zone
 from demand.incidents.alarms import peaks, threshold_for
 from demand.incidents.evidence import KINDS, evidence
 from demand.incidents.groups import Group
@@ -227,6 +227,7 @@ def load_model(folder: Path) -> Model:
         ) from error
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{folder}: the model is damaged ({error}); learn it again") from error
+    check_zone(content["zone"])
     usual = Usual(detectors, content["interval_s"], arrays["profile"], arrays["weights"], arrays["spread"])
     surprise = Surprise(arrays["level"], arrays["scale"], arrays["rate"], arrays["elsewhere"])
     regression = None
@@ -248,15 +249,18 @@ def _arrays(file: Path, detectors: int, content: dict[str, Any]) -> dict[str, Fl
     }  # fmt: skip
     if content["intercept"] is not None:
         shapes |= dict.fromkeys(("mean", "deviation", "coefficients"), (seen,))
+    positive = {"scale": ..., "rate": ..., "deviation": ..., "elsewhere": slice(1, 3), "spread": (..., 0)}
     found: dict[str, FloatArray] = {}
-    with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as stored:
+    with zipfile.ZipFile(file):  # else numpy reads other files, too
+        pass
+    with np.load(file, allow_pickle=False) as stored:
         for name, shape in shapes.items():
             array = stored[name]
             if array.shape != shape or array.dtype != np.float64:
                 raise ValueError(f"{name} is {array.dtype} {array.shape}, not float64 {shape}")
-            if name != "profile" and not np.isfinite(array).all():
+            if not np.isfinite(array[~np.isnan(array)] if name == "profile" else array).all():
                 raise ValueError(f"{name} holds what is no number")
-            if name in ("scale", "rate", "deviation") and not (array > 0).all():
+            if name in positive and not (array[positive[name]] > 0).all():
                 raise ValueError(f"{name} holds what is not above 0")
             found[name] = array
     return found

@@ -92,8 +92,8 @@ def forecast_vph(series: Series, forecaster: Forecaster, numbers: Numbers, windo
         )
     if (about.quantity, about.zone) != (FLOW, clock.zone):
         raise InputError(
-            f"the forecast is of {about.quantity} in {about.zone}, and the counts are of {FLOW} in {clock.zone}; give "
-            "the forecast of these counts"
+            f"the forecast is of {about.quantity} in {about.zone}, and the counts are of {FLOW} in {clock.zone}; "
+            "give the forecast of these counts"
         )
     parts = window.period_s // clock.interval_s
     steps = tuple(range(1, parts + 1))
