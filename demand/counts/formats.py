@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import importlib
 from pathlib import Path
 from types import ModuleType
@@ -35,6 +36,8 @@ def read(path: Path, name: str | None, given: Given, meter: Meter) -> Reading:
     if name is not None:
         found: Reading = _module(name).read(path, given, meter)
         return found
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(f"{path} is text in UTF-16; save it as CSV in UTF-8")
     for known in FORMATS:
         if (module := _module(known)).claims(path, head):
             claimed: Reading = module.read(path, given, meter)
