@@ -67,8 +67,8 @@ class Gather:
         """Take a batch with the columns of `demand.counts.reading.ROWS`.
 
         Raises:
-            InputError: its times are in UTC and others are not, or or a row has no detector, no time or
-                an impossible one.
+            InputError: its times are in UTC and others are not, or a row has no detector, no time or
+                an impossible one, or a name that nothing can hold.
         """
         if batch.is_empty():
             return
@@ -95,7 +95,7 @@ class Gather:
         for found in batch["detector"].unique(maintain_order=True):
             if found not in self._number:
                 if (wrong_name := _NAME(found)) is not None:
-                    raise InputError(f"{name}: a detector's name {wrong_name}; correct it")
+                    raise InputError(f"{name}: a detector's name {wrong_name} and no control ones; correct it")
                 self._number[found] = len(self._number)
         self.rows += batch.height
         self._held.append(

@@ -148,9 +148,9 @@ def _sources(path: Path, given: Mapping[str, str], names: tuple[str, ...]) -> di
     lower = {name.lower(): name for name in names}
     ours = ["detector", "movement", "time", "count", *OCCUPANCIES, *SPEEDS, *_FACTS]
     sources: dict[str, tuple[str, ...]] = {name: (lower[name],) for name in ours if name in lower}
-    for name in set(sources) - set(given):
+    for name in sources:
         same = [of for of in names if of.lower() == name]
-        if len(same) > 1:
+        if len(same) > 1 and name not in given:
             raise InputError(
                 f"{path} has the columns {' and '.join(same)}; say which one it is: --columns {name}=NAME"
             )
