@@ -15,6 +15,7 @@ from demand.generation.fitting import fit
 from demand.generation.judge import judge
 from demand.generation.model_folder import read_generator, write_generator
 from demand.generation.models import MODELS, Course
+from plumbing.digest import file_sha256
 from plumbing.errors import InputError
 
 ZONE = "Europe/Berlin"
@@ -112,6 +113,36 @@ def test_a_saved_model_draws_the_same_days(tmp_path, name):
     (tmp_path / "model" / "arrays.npz").write_bytes(b"else")
     with pytest.raises(InputError, match="is not the file that was written"):
         read_generator(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("change", "table", "words"),
+    [
+        ({"course_spread": np.array([1.0, np.nan, 1.0])}, None, "course_spread holds what is no number"),
+        ({"course_mean": np.zeros((3, 24, 3))}, None, "the course is not of 3 detectors every 1800 s"),
+        ({"model_mean": np.zeros((5, 3))}, None, "is no model pca"),
+        ({"model_mean": None}, None, "is no model pca"),
+        ({"course_mean": np.full((3, SLOTS, 3), 1e6)}, None, "no days of its detectors"),
+        ({"course_mean": np.full((3, SLOTS, 3), 1e12)}, None, "is no model pca"),
+        ({}, "detector,kind,site,approach,movement,lane,x,y,position_m\nd0,,,,,,,,\n", "each of its detectors once"),
+    ],
+)
+def test_a_folder_that_was_tampered_with(tmp_path, change, table, words):
+    """Also where the digest is made to fit."""
+    days = real_days()
+    told = {"seed": 3, "detectors": list(NAMES), "interval_s": 1800, "zone": ZONE,
+            "last_date": int(days.date[-1]), "days": len(days.date)}  # fmt: skip
+    folder = tmp_path / "model"
+    write_generator(folder, fit("pca", days, 3), full_table(days), told)
+    arrays = {**np.load(folder / "arrays.npz"), **change}
+    np.savez(folder / "arrays.npz", **{name: of for name, of in arrays.items() if of is not None})
+    about = json.loads((folder / "generator.json").read_text())
+    about["sha256"] = file_sha256(folder / "arrays.npz")
+    (folder / "generator.json").write_text(json.dumps(about))
+    if table is not None:
+        (folder / "detectors.csv").write_text(table)
+    with pytest.raises(InputError, match=words):
+        read_generator(folder)
 
 
 def test_courses_go_straight_from_hour_to_hour():

@@ -50,10 +50,12 @@ def read_window(folder: Path) -> Window:
     file = folder / RESULT
     try:
         found = parse(file.read_bytes())
-        misfit(record({"window": listed(text(20), 2, 2), "days": listed(_DAY, 1)}), found)
+        misfit(record({"window": listed(text(5, r"\d\d:\d\d"), 2, 2), "days": listed(_DAY, 1)}), found)
     except ValueError as error:
         raise InputError(f"{file}: {error}; calibrate again") from error
     begin_s, end_s = map(time_of_day_s, found["window"])
+    if begin_s >= end_s:
+        raise InputError(f"{file}: its window ends before it begins; calibrate again")
     return Window(begin_s, end_s, {row["day"]: row.get("date", "") for row in found["days"]})
 
 
