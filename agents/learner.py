@@ -156,10 +156,11 @@ class SB3Learner:
 
 
 def linear(start: float, end: float) -> Callable[[float], float]:
-    """From `start` to `end` as the remaining share of the training goes from 1 to 0."""
+    """From `start` to `end` as the remaining share of the training goes from 1 to 0. Where a last rollout goes beyond
+    the training's end, the share is below 0, and it stays at `end`."""
 
     def rate(remaining: float) -> float:
-        return end + (start - end) * remaining
+        return end + (start - end) * max(remaining, 0.0)
 
     return rate
 

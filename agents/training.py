@@ -142,7 +142,7 @@ class _Loop(BaseCallback):
         """Judge the policy as it is now; the training's random states are left as they are."""
         if self.validate is None:
             return
-        self.num_timesteps = self.model.num_timesteps
+        self.num_timesteps, took_s = self.model.num_timesteps, round(self.elapsed_s, 1)
         try:
             with torch.random.fork_rng(devices=[]):
                 controller = self.make_controller(self.model)
@@ -153,7 +153,7 @@ class _Loop(BaseCallback):
         finally:
             self.validating = False
         self.progress.validated = self.num_timesteps
-        self.progress.validations.append({"steps": float(self.num_timesteps), **asdict(judgement)})
+        self.progress.validations.append({"steps": float(self.num_timesteps), **asdict(judgement), "seconds": took_s})
         keep_validated(self.run, self.num_timesteps, self.model.scorer())
         if isinstance(self.model, Judged) and self.model.awaits_judgement:
             self.model.judged(judgement)
@@ -276,7 +276,8 @@ def _logger(run: Path, tensorboard: bool) -> Logger:
 
 def _csv_writer(rows: list[dict[str, float]]) -> Callable[[Path], object]:
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    names = dict.fromkeys(name for row in rows for name in row)  # an earlier version's rows have fewer
+    writer = csv.DictWriter(text, list(names), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return lambda path: path.write_text(text.getvalue())

@@ -27,8 +27,7 @@ from agents.registry import agent_settings, make_learner
 from agents.settings import PPOSettings, Settings
 from agents.vec_env import SignalsVecEnv
 from benchmarks.clock import Clock, quiet
-from benchmarks.peer_vec_env import SumoRlVecEnv
-from benchmarks.peers import import_sumo_rl
+from benchmarks.peer_vec_env import SumoRlVecEnv, make_sumo_rl
 from envs.sumo.setup import SimulationOptions, make_setup
 from envs.workers.client import RemoteSimulation
 from envs.workers.server import WorkerSetup
@@ -80,12 +79,8 @@ def our_env(request: dict[str, Any], settings: Settings) -> SignalsVecEnv:
 
 def peer_env(request: dict[str, Any], clock: Clock) -> VecEnv:
     """sumo-rl with its defaults; the time within SUMO's steps goes to the clock."""
-    scenario = load(request["scenario"])
-    env = import_sumo_rl().SumoEnvironment(
-        net_file=str(scenario.net_file),
-        route_file=",".join(str(path) for path in scenario.route_files),
-        begin_time=round(scenario.begin_s),
-        num_seconds=round(scenario.horizon_s),
+    env = make_sumo_rl(
+        request["scenario"],
         yellow_time=3 if request["fixed"] else 2,  # 2 is its default
         sumo_seed=request["seed"],
         add_system_info=request["info"],

@@ -14,6 +14,21 @@ import numpy.typing as npt
 from gymnasium import spaces
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvObs, VecEnvStepReturn
 
+from benchmarks.peers import import_sumo_rl
+from scenarios.loading import load
+
+
+def make_sumo_rl(name: str, **options: Any) -> Any:
+    """A `sumo_rl.SumoEnvironment` of that scenario's network, routes and hours, with these options of its own."""
+    scenario = load(name)
+    return import_sumo_rl().SumoEnvironment(
+        net_file=str(scenario.net_file),
+        route_file=",".join(str(path) for path in scenario.route_files),
+        begin_time=round(scenario.begin_s),
+        num_seconds=round(scenario.horizon_s),
+        **options,
+    )
+
 
 def padded(rows: Mapping[str, npt.NDArray[Any]], ids: Sequence[str], width: int) -> npt.NDArray[np.float32]:
     """[N, width] the observations in the order of the ids, with zeros behind the shorter ones."""

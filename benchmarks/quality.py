@@ -13,7 +13,6 @@ is the page of all scenarios. --page writes it anew, and does nothing else.
 from __future__ import annotations
 
 import argparse
-import csv
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ import polars as pl
 from agents.named import find_controller
 from agents.recipes import recipe_of
 from agents.registry import AGENTS
+from agents.run import read_settings
 from benchmarks.counts_scenario import run_module
 from benchmarks.quality_page import page
 from controllers.registry import CONTROLLERS
@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
     figures.mkdir(parents=True, exist_ok=True)
     for name in options.scenario if not options.page else ():
         trained = {
-            f"{agent}#{seed}": _trained(options, name, agent, seed)
+            f"{agent}#{seed}": trained_run(options, name, agent, seed)
             for agent in options.agents
             for seed in options.training_seeds
         }
@@ -133,38 +133,36 @@ def _kind(options: argparse.Namespace) -> str:
     return fixed + ("" if options.demand == "recorded" else f"-{options.demand.replace(':', '-')}")
 
 
-def _trained(options: argparse.Namespace, scenario: str, agent: str, seed: int) -> Path:
-    """The run directory of a training, which is begun, or gone on with, where it has not been finished."""
+def trained_run(options: argparse.Namespace, scenario: str, agent: str, seed: int) -> Path:
+    """The run directory of a training, which is begun, or gone on with, where it has not been finished or has taken
+    fewer steps than the recipe has by now."""
     fixed = "" if options.change_interval == "calculated" else "-fixed"
     run: Path = options.work / f"{scenario}{fixed}" / f"{agent}-{seed}"
-    done = run / "trained.parquet"
-    if not done.is_file():
-        words: tuple[str, ...] = ("--out", str(run), "--resume")
+    done, steps = run / "trained.parquet", options.steps or recipe_of(agent).steps
+    if not done.is_file() or steps_of(run) < steps:
+        words: tuple[str, ...] = ("--out", str(run), "--resume", "--steps", str(steps))
         if not (run / "checkpoint.pt").is_file():
             words = (
                 "--scenario", scenario, "--agent", agent, "--seed", str(seed), "--workers", str(options.workers),
-                "--change-interval", options.change_interval, "--overwrite", "--out", str(run),
-                *(() if options.steps is None else ("--steps", str(options.steps))),
+                "--change-interval", options.change_interval, "--overwrite", "--out", str(run), "--steps", str(steps),
             )  # fmt: skip
         run_module("train", *words)
-        write_whole(done, functools.partial(_write_frame, _curve(run)))
+        write_whole(done, functools.partial(_write_frame, curve_of(run)))
     return run
 
 
-def _curve(run: Path) -> pl.DataFrame:
-    """A training's validations, with the seconds of training up to each."""
-    times = [(float(row["steps"]), float(row["seconds"])) for row in _csv(run / "progress.csv")]
-    judged = [(int(float(row["steps"])), float(row["delay_s"])) for row in _csv(run / "validation.csv")]
-    ends = [max((s for steps, s in times if steps <= at), default=0.0) for at, _ in judged]
-    return pl.DataFrame(
-        {"steps": [at for at, _ in judged], "seconds": ends, "validation_delay_s": [delay for _, delay in judged]},
-        schema={"steps": pl.Int64, "seconds": pl.Float64, "validation_delay_s": pl.Float64},
-    )
+def steps_of(run: Path) -> int:
+    """How many steps a training was asked for."""
+    steps: int = read_settings(run)["job"]["steps"]
+    return steps
 
 
-def _csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a run's table; none where nothing has been written, as before an episode's end."""
-    return list(csv.DictReader(path.read_text().splitlines())) if path.is_file() else []
+def curve_of(run: Path) -> pl.DataFrame:
+    """A training's validations, with the seconds of training up to each, earlier validations included."""
+    path = run / "validation.csv"
+    plain = {"steps": pl.Float64, "seconds": pl.Float64, "delay_s": pl.Float64}
+    frame = pl.read_csv(path, schema_overrides=plain) if path.is_file() else pl.DataFrame(schema=plain)
+    return frame.select(pl.col("steps").cast(pl.Int64), "seconds", pl.col("delay_s").alias("validation_delay_s"))
 
 
 def _tuned(options: argparse.Namespace, scenario: str) -> Path:
@@ -193,7 +191,7 @@ def _judged(
         results = run_all(evaluation, options.workers, progress.advance, finished)
     curves = {label: pl.read_parquet(run / "trained.parquet") for label, run in trained.items()}
     took = {label: float(curve["seconds"].max() or 0.0) for label, curve in curves.items()}  # type: ignore[arg-type]
-    steps = {label: options.steps or recipe_of(label.partition("#")[0]).steps for label in trained}
+    steps = {label: steps_of(run) for label, run in trained.items()}
     made = " ".join(f"{package} {version}" for package, version in versions().items())
     return (
         run_table(results)

@@ -17,9 +17,10 @@ INTRODUCTION = """# What learned policies are worth
 
 Delay is time loss plus departure delay [s], mean over every vehicle that was to depart, gridlocked runs included; [ ]
 is a 95 % bootstrap interval over evaluation seeds, which no training and no choice has seen. A policy is trained by
-its recipe ([agents/recipes](../../agents/recipes)), once for each training seed; an agent's figure is the mean over
-its trainings, none is left out. dqn and ppo are judged by their last weights, rollout by the best of its rounds on
-validation seeds. The best rule is the one with the least delay in the same evaluation.
+its recipe ([agents/recipes](../../agents/recipes)), for as many steps as its row says, once for each training seed;
+an agent's figure is the mean over its trainings, none is left out. dqn and ppo are judged by their last weights,
+rollout by the best of its rounds on validation seeds. The best rule is the one with the least delay in the same
+evaluation.
 
 `python -m benchmarks.quality SCENARIO` repeats a scenario's figures and adds training seeds to them.
 """
@@ -42,6 +43,8 @@ class Row:
     stops: float
     waiting_s: float
     resco_delay_s: float
+    steps: tuple[int, ...]
+    """That its trainings were asked for; several numbers where the recipe has changed in between."""
     took_s: float
 
     @property
@@ -82,7 +85,8 @@ def _row(name: str, frame: pl.DataFrame, controllers: Sequence[str]) -> Row:
     return Row(
         name, tuple(learned), tuple(by_seed["delay_s"]), len(stuck), len(own),
         ", ".join(f"{number} at {at}" for at, number in places.iter_rows()),
-        _mean(own, "stops"), _mean(own, "waiting_time_s"), _mean(own, "resco_delay_s"), _mean(own, "training_s"),
+        _mean(own, "stops"), _mean(own, "waiting_time_s"), _mean(own, "resco_delay_s"),
+        tuple(own["steps"].drop_nulls().unique().sort()) if "steps" in own.columns else (), _mean(own, "training_s"),
     )  # fmt: skip
 
 
@@ -124,19 +128,22 @@ def _table(rows: Sequence[Row]) -> list[str]:
         f"{len(rows[0].delays_s)} evaluation seeds.", "",
         (
             "| | delay [s] | against the best rule | p (Holm) | waiting [s] | stops | RESCO's delay [s] | gridlocked "
-            "| trainings: delay [s]; time [s] |"
+            "| trainings: delay [s]; steps; time [s] |"
         ),
         "|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for row, p in zip(rows, p_values, strict=True):
         stuck = f"{row.gridlocked} of {row.runs}" + (f" ({row.places})" if row.places else "")
-        each = ", ".join(f"{delay:.1f}" for delay in row.trainings)
+        parts = (
+            ", ".join(f"{delay:.1f}" for delay in row.trainings), ", ".join(f"{steps:,}" for steps in row.steps),
+            f"{row.took_s:.0f}" if row.took_s > 0 else "",
+        )  # fmt: skip
         name = f"**{row.name}**" if row.learned else row.name
         compared = "|" if row is best else f"{_against(row, best)} | {p:.3f}"
         lines.append(
             f"| {name} | {_shown(row)} | {compared} "
             f"| {row.waiting_s:.1f} | {row.stops:.2f} | {row.resco_delay_s:.1f} | {stuck} "
-            f"| {each}{f'; {row.took_s:.0f}' if row.took_s > 0 else ''} |"
+            f"| {'; '.join(part for part in parts if part)} |"
         )
     return lines
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import polars as pl
 import pytest
 import torch
 
@@ -196,7 +197,8 @@ def test_a_stopped_training_resumes_to_the_bit(stop_at: int, tmp_path: Path, thr
     )  # as the workers came to an end
     assert whole == parts
     assert len(whole) > 2
-    assert (through / "validation.csv").read_text() == (tmp_path / "run" / "validation.csv").read_text()
+    judgements = [pl.read_csv(run / "validation.csv").drop("seconds") for run in (through, tmp_path / "run")]
+    assert judgements[0].equals(judgements[1])
 
 
 @pytest.fixture(scope="module")

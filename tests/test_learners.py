@@ -12,6 +12,7 @@ import torch
 
 import train as train_command
 from agents.export import policy_graph, reference_scores, scorer_weights
+from agents.learner import linear
 from agents.named import find_controller
 from agents.network import MASKED, PhaseScorer
 from agents.recurrent import RecurrentScorer
@@ -287,3 +288,9 @@ def test_of_a_step_that_failed_the_last_reward_stands_in() -> None:
     assert rewards.tolist() == known.tolist()
     assert dones.all()
     assert infos[0]["TimeLimit.truncated"]
+
+
+def test_a_learning_rate_never_falls_below_its_end() -> None:
+    rate = linear(1e-3, 5e-5)
+    assert [rate(1.0), rate(0.0)] == [1e-3, 5e-5]
+    assert rate(-6.2) == 5e-5, "a rollout of 1,440 steps in a training of 200"

@@ -8,7 +8,7 @@ import pytest
 import train
 from agents.recipes import FOLDER, Recipe, recipe_of
 from agents.registry import AGENTS, agent_settings
-from benchmarks import quality
+from benchmarks import quality, time_to_quality
 from benchmarks.quality_page import best_rule, page, rows_of
 from signals.observations import NAMED
 
@@ -80,3 +80,37 @@ def test_a_scenario_is_trained_judged_and_gone_on_with(tmp_path: Path) -> None:
     assert set(both["controller"]) == {"fixed_time", "dqn#0", "dqn#1"}
     assert both.filter(pl.col("controller") != "dqn#1").equals(kept)
     assert policy.stat().st_mtime_ns == began, "not trained again"
+
+
+def test_time_to_quality_lists_every_training(tmp_path: Path) -> None:
+    rows: list[tuple[object, ...]] = []
+    for n, seed in enumerate((10001, 10002)):
+        rows += [("cop", None, None, None, seed, 20.0 + n), ("greedy", None, None, None, seed, 30.0)]
+        rows += [("ppo", 0, 100, 5.0, seed, 21.0), ("ppo", 0, 200, 9.0, seed, 18.0 + n)]
+        rows += [("sb3-ppo", 0, 900, 60.0, seed, 25.0), ("sb3-ppo", 1, 900, 60.0, seed, 20.5)]
+    frame = pl.DataFrame(rows, schema=time_to_quality.COLUMNS, orient="row")
+    frame.write_parquet(tmp_path / "cologne1.parquet")
+    text = time_to_quality.page(tmp_path)
+    assert "2 evaluation seeds; best rule: cop, 20.5 s" in text
+    assert "| ppo | 0 | 9 s | 18.5 | 9 s | 200 |" in text
+    assert "| sb3-ppo | 0 | never | 25.0 | 60 s | 900 |" in text
+    assert "| sb3-ppo | 1 | never | 20.5 | 60 s | 900 |" in text, "as much is not below"
+
+
+@pytest.mark.wide
+def test_time_to_quality_trains_both_sides_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time_to_quality, "MARKS", 2)
+    words = ["cologne1", "--agents", "dqn", "--peers", "ppo", "--steps", "2", "--budget-s", "1"]
+    words += ["--peer-steps", "100", "--seeds", "1", "--rules", "greedy", "--workers", "1"]
+    words += ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
+    assert time_to_quality.main(words) == 0
+    frame = pl.read_parquet(tmp_path / "out" / "cologne1.parquet")
+    assert set(frame["side"]) == {"greedy", "dqn", "sb3-ppo"}
+    assert frame["delay_s"].min() > 5.0
+    assert frame.filter(pl.col("side") == "sb3-ppo")["seconds"].min() > 0.0
+    assert (tmp_path / "out" / "cologne1.svg").read_text().startswith("<?xml")
+    kept = next((tmp_path / "work").rglob("*.zip"))
+    began = kept.stat().st_mtime_ns
+    assert time_to_quality.main(words) == 0
+    assert kept.stat().st_mtime_ns == began, "not trained again"
+    assert pl.read_parquet(tmp_path / "out" / "cologne1.parquet").equals(frame)
