@@ -70,7 +70,7 @@ def as_wanted(scenario: Scenario, controller: object) -> Scenario:
         return dataclasses.replace(scenario, foresight=None)
     if not Path(wanted.folder).is_dir():
         raise InputError(
-            f"{wanted.folder}, the forecast that the policy was trained with, is not there; bring it back "
+            f"{wanted.folder}, the forecast that the policy was trained with, is not there; bring it back, "
             "or train anew"
         )
     found = with_forecast(scenario, wanted.folder)

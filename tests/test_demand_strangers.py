@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -13,6 +14,9 @@ import pytest
 from demand.__main__ import main
 from demand.counts.schema import COUNTS
 from demand.counts.store import CountsFolder
+from demand.forecast.model_folder import read_model
+from demand.generation.model_folder import read_generator
+from demand.incidents.model import load_model
 from plumbing.errors import InputError
 
 ZONE = ("--zone", "UTC")
@@ -132,6 +136,15 @@ def test_a_note_beside_counts_and_counts_that_are_read_stay(folder: Path, tmp_pa
     assert source.exists()
     source.unlink()
     assert main(["import", str(folder.parent / "counts.csv"), *ZONE, "--out", str(place)]) == 0  # counts make room
+
+
+def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
+    for name in ("about.json", "forecast.json", "generator.json", "model.json"):
+        os.mkfifo(tmp_path / name)
+    assert "no plain file" in refused("import", tmp_path / "about.json", *ZONE, "--out", tmp_path / "out").lower()
+    for read in (CountsFolder, read_model, read_generator, load_model):
+        with pytest.raises(InputError, match="No plain file"):
+            read(tmp_path)
 
 
 def test_text_in_utf_16_is_named_as_such(tmp_path: Path) -> None:

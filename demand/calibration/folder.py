@@ -11,6 +11,7 @@ from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 from demand.calibration.counted import clock, time_of_day_s
+from plumbing.digest import plain_bytes
 from plumbing.errors import InputError
 from plumbing.plain import listed, misfit, parse, record, text
 from plumbing.whole import check_replaceable
@@ -49,7 +50,7 @@ def read_window(folder: Path) -> Window:
     """
     file = folder / RESULT
     try:
-        found = parse(file.read_bytes())
+        found = parse(plain_bytes(file))
         misfit(record({"window": listed(text(5, r"\d\d:\d\d"), 2, 2), "days": listed(_DAY, 1)}), found)
     except ValueError as error:
         raise InputError(f"{file}: {error}; calibrate again") from error

@@ -32,6 +32,8 @@ def read(path: Path, name: str | None, given: Given, meter: Meter) -> Reading:
     """
     if path.is_dir():
         raise InputError(f"{path} is a folder; name the files in it")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no plain file, and is read more than once; save it as one")
     head = head_of(path)
     if name is not None:
         found: Reading = _module(name).read(path, given, meter)

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import polars as pl
 
 from demand.counts.schema import ASIDE, CLEANED, COUNTS, DETECTORS, About, odd_year
+from plumbing.digest import plain_bytes
 from plumbing.errors import InputError, did_you_mean, printable
 from plumbing.plain import json_bytes, listed, misfit, named, one_of, parse, record, text, whole
 from plumbing.whole import Draft, check_replaceable
@@ -53,7 +54,7 @@ class CountsFolder:
         self.path = Path(path)
         file = self.path / "about.json"
         try:
-            found = parse(file.read_bytes())
+            found = parse(plain_bytes(file))
             misfit(_ABOUT, found)
         except OSError as error:
             raise InputError(

@@ -15,7 +15,7 @@ import numpy as np
 from demand.counts.store import check_zone
 from demand.counts.timeline import FLOW, OCCUPANCY, Numbers
 from demand.forecast.kinds import METHODS, QUANTILES
-from plumbing.digest import file_sha256
+from plumbing.digest import file_sha256, plain_bytes
 from plumbing.errors import InputError
 from plumbing.plain import json_bytes, listed, misfit, named, number, one_of, parse, record, text, whole
 from plumbing.whole import Draft
@@ -97,7 +97,7 @@ def read_model(folder: Path) -> tuple[ModelAbout, dict[str, bytes]]:
     """
     file = folder / ABOUT
     try:
-        found = parse(file.read_bytes())
+        found = parse(plain_bytes(file))
         misfit(_SHAPE, found)
         detectors, steps = len(found["detectors"]), len(found["steps"])
         if not len(found["sites"]) == len(found["level"]) == len(found["offsets"]) == detectors:
@@ -135,7 +135,7 @@ def best_of(folder: Path, quantity: str = FLOW) -> Path:
         return folder
     file = folder / BEST
     try:
-        found = parse(file.read_bytes())
+        found = parse(plain_bytes(file))
         misfit(named(text(60, r"[a-z_]+-seed-\d+")), found)
     except OSError as error:
         raise InputError(

@@ -21,7 +21,7 @@ from demand.generation.days import TYPES
 from demand.generation.fitting import Generator
 from demand.generation.models import MODELS, VAE, Course, model_of
 from demand.generation.vae_draw import Vae
-from plumbing.digest import file_sha256
+from plumbing.digest import file_sha256, plain_bytes
 from plumbing.errors import InputError, printable
 from plumbing.plain import json_bytes, listed, misfit, one_of, parse, record, text, whole
 from plumbing.whole import Draft, check_replaceable
@@ -92,12 +92,12 @@ def read_generator(folder: Path) -> SavedModel:
     """
     file = folder / ABOUT
     try:
-        found = parse(file.read_bytes())
+        found = parse(plain_bytes(file))
         misfit(_SHAPE, found)
         if file_sha256(folder / ARRAYS) != found["sha256"]:
             raise ValueError(f"{ARRAYS} is not the file that was written")
         arrays = _arrays(folder / ARRAYS)
-        table = pl.read_csv((folder / TABLE).read_bytes(), schema=dict(DETECTORS))
+        table = pl.read_csv(plain_bytes(folder / TABLE), schema=dict(DETECTORS))
         names, told = found["detectors"], table["detector"]
         if len(set(names)) < len(names) or set(names) - set(told) or told.is_duplicated().any():
             raise ValueError(f"{TABLE} does not name each of its detectors once")

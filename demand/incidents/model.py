@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from demand.incidents.judge import hold_rows
 from demand.incidents.panel import MEASURES, FloatArray, Panel
 from demand.incidents.scores import MEANS, Regression, Surprise, features, learn_surprise
 from demand.incidents.usual import Usual, learn_usual
+from plumbing.digest import plain_bytes
 from plumbing.errors import InputError
 from plumbing.plain import json_bytes, listed, misfit, number, one_of, optional, parse, record, text, whole
 from plumbing.whole import Draft
@@ -209,7 +211,7 @@ def load_model(folder: Path) -> Model:
         InputError: it is none, or something in it is not what it has to be.
     """
     try:
-        content: dict[str, Any] = parse((folder / MODEL).read_bytes())
+        content: dict[str, Any] = parse(plain_bytes(folder / MODEL))
         misfit(_CONTENT, content)
         detectors = tuple(content["detectors"])
         groups = tuple(
@@ -251,9 +253,10 @@ def _arrays(file: Path, detectors: int, content: dict[str, Any]) -> dict[str, Fl
         shapes |= dict.fromkeys(("mean", "deviation", "coefficients"), (seen,))
     positive = {"scale": ..., "rate": ..., "deviation": ..., "elsewhere": slice(1, 3), "spread": (..., 0)}
     found: dict[str, FloatArray] = {}
-    with zipfile.ZipFile(file):  # else numpy reads other files, too
+    stream = io.BytesIO(plain_bytes(file))
+    with zipfile.ZipFile(stream):  # else numpy reads other files, too
         pass
-    with np.load(file, allow_pickle=False) as stored:
+    with np.load(stream, allow_pickle=False) as stored:
         for name, shape in shapes.items():
             array = stored[name]
             if array.shape != shape or array.dtype != np.float64:
