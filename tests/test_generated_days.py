@@ -205,6 +205,9 @@ def test_from_counts_to_a_model_to_counts(counts, tmp_path, capsys):
     assert frames[0].height == 10 * SLOTS * 3
     local = frames[0]["time"].dt.convert_time_zone(ZONE)
     assert set(local.dt.weekday()) == {1, 2, 3, 4, 5}
+    for words in (["--first", "9999-12-31"], ["--first", "1969-01-01"], ["--first", "2099-12-30"], ["--seed", "-1"]):
+        with pytest.raises(InputError, match=words[0]):
+            main(["generate", str(model), "--days", "10", *words, "--out", str(tmp_path / "odd")])
     assert local.min().date() > datetime.date(1970, 1, 1) + datetime.timedelta(days=int(real_days().date[-1]))
 
 
