@@ -146,7 +146,7 @@ def main(arguments: list[str] | None = None) -> int:
         "plans": plans["plans"],
     }
     days = result["days"][: options.policy_days]
-    result |= compared(_judged(out, result["days"], days, policies))
+    result |= compared(_judged(out, result["days"], days, policies), place.real)
     result["versions"] = versions()
     text = markdown(result, _called(arguments, place.result))
     say(text)
@@ -261,12 +261,22 @@ def _delays_s(scenario: Path, controllers: Sequence[str], folder: Path) -> dict[
     return found
 
 
-def compared(delays_s: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-    """Intervals over days, and the comparisons of `PAIRS` that were run, with Holm's correction over them."""
+def compared(delays_s: Mapping[str, Sequence[float]], real: str) -> dict[str, Any]:
+    """Intervals over days, and the comparisons of `PAIRS` that were run, with Holm's correction over them.
+
+    Args:
+        real: what days are called that no model has made (`Place.real`).
+    """
     rows = []
     for label, values in delays_s.items():
         of = mean_interval(values)
-        rows.append({"what": label, "delay_s": [of.mean, of.low, of.high], "each_day_s": list(values)})
+        rows.append(
+            {
+                "what": label.replace(TRAINED_ON[REAL], real),
+                "delay_s": [of.mean, of.low, of.high],
+                "each_day_s": list(values),
+            }
+        )
     pairs = [(one, other) for one, other in PAIRS if one in delays_s and other in delays_s]
     both = []
     for one, other in pairs:
@@ -277,7 +287,8 @@ def compared(delays_s: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     for (one, other), shared, value in zip(pairs, both, p, strict=True):
         of = difference(*shared)
         differences.append(
-            {"what": one, "against": other, "days": len(shared[0]),
+            {"what": one.replace(TRAINED_ON[REAL], real), "against": other.replace(TRAINED_ON[REAL], real),
+             "days": len(shared[0]),
              "difference_s": [of.mean, of.low, of.high], "p_holm": value}
         )  # fmt: skip
     return {"rows": rows, "differences": differences}
@@ -319,7 +330,7 @@ def markdown(result: Mapping[str, Any], called: str) -> str:
     for way, of in result["computed"].items():
         alike = "" if of["as_in_hindsight"] is None else f"{of['as_in_hindsight']:.0%}"
         lines.append(f"| {way} | {of['delay_s']:.1f} | {alike} |")
-    return "\n".join(lines).replace(TRAINED_ON[REAL], place.real)
+    return "\n".join(lines)
 
 
 def _called(arguments: list[str] | None, result: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
-from plumbing.errors import LONGEST_LINE, InputError, printable, visible
+from plumbing.errors import LONGEST_LINE, InputError, printable, system_error, visible
 from plumbing.held import sweep_scratch
 
 INTERRUPTED = 130  # as shells report a program that Ctrl-C ended
@@ -48,11 +48,12 @@ def run_command(main: Callable[[list[str] | None], int]) -> NoReturn:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
-    except OSError as error:
-        if error.errno not in _USERS_TO_SOLVE:
+    except Exception as error:
+        refused = system_error(error)
+        if refused is None or refused.errno not in _USERS_TO_SOLVE:
             raise
-        where = f"{error.filename}: " if error.filename else ""
-        status = _complain(f"{where}{error.strerror}; make room or choose another place")
+        where = f"{refused.filename}: " if refused.filename else ""
+        status = _complain(f"{where}{refused.strerror}; make room or choose another place")
     sys.exit(status)
 
 

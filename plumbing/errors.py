@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import os
+import re
 from collections.abc import Iterable
 
 LONGEST_QUOTE = 200
 """Most characters of a quoted text."""
 LONGEST_LINE = 2000
 """Most characters of a whole message."""
+_OS_ERROR = re.compile(r"\(os error (\d{1,5})\)")
 
 
 class InputError(Exception):
@@ -16,6 +19,15 @@ class InputError(Exception):
 
     Commands print it as `error: …` and leave with exit status 2.
     """
+
+
+def system_error(error: BaseException | None) -> OSError | None:
+    """What the system refused; None for other errors. Libraries in Rust, such as polars, report it as an error of
+    their own, with its number in the text."""
+    if isinstance(error, OSError):
+        return error
+    found = None if error is None or isinstance(error, InputError) else _OS_ERROR.search(str(error))
+    return OSError(int(found[1]), os.strerror(int(found[1]))) if found else None
 
 
 def visible(text: str) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fnmatch
 import os
 import shutil
 import stat
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from plumbing.errors import InputError
+from plumbing.errors import InputError, printable, system_error
 from plumbing.held import DONE, NAME, NEW, OLD, HeldFolder
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # Linux's <fcntl.h>, <linux/fs.h>
@@ -51,8 +52,8 @@ class Draft:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._held.close()
-        if isinstance(error, OSError):
-            raise self._explanation(error) from error
+        if (refused := system_error(error)) is not None:
+            raise self._explanation(refused) from error
 
     def keep_all_but(self, names: Collection[str]) -> None:
         """Let the new folder hold what lies in the old one, too, except these names: linked, so that it never goes.
@@ -115,6 +116,27 @@ def check_movable(out: Path) -> None:
     """Raises InputError for a folder that no draft can take the place of."""
     if out.is_mount():
         raise InputError(f"--out {out} is a mount point, which cannot be exchanged; give a folder in it")
+
+
+def check_replaceable(out: Path, what: str, mark: str | None, own: Collection[str]) -> None:
+    """Raises InputError for a folder that holds more than an earlier result: it would be lost with that one.
+
+    Args:
+        what: results of this kind, in the plural.
+        mark: the file that all of them have; None for a folder that is added to and not replaced.
+        own: patterns of what else may lie in one.
+    """
+    if not out.is_dir():
+        return
+    if mark is not None:
+        check_movable(out)
+    names = sorted(name for name in os.listdir(out) if not NAME.fullmatch(name))
+    others = [name for name in names if not any(fnmatch.fnmatchcase(name, of) for of in (mark or "", *own))]
+    if others or (names and mark and mark not in names):
+        raise InputError(
+            f"--out {out} holds something else than {what}, {printable((others or names)[0], 60)!r}, which would be "
+            "lost; give a new folder"
+        )
 
 
 def write_whole(path: Path, write: Callable[[Path], object], mode: int | None = None) -> None:

@@ -68,6 +68,11 @@ def as_wanted(scenario: Scenario, controller: object) -> Scenario:
     wanted: Remembered | None = getattr(controller, "forecast", None)
     if wanted is None:
         return dataclasses.replace(scenario, foresight=None)
+    if not Path(wanted.folder).is_dir():
+        raise InputError(
+            f"{wanted.folder}, the forecast that the policy was trained with, is not there; bring it back, "
+            "or train anew"
+        )
     found = with_forecast(scenario, wanted.folder)
     assert found.foresight is not None
     if found.foresight.model != wanted.model:

@@ -267,6 +267,6 @@ def test_what_is_no_calibration_is_not_overwritten(tmp_path: Path) -> None:
     out = tmp_path / "thesis"
     out.mkdir()
     (out / "chapter.tex").write_text("years of work")
-    with pytest.raises(InputError, match="holds no calibration"):
+    with pytest.raises(InputError, match=r"something else than a calibration, 'chapter\.tex'"):
         calibrate(folder, "--scenario", "tee", "--out", out)
     assert (out / "chapter.tex").read_text() == "years of work"

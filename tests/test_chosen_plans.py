@@ -358,7 +358,7 @@ def test_dates_and_detectors_that_are_not_there_are_named(town: Town, tmp_path: 
 
 
 def test_days_are_compared_in_pairs_as_far_as_both_were_judged() -> None:
-    found = compared({OWN: [4.0, 5.0, 6.0], FIXED: [3.0, 4.0, 5.0], CLOCK: [1.0, 2.0]})
+    found = compared({OWN: [4.0, 5.0, 6.0], FIXED: [3.0, 4.0, 5.0], CLOCK: [1.0, 2.0]}, "real days")
     by_clock, fixed = sorted(found["differences"], key=lambda of: of["days"])
     assert fixed["difference_s"] == [-1.0, -1.0, -1.0]
     assert fixed["p_holm"] == 0.5  # a quarter, and two comparisons

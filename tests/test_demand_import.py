@@ -316,6 +316,16 @@ BAD = {
     "day or month": ("detector,time,count\na,05/06/2024 07:00,1\n", "one way only"),
     "binary": ("detector,time,count\n\0\0\0\n", "none of the known formats"),
     "twice a name": ("detector,time,count,count\na,2024-05-14T07:00:00Z,1,1\n", "twice"),
+    "a name in two cases": ("detector,time,count,Count\na,2024-05-14T07:00:00Z,1,7\n", "the columns count and Count"),
+    "CR alone": ("detector,time,count\ra,2024-05-14T07:00:00Z,1\r", "CR alone"),
+    "infinite": ("detector,time,count\na,2024-05-14T07:00:00Z,1\na,2024-05-14T07:15:00Z,1e999\n", "line 3"),
+    "half a lane": (
+        "detector,time,count,lane\na,2024-05-14T07:00:00Z,1,1.5\na,2024-05-14T07:15:00Z,1,1.5\n", "'1.5', not a whole"
+    ),
+    "no place": (
+        "detector,time,count,x\na,2024-05-14T07:00:00Z,1,inf\na,2024-05-14T07:15:00Z,1,inf\n", "'inf', not a number"
+    ),
+    "a name that commands": ("detector,time,count\n\x1b[31ma,2024-05-14T07:00:00Z,1\n", "a detector's name"),
     "one time": ("detector,time,count\na,2024-05-14T07:00:00Z,1\n", "--interval"),
     "half XML": (
         '<detector>\n<interval begin="0" end="60" id="a" nVehEntered="1" occupancy="1" speed="2"/>',

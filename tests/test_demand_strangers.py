@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -13,6 +14,9 @@ import pytest
 from demand.__main__ import main
 from demand.counts.schema import COUNTS
 from demand.counts.store import CountsFolder
+from demand.forecast.model_folder import read_model
+from demand.generation.model_folder import read_generator
+from demand.incidents.model import load_model
 from plumbing.errors import InputError
 
 ZONE = ("--zone", "UTC")
@@ -91,6 +95,62 @@ def test_out_and_what_is_read_must_not_lie_in_each_other(folder: Path, command: 
     for out in (folder, folder / "inner", folder / ".." / folder.name):
         assert "choose another" in refused(*command.split(), folder, *more, "--out", out)
     assert sorted(folder.rglob("*")) == before
+
+
+OTHERS: dict[str, tuple[str, ...]] = {
+    "clean": ("clean", "{counts}"),
+    "forecast": ("forecast", "{counts}"),
+    "generate": ("generate", "{counts}"),
+    "incidents learn": ("incidents", "learn", "{counts}"),
+    "incidents simulate": ("incidents", "simulate", "--scenario", "tee", "--days", "1"),
+}
+
+
+@pytest.mark.parametrize("command", OTHERS)
+def test_what_a_user_keeps_in_a_folder_is_never_lost_with_it(folder: Path, tmp_path: Path, command: str) -> None:
+    """A result takes the place of the whole folder. Those that learn would refuse two days of counts only later."""
+    (tmp_path / "letter").write_text("dear")
+    words = [word.format(counts=folder) for word in OTHERS[command]]
+    if command in ("generate", "incidents learn"):
+        place = tmp_path / "weeks"
+        shutil.copytree(folder, place)
+        part = place / "part-0000.parquet"
+        rows = pl.read_parquet(part)
+        later = [rows.with_columns(pl.col("time") + pl.duration(days=2 * n)) for n in range(4)]
+        pl.concat(later).sort("detector", "time").write_parquet(part)
+        words = [str(place) if word == str(folder) else word for word in words]
+    out = tmp_path / "mine"
+    out.mkdir()
+    (tmp_path / "letter").rename(out / "letter")
+    assert "'letter', which would be lost" in refused(*words, "--out", out)
+    assert (out / "letter").read_text() == "dear"
+
+
+def test_a_note_beside_counts_and_counts_that_are_read_stay(folder: Path, tmp_path: Path) -> None:
+    place = tmp_path / "counts"
+    shutil.copytree(folder, place)
+    source = place / "raw.csv"
+    shutil.copy(folder.parent / "counts.csv", source)
+    assert "holds what is read" in refused("import", source, *ZONE, "--out", place)
+    assert "'raw.csv', which would be lost" in refused("import", folder.parent / "counts.csv", *ZONE, "--out", place)
+    assert source.exists()
+    source.unlink()
+    assert main(["import", str(folder.parent / "counts.csv"), *ZONE, "--out", str(place)]) == 0  # counts make room
+
+
+def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
+    for name in ("about.json", "forecast.json", "generator.json", "model.json"):
+        os.mkfifo(tmp_path / name)
+    assert "no plain file" in refused("import", tmp_path / "about.json", *ZONE, "--out", tmp_path / "out").lower()
+    for read in (CountsFolder, read_model, read_generator, load_model):
+        with pytest.raises(InputError, match="No plain file"):
+            read(tmp_path)
+
+
+def test_text_in_utf_16_is_named_as_such(tmp_path: Path) -> None:
+    """As Excel saves "Unicode text"."""
+    (tmp_path / "counts.txt").write_text("detector\ttime\tcount\n", encoding="utf-16")
+    assert "UTF-16" in refused("import", tmp_path / "counts.txt", *ZONE, "--out", tmp_path / "out")
 
 
 def test_a_place_where_no_folder_can_be_made_is_refused(folder: Path, tmp_path: Path) -> None:

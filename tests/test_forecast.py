@@ -263,6 +263,71 @@ def test_a_changed_file_is_not_run(trained, tmp_path):
         Forecaster(folder)
 
 
+def _nan(content):
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load_from_string(content)
+    large = next(of for of in model.graph.initializer if of.data_type == onnx.TensorProto.FLOAT and len(of.dims))
+    large.CopyFrom(numpy_helper.from_array(np.full(tuple(large.dims), np.nan, np.float32), large.name))
+    return model.SerializeToString()
+
+
+def _other(_):
+    import onnx
+    from onnx import helper
+
+    ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", ends[:1], ends[1:])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+
+
+def _keep(content):
+    return content
+
+
+@pytest.mark.parametrize(
+    ("change", "about", "words"),
+    [
+        (_nan, {}, "do not answer with a number for each of 3 detectors"),
+        (_other, {}, "its ONNX files cannot be run"),
+        (lambda content: content[: len(content) // 2], {}, "its ONNX files cannot be run"),
+        (_keep, {"method": "boosting"}, "not of the method boosting"),
+        (_keep, {"files": {}}, "not of the method linear"),
+        (_keep, {"zone": "Nowhere/Else"}, "unknown time zone"),
+        (_keep, {"sites": [0, 0, 99_999]}, "more sites than detectors"),
+        (_keep, {"detectors": ["d0", "d0", "d1"]}, "a detector is there twice"),
+        (_keep, {"steps": [2, 1]}, "steps are not in order"),
+    ],
+)
+def test_a_folder_that_was_tampered_with(trained, tmp_path, change, about, words):
+    """Also where the digests are made to fit."""
+    import hashlib
+    import shutil
+
+    folder = shutil.copytree(trained[0] / "linear-seed-0", tmp_path / "model")
+    file = folder / "linear.onnx"
+    file.write_bytes(change(file.read_bytes()))
+    told = json.loads((folder / "forecast.json").read_text())
+    told["files"] = {"linear.onnx": hashlib.sha256(file.read_bytes()).hexdigest()}
+    (folder / "forecast.json").write_text(json.dumps({**told, **about}))
+    with pytest.raises(InputError, match=words):
+        Forecaster(folder)
+
+
+def test_running_a_forecast_sends_no_telemetry(tmp_path):
+    """Onnxruntime leaves a file in the temporary folder when it begins to, on being imported."""
+    import os
+    import subprocess
+    import sys
+
+    code = "import demand.forecast.runtime, deployment.bundle.policy"
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_forecast_wants_its_detectors(trained):
     with pytest.raises(InputError, match="the forecast is for 3 detectors"):
         Forecaster(trained[0] / "linear-seed-0").forecast(np.zeros((100, 2)), 0)

@@ -346,6 +346,12 @@ def test_another_forecast_than_the_trained_one_is_refused(
 
     with pytest.raises(InputError, match="is another forecast than the policy was trained with; bring that one back"):
         as_wanted(load(town.config), Policy())
+
+    class Moved:
+        forecast = Remembered(str(tmp_path / "moved"), "0" * 64, "0" * 64)
+
+    with pytest.raises(InputError, match="the policy was trained with, is not there; bring it back"):
+        as_wanted(load(town.config), Moved())
     with pytest.raises(InputError, match=r"--forecast asks for|the forecast: day-.* is not what"):
         train.main(["--resume", "--steps", "900", "--forecast", str(town.last_value), "--out", str(trained)])
     with pytest.raises(InputError, match="nobody knows where detectors count"):

@@ -15,6 +15,7 @@ from demand.generation.fitting import fit
 from demand.generation.judge import judge
 from demand.generation.model_folder import read_generator, write_generator
 from demand.generation.models import MODELS, Course
+from plumbing.digest import file_sha256
 from plumbing.errors import InputError
 
 ZONE = "Europe/Berlin"
@@ -114,6 +115,36 @@ def test_a_saved_model_draws_the_same_days(tmp_path, name):
         read_generator(tmp_path / "model")
 
 
+@pytest.mark.parametrize(
+    ("change", "table", "words"),
+    [
+        ({"course_spread": np.array([1.0, np.nan, 1.0])}, None, "course_spread holds what is no number"),
+        ({"course_mean": np.zeros((3, 24, 3))}, None, "the course is not of 3 detectors every 1800 s"),
+        ({"model_mean": np.zeros((5, 3))}, None, "is no model pca"),
+        ({"model_mean": None}, None, "is no model pca"),
+        ({"course_mean": np.full((3, SLOTS, 3), 1e6)}, None, "no days of its detectors"),
+        ({"course_mean": np.full((3, SLOTS, 3), 1e12)}, None, "is no model pca"),
+        ({}, "detector,kind,site,approach,movement,lane,x,y,position_m\nd0,,,,,,,,\n", "each of its detectors once"),
+    ],
+)
+def test_a_folder_that_was_tampered_with(tmp_path, change, table, words):
+    """Also where the digest is made to fit."""
+    days = real_days()
+    told = {"seed": 3, "detectors": list(NAMES), "interval_s": 1800, "zone": ZONE,
+            "last_date": int(days.date[-1]), "days": len(days.date)}  # fmt: skip
+    folder = tmp_path / "model"
+    write_generator(folder, fit("pca", days, 3), full_table(days), told)
+    arrays = {**np.load(folder / "arrays.npz"), **change}
+    np.savez(folder / "arrays.npz", **{name: of for name, of in arrays.items() if of is not None})
+    about = json.loads((folder / "generator.json").read_text())
+    about["sha256"] = file_sha256(folder / "arrays.npz")
+    (folder / "generator.json").write_text(json.dumps(about))
+    if table is not None:
+        (folder / "detectors.csv").write_text(table)
+    with pytest.raises(InputError, match=words):
+        read_generator(folder)
+
+
 def test_courses_go_straight_from_hour_to_hour():
     course = Course(48, np.zeros((3, 48, 1)), np.zeros(1))
     line = np.arange(24.0)[None, :, None]
@@ -174,6 +205,9 @@ def test_from_counts_to_a_model_to_counts(counts, tmp_path, capsys):
     assert frames[0].height == 10 * SLOTS * 3
     local = frames[0]["time"].dt.convert_time_zone(ZONE)
     assert set(local.dt.weekday()) == {1, 2, 3, 4, 5}
+    for words in (["--first", "9999-12-31"], ["--first", "1969-01-01"], ["--first", "2099-12-30"], ["--seed", "-1"]):
+        with pytest.raises(InputError, match=words[0]):
+            main(["generate", str(model), "--days", "10", *words, "--out", str(tmp_path / "odd")])
     assert local.min().date() > datetime.date(1970, 1, 1) + datetime.timedelta(days=int(real_days().date[-1]))
 
 

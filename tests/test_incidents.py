@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -167,6 +168,24 @@ def _other_shape(folder: Path) -> None:
     np.savez(folder / "arrays.npz", **{**arrays, "level": arrays["level"][:, :2]})
 
 
+def _infinite(folder: Path) -> None:
+    with np.load(folder / "arrays.npz") as stored:
+        arrays = dict(stored)
+    arrays["profile"][..., 0] = np.inf
+    np.savez(folder / "arrays.npz", **arrays)
+
+
+def _no_spread(folder: Path) -> None:
+    with np.load(folder / "arrays.npz") as stored:
+        arrays = dict(stored)
+    np.savez(folder / "arrays.npz", **{**arrays, "spread": 0 * arrays["spread"]})
+
+
+def _one_array(folder: Path) -> None:
+    with (folder / "arrays.npz").open("wb") as stream:
+        np.save(stream, np.zeros(3))
+
+
 def _without_groups(folder: Path) -> None:
     content = json.loads((folder / "model.json").read_text())
     (folder / "model.json").write_text(json.dumps({**content, "groups": []}))
@@ -177,7 +196,9 @@ def _half(folder: Path) -> None:
     (folder / "arrays.npz").write_bytes(data[: len(data) // 2])
 
 
-@pytest.mark.parametrize("damage", [_pickled, _other_shape, _without_groups, _half])
+@pytest.mark.parametrize(
+    "damage", [_pickled, _other_shape, _without_groups, _half, _infinite, _no_spread, _one_array]
+)
 def test_a_damaged_model_is_refused(model: Model, tmp_path: Path, damage: Callable[[Path], None]) -> None:
     save_model(model, tmp_path / "model")
     damage(tmp_path / "model")
@@ -299,6 +320,22 @@ def test_bad_input_is_one_line(tmp_path: Path, model: Model) -> None:
     with pytest.raises(InputError, match=r"incidents\.csv cannot be read"):
         demand_main([*words, "--incidents", str(tmp_path / "incidents.csv")])
     assert not Path(out).exists()
+
+
+@pytest.mark.wide
+def test_whoever_stops_a_simulation_of_days_waits_for_none_of_the_others() -> None:
+    """A hundred days, of which each takes seconds, are neither begun nor finished."""
+    scenario = load("arterial")
+    places = usual_places(scenario.network)
+
+    def stop(done: int) -> None:
+        assert done == 1
+        raise KeyboardInterrupt
+
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        simulate(scenario, places, [Day(0, 1, 0.1), *(Day(n, n, 6.0) for n in range(1, 100))], 2, stop)
+    assert time.monotonic() - begun < 20.0
 
 
 @pytest.mark.wide

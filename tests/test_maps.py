@@ -138,7 +138,7 @@ def test_what_is_no_town_is_one_clear_line_and_leaves_nothing(tmp_path: Path, te
 
 def test_a_folder_of_something_else_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(InputError, match="holds files that are no earlier import"):
+    with pytest.raises(InputError, match=r"something else than an imported map, 'thesis\.txt'"):
         main(["import", str(TWO), "--out", str(tmp_path)])
     with pytest.raises(InputError, match=r"map .* does not exist"):
         main(["import", str(tmp_path / "none.osm"), "--out", str(tmp_path / "out")])

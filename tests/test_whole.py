@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
-from plumbing.errors import InputError
+from plumbing.errors import InputError, system_error
 from plumbing.held import HeldFolder, scratch, sweep
-from plumbing.whole import Draft, write_whole
+from plumbing.whole import Draft, check_replaceable, write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
 MEMORY = Path("/dev/shm")
@@ -202,6 +203,32 @@ def test_where_nothing_can_be_made_one_line_says_so(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"^cannot write .*; make room or choose another place$"):
             act()
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+def test_a_full_disk_is_told_as_such_whatever_library_meets_it(tmp_path: Path) -> None:
+    """Polars reports what the system refused as an error of its own."""
+    with pytest.raises(InputError, match="out: No space left on device; make room"), Draft(tmp_path / "out"):
+        pl.DataFrame({"a": range(100_000)}).write_parquet("/dev/full")
+    assert system_error(ValueError("a text (os error x)")) is None
+    assert system_error(InputError("cannot read (os error 2)")) is None, "it has been explained"
+
+
+def test_a_folder_with_more_than_an_earlier_result_is_not_replaced(tmp_path: Path) -> None:
+    def check(*names: str) -> None:
+        out = tmp_path / "-".join(("out", *names))
+        out.mkdir()
+        for name in names:
+            (out / name).touch()
+        check_replaceable(out, "a model", "model.json", ("part-*",))
+
+    check_replaceable(tmp_path / "none", "a model", "model.json", ())
+    check()
+    check("model.json", "part-1", ".intergreen-draft-abcd1234.held")
+    with pytest.raises(InputError, match="something else than a model, 'part-1'"):
+        check("part-1")
+    with pytest.raises(InputError, match="something else than a model, 'a b'"):
+        check("a b", "model.json", "part-1")
 
 
 def test_a_folder_that_is_swept_while_it_is_made_is_made_again(

@@ -108,17 +108,18 @@ def main(arguments: list[str] | None = None) -> int:
     begin_s, end_s = time_of_day_s(options.start), time_of_day_s(options.end)
     scenario = load(options.scenario, routes=options.routes, additional=options.additional)
     check_apart(options.out, options.counts)
-    check_place(options.out)
     roads = Roads(scenario.network)
     matches = find_places(folder, scenario, roads, options.places)
     _tell_matches(matches)
     days = _days(folder, matches, options, begin_s, end_s)
     command = shlex.join(("python", "-m", "demand", "calibrate", *words))
     asked = Request(folder, scenario, roads, matches, tuple(days), options.program, options.seed, command)
-    with occupied(options.out), Draft(options.out) as draft:
-        draft.path.mkdir()
-        result = calibrate(asked, draft.path)
-        draft.take_place()
+    with occupied(options.out):
+        check_place(options.out)
+        with Draft(options.out) as draft:
+            draft.path.mkdir()
+            result = calibrate(asked, draft.path)
+            draft.take_place()
     _tell(result, options)
     return 0
 

@@ -11,8 +11,10 @@ from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 from demand.calibration.counted import clock, time_of_day_s
+from plumbing.digest import plain_bytes
 from plumbing.errors import InputError
 from plumbing.plain import listed, misfit, parse, record, text
+from plumbing.whole import check_replaceable
 from scenarios.additional import is_demand
 from scenarios.config import FILE_OPTIONS
 from scenarios.loading import load
@@ -48,11 +50,13 @@ def read_window(folder: Path) -> Window:
     """
     file = folder / RESULT
     try:
-        found = parse(file.read_bytes())
-        misfit(record({"window": listed(text(20), 2, 2), "days": listed(_DAY, 1)}), found)
+        found = parse(plain_bytes(file))
+        misfit(record({"window": listed(text(5, r"\d\d:\d\d"), 2, 2), "days": listed(_DAY, 1)}), found)
     except ValueError as error:
         raise InputError(f"{file}: {error}; calibrate again") from error
     begin_s, end_s = map(time_of_day_s, found["window"])
+    if begin_s >= end_s:
+        raise InputError(f"{file}: its window ends before it begins; calibrate again")
     return Window(begin_s, end_s, {row["day"]: row.get("date", "") for row in found["days"]})
 
 
@@ -67,9 +71,9 @@ class Base:
 
 
 def check_place(out: Path) -> None:
-    """Raises InputError where a folder holds something other than an earlier calibration."""
-    if out.is_dir() and any(out.iterdir()) and not (out / RESULT).is_file():
-        raise InputError(f"{out} is not empty and holds no calibration; give another --out")
+    """Raises InputError where a folder holds something else than an earlier calibration."""
+    own = ("README.md", "report.html", "network.*", "additional-*.add.xml", "day-*", FILE, PLACES, COUNTS)
+    check_replaceable(out, "a calibration", RESULT, own)
 
 
 def lay_base(scenario: Scenario, folder: Path, about: Provenance) -> Base:

@@ -20,7 +20,7 @@ from demand.cleaning.page import cautions_of, verdict_of, write_report
 from demand.cleaning.settings import WHYS, CleaningSettings
 from demand.cleaning.summary import spells_of, summary
 from demand.counts.meter import Meter
-from demand.counts.store import CountsFolder, check_apart, check_replaceable, write_counts
+from demand.counts.store import CountsFolder, check_apart, check_place, write_counts
 from plumbing.command import say, say_json
 from plumbing.errors import InputError, printable
 from plumbing.occupied import occupied
@@ -55,11 +55,11 @@ def main(arguments: list[str] | None = None) -> int:
         longest_fill_s=round(options.fill_up_to * 3600), lane_capacity_vph=options.lane_capacity
     )
     folder = CountsFolder(options.folder)
-    check_apart(options.out, folder.path)
+    check_apart(options.out, folder.path, options.pairs)
     detectors = folder.detectors()
     pairs = read_pairs(options.pairs, detectors["detector"].to_list()) if options.pairs else pairs_of(detectors)
     with occupied(options.out), Meter() as meter:
-        check_replaceable(options.out)
+        check_place(options.out)
         cleaning = Cleaning(folder, settings, meter)
         content: dict[str, Any] = {}
 

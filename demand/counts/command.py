@@ -22,7 +22,7 @@ from demand.counts.meter import Meter
 from demand.counts.readers import traffic_anomaly
 from demand.counts.reading import Given, Reading
 from demand.counts.schema import About
-from demand.counts.store import check_replaceable, check_zone, write_counts
+from demand.counts.store import check_apart, check_place, check_zone, write_counts
 from plumbing.command import say, say_json
 from plumbing.digest import file_sha256
 from plumbing.errors import InputError, printable
@@ -70,8 +70,9 @@ def main(arguments: list[str] | None = None) -> int:
     zone = options.zone and check_zone(options.zone).key
     clock = options.clock and check_zone(options.clock).key
     given = Given(zone, options.interval, _columns(options.columns), options.date, options.site, options.city)
+    check_apart(options.out, *map(Path, options.files), options.detectors)
     with occupied(options.out), scratch("counts") as folder, Meter() as meter:
-        check_replaceable(options.out)
+        check_place(options.out)
         found = _import(options, given, clock, folder, meter)
     if options.json:
         say_json(found)

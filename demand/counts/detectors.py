@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from demand.counts.meter import Meter
 from demand.counts.movements import APPROACHES, approach_of
 from demand.counts.reading import csv_blocks, layout_of
 from demand.counts.schema import DETECTORS
-from demand.counts.values import number
+from demand.counts.values import NOTHING, number
 from plumbing.errors import InputError, printable
 
 _OTHERS = {
@@ -20,6 +21,7 @@ _OTHERS = {
     "intersection": "site",
 }  # fmt: skip
 _NUMBERS = ("lane", "x", "y", "position_m")
+_LARGEST = 1e9
 
 
 def read_detectors(path: Path) -> dict[str, dict[str, Any]]:
@@ -56,9 +58,27 @@ def table_of(names: list[str], told: dict[str, dict[str, Any]]) -> pl.DataFrame:
     """The table of detectors of these names, with what is told of them."""
     rows = [{"kind": "detector", **told.get(name, {}), "detector": name} for name in names]
     columns = {
-        column: pl.Series(column, [row.get(column) for row in rows]).cast(kind) for column, kind in DETECTORS.items()
+        column: pl.Series(column, [_fact(row, column) for row in rows], kind) for column, kind in DETECTORS.items()
     }
     return pl.DataFrame(columns)
+
+
+def _fact(row: dict[str, Any], column: str) -> Any:
+    """What a row tells in a column. Raises InputError for what is no such number."""
+    value = row.get(column)
+    if column not in _NUMBERS or value is None or value in NOTHING:
+        return value if column not in _NUMBERS else None
+    try:
+        found = float(value)
+    except ValueError:
+        found = math.nan
+    if not abs(found) < _LARGEST or (column == "lane" and not found.is_integer()):
+        kind = "a whole number" if column == "lane" else "a number"
+        raise InputError(
+            f"the {column} of detector {printable(row['detector'], 60)!r} is {printable(value, 40)!r}, not {kind}; "
+            "correct it"
+        )
+    return int(found) if column == "lane" else found
 
 
 def _approach(path: Path, detector: str, text: str) -> str:

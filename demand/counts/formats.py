@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import importlib
 from pathlib import Path
 from types import ModuleType
@@ -31,10 +32,14 @@ def read(path: Path, name: str | None, given: Given, meter: Meter) -> Reading:
     """
     if path.is_dir():
         raise InputError(f"{path} is a folder; name the files in it")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no plain file, and is read more than once; save it as one")
     head = head_of(path)
     if name is not None:
         found: Reading = _module(name).read(path, given, meter)
         return found
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(f"{path} is text in UTF-16; save it as CSV in UTF-8")
     for known in FORMATS:
         if (module := _module(known)).claims(path, head):
             claimed: Reading = module.read(path, given, meter)

@@ -17,6 +17,7 @@ from demand.counts.clock import DAY_S, grid_us, repeats, to_utc, usual_step_s
 from demand.counts.meter import Meter
 from demand.counts.schema import ASIDE, COUNTS, END_YEAR, FIRST_YEAR, odd_year
 from plumbing.errors import InputError, printable
+from plumbing.plain import text
 
 PART_ROWS = 600_000
 """Rows that a part should hold. While it is made it takes about ten times its size."""
@@ -25,6 +26,8 @@ LARGEST_COUNT = 1e6
 HELD_ROWS = 1_500_000
 """Rows that are kept before they go to the disk."""
 _KEY = 1 << 53
+_NAME = text(500)
+"""What models and reports can hold as a detector's name."""
 OFF_GRID = 0.1
 """Share of an interval by which a time may miss its begin: loggers are some seconds late."""
 STEADY, STEADY_ROWS = 0.9, 10
@@ -64,8 +67,8 @@ class Gather:
         """Take a batch with the columns of `demand.counts.reading.ROWS`.
 
         Raises:
-            InputError: its times are in UTC and others are not, or or a row has no detector, no time or
-                an impossible one.
+            InputError: its times are in UTC and others are not, or a row has no detector, no time or
+                an impossible one, or a name that nothing can hold.
         """
         if batch.is_empty():
             return
@@ -90,7 +93,10 @@ class Gather:
                 "correct it"
             )
         for found in batch["detector"].unique(maintain_order=True):
-            self._number.setdefault(found, len(self._number))
+            if found not in self._number:
+                if (wrong_name := _NAME(found)) is not None:
+                    raise InputError(f"{name}: a detector's name {wrong_name} and no control ones; correct it")
+                self._number[found] = len(self._number)
         self.rows += batch.height
         self._held.append(
             batch.with_columns(

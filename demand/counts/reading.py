@@ -138,6 +138,8 @@ def layout_of(path: Path) -> Layout:
         raise InputError(f"{path} is no text in UTF-8; save it as CSV in UTF-8") from error
     if "\0" in line:
         raise InputError(f"{path} is no text in UTF-8; save it as CSV in UTF-8")
+    if "\r" in line:
+        raise InputError(f"{path}: its lines end as on old Macs, with CR alone; save it as CSV in UTF-8")
     if line.count('"') % 2:
         raise InputError(f"{path}: a quotation mark in its first line is not closed; correct it")
     separator = max(",;\t", key=line.count)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,9 +11,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import polars as pl
 
 from demand.counts.schema import ASIDE, CLEANED, COUNTS, DETECTORS, About, odd_year
+from plumbing.digest import plain_bytes
 from plumbing.errors import InputError, did_you_mean, printable
 from plumbing.plain import json_bytes, listed, misfit, named, one_of, parse, record, text, whole
-from plumbing.whole import Draft
+from plumbing.whole import Draft, check_replaceable
 
 _DAY_S = 86_400
 _CLOCK_S = 1800
@@ -54,7 +54,7 @@ class CountsFolder:
         self.path = Path(path)
         file = self.path / "about.json"
         try:
-            found = parse(file.read_bytes())
+            found = parse(plain_bytes(file))
             misfit(_ABOUT, found)
         except OSError as error:
             raise InputError(
@@ -138,19 +138,22 @@ class CountsFolder:
             )
 
 
-def check_apart(out: Path, folder: Path) -> None:
+def check_apart(out: Path, *read: Path | None) -> None:
     """Raises InputError where what is written and what is read lie in each other: one would go with the other."""
-    one, other = out.resolve(), folder.resolve()
-    if one == other or one in other.parents or other in one.parents:
-        where = "is" if one == other else "lies in" if other in one.parents else "holds"
-        raise InputError(f"--out {out} {where} the folder that is read, {folder}; choose another, so that it stays")
+    one = out.resolve()
+    for path in filter(None, read):
+        other = path.resolve()
+        if one == other or one in other.parents or other in one.parents:
+            where = "is" if one == other else "lies in" if other in one.parents else "holds"
+            raise InputError(f"--out {out} {where} what is read, {path}; choose another, so that it stays")
 
 
-def check_replaceable(out: Path) -> None:
-    """Raises InputError for a folder that holds something else than counts: it would be lost."""
-    with contextlib.suppress(OSError):
-        if any(out.iterdir()) and not (out / "about.json").is_file():
-            raise InputError(f"--out {out} holds something else than counts, which would be lost; give a new folder")
+def check_place(out: Path) -> None:
+    """Raises InputError for a folder that holds something else than counts."""
+    check_replaceable(
+        out, "counts", "about.json",
+        ("detectors.csv", "part-*.parquet", "aside-*.parquet", "report.html", "cleaning.json", "findings.csv"),
+    )  # fmt: skip
 
 
 def write_counts(
@@ -175,7 +178,7 @@ def write_counts(
         InputError: it cannot be written, or holds something else than counts.
         ValueError: a part is not what it has to be.
     """
-    check_replaceable(out)
+    check_place(out)
     schema = dict(CLEANED if about.cleaned else COUNTS)
     seen: set[str] = set()
     with Draft(out) as draft:

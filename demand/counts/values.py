@@ -27,15 +27,19 @@ LAYOUTS = (
 month cannot be taken for each other."""
 
 
-def number(text: pl.Series, what: str, path: Path, line: int, *, decimal_comma: bool = False) -> pl.Series:
+def number(
+    text: pl.Series, what: str, path: Path, line: int, *, decimal_comma: bool = False, finite: bool = False
+) -> pl.Series:
     """A column of numbers; no value where the text says so, or where it is not finite.
+
+    Args:
+        finite: refuse what is infinite: it stands for something, and would be lost.
 
     Raises:
         InputError: a text that is no number.
     """
     if text.dtype.is_numeric():
-        found = text.cast(pl.Float64)
-        return found.set(~found.is_finite(), None) if text.dtype.is_float() else found
+        return _finite(text.cast(pl.Float64), text, what, path, line, finite)
     plain = text.str.strip_chars()
     if decimal_comma:
         plain = plain.str.replace(",", ".", literal=True)
@@ -49,6 +53,13 @@ def number(text: pl.Series, what: str, path: Path, line: int, *, decimal_comma: 
                 f"{path}, line {line + at}: the {what} {printable(text[at], 40)!r} is no number; "
                 "correct it, or name another column with --columns"
             )
+    return _finite(found, text, what, path, line, finite)
+
+
+def _finite(found: pl.Series, text: pl.Series, what: str, path: Path, line: int, needed: bool) -> pl.Series:
+    if needed and (infinite := found.is_infinite()).any():
+        at = infinite.arg_max() or 0
+        raise InputError(f"{path}, line {line + at}: the {what} {printable(text[at], 40)!r} is infinite; correct it")
     return found.set(~found.is_finite(), None)
 
 

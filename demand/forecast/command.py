@@ -27,7 +27,7 @@ from plumbing.command import say, say_json
 from plumbing.errors import InputError
 from plumbing.occupied import occupied
 from plumbing.plain import json_bytes
-from plumbing.whole import write_whole
+from plumbing.whole import check_replaceable, write_whole
 
 RESULTS = "results.json"
 
@@ -53,6 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     out = Path(options.out)
     check_apart(out, Path(options.counts))
     with occupied(out):
+        _check_place(out)
         for name, each in series.items():
             steps = steps_of(each, minutes)
             ahead = tuple(step * each.clock.interval_s // 60 for step in steps)
@@ -70,6 +71,13 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         say(f"\nwritten to {out}: the models, {RESULTS}, {BEST}, and a picture of each quantity")
     return 0
+
+
+def _check_place(out: Path) -> None:
+    """Raises InputError for a folder that holds something else than an earlier forecast, or what was begun of one."""
+    quantities_ = (FLOW, OCCUPANCY)
+    done = (BEST, RESULTS, *(f"{name}.svg" for name in quantities_)) if (out / BEST).is_file() else ()
+    check_replaceable(out, "a forecast", None, (*quantities_, *done))
 
 
 def _quantity(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from demand.counts.store import check_zone
 from demand.counts.timeline import FLOW, OCCUPANCY, Numbers
 from demand.forecast.kinds import METHODS, QUANTILES
-from plumbing.digest import file_sha256
+from plumbing.digest import file_sha256, plain_bytes
 from plumbing.errors import InputError
 from plumbing.plain import json_bytes, listed, misfit, named, number, one_of, parse, record, text, whole
 from plumbing.whole import Draft
@@ -72,6 +74,8 @@ def write_model(
         result: what it scored.
         calibration: (N, D, H, 3) residuals on the calibration days, of which an ensemble makes its own.
     """
+    stored = io.BytesIO()  # numpy reports a full disk without saying so
+    np.save(stored, calibration.astype(np.float32), allow_pickle=False)
     with Draft(out) as draft:
         draft.path.mkdir()
         for name, content in files.items():
@@ -81,7 +85,7 @@ def write_model(
         whole_about = {"format": FORMAT, **told, "quantiles": list(QUANTILES), "files": content_of}
         (draft.path / ABOUT).write_bytes(json_bytes(_plain(whole_about)))
         (draft.path / RESULT).write_bytes(json_bytes(dict(result)))
-        np.save(draft.path / CALIBRATION, calibration.astype(np.float32), allow_pickle=False)
+        (draft.path / CALIBRATION).write_bytes(stored.getvalue())
         draft.take_place()
 
 
@@ -93,13 +97,17 @@ def read_model(folder: Path) -> tuple[ModelAbout, dict[str, bytes]]:
     """
     file = folder / ABOUT
     try:
-        found = parse(file.read_bytes())
+        found = parse(plain_bytes(file))
         misfit(_SHAPE, found)
         detectors, steps = len(found["detectors"]), len(found["steps"])
         if not len(found["sites"]) == len(found["level"]) == len(found["offsets"]) == detectors:
             raise ValueError("sites, level and offsets are not as many as the detectors")
         if any(len(row) != steps for row in found["offsets"]):
             raise ValueError("offsets are not as many as the steps")
+        if len(set(found["detectors"])) < detectors or max(found["sites"]) >= detectors:
+            raise ValueError("a detector is there twice, or there are more sites than detectors")
+        if found["steps"] != sorted(set(found["steps"])):
+            raise ValueError("steps are not in order")
         files = {}
         for name, digest in found["files"].items():
             if file_sha256(folder / name) != digest:
@@ -112,6 +120,7 @@ def read_model(folder: Path) -> tuple[ModelAbout, dict[str, bytes]]:
         ) from error
     except ValueError as error:
         raise InputError(f"{file}: {error}; make the forecast again") from error
+    check_zone(found["zone"])
     names = [field.name for field in dataclasses.fields(ModelAbout)]
     return ModelAbout(**{name: _frozen(found[name]) for name in names}), files
 
@@ -126,7 +135,7 @@ def best_of(folder: Path, quantity: str = FLOW) -> Path:
         return folder
     file = folder / BEST
     try:
-        found = parse(file.read_bytes())
+        found = parse(plain_bytes(file))
         misfit(named(text(60, r"[a-z_]+-seed-\d+")), found)
     except OSError as error:
         raise InputError(

@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from demand.counts.timeline import FLOW, Clock, Numbers
 from demand.forecast.features import HISTORY_DAYS, Features, features
 from demand.forecast.kinds import (
     BOOSTING,
+    ENSEMBLE,
     LAST_VALUE,
     LAST_WEEK,
     LEARNED,
     NETWORK_INPUTS,
+    QUANTILES,
     Mean,
     Model,
     Naive,
@@ -25,6 +26,7 @@ from demand.forecast.kinds import (
 )  # fmt: skip
 from demand.forecast.model_folder import ModelAbout, best_of, read_model
 from plumbing.errors import InputError, printable
+from plumbing.onnx import onnxruntime
 
 
 class Forecaster:
@@ -96,25 +98,38 @@ class Forecaster:
 
 
 def loaded(path: Path, about: ModelAbout, files: Mapping[str, bytes]) -> Model:
-    """The model of a folder that has been read.
+    """The model of a folder that has been read, which has made one forecast to show that it can.
 
     Raises:
-        InputError: its files are no models.
+        InputError: its files are no models, or not of these detectors and times ahead.
     """
     if about.method in (LAST_VALUE, LAST_WEEK):
         return Naive(about.method)
     try:
-        sessions = {name: _session(content) for name, content in sorted(files.items())}
-        models: list[Model] = [_Network(sessions[f"{name}.onnx"]) for name in LEARNED if f"{name}.onnx" in sessions]
-        trees = [
-            sessions[f"{BOOSTING}-step-{n}.onnx"] for n in range(len(about.steps)) if len(sessions) > len(models)
-        ]
-        if trees:
-            models.append(_Trees(trees))
-        return models[0] if len(models) == 1 else Mean(models)
+        model = _learned(about, {name: _session(content) for name, content in sorted(files.items())})
+        detectors, steps = len(about.detectors), len(about.steps)
+        clock = Clock(0, about.interval_s, about.zone, 1)
+        tried = features(
+            np.zeros((1, detectors)), clock, np.asarray(about.level), about.sites, about.steps, np.array([0])
+        )
+        found = model.residuals(tried)
+        if found.shape != (1, detectors, steps, len(QUANTILES)) or not np.isfinite(found).all():
+            raise ValueError(f"they do not answer with a number for each of {detectors} detectors and {steps} times")
+        return model
     except Exception as error:  # whatever the library finds wrong with a file
         reason = f"{type(error).__name__}: {printable(error)}"
         raise InputError(f"{path}: its ONNX files cannot be run ({reason}); make the forecast again") from error
+
+
+def _learned(about: ModelAbout, sessions: Mapping[str, onnxruntime.InferenceSession]) -> Model:
+    networks = [name for name in LEARNED if f"{name}.onnx" in sessions]
+    trees = [session for name, session in sessions.items() if name.startswith(f"{BOOSTING}-step-")]
+    if about.method != ENSEMBLE and [*networks, *([BOOSTING] if trees else [])] != [about.method]:
+        raise ValueError(f"they are not of the method {about.method}")
+    models: list[Model] = [_Network(sessions[f"{name}.onnx"]) for name in networks]
+    if trees:
+        models.append(_Trees([sessions[f"{BOOSTING}-step-{n}.onnx"] for n in range(len(about.steps))]))
+    return models[0] if len(models) == 1 else Mean(models)
 
 
 def _session(content: bytes) -> onnxruntime.InferenceSession:

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from demand.counts.schema import GENERATED
+from demand.counts.schema import END_YEAR, FIRST_YEAR, GENERATED
 from demand.counts.store import CountsFolder, check_apart
 from demand.generation.days import SATURDAY, SUNDAY, WEEKDAY, Days, dates_from, read_days, write_days
 from demand.generation.fitting import fit
 from demand.generation.judge import Judgement, distance_from_ideal, judge
-from demand.generation.model_folder import ABOUT, read_generator, write_generator
+from demand.generation.model_folder import ABOUT, check_place, read_generator, write_generator
 from demand.generation.models import MODELS
 from plumbing.command import say, say_json
 from plumbing.errors import InputError
@@ -25,6 +25,7 @@ from plumbing.occupied import occupied
 from plumbing.plain import finite_or_none
 
 MOST_DAYS = 3660
+_EPOCH = datetime.date(1970, 1, 1)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     source, out = Path(options.source), Path(options.out)
     check_apart(out, source)
+    if not 0 <= options.seed < 2**32:
+        raise InputError(f"--seed is {options.seed}; give a whole number from 0 to {2**32 - 1}")
     if (source / ABOUT).is_file():
         return _make(source, out, options)
     if options.days is not None:
@@ -46,6 +49,7 @@ def _learn(source: Path, out: Path, options: argparse.Namespace) -> int:
     folder = CountsFolder(source)
     days = read_days(folder)
     with occupied(out), threadpool_limits(1):
+        check_place(out)
         results: dict[str, list[Judgement]] = {}
         names = list(MODELS) if options.model == "best" else [options.model]
         for name in names:
@@ -73,8 +77,11 @@ def _make(source: Path, out: Path, options: argparse.Namespace) -> int:
     if options.days is None or not 1 <= options.days <= MOST_DAYS:
         raise InputError(f"{source} is a model of days; say how many to make, --days 1 to {MOST_DAYS}")
     only = (WEEKDAY,) if options.weekdays else (WEEKDAY, SATURDAY, SUNDAY)
-    first = options.first or datetime.date(1970, 1, 1) + datetime.timedelta(days=saved.last_date + 1)
+    first = options.first or _EPOCH + datetime.timedelta(days=saved.last_date + 1)
     dates, types = dates_from(first, options.days, only)
+    begin, end = ((datetime.date(year, 1, 1) - _EPOCH).days for year in (FIRST_YEAR, END_YEAR))
+    if not begin < dates[0] <= dates[-1] < end - 1:  # whose hours are of these years in any zone
+        raise InputError(f"--first {first} and --days {options.days}: give days from {FIRST_YEAR} to {END_YEAR - 1}")
     rng = np.random.default_rng(options.seed)
     counts = saved.generator.counts(types, rng)
     days = Days(counts, types, dates, saved.detectors, saved.interval_s, saved.zone)

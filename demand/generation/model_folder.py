@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +13,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from demand.counts.gather import LARGEST_COUNT
 from demand.counts.schema import DETECTORS
 from demand.counts.store import check_zone
+from demand.counts.timeline import Numbers
 from demand.generation.days import TYPES
 from demand.generation.fitting import Generator
 from demand.generation.models import MODELS, VAE, Course, model_of
 from demand.generation.vae_draw import Vae
-from plumbing.digest import file_sha256
+from plumbing.digest import file_sha256, plain_bytes
 from plumbing.errors import InputError, printable
 from plumbing.plain import json_bytes, listed, misfit, one_of, parse, record, text, whole
-from plumbing.whole import Draft
+from plumbing.whole import Draft, check_replaceable
 
 FORMAT = "intergreen days 1"
 ABOUT, ARRAYS, TABLE = "generator.json", "arrays.npz", "detectors.csv"
@@ -32,7 +36,7 @@ _SHAPE = record(
         "detectors": listed(text(), 1, 100_000),
         "interval_s": whole(1, 3600),
         "zone": text(100),
-        "last_date": whole(-100_000, 1_000_000),
+        "last_date": whole(0, 47_000),  # 1970 to 2098
         "days": whole(1, 100_000),
         "sha256": text(64, "[0-9a-f]{64}"),
     }
@@ -53,6 +57,11 @@ class SavedModel:
     """Of detectors, with the columns of `DETECTORS`."""
     sha256: str
     """Of the arrays: what made days say they were made by."""
+
+
+def check_place(out: Path) -> None:
+    """Raises InputError for a folder that holds something else than an earlier model of days."""
+    check_replaceable(out, "a model of days", ABOUT, (ARRAYS, TABLE))
 
 
 def write_generator(out: Path, generator: Generator, table: pl.DataFrame, told: Mapping[str, Any]) -> None:
@@ -83,27 +92,61 @@ def read_generator(folder: Path) -> SavedModel:
     """
     file = folder / ABOUT
     try:
-        found = parse(file.read_bytes())
+        found = parse(plain_bytes(file))
         misfit(_SHAPE, found)
         if file_sha256(folder / ARRAYS) != found["sha256"]:
             raise ValueError(f"{ARRAYS} is not the file that was written")
-        with np.load(folder / ARRAYS, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        table = pl.read_csv(folder / TABLE, schema=dict(DETECTORS))
-        mean, spread = arrays.pop("course_mean"), arrays.pop("course_spread")
-        if mean.ndim != 3 or mean.shape[0] != len(TYPES) or {mean.shape[2], len(spread)} != {len(found["detectors"])}:
-            raise ValueError(f"{ARRAYS} is not of its detectors")
-        inner = {name.removeprefix("model_"): of for name, of in arrays.items()}
-        model = Vae(inner) if found["model"] == VAE else model_of(found["model"], inner)
+        arrays = _arrays(folder / ARRAYS)
+        table = pl.read_csv(plain_bytes(folder / TABLE), schema=dict(DETECTORS))
+        names, told = found["detectors"], table["detector"]
+        if len(set(names)) < len(names) or set(names) - set(told) or told.is_duplicated().any():
+            raise ValueError(f"{TABLE} does not name each of its detectors once")
+        generator = _generator(found, arrays)
     except OSError as error:
         raise InputError(
             f"{folder} is no model of days ({Path(str(error.filename)).name}: {error.strerror}); "
             "make one with python -m demand generate COUNTS_DIR --out MODEL"
         ) from error
-    except (ValueError, KeyError, zipfile.BadZipFile, pl.exceptions.PolarsError) as error:
+    except (ValueError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile, pl.exceptions.PolarsError) as error:
         raise InputError(f"{file}: {printable(error)}; make the model again") from error
     check_zone(found["zone"])
     return SavedModel(
-        Generator(found["model"], Course(mean.shape[1], mean, spread), model), tuple(found["detectors"]),
-        found["interval_s"], found["zone"], found["last_date"], table, found["sha256"],
+        generator, tuple(found["detectors"]), found["interval_s"], found["zone"], found["last_date"], table,
+        found["sha256"],
     )  # fmt: skip
+
+
+def _arrays(file: Path) -> dict[str, Numbers]:
+    """All arrays of a file. Raises ValueError, or what zipfile raises, where they are not of finite numbers."""
+    with zipfile.ZipFile(file) as stored:
+        found = {
+            name.removesuffix(".npy"): np.load(io.BytesIO(stored.read(name)), allow_pickle=False)
+            for name in stored.namelist()
+        }
+    for name, array in found.items():
+        if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+            raise ValueError(f"{name} holds what is no number")
+    return found
+
+
+def _generator(found: Mapping[str, Any], arrays: Mapping[str, Numbers]) -> Generator:
+    """The model of arrays, which has made a day of each type to show that it can.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    slots, detectors = 86_400 // found["interval_s"], len(found["detectors"])
+    try:
+        mean, spread = arrays["course_mean"], arrays["course_spread"]
+        if mean.shape != (len(TYPES), slots, detectors) or spread.shape != (detectors,) or (spread < 0).any():
+            raise ValueError(f"the course is not of {detectors} detectors every {found['interval_s']} s")
+        inner = {name.removeprefix("model_"): of for name, of in arrays.items() if name.startswith("model_")}
+        model = Vae(inner) if found["model"] == VAE else model_of(found["model"], inner)
+        generator = Generator(found["model"], Course(slots, mean, spread), model)
+        counts = generator.counts(np.arange(len(TYPES)), np.random.default_rng(0))
+        if counts.shape != mean.shape or counts.max() > LARGEST_COUNT:
+            raise ValueError("what it makes are no days of its detectors")
+    except Exception as error:  # whatever numpy finds wrong with arrays of other shapes
+        reason = f"{type(error).__name__}: {printable(error)}"
+        raise ValueError(f"{ARRAYS} is no model {found['model']} of its detectors ({reason})") from error
+    return generator

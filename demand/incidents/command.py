@@ -14,15 +14,15 @@ from demand.counts.schema import About
 from demand.counts.store import CountsFolder, check_apart, write_counts
 from demand.incidents.judge import IN_TIME_MIN, Verdict, curve, judge, truth_of
 from demand.incidents.labels import with_labels
-from demand.incidents.model import Model, learn_model, load_model, save_model
+from demand.incidents.model import ARRAYS, MODEL, Model, learn_model, load_model, save_model
 from demand.incidents.panel import Panel, panel_of
-from demand.incidents.report import alarms_json, verdict_of, write_report
+from demand.incidents.report import ALARMS, alarms_json, verdict_of, write_report
 from demand.incidents.words import tell_all
 from plumbing.command import say, say_json
 from plumbing.errors import InputError, printable
 from plumbing.occupied import occupied
 from plumbing.plain import finite_or_none
-from plumbing.whole import Draft
+from plumbing.whole import Draft, check_replaceable
 
 EXAMPLES = """examples:
   python -m demand incidents simulate --scenario arterial --days 5 --seed 1 --out runs/normal
@@ -103,8 +103,9 @@ def _learn(options: argparse.Namespace) -> int:
     if (options.labelled is None) != (options.incidents is None):
         raise InputError("--labelled and --incidents belong together: give both, or neither")
     folder = CountsFolder(options.counts)
-    check_apart(options.out, options.counts)
+    check_apart(options.out, options.counts, options.places, options.labelled, options.incidents)
     with occupied(options.out):
+        check_replaceable(options.out, "a model of incidents", MODEL, (ARRAYS,))
         panel = panel_of(folder)
         if options.network is None:
             groups = groups_of_table(folder.detectors(), panel.detectors)
@@ -150,6 +151,10 @@ def _same_interval(counts: Path, model: Model, learned_from: Path) -> Panel:
             f"{counts} counts every {folder.about.interval_s} s, and {learned_from} every "
             f"{model.usual.interval_s} s; give counts of the same interval"
         )
+    if folder.about.zone != model.zone:
+        raise InputError(
+            f"{counts} is of {folder.about.zone}, and {learned_from} of {model.zone}; give counts of the same place"
+        )
     return panel_of(folder, model.usual.detectors)
 
 
@@ -157,8 +162,9 @@ def _watch(options: argparse.Namespace) -> int:
     model, panel = _opened(options)
     if options.threshold is not None:
         model = dataclasses.replace(model, threshold=options.threshold)
-    check_apart(options.out, options.counts)
+    check_apart(options.out, options.counts, options.model)
     with occupied(options.out):
+        check_replaceable(options.out, "alarms", ALARMS, ("report.html",))
         reading = model.reading(panel)
         told = tell_all(model, panel, reading)
         write_report(options.out, str(options.counts), told, model, panel, reading)
@@ -236,6 +242,7 @@ def _simulate(options: argparse.Namespace) -> int:
     places = usual_places(scenario.network)
     days = [Day(n, 1000 * options.seed + n, options.stretch, options.incidents) for n in range(options.days)]
     with occupied(options.out):
+        check_replaceable(options.out, "simulated days", "incidents.csv", ("counts", "places.csv"))
         progress = lambda done: say(f"simulated {done} of {len(days)} days", error=True)  # noqa: E731
         counts, incidents = simulate(scenario, places, days, options.workers, progress)
         write_simulated(options.out, scenario.name, counts, incidents, places_table(places))

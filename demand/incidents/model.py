@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from demand.counts.store import check_zone
 from demand.incidents.alarms import peaks, threshold_for
 from demand.incidents.evidence import KINDS, evidence
 from demand.incidents.groups import Group
@@ -18,12 +19,14 @@ from demand.incidents.judge import hold_rows
 from demand.incidents.panel import MEASURES, FloatArray, Panel
 from demand.incidents.scores import MEANS, Regression, Surprise, features, learn_surprise
 from demand.incidents.usual import Usual, learn_usual
+from plumbing.digest import plain_bytes
 from plumbing.errors import InputError
 from plumbing.plain import json_bytes, listed, misfit, number, one_of, optional, parse, record, text, whole
 from plumbing.whole import Draft
 
 FOLDS = 5
 FORMAT = "intergreen incidents 1"
+MODEL, ARRAYS = "model.json", "arrays.npz"
 _DAY_S = 86_400.0
 _WIDTH = 4  # inputs of the regression in demand.incidents.usual
 
@@ -196,8 +199,8 @@ def save_model(model: Model, out: Path) -> None:
     }  # fmt: skip
     with Draft(out) as draft:
         draft.path.mkdir()
-        (draft.path / "model.json").write_bytes(json_bytes(content))
-        np.savez_compressed(draft.path / "arrays.npz", **arrays)  # type: ignore[arg-type]
+        (draft.path / MODEL).write_bytes(json_bytes(content))
+        np.savez_compressed(draft.path / ARRAYS, **arrays)  # type: ignore[arg-type]
         draft.take_place()
 
 
@@ -208,7 +211,7 @@ def load_model(folder: Path) -> Model:
         InputError: it is none, or something in it is not what it has to be.
     """
     try:
-        content: dict[str, Any] = parse((folder / "model.json").read_bytes())
+        content: dict[str, Any] = parse(plain_bytes(folder / MODEL))
         misfit(_CONTENT, content)
         detectors = tuple(content["detectors"])
         groups = tuple(
@@ -218,7 +221,7 @@ def load_model(folder: Path) -> Model:
         unknown = [n for g in groups for n in (*g.detectors, *g.first, *g.last) if n not in set(detectors)]
         if unknown or len(set(detectors)) < len(detectors):
             raise ValueError("its groups name other detectors, or one is there twice")
-        arrays = _arrays(folder / "arrays.npz", len(detectors), content)
+        arrays = _arrays(folder / ARRAYS, len(detectors), content)
     except OSError as error:
         raise InputError(
             f"{folder} holds no model of incidents ({Path(error.filename or folder).name}: {error.strerror}); "
@@ -226,6 +229,7 @@ def load_model(folder: Path) -> Model:
         ) from error
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{folder}: the model is damaged ({error}); learn it again") from error
+    check_zone(content["zone"])
     usual = Usual(detectors, content["interval_s"], arrays["profile"], arrays["weights"], arrays["spread"])
     surprise = Surprise(arrays["level"], arrays["scale"], arrays["rate"], arrays["elsewhere"])
     regression = None
@@ -247,15 +251,19 @@ def _arrays(file: Path, detectors: int, content: dict[str, Any]) -> dict[str, Fl
     }  # fmt: skip
     if content["intercept"] is not None:
         shapes |= dict.fromkeys(("mean", "deviation", "coefficients"), (seen,))
+    positive = {"scale": ..., "rate": ..., "deviation": ..., "elsewhere": slice(1, 3), "spread": (..., 0)}
     found: dict[str, FloatArray] = {}
-    with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as stored:
+    stream = io.BytesIO(plain_bytes(file))
+    with zipfile.ZipFile(stream):  # else numpy reads other files, too
+        pass
+    with np.load(stream, allow_pickle=False) as stored:
         for name, shape in shapes.items():
             array = stored[name]
             if array.shape != shape or array.dtype != np.float64:
                 raise ValueError(f"{name} is {array.dtype} {array.shape}, not float64 {shape}")
-            if name != "profile" and not np.isfinite(array).all():
+            if not np.isfinite(array[~np.isnan(array)] if name == "profile" else array).all():
                 raise ValueError(f"{name} holds what is no number")
-            if name in ("scale", "rate", "deviation") and not (array > 0).all():
+            if name in positive and not (array[positive[name]] > 0).all():
                 raise ValueError(f"{name} holds what is not above 0")
             found[name] = array
     return found

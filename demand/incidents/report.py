@@ -18,6 +18,7 @@ from plumbing.pages import render
 from plumbing.plain import json_bytes
 from plumbing.whole import Draft
 
+ALARMS = "alarms.json"
 TEMPLATE = Path(__file__).with_name("page.html")
 _WIDEST = 1500  # columns of the figure; more rows of time are drawn as the highest of several
 
@@ -55,7 +56,7 @@ def write_report(out: Path, source: str, told: Sequence[Told], model: Model, pan
     with Draft(out) as draft:
         draft.path.mkdir()
         (draft.path / "report.html").write_text(page, encoding="utf-8")
-        (draft.path / "alarms.json").write_bytes(json_bytes(alarms_json(told, model, panel)))
+        (draft.path / ALARMS).write_bytes(json_bytes(alarms_json(told, model, panel)))
         draft.take_place()
 
 

@@ -11,6 +11,7 @@ import datetime
 import math
 import random
 import subprocess
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ SPACING_S = 3600.0  # one incident in each such stretch of a day
 DURATION_S = (600.0, 2400.0)  # drawn with even chances for its logarithm: most are short
 PASSED_S = "20"  # who stands inside a junction for so long holds up nobody else: jams dissolve when a road reopens
 WARM_UP_S = 1800.0
+LOOK_EVERY_S = 0.2  # how often a running simulation asks whether it is still wanted
 
 
 @dataclass(frozen=True)
@@ -104,12 +106,18 @@ def simulate(
     """
     edges = watched_edges(scenario.network, places)
     tables, told = [], []
+    drawn = [draw_incidents(scenario, edges, day) for day in days]
+    stopped = threading.Event()
     with ThreadPoolExecutor(workers) as pool:  # SUMO is a process; a thread only waits for it
-        drawn = [draw_incidents(scenario, edges, day) for day in days]
-        jobs = [pool.submit(_run, scenario, places, day, of) for day, of in zip(days, drawn, strict=True)]
-        for done, job in enumerate(jobs):
-            tables.append(job.result())
-            on_done(done + 1)
+        jobs = [pool.submit(_run, scenario, places, day, of, stopped) for day, of in zip(days, drawn, strict=True)]
+        try:
+            for done, job in enumerate(jobs):
+                tables.append(job.result())
+                on_done(done + 1)
+        except BaseException:  # such as Ctrl-C; nobody waits for the other days
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     for day, of in zip(days, drawn, strict=True):
         told += [_row(day, incident) for incident in of]
     return pl.concat(tables).sort("detector", "time"), pl.DataFrame(told, schema=INCIDENTS, orient="row")
@@ -151,7 +159,9 @@ def _onward(network: RoadNetwork, lane: str) -> str:
     return onward[0] if onward and network.lanes[lane].vehicles and not network.lanes[lane].rail else ""
 
 
-def _run(scenario: Scenario, places: Sequence[Place], day: Day, incidents: Sequence[Incident]) -> pl.DataFrame:
+def _run(
+    scenario: Scenario, places: Sequence[Place], day: Day, incidents: Sequence[Incident], stopped: threading.Event
+) -> pl.DataFrame:
     import sumo  # the wheel that brings the binaries
 
     end_s = scenario.begin_s + scenario.horizon_s * day.stretch
@@ -165,11 +175,23 @@ def _run(scenario: Scenario, places: Sequence[Place], day: Day, incidents: Seque
         command = [f"{sumo.SUMO_HOME}/bin/sumo", *args, "--seed", str(day.seed % 2**31), "--no-step-log", "true"]
         command += ["--no-warnings", "true", "--collision.action", "none", "--time-to-teleport", "-1"]
         command += ["--ignore-junction-blocker", PASSED_S]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode or not out.is_file():
-            said = next((line for line in done.stderr.splitlines() if line.startswith("Error")), "no reason given")
+        status, errors = _ended(command, stopped)
+        if status or not out.is_file():
+            said = next((line for line in errors.splitlines() if line.startswith("Error")), "no reason given")
             raise InputError(f"SUMO cannot run scenario {scenario.name!r}: {printable(said)}; check its files")
         return _counts(out, day, scenario.begin_s)
+
+
+def _ended(command: Sequence[str], stopped: threading.Event) -> tuple[int, str]:
+    """The exit status of a program, which is killed once `stopped` is set, and what it wrote to stderr."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        while True:
+            try:
+                _, errors = process.communicate(timeout=LOOK_EVERY_S)
+                return process.returncode, errors
+            except subprocess.TimeoutExpired:
+                if stopped.is_set():
+                    process.kill()
 
 
 def _routes(scenario: Scenario, day: Day, end_s: float) -> bytes:

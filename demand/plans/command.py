@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from demand.calibration.hand import read_hand
 from demand.calibration.places import Roads
 from demand.counts.series import Series, read_series
-from demand.counts.store import CountsFolder
+from demand.counts.store import CountsFolder, check_apart
 from demand.counts.timeline import Numbers
 from demand.forecast.runtime import Forecaster
 from demand.plans.additional import additional_xml
@@ -44,7 +44,7 @@ from plumbing.command import say, say_json
 from plumbing.errors import InputError
 from plumbing.occupied import occupied
 from plumbing.plain import json_bytes
-from plumbing.whole import Draft
+from plumbing.whole import Draft, check_replaceable
 
 RESULT = "plans.json"
 CLOCK, FORECAST, HINDSIGHT = "clock", "forecast", "hindsight"
@@ -76,6 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[2:] if arguments is None else arguments
     options = _parser().parse_args(words)
     _check(options)
+    check_apart(options.out, options.counts, options.scenario, options.forecast)
     folder = read_folder(options.scenario)
     forecaster = Forecaster(options.forecast) if options.forecast else None
     series = read_series(CountsFolder(options.counts))
@@ -85,8 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     signals = timed_signals(folder.scenario.network, lanes.lanes)
     _check_cycle(options.cycle, signals, window)
     with occupied(options.out), threadpool_limits(1):
-        if options.out.is_dir() and any(options.out.iterdir()) and not (options.out / RESULT).is_file():
-            raise InputError(f"--out {options.out} holds something else than plans; give a new folder")
+        check_replaceable(options.out, "plans", RESULT, ("plans-*.add.xml",))
         told = {"command": shlex.join(("python", "-m", "demand", "plans", *words)), "scenario": folder.path.name}
         result = _choose(options, folder, series, window, lanes, signals, forecaster, told)
     if options.json:

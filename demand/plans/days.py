@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from demand.counts.series import Series
-from demand.counts.timeline import Numbers
+from demand.counts.timeline import FLOW, Numbers
 from demand.forecast.runtime import Forecaster
 from demand.generation.days import day_type
 from plumbing.errors import InputError, printable
@@ -88,6 +88,11 @@ def forecast_vph(series: Series, forecaster: Forecaster, numbers: Numbers, windo
     if unknown := [name for name in about.detectors if name not in series.detectors]:
         raise InputError(
             f"the forecast wants detector {printable(unknown[0], 60)}, which the counts do not have; "
+            "give the forecast of these counts"
+        )
+    if (about.quantity, about.zone) != (FLOW, clock.zone):
+        raise InputError(
+            f"the forecast is of {about.quantity} in {about.zone}, and the counts are of {FLOW} in {clock.zone}; "
             "give the forecast of these counts"
         )
     parts = window.period_s // clock.interval_s

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from plumbing.errors import InputError
+from plumbing.onnx import onnxruntime
 
 OPSET = 17
 """The opset of every exported graph; a file with another one is refused."""

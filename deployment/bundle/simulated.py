@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from deployment.bundle.manifest import MANIFEST
 from deployment.bundle.read import Bundle, read_unsigned_bundle
 from deployment.nema.codec import encode
 from plumbing.errors import InputError
 from plumbing.identity import code_sha256
+from plumbing.onnx import onnxruntime
 from signals.intersection import Intersection
 from signals.layout import Layout
 from signals.observations import PhaseObservation

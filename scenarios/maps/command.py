@@ -12,7 +12,7 @@ from plumbing.command import check_text, say, say_json
 from plumbing.errors import InputError, printable
 from plumbing.held import scratch
 from plumbing.occupied import occupied
-from plumbing.whole import Draft, check_movable
+from plumbing.whole import Draft
 from scenarios.clock import timing_for
 from scenarios.loading import load
 from scenarios.maps.assumption import CLEARING_S, HOUR_S, LEVELS, WARM_UP_S, Assumption
@@ -90,10 +90,8 @@ def run(options: argparse.Namespace, words: Sequence[str]) -> int:
         raise InputError("--routes: two files have the same name; rename one")
     level = options.demand if options.vehicles_per_hour is None else "own"
     assumption = Assumption(level, options.vehicles_per_hour, options.seed)
-    if out.exists():
-        check_movable(out)
-    check_out(out)
     with occupied(out):
+        check_out(out)
         return _import(options, words, source, out, given, assumption)
 
 

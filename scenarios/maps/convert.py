@@ -71,6 +71,8 @@ def convert(extract: Extract, net: Path, scratch: Path, *, lefthand: bool, guess
     said = run_binary("netconvert", words, scratch)
     if said.status != 0 or not net.is_file():
         raise InputError(f"map {extract.path}: netconvert makes no network of it: {printable(said.reason)}")
+    if not net.read_bytes().rstrip().endswith(b"</net>"):  # it does not notice a full disk
+        raise InputError(f"map {extract.path}: the network that netconvert wrote is cut off; make room on the disk")
     without_comments(net)
     joined = []
     if joins.is_file():

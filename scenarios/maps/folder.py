@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from plumbing.errors import InputError
-from plumbing.plain import json_bytes
+from plumbing.plain import json_bytes, listed, misfit, parse, record, text
+from plumbing.whole import check_replaceable
 from scenarios.config import config_text
 from scenarios.maps.guesses import Guess
-from scenarios.provenance import Provenance, read_provenance, write_provenance
+from scenarios.provenance import FILE, Provenance, write_provenance
 
 DETAILS = "import.json"
 """All that an import found out, for programs."""
@@ -92,8 +93,21 @@ class Imported:
 
 def check_out(out: Path) -> None:
     """Raises InputError for a folder that holds something else than an earlier import."""
-    if out.is_dir() and any(out.iterdir()) and (read_provenance(out) is None or not (out / DETAILS).is_file()):
-        raise InputError(f"--out {out} holds files that are no earlier import; give an empty or a new folder")
+    network, *routes = _written(out)
+    stem = network.removesuffix(".net.xml")
+    own = ["README.md", FILE, *(glob.escape(name) for name in (network, *routes, f"{stem}.sumocfg", f"{stem}.svg"))]
+    check_replaceable(out, "an imported map", DETAILS, own)
+
+
+def _written(out: Path) -> list[str]:
+    """The network and the route files that an earlier import has written, by its own word."""
+    shape = record({"network": text(255), "demand": record({"files": listed(text(255), most=1000)})})
+    try:
+        found = parse((out / DETAILS).read_bytes())
+        misfit(shape, found)
+    except (OSError, ValueError):
+        return [""]
+    return [found["network"], *found["demand"]["files"]]
 
 
 def next_commands(out: Path) -> tuple[str, str]:

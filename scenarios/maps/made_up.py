@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
@@ -50,6 +51,7 @@ class Departure:
     kind: str
     """"car", "bicycle", "tram" or "person"."""
     xml: str
+    edges: tuple[str, ...] = ()
 
 
 def made_up(
@@ -87,7 +89,10 @@ def made_up(
         near, far = map(str, _WALK_M)
         words = ["--persons", "--min-distance", near, "--max-distance", far]
         walkers = WALKERS_PER_CROSSING_H * crossings * factor
-        found += draw.trips("", "person", walkers, pavements, pavements, words)
+        on_foot = _foot_junctions(network)
+        found += [
+            d for d in draw.trips("", "person", walkers, pavements, pavements, words) if _walks(d, network, on_foot)
+        ]
     found += _trams(network, assumption)
     return sorted(found, key=lambda departure: (departure.depart_s, departure.id))
 
@@ -158,7 +163,8 @@ def _departure(element: ElementTree.Element, kind: str) -> Departure | None:
         if walk is None or not walk.get("edges"):
             return None
         inner = f"<walk edges={quoteattr(walk.get('edges', ''))}/>"
-        return Departure(depart_s, number, kind, f'    <person {head} departPos="random">{inner}</person>\n')
+        xml = f'    <person {head} departPos="random">{inner}</person>\n'
+        return Departure(depart_s, number, kind, xml, tuple(walk.get("edges", "").split()))
     route = element.find("route")
     if route is None or not route.get("edges"):
         return None
@@ -170,7 +176,7 @@ def _vehicle(number: str, kind: str, depart_s: float, edges: str) -> Departure:
     head = f'id={quoteattr(number)} type={quoteattr(kind)} depart="{depart_s:.2f}"'
     how = f'departLane="best" departSpeed="{speed}"'
     xml = f"    <vehicle {head} {how}><route edges={quoteattr(edges)}/></vehicle>\n"
-    return Departure(depart_s, number, kind, xml)
+    return Departure(depart_s, number, kind, xml, tuple(edges.split()))
 
 
 def _trams(network: RoadNetwork, assumption: Assumption) -> list[Departure]:
@@ -217,6 +223,38 @@ def _evenly(at: Rim, *, arriving: bool = False) -> dict[str, float]:
 def _has_cycle_lanes(network: RoadNetwork) -> bool:
     """Whether a lane is for bicycles, and not for cars."""
     return any(_BICYCLE in lane.classes and _CAR not in lane.classes for lane in network.lanes.values())
+
+
+def _foot_junctions(network: RoadNetwork) -> dict[str, set[str]]:
+    """Per edge, the places that walkers come to from it without a further edge: walking areas that crossings join,
+    named by one of them. A junction may have several."""
+    on_foot = {edge.id for edge in network.edges.values() if edge.function in ("walkingarea", "crossing")}
+    beside: dict[str, set[str]] = {}
+    for c in network.connections:
+        if c.from_edge in on_foot or c.to_edge in on_foot:
+            beside.setdefault(c.from_edge, set()).add(c.to_edge)
+            beside.setdefault(c.to_edge, set()).add(c.from_edge)
+    place: dict[str, str] = {}
+    for first in sorted(on_foot):
+        queue = [] if first in place else [first]
+        while queue:
+            edge = queue.pop()
+            if edge not in place:
+                place[edge] = first
+                queue += beside.get(edge, set()) & on_foot
+    return {edge: {place[of] for of in others & on_foot} for edge, others in beside.items() if edge not in on_foot}
+
+
+def _walks(departure: Departure, network: RoadNetwork, at: Mapping[str, set[str]]) -> bool:
+    """Whether SUMO can simulate a walk, wherever on its first edge it begins.
+
+    Its router turns round where two edges meet at the other end; its simulation does not, and ends with an error.
+    """
+    for one, other in pairwise(departure.edges):
+        ends = [{network.edges[edge].from_junction, network.edges[edge].to_junction} for edge in (one, other)]
+        if len(at.get(one, set()) & at.get(other, set())) < max(1, len(ends[0] & ends[1])):
+            return False
+    return True
 
 
 def _signalised_crossings(network: RoadNetwork) -> int:

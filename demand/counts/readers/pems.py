@@ -66,7 +66,7 @@ def _batches(path: Path, layout: Layout, meter: Meter, told: dict[str, dict[str,
                 {
                     "detector": block["station"],
                     "time": times,
-                    "count": number(block["flow"], "total flow", path, line),
+                    "count": number(block["flow"], "total flow", path, line, finite=True),
                     "occupancy": number(block["occupancy"], "occupancy", path, line),
                     "speed_mps": number(block["speed"], "speed", path, line) * SPEEDS["speed_mph"],
                     "observed": observed,

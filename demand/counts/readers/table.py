@@ -98,7 +98,8 @@ class _Table:
         return pl.select(pl.concat_str(*parts, separator=" ")).to_series()
 
     def _number(self, block: pl.DataFrame, name: str, line: int) -> pl.Series:
-        return number(self._column(block, name), name, self._path, line, decimal_comma=self._comma)
+        text = self._column(block, name)
+        return number(text, name, self._path, line, decimal_comma=self._comma, finite=name == "count")
 
     def _named(self, block: pl.DataFrame) -> pl.Series:
         """The names of the rows' detectors; what the table tells of new ones is kept."""
@@ -147,6 +148,12 @@ def _sources(path: Path, given: Mapping[str, str], names: tuple[str, ...]) -> di
     lower = {name.lower(): name for name in names}
     ours = ["detector", "movement", "time", "count", *OCCUPANCIES, *SPEEDS, *_FACTS]
     sources: dict[str, tuple[str, ...]] = {name: (lower[name],) for name in ours if name in lower}
+    for name in sources:
+        same = [of for of in names if of.lower() == name]
+        if len(same) > 1 and name not in given:
+            raise InputError(
+                f"{path} has the columns {' and '.join(same)}; say which one it is: --columns {name}=NAME"
+            )
     shown = printable(", ".join(names))
     for name, theirs in given.items():
         if name not in ours:

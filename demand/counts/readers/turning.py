@@ -70,7 +70,10 @@ def claims(path: Path, head: bytes) -> bool:
         return True
     if b"\0" in head or head.startswith(b"PAR1"):
         return False
-    return heading_of(_rows_of_text(head.decode("utf-8-sig", "replace"))) is not None
+    try:
+        return heading_of(_rows_of_text(head.decode("utf-8-sig", "replace"))) is not None
+    except csv.Error:  # such as lines that end with CR alone
+        return False
 
 
 def read(path: Path, given: Given, meter: Meter) -> Reading:

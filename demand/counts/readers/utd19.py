@@ -87,7 +87,7 @@ def _batches(path: Path, layout: Layout, given: Given, meter: Meter, interval_s:
         table = block.with_columns(
             begins.alias("begin_s"),
             days.alias("day"),
-            (number(block["flow"], "flow", path, line) * (interval_s / HOUR_S)).alias("count"),
+            (number(block["flow"], "flow", path, line, finite=True) * (interval_s / HOUR_S)).alias("count"),
             *(
                 number(block[theirs], theirs, path, line).alias(ours) * factor
                 for theirs, ours, factor in (("occ", "occupancy", 1.0), ("speed", "speed_mps", SPEEDS["speed_kmh"]))
