@@ -1,8 +1,8 @@
 """Stable-Baselines3's own agent on sumo-rl, trained for so many seconds, or judged: a process of its own.
 
 Reads one JSON line (see `benchmarks.time_to_quality`) and answers with one. A training keeps the agent as it is at
-each mark of the wall clock; to save it takes no part of that time. Its episodes have SUMO's random seeds, as a user
-of sumo-rl has them who says nothing. A judgement writes the trips of each episode, for others to read.
+each mark of the wall clock and at its end; to save it takes no part of that time. Its episodes have SUMO's random
+seeds, as a user of sumo-rl has them who says nothing. A judgement writes the trips of each episode; others read them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def train(request: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Marks(BaseCallback):
-    """Keeps the agent when so many seconds have passed, and ends its training with the last of them."""
+    """Keeps the agent when so many seconds have passed, and as it ends; the last of the marks ends it."""
 
     def __init__(self, marks_s: list[float], folder: Path) -> None:
         super().__init__()
@@ -59,15 +59,22 @@ class _Marks(BaseCallback):
         self._began = time.monotonic()
 
     def _on_step(self) -> bool:
-        now = time.monotonic()
-        if now - self._began >= self.left[0]:
-            while self.left and now - self._began >= self.left[0]:
-                self.left.pop(0)
-            path = self.folder / f"{self.num_timesteps}.zip"
-            self.model.save(path)
-            self.kept.append({"file": str(path), "seconds": now - self._began, "steps": self.num_timesteps})
-            self._began += time.monotonic() - now
+        seconds = time.monotonic() - self._began
+        if seconds >= self.left[0]:
+            self.left = [mark for mark in self.left if mark > seconds]
+            self._keep(seconds)
         return bool(self.left)
+
+    def _on_training_end(self) -> None:
+        if self.left:  # all steps are taken
+            self._keep(time.monotonic() - self._began)
+
+    def _keep(self, seconds: float) -> None:
+        now = time.monotonic()
+        path = self.folder / f"{self.num_timesteps}.zip"
+        self.model.save(path)
+        self.kept.append({"file": str(path), "seconds": seconds, "steps": self.num_timesteps})
+        self._began += time.monotonic() - now
 
 
 def judge(request: dict[str, Any]) -> dict[str, Any]:
