@@ -255,6 +255,7 @@ def _draw(frame: pl.DataFrame, name: str, path: Path) -> None:
     """Delay over the wall clock, as SVG."""
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.ticker import StrMethodFormatter
 
     matplotlib.rcParams["svg.hashsalt"] = "intergreen"  # the same figures give the same file
     figure = Figure(figsize=(8, 4.5), layout="constrained")
@@ -266,6 +267,9 @@ def _draw(frame: pl.DataFrame, name: str, path: Path) -> None:
         seconds: Sequence[float] = curve["seconds"].clip(1.0).to_list()
         axes.plot(seconds, curve["delay_s"].to_list(), style, marker="o", markersize=3, label=f"{side} {training}")
     axes.set(xlabel="training, wall clock [s]", ylabel="delay [s]", title=name, xscale="log", yscale="log")
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(StrMethodFormatter("{x:g}"))
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize=8)
     write_whole(path, lambda partial: figure.savefig(partial, format="svg", metadata={"Date": None}))
