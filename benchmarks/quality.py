@@ -13,7 +13,6 @@ is the page of all scenarios. --page writes it anew, and does nothing else.
 from __future__ import annotations
 
 import argparse
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -106,7 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
         older = [pl.read_parquet(place)] if place.is_file() else []
         keys = ["controller", "seed"]
         whole = pl.concat([*older, frame], how="diagonal").unique(keys, keep="last", maintain_order=True).sort(keys)
-        write_whole(place, functools.partial(_write_frame, whole))
+        write_whole(place, whole.write_parquet)
     text = page(figures)
     write_whole(figures / "README.md", lambda partial: partial.write_text(text, encoding="utf-8"))
     say(text)
@@ -147,7 +146,7 @@ def trained_run(options: argparse.Namespace, scenario: str, agent: str, seed: in
                 "--change-interval", options.change_interval, "--overwrite", "--out", str(run), "--steps", str(steps),
             )  # fmt: skip
         run_module("train", *words)
-        write_whole(done, functools.partial(_write_frame, curve_of(run)))
+        write_whole(done, curve_of(run).write_parquet)
     return run
 
 
@@ -186,26 +185,23 @@ def _judged(
         load(name, demand=options.demand), contestants, EVALUATION_SEEDS[: options.seeds],
         Timing(change_interval=options.change_interval), store=options.work / f"{name}{_kind(options)}" / "judged",
     )  # fmt: skip
-    finished = finished_runs(evaluation)
-    with RunProgress(len(contestants) * options.seeds - len(finished.runs)) as progress:
-        results = run_all(evaluation, options.workers, progress.advance, finished)
+    table = judged(evaluation, options.workers)
     curves = {label: pl.read_parquet(run / "trained.parquet") for label, run in trained.items()}
     took = {label: float(curve["seconds"].max() or 0.0) for label, curve in curves.items()}  # type: ignore[arg-type]
     steps = {label: steps_of(run) for label, run in trained.items()}
     made = " ".join(f"{package} {version}" for package, version in versions().items())
-    return (
-        run_table(results)
-        .select("controller", "seed", *KEPT)
-        .with_columns(
-            pl.col("controller").replace_strict(steps, default=None, return_dtype=pl.Int64).alias("steps"),
-            pl.col("controller").replace_strict(took, default=None, return_dtype=pl.Float64).alias("training_s"),
-            pl.lit(made).alias("versions"),
-        )
+    return table.select("controller", "seed", *KEPT).with_columns(
+        pl.col("controller").replace_strict(steps, default=None, return_dtype=pl.Int64).alias("steps"),
+        pl.col("controller").replace_strict(took, default=None, return_dtype=pl.Float64).alias("training_s"),
+        pl.lit(made).alias("versions"),
     )
 
 
-def _write_frame(frame: pl.DataFrame, path: Path) -> None:
-    frame.write_parquet(path)
+def judged(evaluation: Evaluation, workers: int) -> pl.DataFrame:
+    """All runs of an evaluation, a row each, with progress; those that its store holds are not made again."""
+    finished = finished_runs(evaluation)
+    with RunProgress(len(evaluation.contestants) * len(evaluation.seeds) - len(finished.runs)) as progress:
+        return run_table(run_all(evaluation, workers, progress.advance, finished))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ benchmarks/time_to_quality: SCENARIO.parquet, SCENARIO.svg and README.md, the pa
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -27,14 +26,11 @@ from agents.registry import AGENTS
 from agents.run import validated_steps
 from benchmarks.children import run_child
 from benchmarks.peers import sumo_rl_environment
-from benchmarks.quality import RULES, curve_of, trained_run
+from benchmarks.quality import RULES, curve_of, judged, trained_run
 from benchmarks.speed import tell
 from controllers.registry import CONTROLLERS
 from envs.sumo.outputs import read_trips, trip_options
 from evaluation.contest import Contestant, Evaluation
-from evaluation.files import run_table
-from evaluation.progress import RunProgress
-from evaluation.runs import finished_runs, run_all
 from plumbing.command import run_command, say
 from plumbing.errors import InputError, did_you_mean
 from plumbing.interpreter import ROOT
@@ -101,7 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name in options.scenario if not options.page else ():
         rows = [*_ours(options, name), *_peers(options, name)]
         frame = pl.DataFrame(rows, schema=COLUMNS, orient="row")
-        write_whole(options.out / f"{name}.parquet", functools.partial(_write_frame, frame))
+        write_whole(options.out / f"{name}.parquet", frame.write_parquet)
         _draw(frame, name, options.out / f"{name}.svg")
     text = page(options.out)
     write_whole(options.out / "README.md", lambda partial: partial.write_text(text, encoding="utf-8"))
@@ -157,10 +153,8 @@ def _ours(options: argparse.Namespace, name: str) -> Iterator[Row]:
         load(name), contestants, EVALUATION_SEEDS[: options.seeds], Timing(change_interval="fixed"),
         store=options.work / name / "judged",
     )  # fmt: skip
-    finished = finished_runs(evaluation)
-    with RunProgress(len(contestants) * options.seeds - len(finished.runs)) as progress:
-        results = run_all(evaluation, options.workers, progress.advance, finished)
-    for label, seed, delay_s in run_table(results).select("controller", "seed", "delay_s").iter_rows():
+    table = judged(evaluation, options.workers)
+    for label, seed, delay_s in table.select("controller", "seed", "delay_s").iter_rows():
         yield *at[label], seed, delay_s
 
 
@@ -273,10 +267,6 @@ def _draw(frame: pl.DataFrame, name: str, path: Path) -> None:
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize=8)
     write_whole(path, lambda partial: figure.savefig(partial, format="svg", metadata={"Date": None}))
-
-
-def _write_frame(frame: pl.DataFrame, path: Path) -> None:
-    frame.write_parquet(path)
 
 
 if __name__ == "__main__":

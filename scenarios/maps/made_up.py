@@ -51,7 +51,8 @@ class Departure:
     kind: str
     """"car", "bicycle", "tram" or "person"."""
     xml: str
-    edges: tuple[str, ...] = ()
+    walks: tuple[str, ...] = ()
+    """Of a person: the edges of the walk."""
 
 
 def made_up(
@@ -176,7 +177,7 @@ def _vehicle(number: str, kind: str, depart_s: float, edges: str) -> Departure:
     head = f'id={quoteattr(number)} type={quoteattr(kind)} depart="{depart_s:.2f}"'
     how = f'departLane="best" departSpeed="{speed}"'
     xml = f"    <vehicle {head} {how}><route edges={quoteattr(edges)}/></vehicle>\n"
-    return Departure(depart_s, number, kind, xml, tuple(edges.split()))
+    return Departure(depart_s, number, kind, xml)
 
 
 def _trams(network: RoadNetwork, assumption: Assumption) -> list[Departure]:
@@ -250,7 +251,7 @@ def _walks(departure: Departure, network: RoadNetwork, at: Mapping[str, set[str]
 
     Its router turns round where two edges meet at the other end; its simulation does not, and ends with an error.
     """
-    for one, other in pairwise(departure.edges):
+    for one, other in pairwise(departure.walks):
         ends = [{network.edges[edge].from_junction, network.edges[edge].to_junction} for edge in (one, other)]
         if len(at.get(one, set()) & at.get(other, set())) < max(1, len(ends[0] & ends[1])):
             return False
